@@ -1,0 +1,57 @@
+//! The example lines that each rule carries, run whenever a filter is loaded.
+//!
+//! A rule's `match` lines must be read by that very rule, with the address and user they name;
+//! its `ignore` lines must not be. So a filter states its meaning beside its patterns, and a
+//! later edit that changes the meaning is refused with the line that shows it.
+
+use std::path::Path;
+
+use super::{Filter, FilterError, RuleId, error_at, file::FilterFile};
+
+impl Filter {
+    pub(super) fn run_examples(&self, path: &Path, text: &str, file: &FilterFile) -> Result<(), FilterError> {
+        for (index, table) in file.rules.iter().enumerate() {
+            let rule = table.name.get_ref();
+            for example in &table.matches {
+                let wanted = example.get_ref();
+                self.check(index, &wanted.message, wanted.address.as_deref(), wanted.user.as_deref()).map_err(
+                    |what| error_at(path, text, example.span().start, format!("this example of rule '{rule}' {what}.")),
+                )?;
+            }
+            for example in &table.ignore {
+                if self.find(example.get_ref().as_bytes()).is_some_and(|(found, _)| found == RuleId(index)) {
+                    return Err(error_at(
+                        path,
+                        text,
+                        example.span().start,
+                        format!("rule '{rule}' matches this line, which it says it ignores."),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, rule: usize, message: &str, address: Option<&str>, user: Option<&str>) -> Result<(), String> {
+        let Some((found, captures)) = self.find(message.as_bytes()) else {
+            return Err("is matched by no rule".to_owned());
+        };
+        if found != RuleId(rule) {
+            return Err(format!("is matched by rule '{}', which stands first", self.rule(found).name));
+        }
+        let read = self.captured(found, &captures, message.len());
+        let seen = read.address.map(|address| address.to_string());
+        if seen.as_deref() != address {
+            return Err(format!("names {}, not {}", or_none(seen.as_deref()), or_none(address)));
+        }
+        let seen = read.user.map(|user| String::from_utf8_lossy(user).into_owned());
+        if user.is_some() && seen.as_deref() != user {
+            return Err(format!("names the user {}, not {}", or_none(seen.as_deref()), or_none(user)));
+        }
+        Ok(())
+    }
+}
+
+fn or_none(text: Option<&str>) -> &str {
+    text.unwrap_or("nothing")
+}

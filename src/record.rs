@@ -1,0 +1,136 @@
+//! One journal entry, reduced to what a filter can ask for.
+//!
+//! The journal reader fetches only the fields that some filter names ([`Fields`]), and hands
+//! them on as a [`Record`] together with the time at which journald received the entry and the
+//! cursor that finds it again. Values are bytes: journald promises no encoding, and an attacker
+//! chooses part of them. Everything behind this type is pure.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since the epoch, as journald's `__REALTIME_TIMESTAMP` (systemd.journal-fields(7)).
+pub type Usec = u64;
+
+/// Microseconds in one second.
+pub const USEC_PER_SEC: Usec = 1_000_000;
+
+/// The position of a record in the journal, opaque as in sd_journal_get_cursor(3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(Box<str>);
+
+impl Cursor {
+    /// The text form, for `journalctl --cursor=` and sd_journal_seek_cursor(3).
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Cursor {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Cursor {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of the field that every filter reads.
+pub(crate) const MESSAGE: &str = "MESSAGE";
+/// The unit that journald found for the sender; absent when the sender was gone too soon.
+pub(crate) const SYSTEMD_UNIT: &str = "_SYSTEMD_UNIT";
+
+/// The journal fields that the loaded filters ask for. A field's place in this list is its
+/// place in every [`Record`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fields {
+    names: Vec<String>,
+}
+
+/// The place of a field in [`Fields`] and in a [`Record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldId(usize);
+
+impl FieldId {
+    /// Where `MESSAGE` always stands.
+    pub const MESSAGE: Self = Self(0);
+    /// Where `_SYSTEMD_UNIT` always stands.
+    pub const UNIT: Self = Self(1);
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { names: vec![MESSAGE.to_owned(), SYSTEMD_UNIT.to_owned()] }
+    }
+}
+
+impl Fields {
+    /// The place of `name`, which is added if no filter asked for it before.
+    pub fn intern(&mut self, name: &str) -> FieldId {
+        let at = self.names.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        });
+        FieldId(at)
+    }
+
+    /// The place of `name`, if some filter asked for it.
+    pub fn find(&self, name: &[u8]) -> Option<FieldId> {
+        self.names.iter().position(|known| known.as_bytes() == name).map(FieldId)
+    }
+
+    /// How many fields a record of this list has.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Never: `MESSAGE` is always there.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+/// One journal entry as the core sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When journald received it, in µs since the epoch.
+    pub time: Usec,
+    /// Where it stands in the journal.
+    pub cursor: Cursor,
+    values: Vec<Option<Box<[u8]>>>,
+}
+
+impl Record {
+    /// A record without any field yet.
+    pub fn new(fields: &Fields, time: Usec, cursor: Cursor) -> Self {
+        Self { time, cursor, values: vec![None; fields.len()] }
+    }
+
+    /// Sets a field. An entry can hold a field more than once; the first value stays, as
+    /// sd_journal_get_data(3) has it.
+    pub fn set(&mut self, field: FieldId, value: &[u8]) {
+        if let Some(slot @ None) = self.values.get_mut(field.0) {
+            *slot = Some(value.into());
+        }
+    }
+
+    /// The value of a field, if the entry has it.
+    pub fn get(&self, field: FieldId) -> Option<&[u8]> {
+        self.values.get(field.0)?.as_deref()
+    }
+
+    /// The message's bytes; empty if the entry has none.
+    pub fn message(&self) -> &[u8] {
+        self.get(FieldId::MESSAGE).unwrap_or_default()
+    }
+}
