@@ -1,0 +1,208 @@
+//! The list of bans: who is locked out, by which jail, until when, and how often before.
+//!
+//! Pure: times come in, bans go out. Several jails may ban one source; the firewall is told
+//! when the first of them begins and when the last one ends, which [`BanList`] counts. The
+//! history makes each further ban of a source longer, until the source has behaved for long
+//! enough to be forgotten.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{record::Usec, session::Failure};
+
+/// One ban.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban {
+    /// The jail that decided, or that an admin named.
+    pub jail: Box<str>,
+    /// Who is locked out.
+    pub source: IpNet,
+    /// Since when, in µs: the time of the record that led to it, or of the command.
+    pub since: Usec,
+    /// Until when, in µs; none is for ever.
+    pub until: Option<Usec>,
+    /// The how manieth ban of this source it is.
+    pub count: u32,
+    /// The failures that led to it, oldest first; none for a ban by hand.
+    pub failures: Vec<Failure>,
+    /// What an admin gave as the reason of a ban by hand.
+    pub reason: Option<Box<str>>,
+}
+
+/// Bans of one source are told apart by their jail.
+type Key = (IpNet, Box<str>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct History {
+    count: u32,
+    /// When the last ban ended or will end; for one without an end, when it began.
+    last: Usec,
+}
+
+/// All bans in force, and the history of those that were.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BanList {
+    active: BTreeMap<Key, Ban>,
+    ends: BTreeSet<(Usec, Key)>,
+    history: HashMap<Key, History>,
+}
+
+impl BanList {
+    /// The ban of a source by a jail, if it is in force.
+    pub(crate) fn get(&self, source: IpNet, jail: &str) -> Option<&Ban> {
+        self.active.get(&(source, jail.into()))
+    }
+
+    /// All bans, in the order of their sources.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Ban> {
+        self.active.values()
+    }
+
+    /// All sources that are banned by some jail, each once.
+    pub(crate) fn sources(&self) -> Vec<IpNet> {
+        let mut sources: Vec<IpNet> = self.active.keys().map(|(source, _)| *source).collect();
+        sources.dedup();
+        sources
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.active.len()
+    }
+
+    /// The how manieth ban the next one would be.
+    pub(crate) fn next_count(&self, source: IpNet, jail: &str, now: Usec, forget: Usec) -> u32 {
+        match self.history.get(&(source, jail.into())) {
+            Some(history) if history.last.saturating_add(forget) > now => history.count + 1,
+            _ => 1,
+        }
+    }
+
+    /// Adds a ban, in place of an earlier one of the same source and jail. True if the source
+    /// was not banned by any jail before.
+    pub(crate) fn add(&mut self, ban: Ban) -> bool {
+        let first = !self.is_banned(ban.source);
+        let key = (ban.source, ban.jail.clone());
+        self.history.insert(key.clone(), History { count: ban.count, last: ban.until.unwrap_or(ban.since) });
+        if let Some(until) = ban.until {
+            self.ends.insert((until, key.clone()));
+        }
+        if let Some(before) = self.active.insert(key.clone(), ban)
+            && let Some(until) = before.until
+            && self.active.get(&key).and_then(|ban| ban.until) != Some(until)
+        {
+            self.ends.remove(&(until, key));
+        }
+        first
+    }
+
+    /// Takes a ban away, at the time `now`. The flag is true if no jail bans the source any more.
+    pub(crate) fn remove(&mut self, source: IpNet, jail: &str, now: Usec) -> Option<(Ban, bool)> {
+        let key = (source, jail.into());
+        let ban = self.active.remove(&key)?;
+        if let Some(until) = ban.until {
+            self.ends.remove(&(until, key.clone()));
+        }
+        if let Some(history) = self.history.get_mut(&key) {
+            history.last = history.last.min(now);
+        }
+        Some((ban, !self.is_banned(source)))
+    }
+
+    /// A ban that has ended at the time `now`, if there is one; the one that ended first.
+    pub(crate) fn next_ended(&self, now: Usec) -> Option<(IpNet, Box<str>, Usec)> {
+        let (until, (source, jail)) = self.ends.first()?;
+        (*until <= now).then(|| (*source, jail.clone(), *until))
+    }
+
+    /// When the next ban ends.
+    pub(crate) fn deadline(&self) -> Option<Usec> {
+        self.ends.first().map(|(until, _)| *until)
+    }
+
+    /// Forgets the history of a source: an admin has unbanned it.
+    pub(crate) fn forget(&mut self, source: IpNet, jail: &str) {
+        self.history.remove(&(source, jail.into()));
+    }
+
+    fn is_banned(&self, source: IpNet) -> bool {
+        self.active.range((source, "".into())..).next().is_some_and(|((next, _), _)| *next == source)
+    }
+}
+
+/// The list in a snapshot.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SavedBans {
+    active: Vec<Ban>,
+    history: Vec<(IpNet, Box<str>, History)>,
+}
+
+impl BanList {
+    pub(crate) fn save(&self) -> SavedBans {
+        SavedBans {
+            active: self.active.values().cloned().collect(),
+            history: self.history.iter().map(|((source, jail), history)| (*source, jail.clone(), *history)).collect(),
+        }
+    }
+
+    pub(crate) fn load(saved: SavedBans) -> Self {
+        let mut list = Self::default();
+        for ban in saved.active {
+            list.add(ban);
+        }
+        list.history.extend(saved.history.into_iter().map(|(source, jail, history)| ((source, jail), history)));
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ban(source: &str, jail: &str, until: Option<Usec>) -> Ban {
+        Ban {
+            jail: jail.into(),
+            source: source.parse().unwrap(),
+            since: 0,
+            until,
+            count: 1,
+            failures: vec![],
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn two_jails_may_ban_one_source_and_the_last_to_go_frees_it() {
+        let mut list = BanList::default();
+        let source = "203.0.113.7/32".parse().unwrap();
+        assert!(list.add(ban("203.0.113.7/32", "sshd", Some(10))));
+        assert!(!list.add(ban("203.0.113.7/32", "slow", Some(20))));
+        assert_eq!(list.sources(), [source]);
+        assert!(!list.remove(source, "sshd", 5).unwrap().1);
+        assert!(list.remove(source, "slow", 5).unwrap().1);
+        assert!(list.remove(source, "slow", 5).is_none());
+        assert_eq!(list.deadline(), None);
+    }
+
+    #[test]
+    fn a_longer_ban_in_place_of_an_earlier_one_moves_its_end() {
+        let mut list = BanList::default();
+        list.add(ban("203.0.113.7/32", "sshd", Some(10)));
+        list.add(ban("203.0.113.7/32", "sshd", Some(30)));
+        assert_eq!(list.deadline(), Some(30));
+        list.add(ban("203.0.113.7/32", "sshd", None));
+        assert_eq!(list.deadline(), None);
+    }
+
+    #[test]
+    fn a_source_that_behaved_for_long_enough_starts_anew() {
+        let mut list = BanList::default();
+        let source = "203.0.113.7/32".parse().unwrap();
+        list.add(ban("203.0.113.7/32", "sshd", Some(10)));
+        assert_eq!(list.next_count(source, "sshd", 10, 100), 2);
+        assert_eq!(list.next_count(source, "sshd", 110, 100), 1);
+        list.forget(source, "sshd");
+        assert_eq!(list.next_count(source, "sshd", 10, 100), 1);
+    }
+}

@@ -1,0 +1,394 @@
+//! The state machine: records, time and commands in, effects out.
+//!
+//! It does no I/O and reads no clock. Time is the time of the records, and a deadline is a
+//! value that the daemon is asked to wake it for. So the live daemon, the recovery after a
+//! crash, `wardenctl replay` and the tests run this very code, and the same journal gives the
+//! same bans.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bans::{Ban, BanList, SavedBans},
+    jail::{Jail, JailSettings, SavedJail, Verdict, source_of, text_of},
+    record::{Record, Usec},
+    session::Failure,
+};
+
+/// What the engine wants done, or told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A failure was counted (or seen only, for a source that is never banned).
+    Failed {
+        /// The jail that counted it.
+        jail: Box<str>,
+        /// Whose failure it is.
+        source: IpNet,
+        /// The failure.
+        failure: Failure,
+        /// The source is in `ignoreip`.
+        ignored: bool,
+    },
+    /// The latest failure of the source was none: its credential was right.
+    TakenBack {
+        /// The jail that had counted it.
+        jail: Box<str>,
+        /// Whose failure it was.
+        source: IpNet,
+        /// The failure that was none.
+        failure: Failure,
+    },
+    /// A ban begins.
+    Banned(Ban),
+    /// A ban has ended.
+    Unbanned(Ban, Ended),
+    /// The firewall is to lock the source out.
+    Block(IpNet),
+    /// The firewall is to let the source in again.
+    Release(IpNet),
+}
+
+/// Why a ban has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its time was over.
+    Expired,
+    /// An admin ended it.
+    Command,
+    /// Its jail is gone from the configuration.
+    JailGone,
+}
+
+/// Why a command can't be carried out: a sentence for whoever gave it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The jail does not exist.
+    #[error("There is no jail '{0}'; there are: {1}.")]
+    NoSuchJail(String, String),
+    /// The source is not banned.
+    #[error("{0}")]
+    NotBanned(String),
+    /// The source may not be banned.
+    #[error("{0} is never banned: ignoreip of jail '{1}' has it.")]
+    Ignored(String, String),
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Engine {
+    jails: Vec<Jail>,
+    bans: BanList,
+    failures: u64,
+    verdicts: Vec<Verdict>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing yet.
+    pub fn new(jails: Vec<JailSettings>) -> Self {
+        Self {
+            jails: jails.into_iter().map(Jail::new).collect(),
+            bans: BanList::default(),
+            failures: 0,
+            verdicts: Vec::new(),
+        }
+    }
+
+    /// Takes one record, after all that ends before its time. True if a rule knew it.
+    pub fn record(&mut self, record: &Record, out: &mut Vec<Effect>) -> bool {
+        self.advance(record.time, out);
+        let mut known = false;
+        for index in 0..self.jails.len() {
+            let mut verdicts = std::mem::take(&mut self.verdicts);
+            known |= self.jails[index].observe(record, &mut verdicts);
+            self.judge(index, &mut verdicts, out);
+            self.verdicts = verdicts;
+        }
+        known
+    }
+
+    /// Lets time pass until `now`: bans end, silent sessions end, old counters go.
+    pub fn advance(&mut self, now: Usec, out: &mut Vec<Effect>) {
+        for index in 0..self.jails.len() {
+            if self.jails[index].deadline().is_some_and(|due| due <= now) {
+                let mut verdicts = std::mem::take(&mut self.verdicts);
+                self.jails[index].advance(now, &mut verdicts);
+                self.judge(index, &mut verdicts, out);
+                self.verdicts = verdicts;
+            }
+        }
+        while let Some((source, jail, until)) = self.bans.next_ended(now) {
+            self.end_ban(source, &jail, until, Ended::Expired, out);
+        }
+    }
+
+    /// When [`Self::advance`] has something to do next, in µs.
+    pub fn deadline(&self) -> Option<Usec> {
+        self.jails.iter().filter_map(Jail::deadline).chain(self.bans.deadline()).min()
+    }
+
+    /// Ends all sessions: the journal that is replayed ends here, and what has no counted
+    /// attempt yet counts by its evidence.
+    pub fn end_sessions(&mut self, out: &mut Vec<Effect>) {
+        for index in 0..self.jails.len() {
+            let mut verdicts = std::mem::take(&mut self.verdicts);
+            self.jails[index].end_sessions(&mut verdicts);
+            self.judge(index, &mut verdicts, out);
+            self.verdicts = verdicts;
+        }
+    }
+
+    /// An admin bans `network` in `jail`, from `now` on, for `duration` µs or, without one, as
+    /// long as the jail would.
+    ///
+    /// # Errors
+    /// If there is no such jail, or the network holds an address that is never banned.
+    pub fn ban(
+        &mut self,
+        network: IpNet,
+        jail: &str,
+        duration: Duration,
+        reason: &str,
+        now: Usec,
+        out: &mut Vec<Effect>,
+    ) -> Result<Ban, CommandError> {
+        let settings = &self.jails[self.find(jail)?].settings;
+        let source = self.source(network, settings);
+        let ignored = settings.ignoreip.iter().any(|net| net.contains(&source) || source.contains(net));
+        if ignored || source.addr().is_loopback() {
+            return Err(CommandError::Ignored(text_of(source), jail.to_owned()));
+        }
+        let count = self.bans.next_count(source, jail, now, settings.forget);
+        let until = match duration {
+            Duration::OfJail => ban_end(settings, now, count),
+            Duration::Forever => None,
+            Duration::Usec(usec) => Some(now.saturating_add(usec)),
+        };
+        let ban = Ban {
+            jail: jail.into(),
+            source,
+            since: now,
+            until,
+            count,
+            failures: Vec::new(),
+            reason: Some(reason.into()),
+        };
+        self.start_ban(ban.clone(), out);
+        Ok(ban)
+    }
+
+    /// An admin unbans `network`: in one jail, or in all. The counters and the history of the
+    /// source start anew.
+    ///
+    /// # Errors
+    /// If there is no such jail, or no such ban.
+    pub fn unban(
+        &mut self,
+        network: IpNet,
+        jail: Option<&str>,
+        now: Usec,
+        out: &mut Vec<Effect>,
+    ) -> Result<Vec<Ban>, CommandError> {
+        let only = jail.map(|jail| self.find(jail)).transpose()?;
+        let mut ended = Vec::new();
+        for index in 0..self.jails.len() {
+            if only.is_some_and(|only| only != index) {
+                continue;
+            }
+            let settings = &self.jails[index].settings;
+            let name = settings.name.clone();
+            let source = self.source(network, settings);
+            self.jails[index].clear(source);
+            ended.extend(self.end_ban(source, &name, now, Ended::Command, out));
+            self.bans.forget(source, &name);
+        }
+        if ended.is_empty() {
+            let covering = self.bans.iter().find(|ban| ban.source.contains(&network));
+            return Err(CommandError::NotBanned(match covering {
+                Some(ban) => format!(
+                    "{} is not banned by itself but inside {}; unban that.",
+                    text_of(network),
+                    text_of(ban.source)
+                ),
+                None => match jail {
+                    Some(jail) => format!("{} is not banned in jail '{jail}'.", text_of(network)),
+                    None => format!("{} is not banned.", text_of(network)),
+                },
+            }));
+        }
+        Ok(ended)
+    }
+
+    /// All bans, in the order of their sources.
+    pub fn bans(&self) -> impl Iterator<Item = &Ban> {
+        self.bans.iter()
+    }
+
+    /// How many bans are in force.
+    pub fn ban_count(&self) -> usize {
+        self.bans.len()
+    }
+
+    /// What the firewall should hold.
+    pub fn blocked(&self) -> Vec<IpNet> {
+        self.bans.sources()
+    }
+
+    /// Failures counted since the engine first saw a record.
+    pub fn failure_count(&self) -> u64 {
+        self.failures
+    }
+
+    /// The settings of all jails.
+    pub fn jails(&self) -> impl Iterator<Item = &JailSettings> {
+        self.jails.iter().map(|jail| &jail.settings)
+    }
+
+    /// How many sources of a jail have failures that count, and how many sessions are open.
+    pub fn counters(&self, jail: &str) -> Option<(usize, usize)> {
+        let jail = self.jails.iter().find(|known| known.settings.name == jail)?;
+        Some((jail.failing(), jail.open_sessions()))
+    }
+
+    fn find(&self, jail: &str) -> Result<usize, CommandError> {
+        self.jails.iter().position(|known| known.settings.name == jail).ok_or_else(|| {
+            let names: Vec<&str> = self.jails.iter().map(|jail| jail.settings.name.as_str()).collect();
+            CommandError::NoSuchJail(jail.to_owned(), names.join(", "))
+        })
+    }
+
+    /// A single address that is given by hand means its source; a network means itself.
+    fn source(&self, network: IpNet, settings: &JailSettings) -> IpNet {
+        if network.prefix_len() == network.max_prefix_len() {
+            let source = source_of(network.addr(), settings.prefixes);
+            // A host that was banned by itself is freed by itself.
+            if self.bans.get(network, &settings.name).is_some() { network } else { source }
+        } else {
+            network.trunc()
+        }
+    }
+
+    fn judge(&mut self, index: usize, verdicts: &mut Vec<Verdict>, out: &mut Vec<Effect>) {
+        for verdict in verdicts.drain(..) {
+            let settings = &self.jails[index].settings;
+            let jail: Box<str> = settings.name.as_str().into();
+            match verdict {
+                Verdict::Failed(source, failure) => {
+                    self.failures += 1;
+                    out.push(Effect::Failed { jail, source, failure, ignored: false });
+                }
+                Verdict::Ignored(source, failure) => {
+                    out.push(Effect::Failed { jail, source, failure, ignored: true });
+                }
+                Verdict::TakenBack(source, failure) => {
+                    self.failures = self.failures.saturating_sub(1);
+                    out.push(Effect::TakenBack { jail, source, failure });
+                }
+                Verdict::Guilty(source, failures) => {
+                    // What a banned source still gets through, on a connection that was open
+                    // before, makes no second ban.
+                    if self.bans.get(source, &jail).is_some() {
+                        continue;
+                    }
+                    let since = failures.last().map_or(0, |failure| failure.time);
+                    let count = self.bans.next_count(source, &jail, since, settings.forget);
+                    let until = ban_end(settings, since, count);
+                    self.start_ban(Ban { jail, source, since, until, count, failures, reason: None }, out);
+                }
+            }
+        }
+    }
+
+    fn start_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
+        let source = ban.source;
+        let first = self.bans.add(ban.clone());
+        out.push(Effect::Banned(ban));
+        if first {
+            out.push(Effect::Block(source));
+        }
+    }
+
+    fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {
+        let (ban, last) = self.bans.remove(source, jail, now)?;
+        out.push(Effect::Unbanned(ban.clone(), why));
+        if last {
+            out.push(Effect::Release(source));
+        }
+        Some(ban)
+    }
+}
+
+/// How long a ban by hand lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duration {
+    /// As the jail's settings say.
+    OfJail,
+    /// Without an end.
+    Forever,
+    /// So many µs.
+    Usec(Usec),
+}
+
+/// The end of the `count`th ban that begins at `since`: each lasts `bantime-factor` times as long
+/// as the one before, up to `bantime-max`.
+fn ban_end(settings: &JailSettings, since: Usec, count: u32) -> Option<Usec> {
+    let bantime = settings.bantime?;
+    let factor = u64::from(settings.bantime_factor).saturating_pow(count.saturating_sub(1));
+    let limit = settings.bantime_max.unwrap_or(Usec::MAX).max(bantime);
+    Some(since.saturating_add(bantime.saturating_mul(factor).min(limit)))
+}
+
+/// The engine's state in a snapshot, by jail.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SavedEngine {
+    failures: u64,
+    jails: Vec<(Box<str>, SavedJail)>,
+    bans: SavedBans,
+}
+
+impl Engine {
+    /// The whole state.
+    pub(crate) fn save(&self) -> SavedEngine {
+        SavedEngine {
+            failures: self.failures,
+            jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
+            bans: self.bans.save(),
+        }
+    }
+
+    /// Takes over a saved state. What belongs to a jail that is gone ends.
+    pub(crate) fn load(&mut self, saved: SavedEngine, now: Usec, out: &mut Vec<Effect>) {
+        self.failures = saved.failures;
+        self.bans = BanList::load(saved.bans);
+        for (name, state) in saved.jails {
+            if let Ok(index) = self.find(&name) {
+                self.jails[index].load(state);
+            }
+        }
+        let gone: Vec<(IpNet, Box<str>)> = self
+            .bans
+            .iter()
+            .filter(|ban| self.find(&ban.jail).is_err())
+            .map(|ban| (ban.source, ban.jail.clone()))
+            .collect();
+        for (source, jail) in gone {
+            self.end_ban(source, &jail, now, Ended::JailGone, out);
+        }
+    }
+}
+
+/// Parses what an admin types for a source: an address or a network.
+///
+/// # Errors
+/// A sentence with the mend.
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_canonical().into());
+    }
+    match text.parse::<IpNet>() {
+        Ok(network) if network.prefix_len() == 0 => Err(format!("{text} is everybody; name a smaller network.")),
+        Ok(network) => Ok(network.trunc()),
+        Err(_) => Err(format!("'{text}' is neither an address (203.0.113.7) nor a network (203.0.113.0/24).")),
+    }
+}

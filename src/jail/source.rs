@@ -1,0 +1,53 @@
+//! What is counted and banned as one: an address, or the network that one customer holds.
+//!
+//! One IPv4 address is one source. An IPv6 customer has a /64 at the least (RFC 6177), so
+//! counting single IPv6 addresses would give an attacker 2⁶⁴ times `maxretry`. Link-local
+//! addresses are counted one by one: their /64 is every neighbour on every link.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// The prefix lengths of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    /// 0 to 32.
+    pub ipv4: u8,
+    /// 0 to 128.
+    pub ipv6: u8,
+}
+
+impl Default for Prefixes {
+    fn default() -> Self {
+        Self { ipv4: 32, ipv6: 64 }
+    }
+}
+
+/// The source that an address belongs to.
+pub fn source_of(address: IpAddr, prefixes: Prefixes) -> IpNet {
+    let length = match address {
+        IpAddr::V4(_) => prefixes.ipv4,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => 128,
+        IpAddr::V6(_) => prefixes.ipv6,
+    };
+    IpNet::new(address, length).unwrap_or_else(|_| address.into()).trunc()
+}
+
+/// A network as people and firewalld write it: a single address has no prefix length.
+pub fn text_of(network: IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_customer_is_one_source_and_a_link_local_neighbour_is_one_host() {
+        for (address, source) in
+            [("203.0.113.7", "203.0.113.7"), ("2001:db8:a:b:c:d:e:f", "2001:db8:a:b::/64"), ("fe80::77", "fe80::77")]
+        {
+            assert_eq!(text_of(source_of(address.parse().unwrap(), Prefixes::default())), source);
+        }
+    }
+}
