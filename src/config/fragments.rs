@@ -1,0 +1,48 @@
+//! One configuration file, as written: strict keys, every value with its place.
+//!
+//! The first of three steps (fragments → inputs → settings). A key that nobody knows is an
+//! error with its line: a misspelt `maxretries` that is silently ignored would leave a server
+//! open.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// One file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Fragment {
+    #[serde(default)]
+    pub(crate) default: JailTable,
+    #[serde(default)]
+    pub(crate) jail: BTreeMap<String, JailTable>,
+}
+
+/// `[default]`, or `[jail.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct JailTable {
+    pub(crate) enabled: Option<Spanned<bool>>,
+    pub(crate) filter: Option<Spanned<String>>,
+    pub(crate) mode: Option<Spanned<String>>,
+    pub(crate) classes: Option<Spanned<Vec<String>>>,
+    pub(crate) maxretry: Option<Spanned<i64>>,
+    pub(crate) findtime: Option<Spanned<Time>>,
+    pub(crate) bantime: Option<Spanned<Time>>,
+    pub(crate) bantime_factor: Option<Spanned<i64>>,
+    pub(crate) bantime_max: Option<Spanned<Time>>,
+    pub(crate) forget: Option<Spanned<Time>>,
+    pub(crate) ignoreip: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) ipv4_prefix: Option<Spanned<i64>>,
+    pub(crate) ipv6_prefix: Option<Spanned<i64>>,
+    pub(crate) max_sources: Option<Spanned<i64>>,
+}
+
+/// A span of time: seconds, or words as in systemd.time(7).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Time {
+    Seconds(i64),
+    Words(String),
+}

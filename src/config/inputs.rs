@@ -1,0 +1,193 @@
+//! The configuration files, found and laid over each other.
+//!
+//! The second of three steps (fragments → inputs → settings). `wardend.conf` is taken whole
+//! from the first directory that has it; the drop-ins of `wardend.conf.d/` from all of them,
+//! sorted by file name, a name in an earlier directory hiding the same name in a later one (and
+//! `/dev/null` in its place hiding it altogether), as systemd does. A later value wins; the
+//! lists of `ignoreip` are added up, because a lost line there can lock an admin out, and an
+//! empty list starts anew.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use toml::Spanned;
+
+use super::{
+    ConfigError,
+    fragments::{Fragment, JailTable, Time},
+};
+use crate::filter::line_of;
+
+/// What is read where no directory has a `wardend.conf`: the very file that is installed.
+const BUILT_IN: &str = include_str!("../../units/wardend.conf");
+/// How messages name it.
+const BUILT_IN_NAME: &str = "(built in) wardend.conf";
+
+/// A value with the file and line it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
+}
+
+/// A file and a line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+}
+
+impl<T> Located<T> {
+    /// An error at this place.
+    pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
+        self.place.error(what)
+    }
+}
+
+impl Place {
+    pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
+        ConfigError::At { file: self.file.clone(), line: self.line, what: what.into() }
+    }
+}
+
+/// `[default]` or `[jail.NAME]` of all files together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JailInput {
+    pub(crate) place: Place,
+    pub(crate) enabled: Option<Located<bool>>,
+    pub(crate) filter: Option<Located<String>>,
+    pub(crate) mode: Option<Located<String>>,
+    pub(crate) classes: Option<Located<Vec<String>>>,
+    pub(crate) maxretry: Option<Located<i64>>,
+    pub(crate) findtime: Option<Located<Time>>,
+    pub(crate) bantime: Option<Located<Time>>,
+    pub(crate) bantime_factor: Option<Located<i64>>,
+    pub(crate) bantime_max: Option<Located<Time>>,
+    pub(crate) forget: Option<Located<Time>>,
+    pub(crate) ignoreip: Vec<Located<String>>,
+    pub(crate) ipv4_prefix: Option<Located<i64>>,
+    pub(crate) ipv6_prefix: Option<Located<i64>>,
+    pub(crate) max_sources: Option<Located<i64>>,
+}
+
+/// All files together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inputs {
+    pub(crate) default: JailInput,
+    pub(crate) jails: BTreeMap<String, JailInput>,
+}
+
+/// One file of the configuration: its path, and its text.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+impl Inputs {
+    /// Reads the configuration of `directories`, the one that wins first.
+    pub(crate) fn read(directories: &[PathBuf]) -> Result<Self, ConfigError> {
+        let mut inputs = Self::default();
+        for source in sources(directories)? {
+            inputs.add(&source)?;
+        }
+        Ok(inputs)
+    }
+
+    /// Lays one file over what was read before.
+    pub(crate) fn add(&mut self, source: &Source) -> Result<(), ConfigError> {
+        let fragment: Fragment = toml::from_str(&source.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            Place { file: source.name.clone(), line: line_of(&source.text, at) }
+                .error(format!("{}.", error.message().replace('\n', " ")))
+        })?;
+        self.default.add(fragment.default, source, 0);
+        for (name, table) in fragment.jail {
+            let at = source.text.find(&format!("[jail.{name}]")).unwrap_or(0);
+            self.jails.entry(name).or_default().add(table, source, at);
+        }
+        Ok(())
+    }
+}
+
+impl JailInput {
+    fn add(&mut self, table: JailTable, source: &Source, at: usize) {
+        fn lay<T>(over: &mut Option<Located<T>>, value: Option<Spanned<T>>, source: &Source) {
+            if let Some(value) = value {
+                let place = source.place(value.span().start);
+                *over = Some(Located { value: value.into_inner(), place });
+            }
+        }
+        self.place = source.place(at);
+        lay(&mut self.enabled, table.enabled, source);
+        lay(&mut self.filter, table.filter, source);
+        lay(&mut self.mode, table.mode, source);
+        lay(&mut self.classes, table.classes, source);
+        lay(&mut self.maxretry, table.maxretry, source);
+        lay(&mut self.findtime, table.findtime, source);
+        lay(&mut self.bantime, table.bantime, source);
+        lay(&mut self.bantime_factor, table.bantime_factor, source);
+        lay(&mut self.bantime_max, table.bantime_max, source);
+        lay(&mut self.forget, table.forget, source);
+        lay(&mut self.ipv4_prefix, table.ipv4_prefix, source);
+        lay(&mut self.ipv6_prefix, table.ipv6_prefix, source);
+        lay(&mut self.max_sources, table.max_sources, source);
+        if let Some(list) = table.ignoreip {
+            if list.get_ref().is_empty() {
+                self.ignoreip.clear();
+            }
+            for entry in list.into_inner() {
+                let place = source.place(entry.span().start);
+                self.ignoreip.push(Located { value: entry.into_inner(), place });
+            }
+        }
+    }
+}
+
+impl Source {
+    fn place(&self, at: usize) -> Place {
+        Place { file: self.name.clone(), line: line_of(&self.text, at) }
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { file: path.display().to_string(), error: error.to_string() })?;
+        Ok(Self { name: path.display().to_string(), text })
+    }
+}
+
+/// The files in the order in which they are laid over each other.
+pub(crate) fn sources(directories: &[PathBuf]) -> Result<Vec<Source>, ConfigError> {
+    let main = directories.iter().map(|directory| directory.join("wardend.conf")).find(|path| path.exists());
+    let mut found = vec![match main {
+        Some(path) => Source::read(&path)?,
+        None => Source { name: BUILT_IN_NAME.to_owned(), text: BUILT_IN.to_owned() },
+    }];
+    let mut drop_ins: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
+    for directory in directories.iter().rev() {
+        let directory = directory.join("wardend.conf.d");
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                return Err(ConfigError::Read { file: directory.display().to_string(), error: error.to_string() });
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "conf") {
+                drop_ins.insert(entry.file_name(), path);
+            }
+        }
+    }
+    for path in drop_ins.into_values() {
+        if fs::canonicalize(&path).is_ok_and(|target| target == Path::new("/dev/null")) {
+            continue;
+        }
+        found.push(Source::read(&path)?);
+    }
+    Ok(found)
+}

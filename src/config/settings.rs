@@ -1,0 +1,255 @@
+//! From what the files say to what holds: every value checked once, here.
+//!
+//! The last of three steps (fragments → inputs → settings). Whatever comes out can be used as
+//! it is; nothing behind this module checks a setting again.
+
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
+
+use ipnet::IpNet;
+
+use super::{
+    ConfigError,
+    fragments::Time,
+    inputs::{Inputs, JailInput, Located},
+};
+use crate::{
+    engine::parse_network,
+    filter::Filter,
+    jail::{JailSettings, Prefixes},
+    record::{Fields, USEC_PER_SEC, Usec},
+};
+
+/// The filters that are installed; read from here where no directory has them.
+const BUILT_IN_FILTERS: [(&str, &str); 1] = [("sshd", include_str!("../../filters/sshd.toml"))];
+
+/// The configuration in force.
+#[derive(Debug)]
+pub struct Settings {
+    /// The enabled jails, in the order of their names.
+    pub jails: Vec<JailSettings>,
+    /// The journal fields that their filters ask for.
+    pub fields: Arc<Fields>,
+}
+
+impl Settings {
+    /// Reads and checks the configuration of `directories`, the one that wins first.
+    ///
+    /// # Errors
+    /// The first mistake, with file and line.
+    pub fn load(directories: &[PathBuf]) -> Result<Self, ConfigError> {
+        Self::resolve(&Inputs::read(directories)?, directories)
+    }
+
+    fn resolve(inputs: &Inputs, directories: &[PathBuf]) -> Result<Self, ConfigError> {
+        let mut fields = Fields::default();
+        let mut filters = HashMap::new();
+        let mut jails = Vec::new();
+        for (name, input) in &inputs.jails {
+            let input = Layered { jail: input, default: &inputs.default };
+            if !input.get(|table| table.enabled.as_ref()).is_none_or(|enabled| enabled.value) {
+                continue;
+            }
+            jails.push(jail(name, &input, directories, &mut filters, &mut fields)?);
+        }
+        if jails.is_empty() {
+            return Err(ConfigError::NoJail);
+        }
+        Ok(Self { jails, fields: Arc::new(fields) })
+    }
+}
+
+/// A jail's own values over `[default]`.
+struct Layered<'i> {
+    jail: &'i JailInput,
+    default: &'i JailInput,
+}
+
+impl<'i> Layered<'i> {
+    fn get<T>(&self, field: impl Fn(&'i JailInput) -> Option<&'i Located<T>>) -> Option<&'i Located<T>> {
+        field(self.jail).or_else(|| field(self.default))
+    }
+
+    /// A number within bounds, or its default.
+    fn number(
+        &self,
+        name: &str,
+        field: impl Fn(&'i JailInput) -> Option<&'i Located<i64>>,
+        bounds: std::ops::RangeInclusive<u32>,
+        default: u32,
+    ) -> Result<u32, ConfigError> {
+        let Some(located) = self.get(field) else { return Ok(default) };
+        u32::try_from(located.value).ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
+            located.error(format!(
+                "{name} is {}; write a number from {} to {}.",
+                located.value,
+                bounds.start(),
+                bounds.end()
+            ))
+        })
+    }
+
+    /// A span of time in µs; none is for ever.
+    fn time(
+        &self,
+        name: &str,
+        field: impl Fn(&'i JailInput) -> Option<&'i Located<Time>>,
+        default: Option<Usec>,
+    ) -> Result<Option<Usec>, ConfigError> {
+        self.get(field).map_or(Ok(default), |located| {
+            parse_time(&located.value).map_err(|what| located.error(format!("{name} is {what}")))
+        })
+    }
+
+    /// As [`Self::time`], where "infinity" makes no sense.
+    fn finite(
+        &self,
+        name: &str,
+        field: impl Fn(&'i JailInput) -> Option<&'i Located<Time>> + Copy,
+        default: Usec,
+    ) -> Result<Usec, ConfigError> {
+        self.time(name, field, Some(default))?.ok_or_else(|| {
+            let place = self.get(field).map(|located| located.place.clone()).unwrap_or_default();
+            place.error(format!("{name} can't be infinite; write a span of time such as \"10min\"."))
+        })
+    }
+}
+
+const MINUTE: Usec = 60 * USEC_PER_SEC;
+const WEEK: Usec = 7 * 24 * 60 * MINUTE;
+
+fn jail(
+    name: &str,
+    input: &Layered<'_>,
+    directories: &[PathBuf],
+    filters: &mut HashMap<String, Arc<Filter>>,
+    fields: &mut Fields,
+) -> Result<JailSettings, ConfigError> {
+    if name.is_empty()
+        || name.len() > 64
+        || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    {
+        return Err(input
+            .jail
+            .place
+            .error(format!("'{name}' is no name for a jail; use letters, digits, '-' and '_', at most 64 of them.")));
+    }
+    let filter_name = input.get(|table| table.filter.as_ref()).map_or(name, |located| located.value.as_str());
+    let filter = match filters.get(filter_name) {
+        Some(filter) => Arc::clone(filter),
+        None => {
+            let place = input.get(|table| table.filter.as_ref()).map_or(&input.jail.place, |located| &located.place);
+            let filter = load_filter(filter_name, directories, fields)?.ok_or_else(|| {
+                place.error(format!(
+                    "jail '{name}' has the filter '{filter_name}', but there is no file filters/{filter_name}.toml in {}.",
+                    list(directories)
+                ))
+            })?;
+            let filter = Arc::new(filter);
+            filters.insert(filter_name.to_owned(), Arc::clone(&filter));
+            filter
+        }
+    };
+    Ok(JailSettings {
+        name: name.to_owned(),
+        classes: classes(input, &filter)?,
+        maxretry: input.number("maxretry", |table| table.maxretry.as_ref(), 1..=1000, 5)?,
+        findtime: input.finite("findtime", |table| table.findtime.as_ref(), 10 * MINUTE)?,
+        bantime: input.time("bantime", |table| table.bantime.as_ref(), Some(10 * MINUTE))?,
+        bantime_factor: input.number("bantime-factor", |table| table.bantime_factor.as_ref(), 1..=100, 2)?,
+        bantime_max: input.time("bantime-max", |table| table.bantime_max.as_ref(), Some(WEEK))?,
+        forget: input.time("forget", |table| table.forget.as_ref(), Some(4 * WEEK))?.unwrap_or(Usec::MAX),
+        ignoreip: ignoreip(input)?,
+        prefixes: Prefixes {
+            ipv4: prefix(input.number("ipv4-prefix", |table| table.ipv4_prefix.as_ref(), 8..=32, 32)?),
+            ipv6: prefix(input.number("ipv6-prefix", |table| table.ipv6_prefix.as_ref(), 16..=128, 64)?),
+        },
+        max_sources: input.number("max-sources", |table| table.max_sources.as_ref(), 100..=10_000_000, 100_000)?
+            as usize,
+        filter,
+    })
+}
+
+/// The bounds of the setting keep it below 129.
+fn prefix(number: u32) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigError> {
+    let mode = input.get(|table| table.mode.as_ref());
+    if let Some(located) = input.get(|table| table.classes.as_ref()) {
+        if let Some(unknown) = located.value.iter().find(|class| !filter.has_class(class)) {
+            return Err(located.error(format!("filter '{filter}' has no class '{unknown}'.")));
+        }
+        return Ok(located.value.clone());
+    }
+    let name = mode.map_or("normal", |located| located.value.as_str());
+    filter.mode(name).map(<[String]>::to_vec).ok_or_else(|| {
+        let place = mode.map_or(&input.jail.place, |located| &located.place);
+        let known: Vec<&str> = filter.mode_names().collect();
+        place.error(format!("filter '{filter}' has no mode '{name}'; it has: {}.", known.join(", ")))
+    })
+}
+
+fn ignoreip(input: &Layered<'_>) -> Result<Vec<IpNet>, ConfigError> {
+    input
+        .default
+        .ignoreip
+        .iter()
+        .chain(&input.jail.ignoreip)
+        .map(|located| parse_network(&located.value).map_err(|what| located.error(format!("ignoreip: {what}"))))
+        .collect()
+}
+
+fn load_filter(name: &str, directories: &[PathBuf], fields: &mut Fields) -> Result<Option<Filter>, ConfigError> {
+    for directory in directories {
+        let path = directory.join("filters").join(format!("{name}.toml"));
+        match fs::read_to_string(&path) {
+            Ok(text) => return Ok(Some(Filter::compile(name, &path, &text, fields)?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(ConfigError::Read { file: path.display().to_string(), error: error.to_string() });
+            }
+        }
+    }
+    let Some((_, text)) = BUILT_IN_FILTERS.iter().find(|(known, _)| *known == name) else { return Ok(None) };
+    let path = PathBuf::from(format!("(built in) filters/{name}.toml"));
+    Ok(Some(Filter::compile(name, &path, text, fields)?))
+}
+
+fn list(directories: &[PathBuf]) -> String {
+    directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A span of time as fail2ban's users write it (bare seconds) and as systemd.time(7) does; none
+/// is "infinity". The error is the end of a sentence.
+fn parse_time(time: &Time) -> Result<Option<Usec>, String> {
+    match time {
+        Time::Seconds(seconds) => u64::try_from(*seconds)
+            .ok()
+            .filter(|seconds| *seconds > 0)
+            .and_then(|seconds| seconds.checked_mul(USEC_PER_SEC))
+            .map(Some)
+            .ok_or_else(|| format!("{seconds} seconds; write more than zero, or \"infinity\".")),
+        Time::Words(words) => parse_span(words),
+    }
+}
+
+/// Parses words such as "10min", "1h 30min", "2weeks", "90" (seconds) or "infinity".
+pub(crate) fn parse_span(words: &str) -> Result<Option<Usec>, String> {
+    if words == "infinity" {
+        return Ok(None);
+    }
+    let duration = match words.parse::<u64>() {
+        Ok(seconds) => std::time::Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(words).map_err(|_| {
+            format!(
+                "'{words}', which is no span of time; write it as \"10min\", \"1h 30min\", \"2weeks\" or \"infinity\"."
+            )
+        })?,
+    };
+    match Usec::try_from(duration.as_micros()) {
+        Ok(0) => Err(format!("'{words}'; write more than zero, or \"infinity\".")),
+        Ok(usec) => Ok(Some(usec)),
+        Err(_) => Err(format!("'{words}', which is too long; write \"infinity\".")),
+    }
+}
