@@ -1,0 +1,140 @@
+//! The journal in a thread of its own, for the daemon.
+//!
+//! Entries go out in batches over a bounded channel: a daemon that falls behind slows the
+//! reading down and not the machine, and nothing is lost, because the journal keeps it. While
+//! an attack is on (an entry came in the last half minute) the thread looks every 10 ms;
+//! otherwise it sleeps until journald says that something was written, at most a second.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+
+use super::{Entry, JournalError, Position, Reader, Where};
+use crate::{filter::Filter, record::Fields};
+
+/// How often to look while entries come in.
+const HOT_TICK: Duration = Duration::from_millis(10);
+/// How long after an entry that goes on.
+const HOT: Duration = Duration::from_secs(30);
+/// How often to look otherwise, at the least.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+/// The most entries of one batch.
+const BATCH: usize = 512;
+/// The most batches on their way.
+const BATCHES: usize = 8;
+
+/// Some entries, in the journal's order.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) entries: Vec<Entry>,
+    /// There was nothing more to read at that moment.
+    pub(crate) caught_up: bool,
+}
+
+/// The daemon's end of the thread.
+pub(crate) struct Follower {
+    batches: mpsc::Receiver<Result<Batch, JournalError>>,
+    pulse: Arc<AtomicU64>,
+    /// The position named an entry that was still there.
+    pub(crate) resumed: bool,
+}
+
+impl Follower {
+    /// Opens the journal at a position, and follows it.
+    ///
+    /// # Errors
+    /// If it can't be opened, or nothing in it can be read.
+    pub(crate) fn start(
+        filters: Vec<Arc<Filter>>,
+        fields: Arc<Fields>,
+        position: Position,
+        otherwise: Position,
+    ) -> Result<Self, JournalError> {
+        let (sender, batches) = mpsc::channel(BATCHES);
+        let (opened, outcome) = std::sync::mpsc::sync_channel::<Result<bool, JournalError>>(1);
+        let pulse = Arc::new(AtomicU64::new(0));
+        let beat = Arc::clone(&pulse);
+        let reading = move || {
+            let open = || -> Result<(Reader, bool), JournalError> {
+                let filters = filters.iter().map(AsRef::as_ref);
+                let mut reader = Reader::open(&Where::System, filters, fields)?;
+                let resumed = reader.seek(&position)?;
+                if !resumed {
+                    reader.seek(&otherwise)?;
+                }
+                Ok((reader, resumed))
+            };
+            match open() {
+                Ok((mut reader, resumed)) => {
+                    let _ = opened.send(Ok(resumed));
+                    run(&mut reader, &sender, &beat);
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
+            }
+        };
+        thread::Builder::new().name("journal".to_owned()).spawn(reading).map_err(JournalError::Thread)?;
+        let resumed = outcome.recv().map_err(|_| JournalError::NoAccess)??;
+        Ok(Self { batches, pulse, resumed })
+    }
+
+    /// The next entries; none if the thread has ended.
+    pub(crate) async fn next(&mut self) -> Option<Result<Batch, JournalError>> {
+        self.batches.recv().await
+    }
+
+    /// A number that grows as long as the thread makes progress.
+    pub(crate) fn pulse(&self) -> u64 {
+        self.pulse.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads until the daemon's end of the channel is gone.
+fn run(reader: &mut Reader, sender: &mpsc::Sender<Result<Batch, JournalError>>, pulse: &AtomicU64) {
+    let mut last_entry: Option<Instant> = None;
+    let mut first = true;
+    loop {
+        let batch = read(reader);
+        let failed = batch.is_err();
+        let (some, caught_up) =
+            batch.as_ref().map_or((true, false), |batch| (!batch.entries.is_empty(), batch.caught_up));
+        // The first batch goes out even if it is empty: it says that the daemon is up to date.
+        if (some || first) && sender.blocking_send(batch).is_err() {
+            return;
+        }
+        first = false;
+        pulse.fetch_add(1, Ordering::Relaxed);
+        if failed {
+            return;
+        }
+        if some {
+            last_entry = Some(Instant::now());
+        }
+        if caught_up {
+            let hot = last_entry.is_some_and(|at| at.elapsed() < HOT);
+            reader.wait(if hot { HOT_TICK } else { IDLE_TICK });
+            if sender.is_closed() {
+                return;
+            }
+        }
+    }
+}
+
+fn read(reader: &mut Reader) -> Result<Batch, JournalError> {
+    let mut entries = Vec::new();
+    while entries.len() < BATCH {
+        match reader.next()? {
+            Some(entry) => entries.push(entry),
+            None => return Ok(Batch { entries, caught_up: true }),
+        }
+    }
+    Ok(Batch { entries, caught_up: false })
+}
