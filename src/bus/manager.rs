@@ -1,0 +1,169 @@
+//! `org.wardend1.Manager` at `/org/wardend1`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use zbus::{Connection, interface, message::Header, object_server::SignalEmitter};
+
+use super::{BanRow, Command, Core, Error, INFINITY, JailRow, polkit};
+use crate::engine::{Duration, parse_network};
+
+pub(crate) struct Manager {
+    pub(crate) core: Core,
+}
+
+fn network(text: &str) -> Result<IpNet, Error> {
+    parse_network(text).map_err(Error::InvalidAddress)
+}
+
+#[interface(name = "org.wardend1.Manager", proxy(default_service = "org.wardend1", default_path = "/org/wardend1"))]
+impl Manager {
+    /// All bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for ever),
+    /// the how manieth ban of the source, failures that led to it, rule, reason.
+    #[zbus(out_args("bans"))]
+    async fn list_bans(&self) -> Result<Vec<BanRow>, Error> {
+        self.core.ask(Command::ListBans).await
+    }
+
+    /// All jails: name, bans in force, sources with failures that count, open sessions, object.
+    #[zbus(out_args("jails"))]
+    async fn list_jails(&self) -> Result<Vec<JailRow>, Error> {
+        self.core.ask(Command::ListJails).await
+    }
+
+    /// The object of a jail.
+    #[zbus(out_args("jail"))]
+    async fn get_jail(&self, name: &str) -> Result<zbus::OwnedObjectPath, Error> {
+        let jails = self.core.ask(Command::ListJails).await?;
+        let names: Vec<String> = jails.iter().map(|jail| jail.name.clone()).collect();
+        jails
+            .into_iter()
+            .find(|jail| jail.name == name)
+            .map(|jail| jail.path)
+            .ok_or_else(|| Error::NoSuchJail(format!("There is no jail '{name}'; there are: {}.", names.join(", "))))
+    }
+
+    /// Bans an address or network in a jail for so many µs: 0 for as long as the jail would,
+    /// 2⁶⁴−1 for ever. The ban is on disk when the call returns.
+    #[zbus(out_args("source", "until_usec"))]
+    #[allow(clippy::too_many_arguments, reason = "four arguments of the method, and what zbus hands in")]
+    async fn ban(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        address: &str,
+        jail: &str,
+        usec: u64,
+        reason: &str,
+    ) -> Result<(String, u64), Error> {
+        let network = network(address)?;
+        if reason.len() > 1024 {
+            return Err(Error::InvalidArgument("The reason is longer than 1024 bytes; make it shorter.".to_owned()));
+        }
+        polkit::check(connection, &header, "org.wardend1.ban").await?;
+        let duration = match usec {
+            0 => Duration::OfJail,
+            INFINITY => Duration::Forever,
+            usec => Duration::Usec(usec),
+        };
+        let (jail, reason) = (jail.to_owned(), reason.to_owned());
+        let row = self.core.ask(|reply| Command::Ban { network, jail, duration, reason, reply }).await??;
+        Ok((row.source, row.until_usec))
+    }
+
+    /// Ends the ban of an address or network in a jail, or in all jails if the name is empty,
+    /// and clears its counters. Returns the bans that ended.
+    #[zbus(out_args("bans"))]
+    async fn unban(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        address: &str,
+        jail: &str,
+    ) -> Result<Vec<BanRow>, Error> {
+        let network = network(address)?;
+        polkit::check(connection, &header, "org.wardend1.unban").await?;
+        let jail = (!jail.is_empty()).then(|| jail.to_owned());
+        Ok(self.core.ask(|reply| Command::Unban { network, jail, reply }).await??)
+    }
+
+    /// Ends all bans. Returns how many.
+    #[zbus(out_args("count"))]
+    async fn unban_all(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<u32, Error> {
+        polkit::check(connection, &header, "org.wardend1.unban").await?;
+        self.core.ask(Command::UnbanAll).await
+    }
+
+    /// The version of wardend.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    /// `running`, or `degraded` while bans are not in force.
+    #[zbus(property)]
+    fn state(&self) -> String {
+        self.core.status.borrow().state.to_owned()
+    }
+
+    /// `starting`, `up` or `down`.
+    #[zbus(property)]
+    fn firewall_state(&self) -> String {
+        self.core.status.borrow().firewall_state.to_owned()
+    }
+
+    /// Why the firewall is down, and what to do; empty if it is up.
+    #[zbus(property)]
+    fn firewall_message(&self) -> String {
+        self.core.status.borrow().firewall_message.clone()
+    }
+
+    /// The last journal record that was read.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn journal_cursor(&self) -> String {
+        self.core.status.borrow().cursor.clone()
+    }
+
+    /// Bans in force.
+    #[zbus(property, name = "NBans")]
+    fn n_bans(&self) -> u32 {
+        self.core.status.borrow().bans
+    }
+
+    /// Failures counted since the state was first made.
+    #[zbus(property, name = "NFailures")]
+    fn n_failures(&self) -> u64 {
+        self.core.status.borrow().failures
+    }
+
+    /// A ban has begun. `until_usec` is 2⁶⁴−1 for ever.
+    #[zbus(signal)]
+    pub(crate) async fn banned(
+        emitter: &SignalEmitter<'_>,
+        jail: &str,
+        source: &str,
+        until_usec: u64,
+        count: u32,
+    ) -> zbus::Result<()>;
+
+    /// A ban has ended: `expired`, `command` or `jail-gone`.
+    #[zbus(signal)]
+    pub(crate) async fn unbanned(emitter: &SignalEmitter<'_>, jail: &str, source: &str, why: &str) -> zbus::Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_address_is_told_with_the_mend() {
+        assert!(matches!(network("2001:db8::1"), Ok(net) if net.addr() == "2001:db8::1".parse::<IpAddr>().unwrap()));
+        for text in ["", "localhost", "203.0.113.7/33", "0.0.0.0/0", "::/0", "203.0.113.7 ", "fe80::1%lo"] {
+            assert!(matches!(network(text), Err(Error::InvalidAddress(_))), "{text}");
+        }
+    }
+}
