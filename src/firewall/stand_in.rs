@@ -1,0 +1,376 @@
+//! A stand-in for firewalld on a private bus, to be late, to fail, to forget and to go away on
+//! demand. It knows the methods that are used and the refusals that matter; how the real firewalld
+//! behaves is proven in the lab.
+//!
+//! The bus is a real `dbus-daemon`, because the signals about names and the errors for absent
+//! ones come from it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tempfile::TempDir;
+use tokio::time::sleep;
+use zbus::connection::Builder;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, DBusError, ObjectServer, OwnedObjectPath, OwnedVariant, interface};
+
+const NAME: &str = "org.fedoraproject.FirewallD1";
+const PATH: &str = "/org/fedoraproject/FirewallD1";
+const CONFIG: &str = "/org/fedoraproject/FirewallD1/config";
+
+/// A bus of our own; it goes with the value.
+pub(super) struct Bus {
+    daemon: Child,
+    address: String,
+    _directory: TempDir,
+}
+
+impl Bus {
+    pub(super) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("bus.conf");
+        let text = format!(
+            r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path={}/bus</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <allow own="*"/>
+    <allow send_destination="*"/>
+    <allow receive_sender="*"/>
+    <allow send_type="signal"/>
+  </policy>
+</busconfig>"#,
+            directory.path().display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut daemon = Command::new("dbus-daemon")
+            .arg(format!("--config-file={}", config.display()))
+            .args(["--nofork", "--print-address"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the tests of the firewall need dbus-daemon; install the package dbus-daemon or dbus");
+        let mut address = String::new();
+        BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        Self { daemon, address: address.trim().to_owned(), _directory: directory }
+    }
+
+    pub(super) async fn connect(&self) -> Connection {
+        let builder = Builder::address(self.address.as_str());
+        builder.build().await.unwrap()
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+#[derive(Clone, Debug, DBusError)]
+#[zbus(prefix = "org.fedoraproject.FirewallD1")]
+pub(super) enum Fault {
+    #[zbus(error)]
+    ZBus(zbus::Error),
+    Exception(String),
+    NotAuthorizedException(String),
+}
+
+pub(super) fn exception(text: &str) -> Fault {
+    Fault::Exception(text.to_owned())
+}
+
+#[derive(Default)]
+pub(super) struct Inner {
+    pub(super) permanent: BTreeSet<String>,
+    pub(super) policy: bool,
+    pub(super) runtime: BTreeMap<String, BTreeSet<String>>,
+    runtime_policy: bool,
+    /// Entries that a reload brings with it.
+    pub(super) baked: Vec<(String, String)>,
+    calls: Vec<String>,
+    /// Faults for the next calls of a method.
+    pub(super) faults: VecDeque<(&'static str, Fault)>,
+    /// A fault for all calls that change something.
+    pub(super) denied: bool,
+    pub(super) delay: Duration,
+}
+
+impl Inner {
+    pub(super) fn load(&mut self) {
+        self.runtime = self.permanent.iter().map(|n| (n.clone(), BTreeSet::new())).collect();
+        for (set, entry) in &self.baked {
+            self.runtime.get_mut(set).unwrap().insert(entry.clone());
+        }
+        self.runtime_policy = self.policy;
+    }
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Fake(Arc<Mutex<Inner>>);
+
+impl Fake {
+    pub(super) fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.0.lock().unwrap())
+    }
+
+    /// What every call goes through: it is noted, it may be late, it may fail.
+    async fn enter(&self, method: &'static str, arguments: &str) -> Result<(), Fault> {
+        let delay = self.with(|inner| {
+            inner.calls.push(format!("{method} {arguments}").trim().to_owned());
+            inner.delay
+        });
+        sleep(delay).await;
+        self.with(|inner| {
+            if inner.denied && !method.starts_with("get") {
+                return Err(Fault::NotAuthorizedException("Not Authorized(polkit): x".into()));
+            }
+            match inner.faults.iter().position(|(name, _)| *name == method) {
+                Some(index) => Err(inner.faults.remove(index).unwrap().1),
+                None => Ok(()),
+            }
+        })
+    }
+
+    pub(super) fn entries(&self) -> BTreeSet<String> {
+        self.with(|inner| inner.runtime.values().flatten().cloned().collect())
+    }
+
+    /// The calls of these methods, in order.
+    pub(super) fn calls(&self, methods: &[&str]) -> Vec<String> {
+        self.with(|inner| {
+            let ours = |call: &&String| methods.iter().any(|m| call.starts_with(m));
+            inner.calls.iter().filter(ours).cloned().collect()
+        })
+    }
+
+    pub(super) fn ready() -> Self {
+        let fake = Self::default();
+        fake.with(|inner| {
+            inner.permanent = ["wardend4", "wardend6"].map(String::from).into();
+            inner.policy = true;
+            inner.load();
+        });
+        fake
+    }
+
+    /// Takes firewalld's name on the bus, as a start of it does.
+    pub(super) async fn serve(&self, bus: &Bus) -> Connection {
+        Builder::address(bus.address.as_str())
+            .serve_at(PATH, Main(self.clone()))
+            .serve_at(PATH, Sets(self.clone()))
+            .serve_at(PATH, Policies(self.clone()))
+            .serve_at(CONFIG, Config(self.clone()))
+            .name(NAME)
+            .build()
+            .await
+            .unwrap()
+    }
+
+    /// A reload that somebody else has asked for.
+    pub(super) async fn reload(&self, connection: &Connection) {
+        self.with(Inner::load);
+        let emitter = SignalEmitter::new(connection, PATH).unwrap();
+        Main::reloaded(&emitter).await.unwrap();
+    }
+}
+
+struct Main(Fake);
+struct Sets(Fake);
+struct Policies(Fake);
+struct Config(Fake);
+struct Object(Fake, String);
+struct PolicyObject(Fake);
+
+#[interface(name = "org.fedoraproject.FirewallD1")]
+impl Main {
+    #[zbus(name = "reload")]
+    async fn reload(&self, #[zbus(signal_emitter)] emitter: SignalEmitter<'_>) -> Result<(), Fault> {
+        self.0.enter("reload", "").await?;
+        self.0.with(Inner::load);
+        Self::reloaded(&emitter).await?;
+        Ok(())
+    }
+
+    #[zbus(signal)]
+    async fn reloaded(emitter: &SignalEmitter<'_>) -> zbus::Result<()>;
+}
+
+#[interface(name = "org.fedoraproject.FirewallD1.ipset")]
+impl Sets {
+    #[zbus(name = "getIPSets")]
+    async fn names(&self) -> Result<Vec<String>, Fault> {
+        self.0.enter("getIPSets", "").await?;
+        Ok(self.0.with(|inner| inner.runtime.keys().cloned().collect()))
+    }
+
+    #[zbus(name = "getEntries")]
+    async fn entries(&self, set: &str) -> Result<Vec<String>, Fault> {
+        self.0.enter("getEntries", set).await?;
+        self.on(set, |entries| Ok(entries.iter().cloned().collect()))
+    }
+
+    #[zbus(name = "addEntry")]
+    async fn add(&self, set: &str, entry: &str) -> Result<(), Fault> {
+        self.0.enter("addEntry", entry).await?;
+        if entry == "0.0.0.0/0" {
+            return Err(exception("INVALID_ENTRY: 0.0.0.0/0"));
+        }
+        self.on(set, |entries| match overlap(entries, entry) {
+            Some(other) if other == entry => Err(exception("ALREADY_ENABLED: it is there")),
+            Some(other) => {
+                Err(exception(&format!("INVALID_ENTRY: Entry '{entry}' overlaps with existing entry '{other}'")))
+            }
+            None => {
+                entries.insert(entry.to_owned());
+                Ok(())
+            }
+        })
+    }
+
+    #[zbus(name = "removeEntry")]
+    async fn remove(&self, set: &str, entry: &str) -> Result<(), Fault> {
+        self.0.enter("removeEntry", entry).await?;
+        self.on(
+            set,
+            |entries| {
+                if entries.remove(entry) { Ok(()) } else { Err(exception("NOT_ENABLED: it is not there")) }
+            },
+        )
+    }
+
+    #[zbus(name = "setEntries")]
+    async fn set(&self, set: &str, entries: Vec<String>) -> Result<(), Fault> {
+        self.0.enter("setEntries", set).await?;
+        self.on(set, |held| {
+            *held = entries.into_iter().collect();
+            Ok(())
+        })
+    }
+}
+
+impl Sets {
+    fn on<T>(&self, set: &str, f: impl FnOnce(&mut BTreeSet<String>) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.0.with(|inner| match inner.runtime.get_mut(set) {
+            Some(entries) => f(entries),
+            None => Err(exception(&format!("INVALID_IPSET: {set}"))),
+        })
+    }
+}
+
+fn overlap(entries: &BTreeSet<String>, entry: &str) -> Option<String> {
+    let new = network(entry);
+    let hit = |old: &IpNet| old.contains(&new) || new.contains(old);
+    entries.iter().find(|old| hit(&network(old))).cloned()
+}
+
+pub(super) fn network(entry: &str) -> IpNet {
+    let net = entry.parse();
+    net.unwrap_or_else(|_| IpNet::from(entry.parse::<std::net::IpAddr>().unwrap()))
+}
+
+#[interface(name = "org.fedoraproject.FirewallD1.policy")]
+impl Policies {
+    #[zbus(name = "getPolicies")]
+    async fn names(&self) -> Result<Vec<String>, Fault> {
+        self.0.enter("getPolicies", "").await?;
+        let loaded = self.0.with(|inner| inner.runtime_policy);
+        Ok(if loaded { vec!["wardend".to_owned()] } else { Vec::new() })
+    }
+}
+
+type Settings = (String, String, String, String, HashMap<String, String>, Vec<String>);
+
+#[interface(name = "org.fedoraproject.FirewallD1.config")]
+impl Config {
+    #[zbus(name = "addIPSet")]
+    async fn add_set(&self, name: &str, settings: Settings) -> Result<OwnedObjectPath, Fault> {
+        let family = &settings.4["family"];
+        let text = format!("{name} {} {family} {}", settings.3, settings.4["maxelem"]);
+        self.0.enter("addIPSet", &text).await?;
+        if self.0.with(|inner| inner.permanent.insert(name.to_owned())) {
+            Ok(path("ipset", name))
+        } else {
+            Err(exception(&format!("NAME_CONFLICT: {name}")))
+        }
+    }
+
+    #[zbus(name = "addPolicy")]
+    async fn add_policy(&self, name: &str, settings: HashMap<String, OwnedVariant>) -> Result<OwnedObjectPath, Fault> {
+        let priority = i32::try_from(&*settings["priority"]).unwrap();
+        let rules: Vec<String> = settings["rich_rules"].try_clone().unwrap().try_into().unwrap();
+        let text = format!("{name} {priority} {}", rules.join("; "));
+        self.0.enter("addPolicy", &text).await?;
+        self.0.with(|inner| {
+            if !["wardend4", "wardend6"].iter().all(|s| inner.permanent.contains(*s)) {
+                return Err(exception("INVALID_IPSET: Policy 'wardend'"));
+            }
+            if std::mem::replace(&mut inner.policy, true) {
+                return Err(exception("NAME_CONFLICT: wardend"));
+            }
+            Ok(path("policy", name))
+        })
+    }
+
+    #[zbus(name = "getIPSetByName")]
+    async fn set_by_name(
+        &self,
+        name: &str,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> Result<OwnedObjectPath, Fault> {
+        if !self.0.with(|inner| inner.permanent.contains(name)) {
+            return Err(exception(&format!("INVALID_IPSET: {name}")));
+        }
+        let path = path("ipset", name);
+        server.at(&path, Object(self.0.clone(), name.to_owned())).await?;
+        Ok(path)
+    }
+
+    #[zbus(name = "getPolicyByName")]
+    async fn policy_by_name(
+        &self,
+        name: &str,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> Result<OwnedObjectPath, Fault> {
+        if !self.0.with(|inner| inner.policy) {
+            return Err(exception(&format!("INVALID_POLICY: {name}")));
+        }
+        let path = path("policy", name);
+        server.at(&path, PolicyObject(self.0.clone())).await?;
+        Ok(path)
+    }
+}
+
+fn path(kind: &str, name: &str) -> OwnedObjectPath {
+    format!("{CONFIG}/{kind}/{name}").try_into().unwrap()
+}
+
+#[interface(name = "org.fedoraproject.FirewallD1.config.ipset")]
+impl Object {
+    #[zbus(name = "remove")]
+    async fn remove(&self) -> Result<(), Fault> {
+        self.0.enter("remove", &self.1).await?;
+        self.0.with(|inner| inner.permanent.remove(&self.1));
+        Ok(())
+    }
+}
+
+#[interface(name = "org.fedoraproject.FirewallD1.config.policy")]
+impl PolicyObject {
+    #[zbus(name = "remove")]
+    async fn remove(&self) -> Result<(), Fault> {
+        self.0.enter("remove", "policy").await?;
+        self.0.with(|inner| inner.policy = false);
+        Ok(())
+    }
+}

@@ -1,0 +1,452 @@
+//! The loop that keeps firewalld where the plan wants it.
+//!
+//! There is one call in flight at most, and while it is, orders and signals are taken in all the
+//! same: they only change the plan and mark what is known as stale. So nothing can get lost or
+//! out of order, and every trouble has the same mend: ask firewalld what it holds and go on from
+//! there. A call is never given up, because nobody could say whether it had been carried out.
+
+use std::collections::BTreeSet;
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, sleep_until};
+use zbus::Connection;
+
+use super::firewalld::{Firewalld, Objects, Trouble};
+use super::inbox::{Event, Inbox};
+use super::plan::{Change, Op, Plan, Set};
+use super::words::{self, ABSENT, CUT_OFF, DEAF};
+use super::{Order, Report, State};
+
+/// How often firewalld's list is compared with ours when nothing else gives cause to.
+const AUDIT: Duration = Duration::from_secs(300);
+/// A call may be slow: another client can keep firewalld busy for minutes. After this time the
+/// admin is told, and the wait goes on.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The pause after a failure, doubled each time.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A new ban doesn't sit out a long pause.
+const PAUSE_WITH_NEWS: Duration = Duration::from_secs(1);
+const PAUSE_IF_DENIED: Duration = Duration::from_secs(10);
+/// The least time between two reloads of the same firewalld: a reload costs all its users.
+const RELOAD_GAP: Duration = Duration::from_secs(60);
+
+/// The connection is gone, or nobody gives orders any more.
+struct Over;
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+pub(super) async fn run(connection: Connection, orders: UnboundedReceiver<Order>, reports: UnboundedSender<Report>) {
+    match setup(&connection, orders, reports.clone()).await {
+        // Either end of the loop is the end of the daemon, and neither is an error.
+        Ok((mut task, firewalld)) => while task.turn(&firewalld).await.is_ok() {},
+        Err(error) => {
+            let text = words::unheard(&error);
+            // Nobody to hear it means that the daemon is gone.
+            let _ = reports.send(Report::State(State::Down(text)));
+        }
+    }
+}
+
+/// Listens first and asks afterwards, so that no restart can fall in between.
+async fn setup(
+    connection: &Connection,
+    orders: UnboundedReceiver<Order>,
+    reports: UnboundedSender<Report>,
+) -> zbus::Result<(Task, Firewalld)> {
+    let firewalld = Firewalld::new(connection).await?;
+    let inbox = Inbox {
+        orders,
+        closed: false,
+        owner: firewalld.main().inner().receive_owner_changed().await?,
+        reloaded: firewalld.main().receive_reloaded().await?,
+    };
+    let owner = firewalld.owner().await?;
+    let mut task = Task {
+        plan: Plan::new(),
+        inbox,
+        reports,
+        state: State::Starting,
+        owner: None,
+        armed: false,
+        remove: false,
+        stale: true,
+        checked: false,
+        met: false,
+        failures: 0,
+        pause: None,
+        hurry: true,
+        audit: Instant::now() + AUDIT,
+        last_reload: None,
+        reload_gap: RELOAD_GAP,
+        suspects: BTreeSet::new(),
+    };
+    task.meet(owner);
+    Ok((task, firewalld))
+}
+
+#[allow(clippy::struct_excessive_bools)] // independent facts, each with one reader
+struct Task {
+    plan: Plan,
+    inbox: Inbox,
+    reports: UnboundedSender<Report>,
+    state: State,
+    owner: Option<String>,
+    /// The daemon has given the whole list, and nobody has had the objects removed since.
+    armed: bool,
+    remove: bool,
+    /// firewalld must be asked what it holds.
+    stale: bool,
+    /// Ipsets and policy have been seen since the last event that may have cost them.
+    checked: bool,
+    /// This owner has been seen with everything in place once.
+    met: bool,
+    failures: u32,
+    pause: Option<Instant>,
+    /// A new ban may cut the pause short: not when it needs an admin to change anything.
+    hurry: bool,
+    audit: Instant,
+    last_reload: Option<Instant>,
+    reload_gap: Duration,
+    /// Entries, and sets, that were refused once.
+    suspects: BTreeSet<String>,
+}
+
+impl Task {
+    async fn turn(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        // Everything that has been ordered by now is one change of the plan.
+        while let Ok(order) = self.inbox.orders.try_recv() {
+            self.take(Event::Order(Some(order)))?;
+        }
+        let now = Instant::now();
+        if self.remove {
+            return self.dismantle(firewalld).await;
+        }
+        if !self.armed || self.owner.is_none() {
+            return self.wait(None).await;
+        }
+        if let Some(pause) = self.pause.filter(|pause| *pause > now) {
+            return self.wait(Some(pause)).await;
+        }
+        self.pause = None;
+        if now >= self.audit {
+            self.audit = now + AUDIT;
+            self.stale = true;
+            self.checked = false;
+        }
+        if self.stale {
+            return self.resync(firewalld).await;
+        }
+        if let Some(op) = self.plan.next() {
+            return self.perform(firewalld, &op).await;
+        }
+        if !self.checked {
+            return self.check(firewalld).await;
+        }
+        self.failures = 0;
+        self.reload_gap = RELOAD_GAP;
+        self.enter(State::Up);
+        self.wait(Some(self.audit)).await
+    }
+
+    /// Waits for one event, or until the time has come.
+    async fn wait(&mut self, until: Option<Instant>) -> Result<(), Over> {
+        if self.inbox.closed {
+            return Err(Over);
+        }
+        tokio::select! {
+            biased;
+            event = self.inbox.next() => self.take(event),
+            () = at(until) => Ok(()),
+        }
+    }
+
+    /// Waits for the reply to a call and takes in whatever comes meanwhile.
+    async fn call<T>(&mut self, call: impl Future<Output = zbus::Result<T>>) -> Result<zbus::Result<T>, Over> {
+        let mut call = pin!(call);
+        let mut patience = Some(Instant::now() + PATIENCE);
+        loop {
+            tokio::select! {
+                biased;
+                event = self.inbox.next() => self.take(event)?,
+                reply = &mut call => return Ok(reply),
+                () = at(patience) => {
+                    patience = None;
+                    self.enter(State::Down(DEAF.to_owned()));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), Over> {
+        match event {
+            Event::Order(None) => self.inbox.closed = true,
+            Event::Order(Some(order)) => self.obey(order),
+            Event::Reloaded => self.lost(),
+            Event::Owner(owner) => self.meet(owner),
+            Event::Disconnected => {
+                self.enter(State::Down(CUT_OFF.to_owned()));
+                return Err(Over);
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Block(net) => {
+                let change = self.plan.block(net);
+                self.report(change);
+                if let Some(pause) = self.pause.filter(|_| self.hurry) {
+                    self.pause = Some(pause.min(Instant::now() + PAUSE_WITH_NEWS));
+                }
+            }
+            Order::Release(net) => {
+                let change = self.plan.release(net);
+                self.report(change);
+            }
+            Order::Replace(list) => {
+                let changes = self.plan.replace(list);
+                self.report(changes);
+                self.armed = true;
+            }
+            Order::Remove => {
+                self.remove = true;
+                self.armed = false;
+            }
+        }
+    }
+
+    /// firewalld has a new owner, or none.
+    fn meet(&mut self, owner: Option<String>) {
+        self.lost();
+        if owner.is_none() {
+            self.enter(State::Down(ABSENT.to_owned()));
+        }
+        if owner != self.owner {
+            self.met = false;
+            self.last_reload = None;
+        }
+        self.owner = owner;
+    }
+
+    /// firewalld has forgotten the entries, and there is no reason to sit out a pause: every
+    /// millisecond from here on the banned get through.
+    fn lost(&mut self) {
+        self.plan.lost();
+        self.stale = true;
+        self.checked = false;
+        self.pause = None;
+    }
+
+    async fn resync(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        if !self.met {
+            // Only with a firewalld that we don't know yet is this looked at first. Otherwise the
+            // entries are what is urgent.
+            self.check(firewalld).await?;
+            if !self.met {
+                return Ok(());
+            }
+        }
+        self.stale = false;
+        let mut lists = Vec::new();
+        for set in Set::ALL {
+            match self.call(firewalld.entries(set)).await? {
+                Ok(entries) => lists.push((set, entries)),
+                Err(error) => return self.trouble(firewalld, Trouble::from(&error)).await,
+            }
+            if self.stale {
+                // Reloaded meanwhile: the list is one of before, or may be.
+                return Ok(());
+            }
+        }
+        for (set, entries) in lists {
+            let (found, changes) = self.plan.sync(set, &entries);
+            for text in words::found(set, &found) {
+                self.tell(text);
+            }
+            self.report(changes);
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, firewalld: &Firewalld, op: &Op) -> Result<(), Over> {
+        let junk = self.plan.is_junk(op);
+        let reply = self.call(firewalld.perform(op)).await?;
+        if self.stale {
+            // The reply may be from before or after the loss. The resync will tell.
+            self.plan.forget(op);
+            return Ok(());
+        }
+        let trouble = match reply {
+            Ok(()) => {
+                self.suspects.remove(subject(op));
+                let changes = self.plan.done(op);
+                self.report(changes);
+                return Ok(());
+            }
+            Err(error) => Trouble::from(&error),
+        };
+        match (&trouble, op) {
+            (Trouble::Already, _) => {
+                // An entry that is listed but can't be found is still in force: look again.
+                self.stale = junk;
+                let changes = self.plan.done(op);
+                self.report(changes);
+                Ok(())
+            }
+            // The first time it may be our idea of the set that is out of date, or of a whole
+            // list a single entry, which comes to light when they are entered one by one.
+            (Trouble::Refused(_), _) if self.suspects.insert(subject(op).to_owned()) => {
+                self.plan.failed(op);
+                self.stale = true;
+                Ok(())
+            }
+            (Trouble::Refused(reason), Op::Add(_, entry)) => {
+                self.tell(words::refused(entry, reason));
+                let changes = self.plan.refused(op);
+                self.report(changes);
+                Ok(())
+            }
+            (Trouble::Missing | Trouble::Denied | Trouble::Gone, _) => {
+                self.plan.forget(op);
+                self.trouble(firewalld, trouble).await
+            }
+            _ => {
+                self.plan.failed(op);
+                self.trouble(firewalld, trouble).await
+            }
+        }
+    }
+
+    /// Sees to it that ipsets and policy are there.
+    async fn check(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        self.checked = true;
+        match self.call(firewalld.objects()).await? {
+            Err(error) => {
+                self.fail(&Trouble::from(&error));
+                Ok(())
+            }
+            Ok(Objects { ip_sets: true, policy: true }) => {
+                self.met = true;
+                Ok(())
+            }
+            Ok(_) => self.bootstrap(firewalld).await,
+        }
+    }
+
+    async fn bootstrap(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        let now = Instant::now();
+        if let Some(next) = self.last_reload.map(|last| last + self.reload_gap)
+            && next > now
+        {
+            self.fail(&Trouble::Missing);
+            self.pause = Some(next.min(now + LONGEST_PAUSE));
+            return Ok(());
+        }
+        if let Err(error) = self.call(firewalld.create()).await? {
+            self.fail(&Trouble::from(&error));
+            return Ok(());
+        }
+        if self.last_reload.replace(now).is_some() {
+            // The last one has not helped for long. Don't reload an admin's firewall every
+            // minute for ever.
+            self.reload_gap = (self.reload_gap * 2).min(RELOAD_GAP * 60);
+        }
+        self.tell(words::CREATED.to_owned());
+        let reply = self.call(firewalld.reload()).await?;
+        // Our own reload loses the entries as everybody's does; its signal comes on top of this
+        // and costs one more look.
+        self.lost();
+        if let Err(error) = reply {
+            self.fail(&Trouble::from(&error));
+        }
+        Ok(())
+    }
+
+    async fn trouble(&mut self, firewalld: &Firewalld, trouble: Trouble) -> Result<(), Over> {
+        self.stale = true;
+        if trouble == Trouble::Missing {
+            self.met = false;
+            return self.bootstrap(firewalld).await;
+        }
+        self.fail(&trouble);
+        Ok(())
+    }
+
+    /// Down, and for how long nothing is tried.
+    fn fail(&mut self, trouble: &Trouble) {
+        self.stale = true;
+        self.checked = false;
+        self.hurry = *trouble != Trouble::Denied;
+        let pause =
+            if self.hurry { (PAUSE * 2u32.pow(self.failures.min(10))).min(LONGEST_PAUSE) } else { PAUSE_IF_DENIED };
+        self.failures = self.failures.saturating_add(1);
+        self.pause = Some(Instant::now() + pause);
+        self.enter(State::Down(words::down(trouble)));
+    }
+
+    async fn dismantle(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        self.remove = false;
+        let result = if self.owner.is_none() {
+            Err(words::not_removed(&Trouble::Gone))
+        } else {
+            let reply = self.call(firewalld.remove()).await?;
+            reply.map_err(|error| words::not_removed(&Trouble::from(&error)))
+        };
+        self.lost();
+        self.met = false;
+        // The objects are gone by our own doing: a later list may have them created at once.
+        self.last_reload = None;
+        self.send(Report::Removed(result));
+        Ok(())
+    }
+
+    fn enter(&mut self, state: State) {
+        if self.state != state {
+            self.state = state.clone();
+            self.send(Report::State(state));
+        }
+    }
+
+    fn report(&self, changes: impl IntoIterator<Item = Change>) {
+        let at = now();
+        for change in changes {
+            self.send(match change {
+                Change::Blocked(source) => Report::Blocked { source, at },
+                Change::Released(source) => Report::Released { source, at },
+            });
+        }
+    }
+
+    fn tell(&self, text: String) {
+        self.send(Report::Told(text));
+    }
+
+    /// Nobody to hear it means that the daemon is going down, which the closed order channel will
+    /// tell as well.
+    fn send(&self, report: Report) {
+        let _ = self.reports.send(report);
+    }
+}
+
+/// What an operation is about: an entry, or a set as a whole.
+fn subject(op: &Op) -> &str {
+    match op {
+        Op::Add(_, entry) | Op::Remove(_, entry) => entry,
+        Op::SetAll(set, _) => set.name(),
+    }
+}
