@@ -1,0 +1,5 @@
+//! wardenctl: see [`wardend::ctl`].
+
+fn main() -> std::process::ExitCode {
+    wardend::ctl::main()
+}

@@ -1,0 +1,5 @@
+//! wardend: see [`wardend::daemon`].
+
+fn main() -> std::process::ExitCode {
+    wardend::daemon::main()
+}

@@ -1,0 +1,273 @@
+//! The verbs that talk to the daemon: `status`, `list`, `jails`, `ban`, `unban`.
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use zbus::Connection;
+
+use super::output::{Json, Table, line, print_json, when};
+use crate::{
+    bus::{BanRow, Error, INFINITY, ManagerProxy},
+    config::parse_span,
+    record::Usec,
+    time::{now, span},
+};
+
+/// Options of the verbs that only show something.
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Options of `list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Show the bans of this jail only
+    #[arg(long, value_name = "NAME")]
+    jail: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Options of `ban`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ban {
+    /// An address or a network: 203.0.113.7, 203.0.113.0/24, 2001:db8::/64
+    #[arg(required = true)]
+    sources: Vec<String>,
+    /// The jail to ban it in
+    #[arg(long, value_name = "NAME", default_value = "sshd")]
+    jail: String,
+    /// For how long: 30min, 2weeks, infinity; without it, as long as the jail would
+    #[arg(long = "for", value_name = "SPAN")]
+    duration: Option<String>,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Options of `unban`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Unban {
+    /// An address or a network
+    #[arg(required_unless_present = "all")]
+    sources: Vec<String>,
+    /// In this jail only
+    #[arg(long, value_name = "NAME")]
+    jail: Option<String>,
+    /// End all bans
+    #[arg(long, conflicts_with_all = ["sources", "jail"])]
+    all: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// A ban as JSON: as on the bus, with null for what has no end.
+#[derive(Debug, Serialize)]
+struct BanJson<'r> {
+    jail: &'r str,
+    source: &'r str,
+    since_usec: Usec,
+    until_usec: Option<Usec>,
+    count: u32,
+    failures: u32,
+    rule: &'r str,
+    reason: &'r str,
+}
+
+impl<'r> From<&'r BanRow> for BanJson<'r> {
+    fn from(row: &'r BanRow) -> Self {
+        Self {
+            jail: &row.jail,
+            source: &row.source,
+            since_usec: row.since_usec,
+            until_usec: end(row.until_usec),
+            count: row.count,
+            failures: row.failures,
+            rule: &row.rule,
+            reason: &row.reason,
+        }
+    }
+}
+
+async fn manager() -> anyhow::Result<ManagerProxy<'static>> {
+    let bus = Connection::system()
+        .await
+        .map_err(|error| anyhow::anyhow!("The system bus can't be reached ({error}); see that dbus.service runs."))?;
+    Ok(ManagerProxy::builder(&bus).cache_properties(zbus::proxy::CacheProperties::No).build().await?)
+}
+
+pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
+    let manager = manager().await?;
+    let version = manager.version().await.map_err(sentence)?;
+    let state = manager.state().await.map_err(sentence)?;
+    let firewall = manager.firewall_state().await.map_err(sentence)?;
+    let message = manager.firewall_message().await.map_err(sentence)?;
+    let cursor = manager.journal_cursor().await.map_err(sentence)?;
+    let failures = manager.n_failures().await.map_err(sentence)?;
+    let jails = manager.list_jails().await.map_err(sentence)?;
+    let bans: u32 = jails.iter().map(|jail| jail.bans).sum();
+    if let Some(mode) = options.json.mode {
+        let jails: Vec<_> = jails
+            .iter()
+            .map(|jail| {
+                serde_json::json!({
+                    "jail": jail.name, "bans": jail.bans, "failing": jail.failing, "sessions": jail.sessions,
+                })
+            })
+            .collect();
+        return print_json(
+            &serde_json::json!({
+                "version": version, "state": state, "firewall": firewall, "firewall_message": message,
+                "journal_cursor": cursor, "bans": bans, "failures": failures, "jails": jails,
+            }),
+            mode,
+        );
+    }
+    line(&format!("wardend {version}: {state}"))?;
+    line(&format!(
+        "  Firewall: {firewall}{}",
+        if message.is_empty() { String::new() } else { format!(". {message}") }
+    ))?;
+    line(&format!("      Bans: {bans}"))?;
+    line(&format!("  Failures: {failures}"))?;
+    for jail in jails {
+        line(&format!(
+            "      Jail: {} ({} banned, {} failing, {} open sessions)",
+            jail.name, jail.bans, jail.failing, jail.sessions
+        ))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn list(options: &List) -> anyhow::Result<()> {
+    let manager = manager().await?;
+    if let Some(jail) = &options.jail {
+        manager.get_jail(jail).await.map_err(sentence)?;
+    }
+    let mut bans = manager.list_bans().await.map_err(sentence)?;
+    bans.retain(|ban| options.jail.as_ref().is_none_or(|jail| *jail == ban.jail));
+    if let Some(mode) = options.json.mode {
+        let bans: Vec<BanJson<'_>> = bans.iter().map(BanJson::from).collect();
+        return print_json(&bans, mode);
+    }
+    let mut table = Table::new(["SOURCE", "JAIL", "SINCE", "LEFT", "BAN", "FAILURES", "WHY"]);
+    let now = now();
+    for ban in &bans {
+        let left = end(ban.until_usec).map_or_else(|| "for ever".to_owned(), |until| span(until.saturating_sub(now)));
+        let why = if ban.rule.is_empty() { format!("by hand {}", ban.reason) } else { ban.rule.clone() };
+        table.row([
+            ban.source.clone(),
+            ban.jail.clone(),
+            when(ban.since_usec),
+            left,
+            format!("#{}", ban.count),
+            ban.failures.to_string(),
+            why.trim_end().to_owned(),
+        ]);
+    }
+    table.print()?;
+    line(&format!("\n{} bans listed.", bans.len()))
+}
+
+pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
+    let jails = manager().await?.list_jails().await.map_err(sentence)?;
+    if let Some(mode) = options.json.mode {
+        return print_json(&jails, mode);
+    }
+    let mut table = Table::new(["JAIL", "BANS", "FAILING", "SESSIONS"]);
+    for jail in &jails {
+        table.row([jail.name.clone(), jail.bans.to_string(), jail.failing.to_string(), jail.sessions.to_string()]);
+    }
+    table.print()?;
+    line(&format!("\n{} jails listed.", jails.len()))
+}
+
+pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
+    let usec = match options.duration.as_deref().map(parse_span) {
+        None => 0,
+        Some(Ok(None)) => INFINITY,
+        Some(Ok(Some(usec))) => usec,
+        Some(Err(what)) => bail!("--for is {what}"),
+    };
+    let manager = manager().await?;
+    for source in &options.sources {
+        let (source, until) = manager.ban(source, &options.jail, usec, &options.reason).await.map_err(sentence)?;
+        let until = end(until);
+        match options.json.mode {
+            Some(mode) => {
+                print_json(&serde_json::json!({ "jail": options.jail, "source": source, "until_usec": until }), mode)?
+            }
+            None => {
+                let until = until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", when(until)));
+                line(&format!("Banned {source} in jail {} {until}.", options.jail))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
+    let manager = manager().await?;
+    if options.all {
+        let count = manager.unban_all().await.map_err(sentence)?;
+        return match options.json.mode {
+            Some(mode) => print_json(&serde_json::json!({ "unbanned": count }), mode),
+            None => line(&format!("Ended {count} bans.")),
+        };
+    }
+    for source in &options.sources {
+        let jail = options.jail.as_deref().unwrap_or_default();
+        for ban in manager.unban(source, jail).await.map_err(sentence)? {
+            match options.json.mode {
+                Some(mode) => print_json(&BanJson::from(&ban), mode)?,
+                None => line(&format!("Unbanned {} in jail {}.", ban.source, ban.jail))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn end(until_usec: u64) -> Option<Usec> {
+    (until_usec != INFINITY).then_some(until_usec)
+}
+
+/// The sentence in an error of the bus, and nothing of its technique.
+fn sentence(error: impl Into<Error>) -> anyhow::Error {
+    match error.into() {
+        Error::ZBus(zbus::Error::MethodError(name, text, _)) if is_absent(&name) => anyhow::anyhow!(
+            "wardend is not running; start it with `systemctl start wardend`{}.",
+            text.filter(|text| text.contains("denied")).map_or(String::new(), |text| format!(" ({text})"))
+        ),
+        Error::ZBus(zbus::Error::MethodError(_, Some(text), _)) => anyhow::anyhow!(text),
+        Error::ZBus(error) => anyhow::Error::new(error).context("The bus call failed"),
+        Error::NoSuchJail(text)
+        | Error::NotBanned(text)
+        | Error::NeverBanned(text)
+        | Error::InvalidAddress(text)
+        | Error::InvalidArgument(text)
+        | Error::NotAuthorized(text)
+        | Error::Failed(text) => anyhow::anyhow!(text),
+    }
+}
+
+fn is_absent(name: &str) -> bool {
+    const ABSENT: [&str; 4] = [
+        "org.freedesktop.DBus.Error.ServiceUnknown",
+        "org.freedesktop.DBus.Error.NameHasNoOwner",
+        "org.freedesktop.DBus.Error.Spawn.ChildExited",
+        "org.freedesktop.systemd1.NoSuchUnit",
+    ];
+    ABSENT.contains(&name)
+}
+
+/// Runs a verb that talks to the bus.
+pub(super) fn on_the_bus(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("The runtime can't be started")?
+        .block_on(verb)
+}

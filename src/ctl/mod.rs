@@ -1,0 +1,66 @@
+//! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
+//!
+//! `status`, `list`, `jails`, `ban` and `unban` talk to the daemon over its bus interface; `replay`
+//! needs no daemon. Exit codes: 0 done, 1 it could not be done (the sentence says why),
+//! 2 the command line can't be understood.
+
+mod client;
+mod output;
+mod replay;
+mod time;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// Shows and steers wardend, which locks out the hosts that try to break in.
+#[derive(Debug, Parser)]
+#[command(name = "wardenctl", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Shows whether all is well
+    Status(client::Show),
+    /// Lists the bans in force
+    List(client::List),
+    /// Lists the jails
+    Jails(client::Show),
+    /// Bans addresses or networks
+    Ban(client::Ban),
+    /// Ends bans
+    Unban(client::Unban),
+    /// Shows whom wardend would have banned, from past journals
+    Replay(replay::Arguments),
+}
+
+/// Runs wardenctl with this process's arguments.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.verb {
+        Verb::Status(options) => client::on_the_bus(client::status(options)),
+        Verb::List(options) => client::on_the_bus(client::list(options)),
+        Verb::Jails(options) => client::on_the_bus(client::jails(options)),
+        Verb::Ban(options) => client::on_the_bus(client::ban(options)),
+        Verb::Unban(options) => client::on_the_bus(client::unban(options)),
+        Verb::Replay(arguments) => replay::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "wardenctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,207 @@
+//! `wardenctl replay`: the engine over past journals.
+//!
+//! It needs no daemon and no privilege but read access, changes nothing, and runs the very
+//! code that the daemon runs. What comes out is one line for each source with at least one
+//! failure, and a summary: who would have been banned, when, and by which records.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use anyhow::{Context, bail};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::output::{Json, Table, print_json, when};
+use crate::{
+    config::{self, Settings},
+    engine::{Effect, Engine},
+    filter::Filter,
+    jail::text_of,
+    journal::{Entry, Position, Reader, Where},
+    record::{Cursor, Usec},
+};
+
+/// Shows whom wardend would have banned, from past journals.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Read all journal files of this directory
+    #[arg(short = 'D', long, value_name = "DIR", conflicts_with = "file")]
+    directory: Option<PathBuf>,
+    /// Read these journal files
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    file: Vec<PathBuf>,
+    /// Begin at this time: 2026-11-23 05:48:03, @1795412883 (seconds), or -2h
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// End at this time
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    until: Option<String>,
+    /// Take the configuration from this directory instead of /etc/wardend and /run/wardend
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Run this jail only
+    #[arg(long, value_name = "NAME")]
+    jail: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// What is known of one source in one jail: a line of the output.
+#[derive(Debug, Serialize)]
+struct Line {
+    jail: String,
+    source: String,
+    /// The address of the latest failure.
+    address: String,
+    failures: u64,
+    bans: u64,
+    first_usec: Usec,
+    last_usec: Usec,
+    banned_at_usec: Option<Usec>,
+    users: BTreeSet<String>,
+    rules: BTreeMap<String, u64>,
+    evidence: Vec<Cursor>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    records: u64,
+    matched: u64,
+    failures: u64,
+    sources: u64,
+    bans: u64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let directories = match &arguments.config {
+        Some(directory) if !directory.is_dir() => bail!("{} is no directory.", directory.display()),
+        Some(directory) => vec![directory.clone(), config::VENDOR_DIRECTORY.into()],
+        None => config::directories(),
+    };
+    let mut settings = Settings::load(&directories)?;
+    if let Some(jail) = &arguments.jail {
+        let names: Vec<String> = settings.jails.iter().map(|jail| jail.name.clone()).collect();
+        settings.jails.retain(|known| known.name == *jail);
+        if settings.jails.is_empty() {
+            bail!("There is no jail '{jail}'; there are: {}.", names.join(", "));
+        }
+    }
+    let since = arguments.since.as_deref().map(super::time::parse).transpose().context("--since")?;
+    let until = arguments.until.as_deref().map(super::time::parse).transpose().context("--until")?;
+    let journal = match (&arguments.directory, arguments.file.as_slice()) {
+        (Some(directory), _) => Where::Directory(directory.clone()),
+        (None, []) => Where::System,
+        (None, files) => Where::Files(files.to_vec()),
+    };
+    let filters: Vec<&Filter> = settings.jails.iter().map(|jail| &*jail.filter).collect();
+    let mut reader = Reader::open(&journal, filters, settings.fields.clone())?;
+    reader.seek(&since.map_or(Position::Head, Position::Since))?;
+
+    let mut lines = Lines::default();
+    let mut engine = Engine::new(settings.jails);
+    let mut effects = Vec::new();
+    while let Some(entry) = reader.next()? {
+        let Entry::Record(record) = entry else { continue };
+        if until.is_some_and(|until| record.time > until) {
+            break;
+        }
+        lines.summary.records += 1;
+        lines.summary.matched += u64::from(engine.record(&record, &mut effects));
+        lines.take(&mut effects);
+    }
+    engine.end_sessions(&mut effects);
+    lines.take(&mut effects);
+    lines.print(&arguments.json)
+}
+
+/// The output as it grows.
+#[derive(Debug, Default)]
+struct Lines {
+    of: BTreeMap<(Box<str>, IpNet), Line>,
+    summary: Summary,
+}
+
+impl Lines {
+    fn take(&mut self, effects: &mut Vec<Effect>) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Failed { jail, source, failure, ignored: false } => {
+                    let line = self.of.entry((jail.clone(), source)).or_insert_with(|| Line {
+                        jail: jail.into(),
+                        source: text_of(source),
+                        address: String::new(),
+                        failures: 0,
+                        bans: 0,
+                        first_usec: failure.time,
+                        last_usec: failure.time,
+                        banned_at_usec: None,
+                        users: BTreeSet::new(),
+                        rules: BTreeMap::new(),
+                        evidence: Vec::new(),
+                    });
+                    line.address = failure.address.to_string();
+                    line.failures += 1;
+                    line.first_usec = line.first_usec.min(failure.time);
+                    line.last_usec = line.last_usec.max(failure.time);
+                    line.users.extend(failure.user.map(String::from));
+                    *line.rules.entry(failure.rule.into()).or_default() += 1;
+                    line.evidence.push(failure.cursor);
+                }
+                Effect::TakenBack { jail, source, failure } => {
+                    if let Some(line) = self.of.get_mut(&(jail, source)) {
+                        line.failures = line.failures.saturating_sub(1);
+                        line.evidence.retain(|cursor| *cursor != failure.cursor);
+                        if let Some(count) = line.rules.get_mut(&*failure.rule) {
+                            *count = count.saturating_sub(1);
+                        }
+                        line.rules.retain(|_, count| *count > 0);
+                    }
+                }
+                Effect::Banned(ban) => {
+                    if let Some(line) = self.of.get_mut(&(ban.jail, ban.source)) {
+                        line.bans += 1;
+                        line.banned_at_usec.get_or_insert(ban.since);
+                    }
+                }
+                Effect::Failed { .. } | Effect::Unbanned(..) | Effect::Block(_) | Effect::Release(_) => {}
+            }
+        }
+    }
+
+    fn print(mut self, json: &Json) -> anyhow::Result<()> {
+        self.of.retain(|_, line| line.failures > 0);
+        self.summary.sources = self.of.len() as u64;
+        self.summary.failures = self.of.values().map(|line| line.failures).sum();
+        self.summary.bans = self.of.values().map(|line| line.bans).sum();
+        let summary = &self.summary;
+        if let Some(mode) = json.mode {
+            for line in self.of.values() {
+                print_json(line, mode)?;
+            }
+            return print_json(&serde_json::json!({ "summary": summary }), mode);
+        }
+        let mut table = Table::new(["SOURCE", "JAIL", "FAILURES", "BANS", "LAST", "BANNED AT", "USERS"]);
+        for line in self.of.values() {
+            let mut users = line.users.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            if line.users.len() > 3 {
+                users.push_str(&format!(" and {} more", line.users.len() - 3));
+            }
+            table.row([
+                line.source.clone(),
+                line.jail.clone(),
+                line.failures.to_string(),
+                line.bans.to_string(),
+                when(line.last_usec),
+                line.banned_at_usec.map_or_else(|| "-".to_owned(), when),
+                users,
+            ]);
+        }
+        table.print()?;
+        super::output::line(&format!(
+            "\n{} records read, {} known to a rule; {} failures of {} sources, {} bans.",
+            summary.records, summary.matched, summary.failures, summary.sources, summary.bans
+        ))
+    }
+}

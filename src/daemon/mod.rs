@@ -1,0 +1,91 @@
+//! The daemon: wiring, and nothing else.
+//!
+//! [`main`] reads the configuration, sees that the journal and the bus are there, and hands
+//! over to [`run::Daemon`], whose loop feeds the engine with records, commands and deadlines
+//! and carries its effects out. What can't be done without (a configuration, the journal, the
+//! bus) refuses the start with a sentence and an exit code of its own, which the unit does not
+//! restart on; what can (the firewall, the saved state) is told and waited for.
+
+mod logging;
+mod notify;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    config::{self, ConfigError, Settings},
+    events,
+    journal::JournalError,
+};
+
+/// Watches sshd's journal and locks out the hosts that try to break in.
+#[derive(Debug, Parser)]
+#[command(name = "wardend", version)]
+struct Arguments {
+    /// Take the configuration from this directory instead of /etc/wardend and /run/wardend
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+}
+
+/// Why the daemon can't start or go on, each with its exit code from sysexits.h.
+#[derive(Debug, thiserror::Error)]
+enum Fatal {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+    #[error("The system bus can't be used: {0}; see that dbus.service runs (systemctl start dbus).")]
+    Bus(zbus::Error),
+    #[error(
+        "The bus does not let this process own the name org.wardend1 ({0}); it must run as the user wardend, with /usr/share/dbus-1/system.d/org.wardend1.conf installed, and only once."
+    )]
+    Name(zbus::Error),
+    #[error("The connection to the system bus is lost.")]
+    BusLost,
+    #[error("The runtime can't be started: {0}.")]
+    Runtime(std::io::Error),
+}
+
+impl Fatal {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 78,                       // EX_CONFIG
+            Self::Journal(JournalError::NoAccess) => 77, // EX_NOPERM
+            Self::Journal(_) => 74,                      // EX_IOERR
+            Self::Bus(_) | Self::BusLost => 69,          // EX_UNAVAILABLE
+            Self::Name(_) => 77,                         // EX_NOPERM
+            Self::Runtime(_) => 71,                      // EX_OSERR
+        }
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::init();
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Fatal::Runtime)
+        .and_then(|runtime| runtime.block_on(start(arguments)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = error.to_string();
+            events::refused(&text);
+            notify::status(&text);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn start(arguments: Arguments) -> Result<(), Fatal> {
+    let directories = match arguments.config {
+        Some(directory) => vec![directory, config::VENDOR_DIRECTORY.into()],
+        None => config::directories(),
+    };
+    let settings = Settings::load(&directories)?;
+    run::Daemon::new(settings).await?.run().await
+}

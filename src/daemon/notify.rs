@@ -1,0 +1,52 @@
+//! What the service manager is told (sd_notify(3)), and the watchdog.
+//!
+//! An error here means that the manager's socket is gone; there is nobody to tell.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+pub(super) fn ready(status: &str) {
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+pub(super) fn status(status: &str) {
+    let _ = sd_notify::notify(&[NotifyState::Status(status)]);
+}
+
+pub(super) fn stopping() {
+    let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("Saving the state.")]);
+}
+
+/// A long backlog is being read: the start takes longer, and it is not stuck.
+pub(super) fn still_starting(status: &str) {
+    let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(60_000_000), NotifyState::Status(status)]);
+}
+
+/// Tells the manager that the daemon is alive: only while the journal thread and the core both
+/// make progress.
+pub(super) struct Watchdog {
+    interval: Option<Duration>,
+    pulse: u64,
+    beaten: tokio::time::Instant,
+}
+
+impl Watchdog {
+    pub(super) fn new() -> Self {
+        Self {
+            interval: sd_notify::watchdog_enabled().map(|limit| limit / 3),
+            pulse: 0,
+            beaten: tokio::time::Instant::now(),
+        }
+    }
+
+    /// The core is here; `pulse` is what the journal thread has counted so far.
+    pub(super) fn alive(&mut self, pulse: u64) {
+        let Some(interval) = self.interval else { return };
+        if self.beaten.elapsed() >= interval && pulse != self.pulse {
+            self.pulse = pulse;
+            self.beaten = tokio::time::Instant::now();
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
+    }
+}

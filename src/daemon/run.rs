@@ -1,0 +1,426 @@
+//! The daemon's loop: what comes in goes through the engine, and what it wants is done.
+//!
+//! In: batches of records from the journal thread, commands from the bus, reports from the
+//! firewall, deadlines, a tick a second, signals. Out: orders to the firewall, journal records,
+//! bus signals and properties, the snapshot, STATUS and the watchdog. The loop itself decides
+//! nothing and waits for nothing that is slow.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, sleep_until},
+};
+use zbus::{Connection, object_server::InterfaceRef};
+
+use super::{Fatal, notify};
+use crate::{
+    bans::Ban,
+    bus::{self, BanRow, Command, Core, JailInfo, Manager, ManagerSignals, Status},
+    config::Settings,
+    engine::{Effect, Ended, Engine},
+    events,
+    firewall::{self, Order, Report},
+    jail::text_of,
+    journal::{Batch, Entry, Follower, Position},
+    record::{Cursor, Usec},
+    snapshot::{Snapshot, Store},
+    time::now,
+};
+
+/// How long the start waits for a word from the firewall, before it goes on without one.
+const FIREWALL_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest sleep until a deadline: the wall clock may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Everything that the loop holds.
+pub(super) struct Daemon {
+    engine: Engine,
+    cursor: Option<Cursor>,
+    follower: Follower,
+    connection: Connection,
+    manager: InterfaceRef<Manager>,
+    commands: mpsc::Receiver<Command>,
+    status: watch::Sender<Status>,
+    orders: mpsc::UnboundedSender<Order>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    firewall: firewall::State,
+    store: Option<Store>,
+    saving: Option<JoinHandle<Result<(), String>>>,
+    /// The last write of the snapshot failed; told once.
+    save_failed: bool,
+    /// Something has changed since the last snapshot.
+    dirty: bool,
+    /// Bans that the firewall has not confirmed yet, with the time of the record that led to
+    /// each.
+    waiting: HashMap<IpNet, Usec>,
+    /// Bans found in a backlog that had ended before anybody could be told.
+    bygone: HashSet<(Box<str>, IpNet)>,
+    effects: Vec<Effect>,
+    /// The journal's backlog has been read.
+    caught_up: bool,
+    backlog: u64,
+    ready: bool,
+    watchdog: notify::Watchdog,
+}
+
+impl Daemon {
+    /// Opens everything that the daemon can't do without.
+    pub(super) async fn new(settings: Settings) -> Result<Self, Fatal> {
+        let connection = Connection::system().await.map_err(Fatal::Bus)?;
+        let infos: Vec<JailInfo> = settings.jails.iter().map(JailInfo::from).collect();
+        let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
+        let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
+        let mut engine = Engine::new(settings.jails);
+        let mut effects = Vec::new();
+
+        let store = std::env::var_os("STATE_DIRECTORY").map(|directory| Store::new(&PathBuf::from(directory)));
+        if store.is_none() {
+            events::snapshot(
+                "$STATE_DIRECTORY is not set (StateDirectory= in the unit), so bans and counters are lost when wardend stops.",
+            );
+        }
+        let saved = store.as_ref().map_or(Ok(None), Store::load).unwrap_or_else(|what| {
+            events::snapshot(&what);
+            None
+        });
+        let start = Position::Since(now().saturating_sub(findtime));
+        let mut position = start.clone();
+        let mut cursor = None;
+        if let Some(snapshot) = saved {
+            engine.load(snapshot.engine, now(), &mut effects);
+            if let Some(at) = snapshot.cursor {
+                position = Position::After(at.clone());
+                cursor = Some(at);
+            }
+        }
+        let follower = Follower::start(filters, settings.fields, position, start)?;
+        if !follower.resumed {
+            cursor = None;
+            events::snapshot(
+                "The journal no longer has the record at which the saved state ends (it was rotated away or cleared); reading goes on from the last findtime.",
+            );
+        }
+
+        let (orders, reports) = firewall::start(connection.clone());
+        // The receiver lives as long as the task; where it is gone, the loop sees it.
+        let _ = orders.send(Order::Replace(engine.blocked()));
+        let (sender, commands) = mpsc::channel(16);
+        let (status, published) = watch::channel(Status::default());
+        let core = Core { commands: sender, status: published };
+        let manager = bus::serve(&connection, &core, infos).await.map_err(Fatal::Bus)?;
+        Ok(Self {
+            engine,
+            cursor,
+            follower,
+            connection,
+            manager,
+            commands,
+            status,
+            orders,
+            reports,
+            firewall: firewall::State::Starting,
+            store,
+            saving: None,
+            save_failed: false,
+            dirty: false,
+            waiting: HashMap::new(),
+            bygone: HashSet::new(),
+            effects,
+            caught_up: false,
+            backlog: 0,
+            ready: false,
+            watchdog: notify::Watchdog::new(),
+        })
+    }
+
+    /// Runs until a signal ends it.
+    pub(super) async fn run(mut self) -> Result<(), Fatal> {
+        let started = Instant::now();
+        let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Runtime)?;
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let connection = self.connection.clone();
+        let closed = connection.closed();
+        tokio::pin!(closed);
+        self.carry_out().await;
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = &mut closed => return Err(Fatal::BusLost),
+                batch = self.follower.next() => match batch {
+                    Some(batch) => self.read(batch?).await,
+                    None => return Err(Fatal::Runtime(std::io::Error::other("the journal thread has ended"))),
+                },
+                Some(report) = self.reports.recv() => self.hear(report).await,
+                Some(command) = self.commands.recv() => self.obey(command).await,
+                () = sleep_until(deadline) => self.wake().await,
+                _ = tick.tick() => {
+                    self.watchdog.alive(self.follower.pulse());
+                    self.publish().await;
+                    if self.dirty {
+                        self.save();
+                    }
+                }
+                Some(outcome) = saved(&mut self.saving) => self.note_saved(outcome),
+            }
+            let firewall_known = !matches!(self.firewall, firewall::State::Starting);
+            if !self.ready && self.caught_up && (firewall_known || started.elapsed() > FIREWALL_PATIENCE) {
+                self.become_ready().await?;
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Takes the bus name, last of all, and tells the manager.
+    async fn become_ready(&mut self) -> Result<(), Fatal> {
+        self.publish().await;
+        self.connection.request_name(bus::NAME).await.map_err(Fatal::Name)?;
+        self.ready = true;
+        notify::ready(&self.status_line());
+        tracing::debug!("{}", self.status_line());
+        Ok(())
+    }
+
+    async fn read(&mut self, batch: Batch) {
+        for entry in batch.entries {
+            match entry {
+                Entry::Record(record) => {
+                    self.dirty |= self.engine.record(&record, &mut self.effects);
+                    self.cursor = Some(record.cursor);
+                    self.carry_out().await;
+                }
+                Entry::Lost { unit, count, .. } => events::journal_loss(&unit, count),
+            }
+            self.backlog += u64::from(!self.caught_up);
+        }
+        if batch.caught_up && !self.caught_up {
+            self.caught_up = true;
+            tracing::debug!("Read {} records of the backlog.", self.backlog);
+        } else if !self.caught_up {
+            notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
+            self.watchdog.alive(self.follower.pulse());
+        }
+    }
+
+    /// Does what the engine wants.
+    async fn carry_out(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Banned(ban) => self.banned(&ban).await,
+                Effect::Unbanned(ban, why) => self.unbanned(&ban, why).await,
+                Effect::Block(source) => {
+                    if !self.bygone.iter().any(|(_, bygone)| *bygone == source) {
+                        let _ = self.orders.send(Order::Block(source));
+                    }
+                }
+                Effect::Release(source) => {
+                    self.waiting.remove(&source);
+                    let _ = self.orders.send(Order::Release(source));
+                }
+                Effect::Failed { jail, source, failure, ignored } => {
+                    let what = if ignored { "is ignored" } else { "counts" };
+                    tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
+                }
+                Effect::TakenBack { .. } => {}
+            }
+        }
+        self.effects = effects;
+    }
+
+    async fn banned(&mut self, ban: &Ban) {
+        self.dirty = true;
+        if !self.caught_up && ban.until.is_some_and(|until| until <= now()) {
+            self.bygone.insert((ban.jail.clone(), ban.source));
+            return;
+        }
+        self.waiting.insert(ban.source, ban.since);
+        events::ban(ban);
+        let until = ban.until.unwrap_or(bus::INFINITY);
+        let _ = self.manager.banned(&ban.jail, &text_of(ban.source), until, ban.count).await;
+    }
+
+    async fn unbanned(&mut self, ban: &Ban, why: Ended) {
+        self.dirty = true;
+        if self.bygone.remove(&(ban.jail.clone(), ban.source)) {
+            return;
+        }
+        events::unban(ban, why);
+        let why = match why {
+            Ended::Expired => "expired",
+            Ended::Command => "command",
+            Ended::JailGone => "jail-gone",
+        };
+        let _ = self.manager.unbanned(&ban.jail, &text_of(ban.source), why).await;
+    }
+
+    async fn hear(&mut self, report: Report) {
+        match report {
+            Report::Blocked { source, at } => {
+                if let Some(decided) = self.waiting.remove(&source) {
+                    events::in_force(&text_of(source), at.saturating_sub(decided));
+                }
+            }
+            Report::Told(what) => events::firewall_repaired(&what),
+            Report::State(state) => {
+                match &state {
+                    firewall::State::Down(why) => events::firewall_lost(why),
+                    firewall::State::Up => events::firewall_back(self.engine.blocked().len()),
+                    firewall::State::Starting => {}
+                }
+                self.firewall = state;
+                self.publish().await;
+            }
+            Report::Released { .. } | Report::Removed(_) => {}
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // A caller that is gone does not want its answer.
+        match command {
+            Command::ListBans(reply) => {
+                let _ = reply.send(self.engine.bans().map(BanRow::from).collect());
+            }
+            Command::ListJails(reply) => {
+                let _ = reply.send(bus::jail_rows(&self.engine));
+            }
+            Command::Ban { network, jail, duration, reason, reply } => {
+                let outcome = self.engine.ban(network, &jail, duration, &reason, now(), &mut self.effects);
+                self.carry_out().await;
+                self.save_now().await;
+                let _ = reply.send(outcome.map(|ban| BanRow::from(&ban)));
+            }
+            Command::Unban { network, jail, reply } => {
+                let outcome = self.engine.unban(network, jail.as_deref(), now(), &mut self.effects);
+                self.carry_out().await;
+                self.save_now().await;
+                let _ = reply.send(outcome.map(|bans| bans.iter().map(BanRow::from).collect()));
+            }
+            Command::UnbanAll(reply) => {
+                let sources = self.engine.blocked();
+                let mut count = 0;
+                for source in sources {
+                    let ended = self.engine.unban(source, None, now(), &mut self.effects);
+                    count += ended.map_or(0, |bans| bans.len());
+                }
+                self.carry_out().await;
+                self.save_now().await;
+                let _ = reply.send(u32::try_from(count).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
+    async fn wake(&mut self) {
+        self.engine.advance(now(), &mut self.effects);
+        self.carry_out().await;
+    }
+
+    /// When the engine is to be woken.
+    fn deadline(&self) -> Instant {
+        // What is still in the backlog comes before what time alone brings.
+        let due = self.engine.deadline().filter(|_| self.caught_up);
+        let sleep = due.map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.saturating_sub(now())));
+        Instant::now() + sleep.min(LONGEST_SLEEP)
+    }
+
+    /// Publishes what has changed: STATUS, and the properties on the bus.
+    async fn publish(&mut self) {
+        let firewall_message = match &self.firewall {
+            firewall::State::Down(why) => why.clone(),
+            _ => String::new(),
+        };
+        let status = Status {
+            state: if firewall_message.is_empty() { "running" } else { "degraded" },
+            firewall_state: match &self.firewall {
+                firewall::State::Starting => "starting",
+                firewall::State::Up => "up",
+                firewall::State::Down(_) => "down",
+            },
+            firewall_message,
+            cursor: self.cursor.as_ref().map_or_else(String::new, ToString::to_string),
+            bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
+            failures: self.engine.failure_count(),
+        };
+        let before = self.status.send_replace(status.clone());
+        if self.ready && (before.bans, &before.firewall_message) != (status.bans, &status.firewall_message) {
+            notify::status(&self.status_line());
+        }
+        // Nobody can know a property before the name is taken.
+        if self.ready {
+            let _ = bus::announce(&self.manager, &before, &status).await;
+        }
+    }
+
+    fn status_line(&self) -> String {
+        let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let jails = plural(self.engine.jails().count(), "jail", "jails");
+        let bans = plural(self.engine.ban_count(), "ban", "bans");
+        match &self.firewall {
+            firewall::State::Up => format!("Watching {jails}, {bans} in force."),
+            firewall::State::Starting => format!("Watching {jails}, {bans}; firewalld has not answered yet."),
+            firewall::State::Down(why) => format!("Watching {jails}, {bans} NOT in force. {why}"),
+        }
+    }
+
+    /// Begins to write the snapshot, unless one is being written: then the next tick does it.
+    fn save(&mut self) {
+        let (Some(store), None) = (&self.store, &self.saving) else { return };
+        let snapshot = Snapshot::new(self.cursor.clone(), now(), self.engine.save());
+        let store = store.clone();
+        self.saving = Some(tokio::task::spawn_blocking(move || store.save(&snapshot)));
+        self.dirty = false;
+    }
+
+    /// Writes the snapshot and waits for it: what an admin ordered is on disk before the answer.
+    async fn save_now(&mut self) {
+        if let Some(outcome) = saved(&mut self.saving).await {
+            self.note_saved(outcome);
+        }
+        self.save();
+        if let Some(outcome) = saved(&mut self.saving).await {
+            self.note_saved(outcome);
+        }
+    }
+
+    fn note_saved(&mut self, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) if self.save_failed => {
+                self.save_failed = false;
+                tracing::info!("The state can be saved again.");
+            }
+            Ok(()) => {}
+            Err(what) => {
+                self.dirty = true;
+                if !std::mem::replace(&mut self.save_failed, true) {
+                    events::snapshot(&what);
+                }
+            }
+        }
+    }
+
+    async fn stop(mut self) {
+        notify::stopping();
+        self.save_now().await;
+        tracing::debug!("Stopped; {} bans stay in force in firewalld.", self.engine.ban_count());
+    }
+}
+
+/// The end of the write that is under way; never, if none is.
+async fn saved(saving: &mut Option<JoinHandle<Result<(), String>>>) -> Option<Result<(), String>> {
+    let outcome = saving.as_mut()?.await;
+    *saving = None;
+    Some(outcome.unwrap_or_else(|error| Err(format!("The state was not saved: {error}."))))
+}
