@@ -1,0 +1,128 @@
+//! What is on a machine before it boots for the first time.
+//!
+//! The tree is bare Debian. A plan lays an empty layer over it, adds the users that get
+//! attacked, installs wardend as a package would, and puts a test's own files on top, so
+//! that the very first boot is already the one that the test is about.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use crate::host::{self, Lease, Slot};
+use crate::machine::{Machine, Release};
+use crate::network::Network;
+
+/// The password of root and of the users `alice` and `bob` on every machine.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// Timers that would work on the tree, or ask the network for packages, during a test.
+const UNWANTED: [&str; 4] = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer"];
+
+/// A machine before its first boot: the place for files that must be there from the start.
+pub(crate) struct Plan {
+    release: Release,
+    wardend: bool,
+    files: Vec<(String, String)>,
+    commands: Vec<String>,
+}
+
+impl Plan {
+    pub(crate) fn new(release: Release) -> Self {
+        Self { release, wardend: true, files: Vec::new(), commands: Vec::new() }
+    }
+
+    /// Leaves wardend out.
+    pub(crate) fn without_wardend(mut self) -> Self {
+        self.wardend = false;
+        self
+    }
+
+    /// Puts a file on the machine.
+    pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Runs a command in the machine's root directory, after everything is installed.
+    pub(crate) fn command(mut self, command: &str) -> Self {
+        self.commands.push(command.to_owned());
+        self
+    }
+
+    /// Has PAM say at once that a password is wrong. Debian's waits for two seconds.
+    pub(crate) fn hasty_passwords(self) -> Self {
+        self.command("sed -i '/pam_unix.so/s/nullok/nullok nodelay/' /etc/pam.d/common-auth")
+    }
+
+    /// Boots it, and returns when systemd has nothing left to start.
+    pub(crate) fn boot(self) -> Machine {
+        host::require_lab();
+        let tree = host::tree(self.release);
+        let slot = Slot::take();
+        let lease = Lease::new();
+        let network = host::exclusively(|| {
+            lease.mount(&tree);
+            Network::new(lease.name())
+        });
+        self.furnish(&lease.root());
+        Machine::new(self.release, tree, lease, network, slot)
+    }
+
+    fn furnish(&self, root: &Path) {
+        // The journal has to outlive a reboot.
+        fs::create_dir_all(root.join("var/log/journal")).expect("the layer is writable");
+        for timer in UNWANTED {
+            let mask = root.join("etc/systemd/system").join(timer);
+            let _ = fs::remove_file(&mask);
+            symlink("/dev/null", mask).expect("the layer is writable");
+        }
+        in_root(root, "useradd --create-home alice; useradd --create-home bob");
+        let passwords = ["root", "alice", "bob"].map(|user| format!("{user}:{PASSWORD}\n"));
+        in_root(root, &format!("printf %s '{}' | chpasswd", passwords.concat()));
+        if self.wardend {
+            install(root);
+        }
+        for (path, text) in &self.files {
+            let path = root.join(path.trim_start_matches('/'));
+            let parent = path.parent().expect("a file has a directory");
+            fs::create_dir_all(parent).expect("the layer is writable");
+            fs::write(&path, text).expect("the layer is writable");
+        }
+        for command in &self.commands {
+            in_root(root, command);
+        }
+    }
+}
+
+/// Installs wardend below `root` as a package would: the Makefile's files, then what a
+/// maintainer script does for a machine that is not running.
+pub(crate) fn install(root: &Path) {
+    // A test is told where the programs are; an example only lies one directory below them.
+    let this = std::env::current_exe().expect("/proc is mounted");
+    let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
+    let built = wardend.and_then(Path::parent).or_else(|| this.ancestors().nth(2)).expect("a program has a directory");
+    assert!(built.join("wardend").exists(), "no wardend in {}: cargo build --bins", built.display());
+    let made = Command::new("make")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "--no-print-directory", "install"])
+        .arg(format!("DESTDIR={}", root.display()))
+        .env("WARDEND_BINDIR_BUILT", built)
+        // A `make` that runs the tests has no say in this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .output()
+        .expect("make is installed");
+    assert!(
+        made.status.success(),
+        "make install fails:\n{}{}",
+        String::from_utf8_lossy(&made.stdout),
+        String::from_utf8_lossy(&made.stderr)
+    );
+    in_root(root, "systemd-sysusers && systemctl enable --quiet wardend.service");
+}
+
+fn in_root(root: &Path, command: &str) {
+    let root = root.to_string_lossy();
+    let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+    host::run("env", &["-i", path, "chroot", &root, "sh", "-ec", command]).unwrap_or_else(|error| panic!("{error}"));
+}

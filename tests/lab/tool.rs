@@ -1,0 +1,38 @@
+//! The lab by hand: `shell` for looking around in a machine, `demo` for showing one.
+//!
+//! Both boot with the modules of the tests, so what is seen here is what the tests see. It
+//! is an example and not a program of its own, because nobody should install it.
+
+#![allow(clippy::expect_used, reason = "at a terminal a panic message is the answer")]
+#![allow(dead_code, reason = "the lab's tool and its tests share modules and use parts of them")]
+
+mod attack;
+mod demo;
+mod host;
+mod machine;
+mod network;
+mod plan;
+mod shell;
+
+use std::process::ExitCode;
+
+use machine::Release;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let (verb, release) = match arguments[..] {
+        [verb] => (verb, Some(Release::Debian13)),
+        [verb, release] => (verb, Release::by_name(release)),
+        _ => ("", None),
+    };
+    match (verb, release) {
+        ("shell", Some(release)) => shell::shell(release),
+        ("demo", Some(release)) => demo::demo(release),
+        _ => {
+            println!("usage: lab shell|demo [debian12|debian13]");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
