@@ -1,0 +1,64 @@
+# make            build
+# make install    install what was built (DESTDIR, prefix)
+# make check      all tests; the ones in booted machines where this machine can boot them
+# make demo       the main job, shown on a freshly booted machine
+# make lab        a root shell in such a machine
+# make bench      how fast, beside the floor
+
+prefix ?= /usr
+bindir ?= $(prefix)/bin
+libexecdir ?= $(prefix)/libexec
+vendordir ?= $(prefix)/lib/wardend
+unitdir ?= $(prefix)/lib/systemd/system
+sysusersdir ?= $(prefix)/lib/sysusers.d
+catalogdir ?= $(prefix)/lib/systemd/catalog
+datadir ?= $(prefix)/share
+RELEASE ?= debian13
+CARGO ?= cargo
+
+# Where the programs are that `make install` installs.
+WARDEND_BINDIR_BUILT ?= target/release
+
+# Programs look there for the vendor's files.
+ifneq ($(vendordir),/usr/lib/wardend)
+export WARDEND_VENDOR_DIRECTORY = $(vendordir)
+endif
+
+.PHONY: all install check demo lab bench needs
+
+all:
+	$(CARGO) build --release --locked --bins
+
+install:
+	@test -x $(WARDEND_BINDIR_BUILT)/wardend || { echo "make: nothing is built yet; run 'make' first" >&2; exit 1; }
+	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend $(DESTDIR)$(libexecdir)/wardend
+	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardenctl $(DESTDIR)$(bindir)/wardenctl
+	install -D -m 644 units/wardend.conf $(DESTDIR)$(vendordir)/wardend.conf
+	install -D -m 644 -t $(DESTDIR)$(vendordir)/filters filters/*.toml
+	install -D -m 644 units/wardend.service $(DESTDIR)$(unitdir)/wardend.service
+	sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend.service
+	install -D -m 644 units/wardend.sysusers $(DESTDIR)$(sysusersdir)/wardend.conf
+	install -D -m 644 units/wardend.catalog $(DESTDIR)$(catalogdir)/wardend.catalog
+	install -D -m 644 dbus/org.wardend1.conf $(DESTDIR)$(datadir)/dbus-1/system.d/org.wardend1.conf
+	install -D -m 644 dbus/org.wardend1.service $(DESTDIR)$(datadir)/dbus-1/system-services/org.wardend1.service
+	install -D -m 644 -t $(DESTDIR)$(datadir)/dbus-1/interfaces dbus/org.wardend1.*.xml
+	install -D -m 644 dbus/org.wardend1.policy $(DESTDIR)$(datadir)/polkit-1/actions/org.wardend1.policy
+	install -D -m 644 dbus/50-wardend.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/50-wardend.rules
+
+needs:
+	@tests/needs
+
+check: needs
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked
+	@tests/lab/check
+
+demo: needs
+	@tests/lab/run-demo $(RELEASE)
+
+lab: needs
+	@tests/lab/shell $(RELEASE)
+
+bench: needs
+	$(CARGO) bench --locked
