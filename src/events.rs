@@ -86,13 +86,14 @@ pub(crate) fn unban(ban: &Ban, why: Ended) {
     );
 }
 
-/// firewalld has taken a ban, so many µs after journald received the record that led to it.
+/// firewalld has taken a ban, so many µs after journald received the record that led to it
+/// (or an admin gave the order).
 pub(crate) fn in_force(source: &str, latency: Usec) {
     debug!(
         MESSAGE_ID = IN_FORCE,
         WARDEND_SOURCE = source,
         WARDEND_LATENCY_USEC = latency,
-        "firewalld blocks {source}, {}.{:03} ms after the record that led to it.",
+        "firewalld blocks {source}, {}.{:03} ms after the record or the order that led to it.",
         latency / 1000,
         latency % 1000
     );
@@ -105,12 +106,12 @@ pub(crate) fn firewall_lost(why: &str) {
 
 /// The firewall holds all bans.
 pub(crate) fn firewall_back(bans: usize) {
-    info!(MESSAGE_ID = FIREWALL_BACK, WARDEND_BANS = bans, "firewalld is up and holds all {bans} bans.");
+    info!(MESSAGE_ID = FIREWALL_BACK, WARDEND_BANS = bans, "firewalld is up; bans in force: {bans}.");
 }
 
 /// Something in the firewall was put right.
 pub(crate) fn firewall_repaired(what: &str) {
-    warn!(MESSAGE_ID = FIREWALL_REPAIRED, "{what}");
+    info!(MESSAGE_ID = FIREWALL_REPAIRED, "{what}");
 }
 
 /// journald dropped messages of a unit.

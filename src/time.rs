@@ -1,4 +1,4 @@
-//! The wall clock, and times as people read them.
+//! The wall clock, and times and counts as people read them.
 //!
 //! Only the edges (`daemon`, `ctl`, `events`) may use this: the core takes its time from the
 //! records.
@@ -38,6 +38,11 @@ pub(crate) fn span(usec: Usec) -> String {
         }
     }
     if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+}
+
+/// A number with its noun: "1 ban", "2 bans".
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use zbus::{OwnedObjectPath, interface};
 
-use super::{BanRow, Command, Core, INFINITY, JailRow, PATH};
+use super::{BanRow, Command, Core, Error, INFINITY, JailRow, PATH};
 use crate::jail::{JailSettings, text_of};
 
 /// The settings of a jail, as the bus shows them.
@@ -32,6 +32,19 @@ impl From<&JailSettings> for JailInfo {
 }
 
 impl JailInfo {
+    #[cfg(test)]
+    pub(super) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            filter: name.to_owned(),
+            classes: Vec::new(),
+            maxretry: 5,
+            findtime: 0,
+            bantime: 0,
+            ignoreip: Vec::new(),
+        }
+    }
+
     /// The object's path: bytes that a path can't hold are written as `_xx`, as sd-bus does.
     pub(crate) fn path(&self) -> OwnedObjectPath {
         path_of(&self.name)
@@ -58,9 +71,10 @@ pub(crate) struct Jail {
 }
 
 impl Jail {
-    async fn row(&self) -> Option<JailRow> {
-        let jails = self.core.ask(Command::ListJails).await.ok()?;
-        jails.into_iter().find(|jail| jail.name == self.info.name)
+    /// The counters, as the core last published them. A getter must not ask the core: zbus reads
+    /// all properties while an object is put on the bus, when the core does not answer yet.
+    fn row(&self) -> Option<JailRow> {
+        self.core.status.borrow().jails.iter().find(|jail| jail.name == self.info.name).cloned()
     }
 }
 
@@ -108,24 +122,30 @@ impl Jail {
         self.info.ignoreip.clone()
     }
 
+    /// Bans in force.
+    #[zbus(property(emits_changed_signal = "false"), name = "NBans")]
+    fn n_bans(&self) -> u32 {
+        self.row().map_or(0, |row| row.bans)
+    }
+
     /// Sources with failures that count.
     #[zbus(property(emits_changed_signal = "false"), name = "NFailing")]
-    async fn n_failing(&self) -> u32 {
-        self.row().await.map_or(0, |row| row.failing)
+    fn n_failing(&self) -> u32 {
+        self.row().map_or(0, |row| row.failing)
     }
 
     /// Open sessions.
     #[zbus(property(emits_changed_signal = "false"), name = "NSessions")]
-    async fn n_sessions(&self) -> u32 {
-        self.row().await.map_or(0, |row| row.sessions)
+    fn n_sessions(&self) -> u32 {
+        self.row().map_or(0, |row| row.sessions)
     }
 
     /// Its bans in force, as in `ListBans` of the manager.
-    #[zbus(property(emits_changed_signal = "false"))]
-    async fn bans(&self) -> Vec<BanRow> {
-        let mut bans = self.core.ask(Command::ListBans).await.unwrap_or_default();
+    #[zbus(out_args("bans"))]
+    async fn list_bans(&self) -> Result<Vec<BanRow>, Error> {
+        let mut bans = self.core.ask(Command::ListBans).await?;
         bans.retain(|ban| ban.jail == self.info.name);
-        bans
+        Ok(bans)
     }
 }
 

@@ -1,7 +1,5 @@
 //! `org.wardend1.Manager` at `/org/wardend1`.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use zbus::{Connection, interface, message::Header, object_server::SignalEmitter};
 
@@ -157,6 +155,8 @@ impl Manager {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]

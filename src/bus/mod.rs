@@ -17,7 +17,7 @@ use zbus::{Connection, Type, object_server::InterfaceRef};
 
 pub(crate) use self::{
     error::Error,
-    jail::{JailInfo, JailProxy},
+    jail::JailInfo,
     manager::{Manager, ManagerProxy, ManagerSignals},
 };
 use crate::{
@@ -115,6 +115,7 @@ pub(crate) struct Status {
     pub(crate) cursor: String,
     pub(crate) bans: u32,
     pub(crate) failures: u64,
+    pub(crate) jails: Vec<JailRow>,
 }
 
 /// The core, as the interfaces reach it.
@@ -187,4 +188,38 @@ pub(crate) fn jail_rows(engine: &Engine) -> Vec<JailRow> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use zbus::object_server::Interface;
+
+    use super::{jail::Jail, *};
+
+    fn core() -> Core {
+        Core { commands: mpsc::channel(1).0, status: watch::channel(Status::default()).1 }
+    }
+
+    /// The XML that is installed for other programs is what the objects say of themselves. After
+    /// a change of the interface, WARDEND_WRITE_XML=1 writes it anew.
+    #[test]
+    fn the_installed_interfaces_are_the_ones_that_are_served() {
+        let info = JailInfo::named("sshd");
+        let mut manager = String::new();
+        Manager { core: core() }.introspect_to_writer(&mut manager, 2);
+        let mut jail = String::new();
+        Jail { info, core: core() }.introspect_to_writer(&mut jail, 2);
+        for (name, body) in [("Manager", manager), ("Jail", jail)] {
+            let xml = format!(
+                "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n  \"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n<node>\n{body}</node>\n"
+            );
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("dbus/org.wardend1.{name}.xml"));
+            if std::env::var_os("WARDEND_WRITE_XML").is_some() {
+                std::fs::write(&path, &xml).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), xml, "{}", path.display());
+        }
+    }
 }

@@ -2,14 +2,14 @@
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use zbus::Connection;
+use zbus::{Connection, fdo::DBusProxy, names::BusName};
 
 use super::output::{Json, Table, line, print_json, when};
 use crate::{
-    bus::{BanRow, Error, INFINITY, ManagerProxy},
+    bus::{self, BanRow, Error, INFINITY, ManagerProxy},
     config::parse_span,
     record::Usec,
-    time::{now, span},
+    time::{count, now, span},
 };
 
 /// Options of the verbs that only show something.
@@ -93,10 +93,15 @@ impl<'r> From<&'r BanRow> for BanJson<'r> {
 }
 
 async fn manager() -> anyhow::Result<ManagerProxy<'static>> {
-    let bus = Connection::system()
+    let connection = Connection::system()
         .await
         .map_err(|error| anyhow::anyhow!("The system bus can't be reached ({error}); see that dbus.service runs."))?;
-    Ok(ManagerProxy::builder(&bus).cache_properties(zbus::proxy::CacheProperties::No).build().await?)
+    // A question does not start the daemon that an admin has stopped.
+    let name = BusName::try_from(bus::NAME)?;
+    if !DBusProxy::new(&connection).await?.name_has_owner(name).await? {
+        bail!("wardend is not running; start it with `systemctl start wardend`.");
+    }
+    Ok(ManagerProxy::builder(&connection).cache_properties(zbus::proxy::CacheProperties::No).build().await?)
 }
 
 pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
@@ -169,7 +174,7 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
         ]);
     }
     table.print()?;
-    line(&format!("\n{} bans listed.", bans.len()))
+    line(&format!("\n{} listed.", count(bans.len(), "ban", "bans")))
 }
 
 pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
@@ -182,7 +187,7 @@ pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
         table.row([jail.name.clone(), jail.bans.to_string(), jail.failing.to_string(), jail.sessions.to_string()]);
     }
     table.print()?;
-    line(&format!("\n{} jails listed.", jails.len()))
+    line(&format!("\n{} listed.", count(jails.len(), "jail", "jails")))
 }
 
 pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
@@ -212,10 +217,10 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
 pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
     let manager = manager().await?;
     if options.all {
-        let count = manager.unban_all().await.map_err(sentence)?;
+        let ended = manager.unban_all().await.map_err(sentence)?;
         return match options.json.mode {
-            Some(mode) => print_json(&serde_json::json!({ "unbanned": count }), mode),
-            None => line(&format!("Ended {count} bans.")),
+            Some(mode) => print_json(&serde_json::json!({ "unbanned": ended }), mode),
+            None => line(&format!("Ended {}.", count(ended as usize, "ban", "bans"))),
         };
     }
     for source in &options.sources {
@@ -237,10 +242,6 @@ fn end(until_usec: u64) -> Option<Usec> {
 /// The sentence in an error of the bus, and nothing of its technique.
 fn sentence(error: impl Into<Error>) -> anyhow::Error {
     match error.into() {
-        Error::ZBus(zbus::Error::MethodError(name, text, _)) if is_absent(&name) => anyhow::anyhow!(
-            "wardend is not running; start it with `systemctl start wardend`{}.",
-            text.filter(|text| text.contains("denied")).map_or(String::new(), |text| format!(" ({text})"))
-        ),
         Error::ZBus(zbus::Error::MethodError(_, Some(text), _)) => anyhow::anyhow!(text),
         Error::ZBus(error) => anyhow::Error::new(error).context("The bus call failed"),
         Error::NoSuchJail(text)
@@ -251,16 +252,6 @@ fn sentence(error: impl Into<Error>) -> anyhow::Error {
         | Error::NotAuthorized(text)
         | Error::Failed(text) => anyhow::anyhow!(text),
     }
-}
-
-fn is_absent(name: &str) -> bool {
-    const ABSENT: [&str; 4] = [
-        "org.freedesktop.DBus.Error.ServiceUnknown",
-        "org.freedesktop.DBus.Error.NameHasNoOwner",
-        "org.freedesktop.DBus.Error.Spawn.ChildExited",
-        "org.freedesktop.systemd1.NoSuchUnit",
-    ];
-    ABSENT.contains(&name)
 }
 
 /// Runs a verb that talks to the bus.

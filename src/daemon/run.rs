@@ -32,7 +32,7 @@ use crate::{
     journal::{Batch, Entry, Follower, Position},
     record::{Cursor, Usec},
     snapshot::{Snapshot, Store},
-    time::now,
+    time::{count, now},
 };
 
 /// How long the start waits for a word from the firewall, before it goes on without one.
@@ -66,7 +66,7 @@ pub(super) struct Daemon {
     effects: Vec<Effect>,
     /// The journal's backlog has been read.
     caught_up: bool,
-    backlog: u64,
+    backlog: usize,
     ready: bool,
     watchdog: notify::Watchdog,
 }
@@ -204,11 +204,11 @@ impl Daemon {
                 }
                 Entry::Lost { unit, count, .. } => events::journal_loss(&unit, count),
             }
-            self.backlog += u64::from(!self.caught_up);
+            self.backlog += usize::from(!self.caught_up);
         }
         if batch.caught_up && !self.caught_up {
             self.caught_up = true;
-            tracing::debug!("Read {} records of the backlog.", self.backlog);
+            tracing::debug!("Read {} of the journal.", count(self.backlog, "earlier record", "earlier records"));
         } else if !self.caught_up {
             notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
             self.watchdog.alive(self.follower.pulse());
@@ -311,14 +311,14 @@ impl Daemon {
             }
             Command::UnbanAll(reply) => {
                 let sources = self.engine.blocked();
-                let mut count = 0;
+                let mut ended = 0;
                 for source in sources {
-                    let ended = self.engine.unban(source, None, now(), &mut self.effects);
-                    count += ended.map_or(0, |bans| bans.len());
+                    let bans = self.engine.unban(source, None, now(), &mut self.effects);
+                    ended += bans.map_or(0, |bans| bans.len());
                 }
                 self.carry_out().await;
                 self.save_now().await;
-                let _ = reply.send(u32::try_from(count).unwrap_or(u32::MAX));
+                let _ = reply.send(u32::try_from(ended).unwrap_or(u32::MAX));
             }
         }
     }
@@ -353,6 +353,7 @@ impl Daemon {
             cursor: self.cursor.as_ref().map_or_else(String::new, ToString::to_string),
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
             failures: self.engine.failure_count(),
+            jails: bus::jail_rows(&self.engine),
         };
         let before = self.status.send_replace(status.clone());
         if self.ready && (before.bans, &before.firewall_message) != (status.bans, &status.firewall_message) {
@@ -365,9 +366,8 @@ impl Daemon {
     }
 
     fn status_line(&self) -> String {
-        let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
-        let jails = plural(self.engine.jails().count(), "jail", "jails");
-        let bans = plural(self.engine.ban_count(), "ban", "bans");
+        let jails = count(self.engine.jails().count(), "jail", "jails");
+        let bans = count(self.engine.ban_count(), "ban", "bans");
         match &self.firewall {
             firewall::State::Up => format!("Watching {jails}, {bans} in force."),
             firewall::State::Starting => format!("Watching {jails}, {bans}; firewalld has not answered yet."),
@@ -414,7 +414,8 @@ impl Daemon {
     async fn stop(mut self) {
         notify::stopping();
         self.save_now().await;
-        tracing::debug!("Stopped; {} bans stay in force in firewalld.", self.engine.ban_count());
+        let bans = count(self.engine.ban_count(), "ban stays", "bans stay");
+        tracing::debug!("Stopped; {bans} in force in firewalld.");
     }
 }
 

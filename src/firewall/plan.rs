@@ -111,14 +111,14 @@ impl Plan {
         }
     }
 
-    pub(crate) fn block(&mut self, net: IpNet) -> Option<Change> {
+    pub(crate) fn block(&mut self, net: IpNet) -> Vec<Change> {
         let net = net.trunc();
         let flight = self.in_flight.take();
         self.clock += 1;
         let clock = self.clock;
-        let change = self.side(Set::of(&net)).block(net, clock, flight.as_ref());
+        let changes = self.side(Set::of(&net)).block(net, clock, flight.as_ref());
         self.in_flight = flight;
-        change
+        changes
     }
 
     pub(crate) fn release(&mut self, net: IpNet) -> Vec<Change> {

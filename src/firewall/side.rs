@@ -59,17 +59,13 @@ impl Side {
         Self { bulk, ..Self::default() }
     }
 
-    pub(super) fn block(&mut self, net: IpNet, clock: u64, flight: Option<&Op>) -> Option<Change> {
+    pub(super) fn block(&mut self, net: IpNet, clock: u64, flight: Option<&Op>) -> Vec<Change> {
         self.leaving.remove(&net);
         self.enter(net, clock);
+        // Every order is answered, also one that finds its source blocked already.
+        self.announced.remove(&net);
         let cover = self.target.cover(&net);
-        if cover.is_some_and(|cover| self.stays(&cover, flight)) {
-            self.announced.insert(net);
-            Some(Change::Blocked(net))
-        } else {
-            self.announced.remove(&net);
-            None
-        }
+        if cover.is_some_and(|cover| self.stays(&cover, flight)) { self.announce(&net) } else { Vec::new() }
     }
 
     pub(super) fn release(&mut self, net: IpNet, clock: u64, flight: Option<&Op>) -> Vec<Change> {
@@ -117,9 +113,9 @@ impl Side {
         changes
     }
 
-    /// An entry is in force, and with it all that it covers.
-    fn announce(&mut self, entry: &IpNet) -> Vec<Change> {
-        let covered = self.wanted.within(entry);
+    /// The network is covered, and with it all inside it.
+    fn announce(&mut self, net: &IpNet) -> Vec<Change> {
+        let covered = self.wanted.within(net);
         covered.filter(|source| self.announced.insert(*source)).map(Change::Blocked).collect()
     }
 

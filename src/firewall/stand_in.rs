@@ -39,7 +39,7 @@ impl Bus {
             r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
-  <type>system</type>
+  <type>session</type>
   <listen>unix:path={}/bus</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
@@ -57,10 +57,12 @@ impl Bus {
             .arg(format!("--config-file={}", config.display()))
             .args(["--nofork", "--print-address"])
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("the tests of the firewall need dbus-daemon; install the package dbus-daemon or dbus");
         let mut address = String::new();
         BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        assert!(!address.is_empty(), "dbus-daemon has not started a private bus");
         Self { daemon, address: address.trim().to_owned(), _directory: directory }
     }
 

@@ -7,22 +7,24 @@
 use super::firewalld::Trouble;
 use super::plan::{Found, Set};
 
-pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be applied when it starts \
-                      (systemctl start firewalld)";
+pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be \
+                                 applied when it starts (systemctl start firewalld).";
+
 const DENIED: &str = "firewalld does not let wardend change the firewall; bans are kept and will \
                       be applied when polkit allows it (check that polkitd is running and that \
-                      /usr/share/polkit-1/rules.d/50-wardend.rules is installed)";
-pub(super) const DEAF: &str = "firewalld has not answered for a minute; bans are kept and will be applied \
-                    when it answers (see journalctl -u firewalld)";
+                      /usr/share/polkit-1/rules.d/50-wardend.rules is installed).";
+pub(super) const DEAF: &str = "firewalld has not answered for a minute; bans are kept and \
+                               will be applied when it answers (see journalctl -u firewalld).";
+
 const NOT_LOADED: &str = "firewalld has not loaded wardend's ipsets and policy although they are \
                           configured; bans are kept and will be applied when it does (see \
-                          firewall-cmd --check-config and journalctl -u firewalld)";
+                          firewall-cmd --check-config and journalctl -u firewalld).";
 
 pub(super) const CUT_OFF: &str = "the connection to the system bus is lost; the entries in \
-                                  firewalld stay as they are until wardend is restarted";
+                                  firewalld stay as they are until wardend is restarted.";
 
 pub(super) const CREATED: &str = "firewalld had no ipsets or no policy for wardend; they have \
-                                  been created and firewalld is told to reload";
+                                  been created and firewalld is told to reload.";
 
 /// Why the bans are not in force, or not all of them.
 pub(super) fn down(trouble: &Trouble) -> String {
@@ -32,17 +34,17 @@ pub(super) fn down(trouble: &Trouble) -> String {
         Trouble::Missing | Trouble::Already => NOT_LOADED.to_owned(),
         Trouble::Other(text) | Trouble::Refused(text) => format!(
             "firewalld could not do what was asked of it; bans are kept and it is tried again \
-             (see journalctl -u firewalld): {text}"
+             (see journalctl -u firewalld): {text}."
         ),
     }
 }
 
 pub(super) fn unheard(error: &zbus::Error) -> String {
-    format!("the system bus does not let wardend listen to firewalld; restart wardend: {error}")
+    format!("the system bus does not let wardend listen to firewalld; restart wardend: {error}.")
 }
 
 pub(super) fn refused(entry: &str, reason: &str) -> String {
-    format!("firewalld refuses to block {entry}, so it is not blocked: {reason}")
+    format!("firewalld refuses to block {entry}, so it is not blocked: {reason}.")
 }
 
 pub(super) fn not_removed(trouble: &Trouble) -> String {
@@ -53,7 +55,7 @@ pub(super) fn not_removed(trouble: &Trouble) -> String {
         Trouble::Already => "they are gone already",
         Trouble::Other(text) | Trouble::Refused(text) => text,
     };
-    format!("wardend's policy and ipsets could not be taken away from firewalld: {reason}")
+    format!("wardend's policy and ipsets could not be taken away from firewalld: {reason}.")
 }
 
 /// The first few of a list that may be long.
@@ -73,10 +75,11 @@ pub(super) fn found(set: Set, found: &Found) -> Vec<String> {
     let foreign = sample(&found.foreign).map(|sample| {
         format!(
             "ipset {name} held entries that are not bans of wardend; they are being removed: \
-             {sample}"
+             {sample}."
         )
     });
-    let missing = sample(&found.missing)
-        .map(|sample| format!("ipset {name} had lost bans that were in force; they are being entered again: {sample}"));
+    let missing = sample(&found.missing).map(|sample| {
+        format!("ipset {name} had lost bans that were in force; they are being entered again: {sample}.")
+    });
     foreign.into_iter().chain(missing).collect()
 }

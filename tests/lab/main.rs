@@ -10,11 +10,13 @@
 #![allow(dead_code, reason = "the lab's tool and its tests share modules and use parts of them")]
 
 mod attack;
+mod bans;
 mod ground;
 mod host;
 mod machine;
 mod network;
 mod plan;
+mod scratch;
 
 /// Makes each named function a test per release.
 macro_rules! scenarios {
@@ -31,6 +33,10 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    scratch: scratch;
+    bans:
+        five_wrong_passwords_lock_an_address_out_until_its_bantime_is_over,
+        over_ipv6_the_whole_network_of_the_attacker_is_locked_out;
     ground:
         the_machine_boots_and_systemd_is_running,
         sshd_answers_over_the_wire_in_both_families,

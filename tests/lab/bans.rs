@@ -1,0 +1,44 @@
+//! The main job, over the wire: who guesses passwords is locked out, and only they.
+
+use crate::attack::Connection;
+use crate::machine::{Machine, Release};
+
+/// Short enough to wait for, long enough to look at.
+const SHORT_BANS: &str = "[default]\nbantime = \"8s\"\nfindtime = \"10min\"\n";
+
+fn machine(release: Release) -> Machine {
+    Machine::prepare(release).file("/etc/wardend/wardend.conf.d/test.conf", SHORT_BANS).hasty_passwords().boot()
+}
+
+pub(crate) fn five_wrong_passwords_lock_an_address_out_until_its_bantime_is_over(release: Release) {
+    let machine = machine(release);
+    let (attacker, neighbour) = (machine.attacker("203.0.113.7"), machine.attacker("203.0.113.8"));
+    assert_eq!(attacker.can_connect(), Connection::Open, "before the attack");
+
+    attacker.wrong_passwords("root", 5);
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    assert_eq!(attacker.can_connect(), Connection::TimedOut, "while the ban is in force");
+    assert_eq!(neighbour.can_connect(), Connection::Open, "a second address");
+    assert!(neighbour.can_login("alice"), "the second address still gets in");
+
+    machine.wait_for_message("Unbanned 203.0.113.7 in jail sshd: its time is over");
+    machine.wait_until("the attacker gets in again", || attacker.can_connect() == Connection::Open);
+}
+
+pub(crate) fn over_ipv6_the_whole_network_of_the_attacker_is_locked_out(release: Release) {
+    let machine = machine(release);
+    let attacker = machine.attacker("2001:db8:a:7::1");
+    let same_network = machine.attacker("2001:db8:a:7::2");
+    let neighbour = machine.attacker("2001:db8:a:8::1");
+
+    attacker.wrong_passwords("root", 5);
+    machine.wait_for_message("Banned 2001:db8:a:7::/64 in jail sshd");
+    machine.wait_for_message("firewalld blocks 2001:db8:a:7::/64");
+    assert_eq!(attacker.can_connect(), Connection::TimedOut, "while the ban is in force");
+    assert_eq!(same_network.can_connect(), Connection::TimedOut, "another address of the same /64");
+    assert_eq!(neighbour.can_connect(), Connection::Open, "another /64");
+
+    machine.wait_for_message("Unbanned 2001:db8:a:7::/64 in jail sshd: its time is over");
+    machine.wait_until("the attacker gets in again", || attacker.can_connect() == Connection::Open);
+}
