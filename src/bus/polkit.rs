@@ -25,14 +25,19 @@ pub(crate) async fn check(connection: &Connection, header: &Header<'_>, action: 
         CheckAuthorizationFlags::empty()
     };
     let authority = AuthorityProxy::new(connection).await?;
-    match authority.check_authorization(&subject, action, &std::collections::HashMap::new(), flags, "").await {
+    match authority
+        .check_authorization(&subject, action, &std::collections::HashMap::new(), flags, "")
+        .await
+        .map_err(zbus::fdo::Error::from)
+    {
         Ok(result) if result.is_authorized => Ok(()),
         Ok(result) if result.is_challenge => Err(Error::NotAuthorized(format!(
             "Authentication as an administrator is needed for {action}; run the command as root or with sudo."
         ))),
         Ok(_) => Err(Error::NotAuthorized(format!("You are not authorized for {action}; run the command as root."))),
-        Err(_) => Err(Error::NotAuthorized(format!(
-            "Without polkit only root is authorized for {action}; run the command as root or with sudo."
-        ))),
+        Err(zbus::fdo::Error::ServiceUnknown(_) | zbus::fdo::Error::NameHasNoOwner(_)) => Err(Error::NotAuthorized(
+            format!("Without polkit only root is authorized for {action}; run the command as root or with sudo."),
+        )),
+        Err(error) => Err(Error::NotAuthorized(format!("polkit could not be asked about {action}: {error}."))),
     }
 }

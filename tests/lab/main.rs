@@ -17,6 +17,7 @@ mod machine;
 mod network;
 mod plan;
 mod scratch;
+mod start;
 
 /// Makes each named function a test per release.
 macro_rules! scenarios {
@@ -37,6 +38,17 @@ scenarios! {
     bans:
         five_wrong_passwords_lock_an_address_out_until_its_bantime_is_over,
         over_ipv6_the_whole_network_of_the_attacker_is_locked_out;
+    start:
+        enabling_and_starting_it_is_all_a_fresh_machine_needs,
+        without_access_to_the_journal_it_refuses_to_start,
+        a_broken_configuration_is_told_with_its_file_and_line,
+        without_a_bus_it_refuses_to_start,
+        without_firewalld_it_decides_and_waits_and_catches_up,
+        bans_outlive_a_reload_and_a_restart_of_firewalld,
+        bans_and_counters_outlive_a_restart_and_a_reboot,
+        only_root_may_ban_and_everybody_may_look,
+        the_installed_interfaces_are_the_live_ones,
+        the_journal_explains_a_ban;
     ground:
         the_machine_boots_and_systemd_is_running,
         sshd_answers_over_the_wire_in_both_families,

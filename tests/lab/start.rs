@@ -1,0 +1,161 @@
+//! How the daemon starts, or refuses to, on a real machine.
+
+use crate::attack::Connection;
+use crate::machine::{Machine, Release};
+
+/// A machine on which wardend is installed and not started yet.
+fn machine(release: Release) -> Machine {
+    Machine::prepare(release).command("systemctl disable --quiet wardend").hasty_passwords().boot()
+}
+
+/// Starts wardend, which is to fail, and returns what it said and its exit code.
+fn refused(machine: &Machine, says: &str) -> String {
+    machine.try_run("systemctl start wardend");
+    machine.wait_until("wardend has given up", || {
+        machine.run("systemctl show -p NRestarts,Result --value wardend").contains("exit-code")
+    });
+    let message = machine.messages(says).pop().unwrap_or_else(|| machine.give_up(&format!("nobody said '{says}'")));
+    let code = machine.run("systemctl show -p ExecMainStatus --value wardend");
+    format!("{} {message}", code.trim())
+}
+
+pub(crate) fn enabling_and_starting_it_is_all_a_fresh_machine_needs(release: Release) {
+    let machine = machine(release);
+    machine.run("systemctl enable --quiet --now wardend");
+    let status = machine.run("systemctl status wardend");
+    assert!(status.contains("active (running)"), "{status}");
+    assert!(status.contains("Status: \"Watching 1 jail, 0 bans in force.\""), "{status}");
+    assert_eq!(machine.run("systemctl show -p User --value wardend").trim(), "wardend");
+    let capabilities = machine.run("grep -h ^Cap /proc/$(systemctl show -p MainPID --value wardend)/status");
+    assert!(capabilities.lines().all(|line| line.ends_with("\t0000000000000000")), "{capabilities}");
+    assert!(machine.run("firewall-cmd --get-ipsets").contains("wardend4 wardend6"));
+    assert!(machine.run("firewall-cmd --info-policy=wardend").contains("source ipset=\"wardend4\" drop"));
+    assert_eq!(machine.run("wardenctl list --json").trim(), "[]");
+    assert_eq!(machine.messages("Failed to parse").len(), 0, "systemd understands the whole unit");
+}
+
+pub(crate) fn without_access_to_the_journal_it_refuses_to_start(release: Release) {
+    let machine = machine(release);
+    machine.write("/etc/systemd/system/wardend.service.d/test.conf", "[Service]\nSupplementaryGroups=\n");
+    machine.run("systemctl daemon-reload");
+    let said = refused(&machine, "No journal file can be read");
+    assert!(said.starts_with("77 ") && said.contains("group systemd-journal"), "{said}");
+}
+
+pub(crate) fn a_broken_configuration_is_told_with_its_file_and_line(release: Release) {
+    let machine = machine(release);
+    machine.write("/etc/wardend/wardend.conf.d/mine.conf", "[default]\nbantime = \"1h\"\nmaxretries = 3\n");
+    let said = refused(&machine, "/etc/wardend/wardend.conf.d/mine.conf:3: ");
+    assert!(said.starts_with("78 ") && said.contains("unknown field `maxretries`"), "{said}");
+}
+
+pub(crate) fn without_a_bus_it_refuses_to_start(release: Release) {
+    let machine = machine(release);
+    machine.run("systemctl mask --quiet --runtime dbus.socket dbus.service && systemctl stop dbus.socket dbus.service");
+    machine.run("rm -f /run/dbus/system_bus_socket");
+    let said = refused(&machine, "The system bus can't be used");
+    assert!(said.starts_with("69 "), "{said}");
+}
+
+pub(crate) fn without_firewalld_it_decides_and_waits_and_catches_up(release: Release) {
+    let machine = machine(release);
+    machine.run("systemctl stop firewalld && systemctl start wardend");
+    let status = machine.run("systemctl status wardend");
+    assert!(status.contains("active (running)") && status.contains("firewalld is not running"), "{status}");
+
+    let attacker = machine.attacker("203.0.113.7");
+    attacker.wrong_passwords("root", 5);
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    assert_eq!(attacker.can_connect(), Connection::Open, "nothing can lock it out yet");
+    machine.wait_until("STATUS tells that the ban is not in force", || {
+        machine.run("systemctl status wardend").contains("1 ban NOT in force")
+    });
+    assert!(machine.run("wardenctl status").contains("degraded"));
+    assert!(machine.run("wardenctl list").contains("203.0.113.7"));
+
+    machine.run("systemctl start firewalld");
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    assert_eq!(attacker.can_connect(), Connection::TimedOut, "the ban is caught up on");
+    machine.wait_until("STATUS tells that all is well", || {
+        machine.run("systemctl status wardend").contains("Watching 1 jail, 1 ban in force.")
+    });
+}
+
+pub(crate) fn bans_outlive_a_reload_and_a_restart_of_firewalld(release: Release) {
+    let machine = Machine::boot(release);
+    let attacker = machine.attacker("203.0.113.7");
+    machine.run("wardenctl ban 203.0.113.7 --for 1h");
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    for event in ["firewall-cmd --reload", "systemctl restart firewalld"] {
+        machine.run(event);
+        machine.wait_until(&format!("the ban is back after {event}"), || {
+            machine.try_run("firewall-cmd --ipset=wardend4 --query-entry=203.0.113.7").code == 0
+        });
+        assert_eq!(attacker.can_connect(), Connection::TimedOut, "after {event}");
+    }
+}
+
+pub(crate) fn bans_and_counters_outlive_a_restart_and_a_reboot(release: Release) {
+    let mut machine = Machine::prepare(release).hasty_passwords().boot();
+    machine.run("wardenctl ban 203.0.113.99 --for 1h");
+    {
+        let attacker = machine.attacker("203.0.113.7");
+        attacker.wrong_passwords("root", 3);
+        machine.run("systemctl restart wardend");
+        attacker.wrong_passwords("root", 2);
+        machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    }
+    machine.reboot();
+    machine.wait_until("wardend is up", || machine.try_run("wardenctl status").code == 0);
+    let list = machine.run("wardenctl list");
+    assert!(list.contains("203.0.113.7 ") && list.contains("203.0.113.99 "), "{list}");
+    machine.wait_until("the bans are in force", || {
+        machine.run("firewall-cmd --ipset=wardend4 --get-entries") == "203.0.113.7\n203.0.113.99\n"
+    });
+}
+
+pub(crate) fn only_root_may_ban_and_everybody_may_look(release: Release) {
+    let machine = Machine::boot(release);
+    let list = machine.try_run("runuser -u alice -- wardenctl list");
+    assert_eq!(list.code, 0, "{}", list.stderr);
+    for verb in ["ban 203.0.113.7", "unban 203.0.113.7", "unban --all"] {
+        let refused = machine.try_run(&format!("runuser -u alice -- wardenctl {verb}"));
+        assert_eq!(refused.code, 1, "{verb}");
+        assert!(refused.stderr.contains("is needed for org.wardend1."), "{verb}: {}", refused.stderr);
+    }
+    let unknown = machine.try_run("wardenctl ban 203.0.113.7 --jail shd");
+    assert!(unknown.stderr.contains("There is no jail 'shd'; there are: sshd."), "{}", unknown.stderr);
+}
+
+pub(crate) fn the_installed_interfaces_are_the_live_ones(release: Release) {
+    let machine = Machine::boot(release);
+    for (path, name) in [("/org/wardend1", "Manager"), ("/org/wardend1/jail/sshd", "Jail")] {
+        let live = machine.run(&format!("busctl introspect --xml-interface org.wardend1 {path}"));
+        let installed = machine.run(&format!("cat /usr/share/dbus-1/interfaces/org.wardend1.{name}.xml"));
+        let start = installed.find("  <interface").expect("the file has an interface");
+        let end = installed.find("</node>").expect("the file has an end");
+        assert!(live.contains(&installed[start..end]), "{name}: {live}");
+    }
+}
+
+pub(crate) fn the_journal_explains_a_ban(release: Release) {
+    let machine = Machine::prepare(release).hasty_passwords().command("journalctl --update-catalog").boot();
+    machine.attacker("203.0.113.7").wrong_passwords("root", 5);
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    let record = machine.run("journalctl WARDEND_ADDRESS=203.0.113.7 -o verbose -n 1");
+    for field in
+        ["MESSAGE_ID=", "WARDEND_JAIL=sshd", "WARDEND_FAILURES=5", "WARDEND_RULE=failed-password", "PRIORITY=5"]
+    {
+        assert!(record.contains(field), "{field}: {record}");
+    }
+    let evidence =
+        record.lines().find_map(|line| line.trim().strip_prefix("WARDEND_EVIDENCE=")).expect("it has evidence");
+    let cursors: Vec<&str> = evidence.split(' ').collect();
+    assert_eq!(cursors.len(), 5);
+    for cursor in cursors {
+        let line = machine.run(&format!("journalctl --cursor='{cursor}' -n 1 -o cat"));
+        assert!(line.starts_with("Failed password for root from 203.0.113.7 port "), "{line}");
+    }
+    let explained = machine.run("journalctl -x WARDEND_ADDRESS=203.0.113.7 -n 1");
+    assert!(explained.contains("203.0.113.7 was banned in jail sshd"), "{explained}");
+}
