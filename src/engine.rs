@@ -302,11 +302,11 @@ impl Engine {
 
     fn start_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
         let source = ban.source;
-        let first = self.bans.add(ban.clone());
-        out.push(Effect::Banned(ban));
-        if first {
+        // The firewall first: everything else can wait a millisecond.
+        if self.bans.add(ban.clone()) {
             out.push(Effect::Block(source));
         }
+        out.push(Effect::Banned(ban));
     }
 
     fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {
@@ -392,3 +392,6 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
         Err(_) => Err(format!("'{text}' is neither an address (203.0.113.7) nor a network (203.0.113.0/24).")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,9 +146,11 @@ impl Sessions {
         while let Some(Reverse((due, _))) = self.agenda.peek()
             && *due <= now
         {
-            let Some(Reverse((_, key))) = self.agenda.pop() else { break };
+            let Some(Reverse((due, key))) = self.agenda.pop() else { break };
             match self.open.get(&key) {
-                Some(session) if session.last + SILENCE > now => {
+                // Put back even if it is over by now: sessions end in the order of their last
+                // words, whenever somebody looks.
+                Some(session) if session.last + SILENCE > due => {
                     self.agenda.push(Reverse((session.last + SILENCE, key)));
                 }
                 Some(_) => {

@@ -38,6 +38,12 @@ impl Snapshot {
     }
 }
 
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 /// The file.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
@@ -58,10 +64,6 @@ impl Store {
             Err(error) => return Err(self.put_aside(&format!("can't be read ({error})"))),
         };
         // The version first: a later format need not parse as this one.
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
         match serde_json::from_slice::<Version>(&text) {
             Ok(Version { version: VERSION }) => {}
             Ok(Version { version }) => {

@@ -96,8 +96,20 @@ impl Manager {
         self.core.ask(Command::UnbanAll).await
     }
 
+    /// Takes wardend's policy and ipsets out of firewalld, for good: before the package goes. A
+    /// restart of wardend puts them back.
+    async fn remove_firewall(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        polkit::check(connection, &header, "org.wardend1.unban").await?;
+        self.core.ask(Command::RemoveFirewall).await?.map_err(Error::Failed)
+    }
+
     /// The version of wardend.
     #[zbus(property(emits_changed_signal = "const"))]
+    #[allow(clippy::unused_self, reason = "a property is read from an object")]
     fn version(&self) -> String {
         env!("CARGO_PKG_VERSION").to_owned()
     }

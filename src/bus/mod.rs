@@ -101,6 +101,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<Vec<BanRow>, CommandError>>,
     },
     UnbanAll(oneshot::Sender<u32>),
+    RemoveFirewall(oneshot::Sender<Result<(), String>>),
 }
 
 /// What the core publishes.

@@ -16,7 +16,7 @@ pub(crate) struct Fragment {
     #[serde(default)]
     pub(crate) default: JailTable,
     #[serde(default)]
-    pub(crate) jail: BTreeMap<String, JailTable>,
+    pub(crate) jail: BTreeMap<Spanned<String>, JailTable>,
 }
 
 /// `[default]`, or `[jail.NAME]`.

@@ -106,8 +106,8 @@ impl Inputs {
         })?;
         self.default.add(fragment.default, source, 0);
         for (name, table) in fragment.jail {
-            let at = source.text.find(&format!("[jail.{name}]")).unwrap_or(0);
-            self.jails.entry(name).or_default().add(table, source, at);
+            let at = name.span().start;
+            self.jails.entry(name.into_inner()).or_default().add(table, source, at);
         }
         Ok(())
     }

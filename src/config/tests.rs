@@ -1,1 +1,111 @@
+//! Mistakes are told with their place; what is right comes through.
 
+use std::{fs, path::PathBuf};
+
+use super::{ConfigError, Settings};
+
+/// Files below a fresh directory, and what is made of them.
+fn load(files: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    Settings::load(&[directory.path().join("etc"), directory.path().join("usr")])
+}
+
+fn load_one(text: &str) -> Result<Settings, ConfigError> {
+    load(&[("etc/wardend.conf.d/mine.conf", text)])
+}
+
+#[test]
+fn without_any_file_the_sshd_jail_runs_with_sane_values() {
+    let settings = Settings::load(&[PathBuf::from("/nonexistent")]).unwrap();
+    let [jail] = &settings.jails[..] else { panic!("{settings:?}") };
+    assert_eq!((jail.name.as_str(), jail.maxretry, jail.findtime), ("sshd", 5, 600_000_000));
+    assert_eq!(jail.bantime, Some(600_000_000));
+    assert!(jail.ignores("127.0.0.1".parse().unwrap()) && jail.ignores("::1".parse().unwrap()));
+}
+
+#[test]
+fn drop_ins_are_laid_over_by_name_and_lists_of_ignoreip_add_up() {
+    let settings = load(&[
+        ("usr/wardend.conf", "[default]\nmaxretry = 1\nignoreip = [\"192.0.2.1\"]\n[jail.sshd]\n"),
+        ("usr/wardend.conf.d/50-a.conf", "[default]\nmaxretry = 2\n"),
+        ("etc/wardend.conf.d/60-b.conf", "[default]\nmaxretry = 3\nignoreip = [\"192.0.2.2\"]\n"),
+        ("usr/wardend.conf.d/60-b.conf", "[default]\nmaxretry = 9\n"),
+        ("etc/wardend.conf.d/70-c.conf", "[jail.sshd]\nbantime = \"infinity\"\nignoreip = [\"192.0.2.3\"]\n"),
+        ("etc/wardend.conf.d/80-d.disabled", "this is no TOML"),
+    ])
+    .unwrap();
+    let jail = &settings.jails[0];
+    assert_eq!((jail.maxretry, jail.bantime), (3, None));
+    for ignored in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        assert!(jail.ignores(ignored.parse().unwrap()), "{ignored}");
+    }
+    assert!(!jail.ignores("192.0.2.4".parse().unwrap()));
+}
+
+#[test]
+fn an_empty_ignoreip_starts_anew_and_dev_null_hides_a_drop_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let (etc, usr) = (directory.path().join("etc"), directory.path().join("usr"));
+    fs::create_dir_all(etc.join("wardend.conf.d")).unwrap();
+    fs::create_dir_all(usr.join("wardend.conf.d")).unwrap();
+    fs::write(usr.join("wardend.conf.d/a.conf"), "[default]\nignoreip = [\"192.0.2.1\"]\n").unwrap();
+    fs::write(usr.join("wardend.conf.d/b.conf"), "[default]\nmaxretry = 77\n").unwrap();
+    fs::write(usr.join("wardend.conf.d/c.conf"), "[default]\nignoreip = []\n").unwrap();
+    std::os::unix::fs::symlink("/dev/null", etc.join("wardend.conf.d/b.conf")).unwrap();
+    let settings = Settings::load(&[etc, usr]).unwrap();
+    assert!(!settings.jails[0].ignores("192.0.2.1".parse().unwrap()));
+    assert_eq!(settings.jails[0].maxretry, 5);
+}
+
+#[test]
+fn spans_are_seconds_or_words() {
+    for (text, usec) in [
+        ("600", Some(600_000_000)),
+        ("\"600\"", Some(600_000_000)),
+        ("\"10min\"", Some(600_000_000)),
+        ("\"1h 30min\"", Some(5_400_000_000)),
+        ("\"1week\"", Some(604_800_000_000)),
+        ("\"infinity\"", None),
+    ] {
+        let settings = load_one(&format!("[default]\nbantime = {text}\n")).unwrap();
+        assert_eq!(settings.jails[0].bantime, usec, "{text}");
+    }
+}
+
+#[test]
+fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
+    for (text, line, says) in [
+        ("[default]\nmaxretries = 3\n", 2, "unknown field `maxretries`"),
+        ("\n[defaults]\n", 2, "unknown field `defaults`"),
+        ("[default]\nmaxretry = 0\n", 2, "write a number from 1 to 1000"),
+        ("[default]\nmaxretry = \"5\"\n", 2, "invalid type: string"),
+        ("[default]\nfindtime = \"soon\"\n", 2, "no span of time; write it as"),
+        ("[default]\nfindtime = \"infinity\"\n", 2, "findtime can't be infinite"),
+        ("[default]\nbantime = -1\n", 2, "write more than zero, or \"infinity\""),
+        ("[default]\nbantime = \"0s\"\n", 2, "write more than zero, or \"infinity\""),
+        ("[default]\nignoreip = [\n  \"192.0.2.1\",\n  \"host.example\",\n]\n", 4, "neither an address"),
+        ("[default]\nignoreip = [\"0.0.0.0/0\"]\n", 2, "is everybody"),
+        ("[default]\nipv4-prefix = 33\n", 2, "write a number from 8 to 32"),
+        ("[jail.sshd]\nmode = \"agressive\"\n", 2, "it has: aggressive, normal"),
+        ("[jail.sshd]\nclasses = [\"atuh\"]\n", 2, "has no class 'atuh'"),
+        ("[jail.web]\nfilter = \"nginx\"\n", 2, "there is no file filters/nginx.toml in "),
+        ("\n[jail.\"a b\"]\nfilter = \"sshd\"\n", 2, "no name for a jail"),
+        ("[default\n", 1, "unclosed table"),
+    ] {
+        let error = load_one(text).unwrap_err().to_string();
+        let place = format!("etc/wardend.conf.d/mine.conf:{line}: ");
+        assert!(error.contains(&place), "{text:?}: {error}");
+        assert!(error.contains(says), "{text:?}: {error}");
+        assert!(error.ends_with('.'), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn with_every_jail_disabled_there_is_nothing_to_do() {
+    assert_eq!(load_one("[jail.sshd]\nenabled = false\n").unwrap_err(), ConfigError::NoJail);
+}

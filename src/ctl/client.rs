@@ -203,7 +203,7 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
         let until = end(until);
         match options.json.mode {
             Some(mode) => {
-                print_json(&serde_json::json!({ "jail": options.jail, "source": source, "until_usec": until }), mode)?
+                print_json(&serde_json::json!({ "jail": options.jail, "source": source, "until_usec": until }), mode)?;
             }
             None => {
                 let until = until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", when(until)));
@@ -235,6 +235,21 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Verbs of `firewall`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Firewall {
+    /// Takes wardend's policy and ipsets out of firewalld, before the package is removed
+    Remove,
+}
+
+pub(super) async fn firewall(verb: &Firewall) -> anyhow::Result<()> {
+    let manager = manager().await?;
+    match verb {
+        Firewall::Remove => manager.remove_firewall().await.map_err(sentence)?,
+    }
+    line("wardend's policy and ipsets are gone from firewalld; a restart of wardend puts them back.")
+}
+
 fn end(until_usec: u64) -> Option<Usec> {
     (until_usec != INFINITY).then_some(until_usec)
 }
@@ -242,15 +257,15 @@ fn end(until_usec: u64) -> Option<Usec> {
 /// The sentence in an error of the bus, and nothing of its technique.
 fn sentence(error: impl Into<Error>) -> anyhow::Error {
     match error.into() {
-        Error::ZBus(zbus::Error::MethodError(_, Some(text), _)) => anyhow::anyhow!(text),
-        Error::ZBus(error) => anyhow::Error::new(error).context("The bus call failed"),
-        Error::NoSuchJail(text)
+        Error::ZBus(zbus::Error::MethodError(_, Some(text), _))
+        | Error::NoSuchJail(text)
         | Error::NotBanned(text)
         | Error::NeverBanned(text)
         | Error::InvalidAddress(text)
         | Error::InvalidArgument(text)
         | Error::NotAuthorized(text)
         | Error::Failed(text) => anyhow::anyhow!(text),
+        Error::ZBus(error) => anyhow::Error::new(error).context("The bus call failed"),
     }
 }
 

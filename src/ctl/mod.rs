@@ -1,6 +1,6 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
-//! `status`, `list`, `jails`, `ban` and `unban` talk to the daemon over its bus interface; `replay`
+//! `status`, `list`, `jails`, `ban`, `unban` and `firewall` talk to the daemon over its bus interface; `replay`
 //! needs no daemon. Exit codes: 0 done, 1 it could not be done (the sentence says why),
 //! 2 the command line can't be understood.
 
@@ -36,6 +36,9 @@ enum Verb {
     Ban(client::Ban),
     /// Ends bans
     Unban(client::Unban),
+    /// Steers what wardend has in firewalld
+    #[command(subcommand)]
+    Firewall(client::Firewall),
     /// Shows whom wardend would have banned, from past journals
     Replay(replay::Arguments),
 }
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
         Verb::Jails(options) => client::on_the_bus(client::jails(options)),
         Verb::Ban(options) => client::on_the_bus(client::ban(options)),
         Verb::Unban(options) => client::on_the_bus(client::unban(options)),
+        Verb::Firewall(verb) => client::on_the_bus(client::firewall(verb)),
         Verb::Replay(arguments) => replay::run(arguments),
     };
     match outcome {

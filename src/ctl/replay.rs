@@ -113,7 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     engine.end_sessions(&mut effects);
     lines.take(&mut effects);
-    lines.print(&arguments.json)
+    lines.print(arguments.json)
 }
 
 /// The output as it grows.
@@ -170,7 +170,7 @@ impl Lines {
         }
     }
 
-    fn print(mut self, json: &Json) -> anyhow::Result<()> {
+    fn print(mut self, json: Json) -> anyhow::Result<()> {
         self.of.retain(|_, line| line.failures > 0);
         self.summary.sources = self.of.len() as u64;
         self.summary.failures = self.of.values().map(|line| line.failures).sum();

@@ -13,8 +13,9 @@ pub(super) fn parse(text: &str) -> anyhow::Result<Usec> {
 
 fn parse_at(text: &str, now: &Zoned) -> anyhow::Result<Usec> {
     if let Some(seconds) = text.strip_prefix('@') {
-        let seconds: f64 = seconds.parse().with_context(|| format!("'@{seconds}' is no number of seconds"))?;
-        return Ok(usec(Timestamp::from_microsecond((seconds * 1e6) as i64)?));
+        let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+        let digits = format!("{whole}{fraction:0<6.6}");
+        return digits.parse().with_context(|| format!("'@{seconds}' is no number of seconds"));
     }
     if let Some(span) = text.strip_prefix('-').or_else(|| text.strip_suffix(" ago")) {
         let Ok(Some(span)) = parse_span(span) else { bail!("'{span}' is no span of time; write it as \"2h 30min\".") };

@@ -9,6 +9,7 @@
 mod logging;
 mod notify;
 mod run;
+mod saving;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -51,12 +52,11 @@ enum Fatal {
 impl Fatal {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 78,                       // EX_CONFIG
-            Self::Journal(JournalError::NoAccess) => 77, // EX_NOPERM
-            Self::Journal(_) => 74,                      // EX_IOERR
-            Self::Bus(_) | Self::BusLost => 69,          // EX_UNAVAILABLE
-            Self::Name(_) => 77,                         // EX_NOPERM
-            Self::Runtime(_) => 71,                      // EX_OSERR
+            Self::Bus(_) | Self::BusLost => 69,                          // EX_UNAVAILABLE
+            Self::Runtime(_) => 71,                                      // EX_OSERR
+            Self::Journal(JournalError::NoAccess) | Self::Name(_) => 77, // EX_NOPERM
+            Self::Journal(_) => 74,                                      // EX_IOERR
+            Self::Config(_) => 78,                                       // EX_CONFIG
         }
     }
 }

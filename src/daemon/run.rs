@@ -14,13 +14,12 @@ use std::{
 use ipnet::IpNet;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
-    task::JoinHandle,
+    sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, sleep_until},
 };
 use zbus::{Connection, object_server::InterfaceRef};
 
-use super::{Fatal, notify};
+use super::{Fatal, notify, saving::Saving};
 use crate::{
     bans::Ban,
     bus::{self, BanRow, Command, Core, JailInfo, Manager, ManagerSignals, Status},
@@ -40,6 +39,9 @@ const FIREWALL_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest sleep until a deadline: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// What is told after [`Command::RemoveFirewall`].
+const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a restart of wardend puts them back.";
+
 /// Everything that the loop holds.
 pub(super) struct Daemon {
     engine: Engine,
@@ -52,18 +54,15 @@ pub(super) struct Daemon {
     orders: mpsc::UnboundedSender<Order>,
     reports: mpsc::UnboundedReceiver<Report>,
     firewall: firewall::State,
-    store: Option<Store>,
-    saving: Option<JoinHandle<Result<(), String>>>,
-    /// The last write of the snapshot failed; told once.
-    save_failed: bool,
-    /// Something has changed since the last snapshot.
-    dirty: bool,
+    saving: Saving,
     /// Bans that the firewall has not confirmed yet, with the time of the record that led to
     /// each.
     waiting: HashMap<IpNet, Usec>,
     /// Bans found in a backlog that had ended before anybody could be told.
     bygone: HashSet<(Box<str>, IpNet)>,
     effects: Vec<Effect>,
+    /// Who waits for the sets and the policy to be gone from firewalld.
+    removal: Option<oneshot::Sender<Result<(), String>>>,
     /// The journal's backlog has been read.
     caught_up: bool,
     backlog: usize,
@@ -127,13 +126,11 @@ impl Daemon {
             orders,
             reports,
             firewall: firewall::State::Starting,
-            store,
-            saving: None,
-            save_failed: false,
-            dirty: false,
+            saving: Saving::new(store),
             waiting: HashMap::new(),
             bygone: HashSet::new(),
             effects,
+            removal: None,
             caught_up: false,
             backlog: 0,
             ready: false,
@@ -169,11 +166,10 @@ impl Daemon {
                 _ = tick.tick() => {
                     self.watchdog.alive(self.follower.pulse());
                     self.publish().await;
-                    if self.dirty {
-                        self.save();
-                    }
+                    let (cursor, engine) = (&self.cursor, &self.engine);
+                    self.saving.begin(|| Snapshot::new(cursor.clone(), now(), engine.save()));
                 }
-                Some(outcome) = saved(&mut self.saving) => self.note_saved(outcome),
+                () = self.saving.finished() => {}
             }
             let firewall_known = !matches!(self.firewall, firewall::State::Starting);
             if !self.ready && self.caught_up && (firewall_known || started.elapsed() > FIREWALL_PATIENCE) {
@@ -198,7 +194,9 @@ impl Daemon {
         for entry in batch.entries {
             match entry {
                 Entry::Record(record) => {
-                    self.dirty |= self.engine.record(&record, &mut self.effects);
+                    if self.engine.record(&record, &mut self.effects) {
+                        self.saving.touch();
+                    }
                     self.cursor = Some(record.cursor);
                     self.carry_out().await;
                 }
@@ -208,6 +206,8 @@ impl Daemon {
         }
         if batch.caught_up && !self.caught_up {
             self.caught_up = true;
+            self.wake().await;
+            let _ = self.orders.send(Order::Replace(self.engine.blocked()));
             tracing::debug!("Read {} of the journal.", count(self.backlog, "earlier record", "earlier records"));
         } else if !self.caught_up {
             notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
@@ -222,15 +222,16 @@ impl Daemon {
             match effect {
                 Effect::Banned(ban) => self.banned(&ban).await,
                 Effect::Unbanned(ban, why) => self.unbanned(&ban, why).await,
-                Effect::Block(source) => {
-                    if !self.bygone.iter().any(|(_, bygone)| *bygone == source) {
-                        let _ = self.orders.send(Order::Block(source));
-                    }
+                // What the backlog brings goes to the firewall at its end, all at once: most of it
+                // has come and gone.
+                Effect::Block(source) if self.caught_up => {
+                    let _ = self.orders.send(Order::Block(source));
                 }
-                Effect::Release(source) => {
+                Effect::Release(source) if self.caught_up => {
                     self.waiting.remove(&source);
                     let _ = self.orders.send(Order::Release(source));
                 }
+                Effect::Block(_) | Effect::Release(_) => {}
                 Effect::Failed { jail, source, failure, ignored } => {
                     let what = if ignored { "is ignored" } else { "counts" };
                     tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
@@ -242,19 +243,21 @@ impl Daemon {
     }
 
     async fn banned(&mut self, ban: &Ban) {
-        self.dirty = true;
+        self.saving.touch();
         if !self.caught_up && ban.until.is_some_and(|until| until <= now()) {
             self.bygone.insert((ban.jail.clone(), ban.source));
             return;
         }
-        self.waiting.insert(ban.source, ban.since);
+        if self.caught_up {
+            self.waiting.insert(ban.source, ban.since);
+        }
         events::ban(ban);
         let until = ban.until.unwrap_or(bus::INFINITY);
         let _ = self.manager.banned(&ban.jail, &text_of(ban.source), until, ban.count).await;
     }
 
     async fn unbanned(&mut self, ban: &Ban, why: Ended) {
-        self.dirty = true;
+        self.saving.touch();
         if self.bygone.remove(&(ban.jail.clone(), ban.source)) {
             return;
         }
@@ -284,7 +287,17 @@ impl Daemon {
                 self.firewall = state;
                 self.publish().await;
             }
-            Report::Released { .. } | Report::Removed(_) => {}
+            Report::Removed(outcome) => {
+                if let Some(reply) = self.removal.take() {
+                    if outcome.is_ok() {
+                        self.firewall = firewall::State::Down(REMOVED.to_owned());
+                        events::firewall_lost(REMOVED);
+                        self.publish().await;
+                    }
+                    let _ = reply.send(outcome);
+                }
+            }
+            Report::Released { .. } => {}
         }
     }
 
@@ -308,6 +321,10 @@ impl Daemon {
                 self.carry_out().await;
                 self.save_now().await;
                 let _ = reply.send(outcome.map(|bans| bans.iter().map(BanRow::from).collect()));
+            }
+            Command::RemoveFirewall(reply) => {
+                self.removal = Some(reply);
+                let _ = self.orders.send(Order::Remove);
             }
             Command::UnbanAll(reply) => {
                 let sources = self.engine.blocked();
@@ -375,40 +392,9 @@ impl Daemon {
         }
     }
 
-    /// Begins to write the snapshot, unless one is being written: then the next tick does it.
-    fn save(&mut self) {
-        let (Some(store), None) = (&self.store, &self.saving) else { return };
-        let snapshot = Snapshot::new(self.cursor.clone(), now(), self.engine.save());
-        let store = store.clone();
-        self.saving = Some(tokio::task::spawn_blocking(move || store.save(&snapshot)));
-        self.dirty = false;
-    }
-
-    /// Writes the snapshot and waits for it: what an admin ordered is on disk before the answer.
     async fn save_now(&mut self) {
-        if let Some(outcome) = saved(&mut self.saving).await {
-            self.note_saved(outcome);
-        }
-        self.save();
-        if let Some(outcome) = saved(&mut self.saving).await {
-            self.note_saved(outcome);
-        }
-    }
-
-    fn note_saved(&mut self, outcome: Result<(), String>) {
-        match outcome {
-            Ok(()) if self.save_failed => {
-                self.save_failed = false;
-                tracing::info!("The state can be saved again.");
-            }
-            Ok(()) => {}
-            Err(what) => {
-                self.dirty = true;
-                if !std::mem::replace(&mut self.save_failed, true) {
-                    events::snapshot(&what);
-                }
-            }
-        }
+        let (cursor, engine) = (&self.cursor, &self.engine);
+        self.saving.now(|| Snapshot::new(cursor.clone(), now(), engine.save())).await;
     }
 
     async fn stop(mut self) {
@@ -417,11 +403,4 @@ impl Daemon {
         let bans = count(self.engine.ban_count(), "ban stays", "bans stay");
         tracing::debug!("Stopped; {bans} in force in firewalld.");
     }
-}
-
-/// The end of the write that is under way; never, if none is.
-async fn saved(saving: &mut Option<JoinHandle<Result<(), String>>>) -> Option<Result<(), String>> {
-    let outcome = saving.as_mut()?.await;
-    *saving = None;
-    Some(outcome.unwrap_or_else(|error| Err(format!("The state was not saved: {error}."))))
 }

@@ -242,7 +242,8 @@ impl Plan {
     }
 
     /// Everything is known and nothing is left to be done.
-    pub(crate) fn is_idle(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_none() && [&self.v4, &self.v6].iter().all(|side| side.synced && side.urgency().is_none())
     }
 

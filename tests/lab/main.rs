@@ -16,7 +16,6 @@ mod host;
 mod machine;
 mod network;
 mod plan;
-mod scratch;
 mod start;
 
 /// Makes each named function a test per release.
@@ -34,7 +33,6 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    scratch: scratch;
     bans:
         five_wrong_passwords_lock_an_address_out_until_its_bantime_is_over,
         over_ipv6_the_whole_network_of_the_attacker_is_locked_out;

@@ -1,6 +1,7 @@
-//! The lab by hand: `shell` for looking around in a machine, `demo` for showing one.
+//! The lab by hand: `shell` for looking around in a machine, `demo` for showing one under
+//! attack, `latency` for a figure, `recordings` for what can be shown without any machine.
 //!
-//! Both boot with the modules of the tests, so what is seen here is what the tests see. It
+//! All boot with the modules of the tests, so what is seen here is what the tests see. It
 //! is an example and not a program of its own, because nobody should install it.
 
 #![allow(clippy::expect_used, reason = "at a terminal a panic message is the answer")]
@@ -9,9 +10,11 @@
 mod attack;
 mod demo;
 mod host;
+mod latency;
 mod machine;
 mod network;
 mod plan;
+mod recordings;
 mod shell;
 
 use std::process::ExitCode;
@@ -29,8 +32,10 @@ fn main() -> ExitCode {
     match (verb, release) {
         ("shell", Some(release)) => shell::shell(release),
         ("demo", Some(release)) => demo::demo(release),
+        ("latency", Some(release)) => latency::latency(release, 25),
+        ("recordings", _) => recordings::recordings(),
         _ => {
-            println!("usage: lab shell|demo [debian12|debian13]");
+            println!("usage: lab shell|demo|latency [debian12|debian13], lab recordings");
             return ExitCode::from(2);
         }
     }

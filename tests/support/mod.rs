@@ -4,6 +4,8 @@
 //! journal file of it, with all its trusted fields, so the tests read recordings with the very
 //! reader that the daemon has.
 
+#![allow(clippy::expect_used, unreachable_pub, reason = "a test that expects in vain has failed")]
+
 use std::{
     fs,
     io::Write,
@@ -27,7 +29,9 @@ pub fn journal(recording: &str) -> PathBuf {
 
 /// A journal file made of entries as `journalctl -o json` prints them.
 pub fn journal_of(name: &str, entries: impl Iterator<Item = Value>) -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    // Cargo gives tests a folder for such things, and examples none.
+    let scratch = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let directory = scratch.join(format!("wardend-{name}-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("the test's folder can be made");
     let file = directory.join("system.journal");
     if file.exists() {

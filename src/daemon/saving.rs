@@ -1,0 +1,75 @@
+//! When the state goes to disk: at most once a second, at once after an order, and at the stop.
+//!
+//! The state is copied on the loop's thread, so that it is true for one cursor, and written on
+//! another, so that a slow disk holds no ban up. One write is under way at a time.
+
+use tokio::task::JoinHandle;
+
+use crate::{
+    events,
+    snapshot::{Snapshot, Store},
+};
+
+pub(super) struct Saving {
+    store: Option<Store>,
+    under_way: Option<JoinHandle<Result<(), String>>>,
+    /// Something has changed since the last snapshot.
+    dirty: bool,
+    /// The last write failed; told once.
+    failed: bool,
+}
+
+impl Saving {
+    /// Without a store nothing is kept.
+    pub(super) fn new(store: Option<Store>) -> Self {
+        Self { store, under_way: None, dirty: false, failed: false }
+    }
+
+    /// Something has changed.
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Begins to write if something has changed, unless a write is under way.
+    pub(super) fn begin(&mut self, snapshot: impl FnOnce() -> Snapshot) {
+        if let (Some(store), None, true) = (&self.store, &self.under_way, self.dirty) {
+            let (store, snapshot) = (store.clone(), snapshot());
+            self.under_way = Some(tokio::task::spawn_blocking(move || store.save(&snapshot)));
+            self.dirty = false;
+        }
+    }
+
+    /// Writes now, and waits until it is done.
+    pub(super) async fn now(&mut self, snapshot: impl FnOnce() -> Snapshot) {
+        self.finish().await;
+        self.dirty = true;
+        self.begin(snapshot);
+        self.finish().await;
+    }
+
+    /// The end of the write that is under way; at once, if none is.
+    async fn finish(&mut self) {
+        let Some(under_way) = self.under_way.as_mut() else { return };
+        let outcome = under_way.await.unwrap_or_else(|error| Err(format!("The state was not saved: {error}.")));
+        self.under_way = None;
+        match outcome {
+            Ok(()) if std::mem::take(&mut self.failed) => tracing::info!("The state can be saved again."),
+            Ok(()) => {}
+            Err(what) => {
+                self.dirty = true;
+                if !std::mem::replace(&mut self.failed, true) {
+                    events::snapshot(&what);
+                }
+            }
+        }
+    }
+
+    /// As [`Self::finish`] for a loop that has other things to wait for: never, if no write is
+    /// under way.
+    pub(super) async fn finished(&mut self) {
+        if self.under_way.is_none() {
+            std::future::pending::<()>().await;
+        }
+        self.finish().await;
+    }
+}

@@ -1,0 +1,267 @@
+//! The state machine, fed with sshd's own words.
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::Settings,
+    jail::Prefixes,
+    record::{Cursor, Fields, USEC_PER_SEC},
+};
+
+const SECOND: Usec = USEC_PER_SEC;
+
+/// What is shipped; compiled once, because the filter is proven whenever it is loaded.
+static SHIPPED: LazyLock<Settings> = LazyLock::new(|| Settings::load(&[]).unwrap());
+
+/// An engine with the jail that is shipped, and a pen for records.
+struct Desk {
+    engine: Engine,
+    fields: std::sync::Arc<Fields>,
+    effects: Vec<Effect>,
+}
+
+impl Desk {
+    fn new(adjust: impl Fn(&mut JailSettings)) -> Self {
+        let (mut jails, fields) = (SHIPPED.jails.clone(), SHIPPED.fields.clone());
+        jails.iter_mut().for_each(adjust);
+        Self { engine: Engine::new(jails), fields, effects: Vec::new() }
+    }
+
+    fn record(&self, time: Usec, pid: u32, message: &str) -> Record {
+        let mut record = Record::new(&self.fields, time, Cursor::from(format!("c{time}")));
+        for (name, value) in [
+            ("MESSAGE", message),
+            ("_TRANSPORT", "syslog"),
+            ("_UID", "0"),
+            ("SYSLOG_IDENTIFIER", "sshd"),
+            ("_BOOT_ID", "b"),
+            ("_PID", &pid.to_string()),
+        ] {
+            record.set(self.fields.find(name.as_bytes()).unwrap(), value.as_bytes());
+        }
+        record
+    }
+
+    /// sshd says something; what the engine wants is returned.
+    fn says(&mut self, time: Usec, pid: u32, message: &str) -> Vec<Effect> {
+        let record = self.record(time, pid, message);
+        self.engine.record(&record, &mut self.effects);
+        std::mem::take(&mut self.effects)
+    }
+
+    fn wrong_password(&mut self, time: Usec, pid: u32, address: &str) -> Vec<Effect> {
+        self.says(time, pid, &format!("Failed password for root from {address} port 4242 ssh2"))
+    }
+
+    fn advance(&mut self, now: Usec) -> Vec<Effect> {
+        self.engine.advance(now, &mut self.effects);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// As many wrong passwords as it takes, one a second.
+    fn attack(&mut self, start: Usec, address: &str) -> Ban {
+        for second in 0..100 {
+            let effects = self.wrong_password(start + second * SECOND, 1, address);
+            if let Some(ban) = banned(&effects) {
+                return ban.clone();
+            }
+        }
+        panic!("{address} was not banned");
+    }
+}
+
+fn banned(effects: &[Effect]) -> Option<&Ban> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Banned(ban) => Some(ban),
+        _ => None,
+    })
+}
+
+fn net(text: &str) -> IpNet {
+    parse_network(text).unwrap()
+}
+
+#[test]
+fn the_fifth_failure_within_findtime_bans_and_the_end_of_bantime_frees() {
+    let mut desk = Desk::new(|_| ());
+    for second in 0..4 {
+        assert!(banned(&desk.wrong_password(second * SECOND, 1, "203.0.113.7")).is_none());
+    }
+    let effects = desk.wrong_password(4 * SECOND, 1, "203.0.113.7");
+    let ban = banned(&effects).unwrap();
+    assert_eq!((ban.since, ban.until), (4 * SECOND, Some(604 * SECOND)));
+    assert_eq!(ban.failures.len(), 5);
+    assert!(effects.contains(&Effect::Block(net("203.0.113.7"))));
+    assert_eq!(desk.engine.deadline(), Some(600 * SECOND), "the session's silence comes first");
+
+    assert!(!desk.advance(604 * SECOND - 1).contains(&Effect::Release(net("203.0.113.7"))));
+    let effects = desk.advance(604 * SECOND);
+    assert!(effects.contains(&Effect::Release(net("203.0.113.7"))));
+    assert!(matches!(&effects[..], [Effect::Unbanned(_, Ended::Expired), Effect::Release(_)]));
+    assert_eq!(desk.engine.ban_count(), 0);
+}
+
+#[test]
+fn failures_further_apart_than_findtime_never_ban() {
+    let mut desk = Desk::new(|jail| jail.maxretry = 2);
+    for number in 0..20 {
+        assert!(banned(&desk.wrong_password(number * 601 * SECOND, 1, "203.0.113.7")).is_none());
+    }
+}
+
+#[test]
+fn addresses_of_one_ipv6_network_count_together() {
+    let mut desk = Desk::new(|jail| jail.maxretry = 2);
+    desk.wrong_password(0, 1, "2001:db8:a:7::1");
+    let effects = desk.wrong_password(SECOND, 2, "2001:db8:a:7:ffff::2");
+    assert_eq!(banned(&effects).unwrap().source, net("2001:db8:a:7::/64"));
+}
+
+#[test]
+fn what_is_in_ignoreip_is_seen_and_never_banned() {
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec!["203.0.113.0/24".parse().unwrap()]);
+    for second in 0..20 {
+        let effects = desk.wrong_password(second * SECOND, 1, "203.0.113.7");
+        assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_login_after_typing_mistakes_forgives_them() {
+    let mut desk = Desk::new(|_| ());
+    for connection in 0..20 {
+        let start = connection * 10 * SECOND;
+        let pid = u32::try_from(connection).unwrap();
+        for second in 0..3 {
+            assert!(banned(&desk.wrong_password(start + second * SECOND, pid, "203.0.113.7")).is_none());
+        }
+        desk.says(start + 4 * SECOND, pid, "Accepted password for root from 203.0.113.7 port 4242 ssh2");
+    }
+}
+
+#[test]
+fn a_right_password_that_the_account_stage_refuses_is_no_failure() {
+    let mut desk = Desk::new(|jail| jail.maxretry = 1_000);
+    desk.wrong_password(0, 1, "203.0.113.7");
+    let effects = desk.says(SECOND, 1, "fatal: Access denied for user root by PAM account configuration [preauth]");
+    assert!(matches!(effects[..], [Effect::TakenBack { .. }]), "{effects:?}");
+    assert_eq!(desk.engine.failure_count(), 0);
+}
+
+#[test]
+fn each_further_ban_lasts_longer_up_to_the_limit_and_forgets_in_the_end() {
+    let mut desk = Desk::new(|jail| {
+        jail.bantime = Some(100 * SECOND);
+        jail.bantime_max = Some(350 * SECOND);
+        jail.forget = 1_000 * SECOND;
+    });
+    let mut start = 0;
+    for (count, seconds) in [(1, 100), (2, 200), (3, 350), (4, 350)] {
+        let ban = desk.attack(start, "203.0.113.7");
+        let until = ban.until.unwrap();
+        assert_eq!((ban.count, until - ban.since), (count, seconds * SECOND));
+        start = until + SECOND;
+        desk.advance(start);
+    }
+    assert_eq!(desk.attack(start + 1_001 * SECOND, "203.0.113.7").count, 1);
+}
+
+#[test]
+fn an_order_bans_and_unbans_and_says_why_not() {
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec!["192.0.2.0/24".parse().unwrap()]);
+    let out = &mut Vec::new();
+    let mut ban = |source: &str, jail: &str| desk.engine.ban(net(source), jail, Duration::OfJail, "", 0, out);
+    assert_eq!(ban("2001:db8:a:7::1", "sshd").unwrap().source, net("2001:db8:a:7::/64"));
+    assert_eq!(ban("203.0.113.0/24", "sshd").unwrap().source, net("203.0.113.0/24"));
+    assert_eq!(ban("203.0.113.7", "shd").unwrap_err().to_string(), "There is no jail 'shd'; there are: sshd.");
+    for ignored in ["192.0.2.7", "192.0.0.0/16", "127.0.0.1"] {
+        assert!(ban(ignored, "sshd").unwrap_err().to_string().contains("is never banned"), "{ignored}");
+    }
+
+    let mut unban = |source: &str| desk.engine.unban(net(source), None, 0, out);
+    assert_eq!(
+        unban("203.0.113.9").unwrap_err().to_string(),
+        "203.0.113.9 is not banned by itself but inside 203.0.113.0/24; unban that."
+    );
+    assert_eq!(unban("203.0.114.9").unwrap_err().to_string(), "203.0.114.9 is not banned.");
+    assert_eq!(unban("2001:db8:a:7::2").unwrap().len(), 1);
+    assert_eq!(unban("203.0.113.0/24").unwrap().len(), 1);
+    assert_eq!(desk.engine.ban_count(), 0);
+}
+
+#[test]
+fn an_unban_clears_the_counters_and_the_history() {
+    let mut desk = Desk::new(|_| ());
+    assert_eq!(desk.attack(0, "203.0.113.7").count, 1);
+    desk.wrong_password(10 * SECOND, 1, "203.0.113.7");
+    desk.engine.unban(net("203.0.113.7"), Some("sshd"), 11 * SECOND, &mut Vec::new()).unwrap();
+    for second in 12..16 {
+        assert!(banned(&desk.wrong_password(second * SECOND, 2, "203.0.113.7")).is_none());
+    }
+    let effects = desk.wrong_password(16 * SECOND, 2, "203.0.113.7");
+    assert_eq!(banned(&effects).unwrap().count, 1);
+}
+
+#[test]
+fn a_jail_that_is_gone_ends_its_bans() {
+    let mut desk = Desk::new(|_| ());
+    desk.attack(0, "203.0.113.7");
+    let saved = desk.engine.save();
+    let mut renamed = Desk::new(|jail| jail.name = "other".to_owned());
+    renamed.engine.load(saved, SECOND, &mut renamed.effects);
+    assert!(matches!(renamed.effects[..], [Effect::Unbanned(_, Ended::JailGone), Effect::Release(_)]));
+}
+
+/// A line of a random history.
+fn history() -> impl Strategy<Value = Vec<(Usec, u32, String)>> {
+    let message = prop_oneof![
+        4 => (0u8..4).prop_map(|host| format!("Failed password for root from 203.0.113.{host} port 1 ssh2")),
+        2 => (0u8..4).prop_map(|host| format!("Failed password for invalid user x from 2001:db8:a:{host}::1 port 1 ssh2")),
+        1 => (0u8..4).prop_map(|host| format!("Invalid user x from 203.0.113.{host} port 1")),
+        1 => (0u8..4).prop_map(|host| format!("error: PAM: Authentication failure for root from 203.0.113.{host}")),
+        1 => (0u8..4).prop_map(|host| format!("Connection closed by invalid user x 203.0.113.{host} port 1 [preauth]")),
+        1 => (0u8..4).prop_map(|host| format!("Accepted password for root from 203.0.113.{host} port 1 ssh2")),
+        1 => Just("fatal: Access denied for user root by PAM account configuration [preauth]".to_owned()),
+    ];
+    proptest::collection::vec((0u64..60, 0u32..6, message), 1..60).prop_map(|steps| {
+        let mut now = 0;
+        steps
+            .into_iter()
+            .map(|(seconds, pid, message)| {
+                now += seconds * SECOND;
+                (now, pid, message)
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// The state on disk is the whole state: a restart before any record changes nothing.
+    #[test]
+    fn a_restart_at_every_step_gives_the_same_effects(history in history()) {
+        let adjust = |jail: &mut JailSettings| {
+            jail.maxretry = 3;
+            jail.findtime = 120 * SECOND;
+            jail.bantime = Some(90 * SECOND);
+            jail.prefixes = Prefixes::default();
+        };
+        let mut undisturbed = Desk::new(adjust);
+        let mut restarted = Desk::new(adjust);
+        for (time, pid, message) in history {
+            let saved = serde_json::to_vec(&restarted.engine.save()).unwrap();
+            let jails = restarted.engine.jails().cloned().collect();
+            restarted.engine = Engine::new(jails);
+            restarted.engine.load(serde_json::from_slice(&saved).unwrap(), time, &mut restarted.effects);
+            prop_assert_eq!(restarted.says(time, pid, &message), undisturbed.says(time, pid, &message));
+        }
+        let end = 1_000_000 * SECOND;
+        prop_assert_eq!(restarted.advance(end), undisturbed.advance(end));
+        prop_assert_eq!(restarted.engine.ban_count(), 0);
+        prop_assert_eq!(restarted.engine.deadline(), None);
+    }
+}
