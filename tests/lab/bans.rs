@@ -42,3 +42,17 @@ pub(crate) fn over_ipv6_the_whole_network_of_the_attacker_is_locked_out(release:
     machine.wait_for_message("Unbanned 2001:db8:a:7::/64 in jail sshd: its time is over");
     machine.wait_until("the attacker gets in again", || attacker.can_connect() == Connection::Open);
 }
+
+pub(crate) fn no_failure_is_lost_while_the_journal_rotates(release: Release) {
+    let machine = Machine::prepare(release).hasty_passwords().boot();
+    let attacker = machine.attacker("203.0.113.7");
+    for event in ["journalctl --rotate", "systemctl restart systemd-journald", "journalctl --rotate --vacuum-files=1"] {
+        attacker.wrong_passwords("root", 1);
+        machine.run(event);
+    }
+    attacker.wrong_passwords("root", 1);
+    assert!(machine.run("wardenctl list").starts_with("SOURCE"), "wardend is alive");
+    assert_eq!(machine.messages("Banned 203.0.113.7").len(), 0, "four failures are not enough");
+    attacker.wrong_passwords("root", 1);
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+}

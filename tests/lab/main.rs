@@ -13,6 +13,7 @@ mod attack;
 mod bans;
 mod ground;
 mod host;
+mod hostile;
 mod machine;
 mod network;
 mod plan;
@@ -35,7 +36,10 @@ macro_rules! scenarios {
 scenarios! {
     bans:
         five_wrong_passwords_lock_an_address_out_until_its_bantime_is_over,
-        over_ipv6_the_whole_network_of_the_attacker_is_locked_out;
+        over_ipv6_the_whole_network_of_the_attacker_is_locked_out,
+        no_failure_is_lost_while_the_journal_rotates;
+    hostile:
+        no_name_has_anybody_else_banned;
     start:
         enabling_and_starting_it_is_all_a_fresh_machine_needs,
         without_access_to_the_journal_it_refuses_to_start,
