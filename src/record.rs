@@ -136,9 +136,9 @@ impl Record {
         self.values.get(field.0)?.as_deref()
     }
 
-    /// Whether the entry has a field.
-    pub fn has(&self, field: FieldId) -> bool {
-        self.get(field).is_some()
+    /// Whether journald stored the message otherwise than it was sent.
+    pub fn is_altered(&self) -> bool {
+        self.get(FieldId::RAW).is_some()
     }
 
     /// The message's bytes; empty if the entry has none.

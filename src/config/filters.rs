@@ -96,3 +96,58 @@ fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     ConfigError::Read { file: path.display().to_string(), error: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAIN: &str = "[records]\n_UID = ['0']\n[modes]\nnormal = ['auth']\n[[rule]]\nname = 'main'\nclass = 'auth'\ncounts = 'failure'\npattern = 'main <ADDR>'\n";
+
+    fn rule(name: &str) -> String {
+        format!("[[rule]]\nname = '{name}'\nclass = 'auth'\ncounts = 'failure'\npattern = '{name}: <ADDR>'\n")
+    }
+
+    fn rules(directories: &[PathBuf]) -> Vec<String> {
+        let filter = load("x", directories, &mut Fields::default()).unwrap().unwrap();
+        filter.rules().map(|rule| rule.name.clone()).collect()
+    }
+
+    #[test]
+    fn drop_ins_of_all_directories_are_laid_over_the_filter_by_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        let directories = ["etc", "run", "usr"].map(|name| root.path().join(name)).to_vec();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert!(load("x", &directories, &mut Fields::default()).unwrap().is_none());
+        write("usr/filters/x.toml", MAIN);
+        write("usr/filters/x.d/20-b.toml", &rule("vendor"));
+        write("run/filters/x.d/10-a.toml", &rule("a"));
+        write("etc/filters/x.d/30-c.toml", &rule("c"));
+        write("etc/filters/x.d/ignored.toml~", "not TOML");
+        assert_eq!(rules(&directories), ["main", "a", "vendor", "c"]);
+        write("etc/filters/x.d/20-b.toml", &rule("admin"));
+        assert_eq!(rules(&directories), ["main", "a", "admin", "c"], "the same name in /etc hides the vendor's");
+        std::os::unix::fs::symlink("/dev/null", root.path().join("etc/filters/x.d/10-a.toml")).unwrap();
+        assert_eq!(rules(&directories), ["main", "admin", "c"], "a link to /dev/null hides it altogether");
+        write("etc/filters/x.d/40-d.toml", "mask = ['main', 'vendor']\n");
+        let error = load("x", &directories, &mut Fields::default()).unwrap_err().to_string();
+        assert!(error.ends_with("40-d.toml:1: there is no rule 'vendor'; there are: main, admin, c."), "{error}");
+        write("etc/filters/x.toml", &MAIN.replace("main", "copy"));
+        write("etc/filters/x.d/40-d.toml", "mask = ['c']\n");
+        assert_eq!(rules(&directories), ["copy", "admin"], "the file itself is shadowed whole");
+        assert_eq!(names(&directories).unwrap().into_iter().collect::<Vec<_>>(), ["sshd", "x"]);
+    }
+
+    #[test]
+    fn the_built_in_filter_takes_drop_ins_as_any_other() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("filters/sshd.d");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("own.toml"), "mask = ['prohibited']\n").unwrap();
+        let filter = load("sshd", &[root.path().to_owned()], &mut Fields::default()).unwrap().unwrap();
+        assert!(filter.rules().all(|rule| rule.name != "prohibited"));
+    }
+}

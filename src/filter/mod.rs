@@ -163,7 +163,7 @@ impl Filter {
         }
         let message = record.message();
         let (rule, captures) = self.find(message)?;
-        let read = self.captured(rule, &captures, message.len(), record.has(FieldId::RAW));
+        let read = self.captured(rule, &captures, message.len(), record.is_altered());
         let session = if self.rule(rule).standalone { None } else { self.session_key(record, read.pid) };
         Some(Sighting { rule, address: read.address, user: read.user, session })
     }
