@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 /// Words after which a name comes.
-const BEFORE_NAMES: [&str; 5] = ["user", "User", "for", "by", "account"];
+const BEFORE_NAMES: [&str; 3] = ["user", "User", "for"];
 /// Words that come after those and are no names.
 const NO_NAMES: [&str; 14] = [
     "invalid",
@@ -31,7 +31,7 @@ pub(super) fn shape(message: &[u8]) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut name_next = false;
     for word in unquoted(&text).split(' ') {
-        let is_name = name_next && !NO_NAMES.contains(&word);
+        let is_name = (name_next && !NO_NAMES.contains(&word) && !word.ends_with(':')) || word.contains("(uid=");
         name_next = BEFORE_NAMES.contains(&word) || (name_next && !is_name);
         let word = if is_name { "NAME".to_owned() } else { generalised(word) };
         // Runs of what varies are one.
