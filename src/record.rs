@@ -49,6 +49,9 @@ impl fmt::Display for Cursor {
 pub(crate) const MESSAGE: &str = "MESSAGE";
 /// The unit that journald found for the sender; absent when the sender was gone too soon.
 pub(crate) const SYSTEMD_UNIT: &str = "_SYSTEMD_UNIT";
+/// What a program sent to syslog, byte for byte: journald adds it where `MESSAGE` is not that,
+/// because it stripped blanks or a zero byte.
+pub(crate) const SYSLOG_RAW: &str = "SYSLOG_RAW";
 
 /// The journal fields that the loaded filters ask for. A field's place in this list is its
 /// place in every [`Record`].
@@ -66,11 +69,14 @@ impl FieldId {
     pub const MESSAGE: Self = Self(0);
     /// Where `_SYSTEMD_UNIT` always stands.
     pub const UNIT: Self = Self(1);
+    /// Where `SYSLOG_RAW` always stands. It is asked for by its presence only, so a record keeps
+    /// an empty value for it.
+    pub const RAW: Self = Self(2);
 }
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { names: vec![MESSAGE.to_owned(), SYSTEMD_UNIT.to_owned()] }
+        Self { names: [MESSAGE, SYSTEMD_UNIT, SYSLOG_RAW].map(str::to_owned).to_vec() }
     }
 }
 
@@ -119,6 +125,7 @@ impl Record {
     /// Sets a field. An entry can hold a field more than once; the first value stays, as
     /// sd_journal_get_data(3) has it.
     pub fn set(&mut self, field: FieldId, value: &[u8]) {
+        let value = if field == FieldId::RAW { &[] } else { value };
         if let Some(slot @ None) = self.values.get_mut(field.0) {
             *slot = Some(value.into());
         }
@@ -127,6 +134,11 @@ impl Record {
     /// The value of a field, if the entry has it.
     pub fn get(&self, field: FieldId) -> Option<&[u8]> {
         self.values.get(field.0)?.as_deref()
+    }
+
+    /// Whether journald stored the message otherwise than it was sent.
+    pub fn is_altered(&self) -> bool {
+        self.get(FieldId::RAW).is_some()
     }
 
     /// The message's bytes; empty if the entry has none.

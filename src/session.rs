@@ -6,6 +6,10 @@
 //! once; `evidence` (an invalid user who left, a refused connection) counts only when the
 //! session ends without any counted attempt and without a success; a success forgives, a pardon
 //! takes the last failure back. The table is bounded, and a session that stays silent is ended.
+//!
+//! The first address that a line names is the session's. sshd prints the same one in all lines of
+//! a connection, so a line that names another is either misread or of a new process with an old
+//! number: it counts for nobody, but if it is a last line it ends the session all the same.
 
 use std::{
     cmp::Reverse,
@@ -25,6 +29,9 @@ pub(crate) const SILENCE: Usec = 600 * USEC_PER_SEC;
 /// The most sessions kept at a time. sshd admits 100 at once by default, and each is forgotten
 /// after [`SILENCE`]; beyond this the one that has been silent longest is ended early.
 pub(crate) const CAPACITY: usize = 65_536;
+/// The most failures of one session that can be forgiven: sshd allows six, and an admin who
+/// allows thousands shall not have them all kept.
+const MOST_KEPT: usize = 64;
 
 /// One failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +73,16 @@ pub(crate) struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// Whether the line, as the first of its session, leaves anything to remember. Lines that the
+    /// jail doesn't count would fill the table in a flood of them.
+    fn is_worth_a_session(&self) -> bool {
+        match self.rule.counts {
+            Counts::Failure | Counts::Evidence => self.counted,
+            Counts::Success | Counts::Pardon => true,
+            Counts::Nothing => self.address.is_some(),
+        }
+    }
+
     pub(crate) fn evidence(&self) -> Evidence {
         Evidence {
             time: self.time,
@@ -99,6 +116,9 @@ struct Session {
     last: Usec,
     /// The counted failures that were not taken back.
     failures: Vec<Failure>,
+    /// Failures that no line has named an address for yet.
+    #[serde(default)]
+    pending: Vec<Evidence>,
     /// The first line that counts only if nothing better comes.
     evidence: Option<Evidence>,
     succeeded: bool,
@@ -126,10 +146,13 @@ impl Sessions {
     /// Takes one line of the session `key`.
     pub(crate) fn observe(&mut self, key: SessionKey, line: &Line<'_>, out: &mut Vec<Outcome>) {
         if !self.open.contains_key(&key) {
+            if !line.is_worth_a_session() {
+                return;
+            }
             if self.open.len() >= CAPACITY {
                 self.end_most_silent(out);
             }
-            self.agenda.push(Reverse((line.time + SILENCE, key.clone())));
+            self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.clone())));
         }
         let session = self.open.entry(key.clone()).or_default();
         session.last = session.last.max(line.time);
@@ -138,6 +161,17 @@ impl Sessions {
             && let Some(session) = self.open.remove(&key)
         {
             session.end(out);
+            self.tidy();
+        }
+    }
+
+    /// Drops what the agenda holds of sessions that have ended: in a flood of short ones that
+    /// would be ten minutes of them.
+    fn tidy(&mut self) {
+        if self.agenda.len() > 2 * self.open.len() + 1024 {
+            let due =
+                |(key, session): (&SessionKey, &Session)| Reverse((session.last.saturating_add(SILENCE), key.clone()));
+            self.agenda = self.open.iter().map(due).collect();
         }
     }
 
@@ -150,8 +184,8 @@ impl Sessions {
             match self.open.get(&key) {
                 // Put back even if it is over by now: sessions end in the order of their last
                 // words, whenever somebody looks.
-                Some(session) if session.last + SILENCE > due => {
-                    self.agenda.push(Reverse((session.last + SILENCE, key)));
+                Some(session) if session.last.saturating_add(SILENCE) > due => {
+                    self.agenda.push(Reverse((session.last.saturating_add(SILENCE), key)));
                 }
                 Some(_) => {
                     if let Some(session) = self.open.remove(&key) {
@@ -186,8 +220,8 @@ impl Sessions {
     fn end_most_silent(&mut self, out: &mut Vec<Outcome>) {
         while let Some(Reverse((due, key))) = self.agenda.pop() {
             match self.open.get(&key) {
-                Some(session) if session.last + SILENCE > due => {
-                    self.agenda.push(Reverse((session.last + SILENCE, key)));
+                Some(session) if session.last.saturating_add(SILENCE) > due => {
+                    self.agenda.push(Reverse((session.last.saturating_add(SILENCE), key)));
                 }
                 Some(_) => {
                     if let Some(session) = self.open.remove(&key) {
@@ -203,19 +237,22 @@ impl Sessions {
 
 impl Session {
     fn take(&mut self, line: &Line<'_>, out: &mut Vec<Outcome>) {
-        if let Some(address) = line.address
-            && *self.address.get_or_insert(address) != address
-        {
-            return;
+        if let Some(address) = line.address {
+            if *self.address.get_or_insert(address) != address {
+                return;
+            }
+            for failure in std::mem::take(&mut self.pending) {
+                self.count(failure.of(address), out);
+            }
         }
         match line.rule.counts {
             Counts::Failure if line.counted => {
-                if self.is_another(line)
-                    && let Some(address) = self.address
-                {
-                    let failure = line.evidence().of(address);
-                    self.failures.push(failure.clone());
-                    out.push(Outcome::Failure(failure));
+                if self.is_another(line) {
+                    match self.address {
+                        Some(address) => self.count(line.evidence().of(address), out),
+                        None if self.pending.len() < MOST_KEPT => self.pending.push(line.evidence()),
+                        None => {}
+                    }
                 }
             }
             Counts::Evidence if line.counted => {
@@ -223,16 +260,27 @@ impl Session {
             }
             Counts::Success => {
                 self.succeeded = true;
+                self.pending.clear();
                 if !self.failures.is_empty() {
                     out.push(Outcome::Forgive(std::mem::take(&mut self.failures)));
                 }
             }
             Counts::Pardon => {
                 self.succeeded = true;
-                out.extend(self.failures.pop().map(Outcome::TakeBack));
+                if self.pending.pop().is_none() {
+                    out.extend(self.failures.pop().map(Outcome::TakeBack));
+                }
             }
             Counts::Failure | Counts::Evidence | Counts::Nothing => {}
         }
+    }
+
+    fn count(&mut self, failure: Failure, out: &mut Vec<Outcome>) {
+        if self.failures.len() >= MOST_KEPT {
+            self.failures.remove(0);
+        }
+        self.failures.push(failure.clone());
+        out.push(Outcome::Failure(failure));
     }
 
     /// Whether the line shows an attempt that no other line has shown already.
@@ -257,6 +305,7 @@ impl Session {
     fn end(self, out: &mut Vec<Outcome>) {
         if let (Some(evidence), Some(address)) = (self.evidence, self.address)
             && self.failures.is_empty()
+            && self.pending.is_empty()
             && !self.succeeded
         {
             out.push(Outcome::Failure(evidence.of(address)));
@@ -281,9 +330,13 @@ impl Sessions {
     pub(crate) fn load(saved: SavedSessions) -> Self {
         let mut sessions = Self::default();
         for (key, SavedSession(session)) in saved.0 {
-            sessions.agenda.push(Reverse((session.last + SILENCE, key.clone())));
+            sessions.agenda.push(Reverse((session.last.saturating_add(SILENCE), key.clone())));
             sessions.open.insert(key, session);
         }
         sessions
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -3,12 +3,12 @@
 //! The last of three steps (fragments → inputs → settings). Whatever comes out can be used as
 //! it is; nothing behind this module checks a setting again.
 
-use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use ipnet::IpNet;
 
 use super::{
-    ConfigError,
+    ConfigError, filters,
     fragments::Time,
     inputs::{Inputs, JailInput, Located},
 };
@@ -18,9 +18,6 @@ use crate::{
     jail::{JailSettings, Prefixes},
     record::{Fields, USEC_PER_SEC, Usec},
 };
-
-/// The filters that are installed; read from here where no directory has them.
-const BUILT_IN_FILTERS: [(&str, &str); 1] = [("sshd", include_str!("../../filters/sshd.toml"))];
 
 /// The configuration in force.
 #[derive(Debug)]
@@ -138,7 +135,7 @@ fn jail(
         Some(filter) => Arc::clone(filter),
         None => {
             let place = input.get(|table| table.filter.as_ref()).map_or(&input.jail.place, |located| &located.place);
-            let filter = load_filter(filter_name, directories, fields)?.ok_or_else(|| {
+            let filter = filters::load(filter_name, directories, fields)?.ok_or_else(|| {
                 place.error(format!(
                     "jail '{name}' has the filter '{filter_name}', but there is no file filters/{filter_name}.toml in {}.",
                     list(directories)
@@ -198,22 +195,6 @@ fn ignoreip(input: &Layered<'_>) -> Result<Vec<IpNet>, ConfigError> {
         .chain(&input.jail.ignoreip)
         .map(|located| parse_network(&located.value).map_err(|what| located.error(format!("ignoreip: {what}"))))
         .collect()
-}
-
-fn load_filter(name: &str, directories: &[PathBuf], fields: &mut Fields) -> Result<Option<Filter>, ConfigError> {
-    for directory in directories {
-        let path = directory.join("filters").join(format!("{name}.toml"));
-        match fs::read_to_string(&path) {
-            Ok(text) => return Ok(Some(Filter::compile(name, &path, &text, fields)?)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(ConfigError::Read { file: path.display().to_string(), error: error.to_string() });
-            }
-        }
-    }
-    let Some((_, text)) = BUILT_IN_FILTERS.iter().find(|(known, _)| *known == name) else { return Ok(None) };
-    let path = PathBuf::from(format!("(built in) filters/{name}.toml"));
-    Ok(Some(Filter::compile(name, &path, text, fields)?))
 }
 
 fn list(directories: &[PathBuf]) -> String {

@@ -1,20 +1,25 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
-//! `status`, `list`, `jails`, `ban`, `unban` and `firewall` talk to the daemon over its bus interface; `replay`
-//! needs no daemon. Exit codes: 0 done, 1 it could not be done (the sentence says why),
-//! 2 the command line can't be understood.
+//! `status`, `list`, `jails`, `ban`, `unban` and `firewall` talk to the daemon over its bus
+//! interface; `replay`, `verify` and `test` need no daemon. Exit codes: 0 done, 1 it could not be
+//! done (the sentence says why), 2 the command line can't be understood.
 
 mod client;
 mod output;
 mod replay;
+mod test;
 mod time;
+mod verify;
 
 use std::{
     io::{self, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
+
+use crate::config;
 
 /// Shows and steers wardend, which locks out the hosts that try to break in.
 #[derive(Debug, Parser)]
@@ -41,6 +46,10 @@ enum Verb {
     Firewall(client::Firewall),
     /// Shows whom wardend would have banned, from past journals
     Replay(replay::Arguments),
+    /// Proves that filters can't be fooled, and checks the configuration
+    Verify(verify::Arguments),
+    /// Shows what a filter makes of a message or of a journal
+    Test(test::Arguments),
 }
 
 /// Runs wardenctl with this process's arguments.
@@ -54,6 +63,8 @@ pub fn main() -> ExitCode {
         Verb::Unban(options) => client::on_the_bus(client::unban(options)),
         Verb::Firewall(verb) => client::on_the_bus(client::firewall(verb)),
         Verb::Replay(arguments) => replay::run(arguments),
+        Verb::Verify(arguments) => verify::run(arguments),
+        Verb::Test(arguments) => test::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,4 +78,13 @@ pub fn main() -> ExitCode {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Where a verb that needs no daemon finds the configuration.
+fn directories(config: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
+    match config {
+        Some(directory) if !directory.is_dir() => anyhow::bail!("{} is no directory.", directory.display()),
+        Some(directory) => Ok(vec![directory.to_owned(), config::VENDOR_DIRECTORY.into()]),
+        None => Ok(config::directories()),
+    }
 }

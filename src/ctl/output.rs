@@ -82,6 +82,6 @@ impl<const N: usize> Table<N> {
 }
 
 /// A user name is an attacker's text: nothing of it may reach the terminal as a control.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

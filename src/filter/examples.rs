@@ -4,25 +4,22 @@
 //! its `ignore` lines must not be. So a filter states its meaning beside its patterns, and a
 //! later edit that changes the meaning is refused with the line that shows it.
 
-use std::path::Path;
-
-use super::{Filter, FilterError, RuleId, error_at, file::FilterFile};
+use super::{Filter, FilterError, load::Written};
 
 impl Filter {
-    pub(super) fn run_examples(&self, path: &Path, text: &str, file: &FilterFile) -> Result<(), FilterError> {
-        for (index, table) in file.rules.iter().enumerate() {
+    pub(super) fn run_examples(&self, rules: &[Written<'_>]) -> Result<(), FilterError> {
+        for Written { table, text } in rules {
             let rule = table.name.get_ref();
             for example in &table.matches {
                 let wanted = example.get_ref();
-                self.check(index, &wanted.message, wanted.address.as_deref(), wanted.user.as_deref()).map_err(
-                    |what| error_at(path, text, example.span().start, format!("this example of rule '{rule}' {what}.")),
+                self.check(rule, &wanted.message, wanted.address.as_deref(), wanted.user.as_deref()).map_err(
+                    |what| text.error(example.span().start, format!("this example of rule '{rule}' {what}.")),
                 )?;
             }
             for example in &table.ignore {
-                if self.find(example.get_ref().as_bytes()).is_some_and(|(found, _)| found == RuleId(index)) {
-                    return Err(error_at(
-                        path,
-                        text,
+                let found = self.find(example.get_ref().as_bytes());
+                if found.is_some_and(|(found, _)| self.rule(found).name == *rule) {
+                    return Err(text.error(
                         example.span().start,
                         format!("rule '{rule}' matches this line, which it says it ignores."),
                     ));
@@ -32,14 +29,14 @@ impl Filter {
         Ok(())
     }
 
-    fn check(&self, rule: usize, message: &str, address: Option<&str>, user: Option<&str>) -> Result<(), String> {
+    fn check(&self, rule: &str, message: &str, address: Option<&str>, user: Option<&str>) -> Result<(), String> {
         let Some((found, captures)) = self.find(message.as_bytes()) else {
             return Err("is matched by no rule".to_owned());
         };
-        if found != RuleId(rule) {
-            return Err(format!("is matched by rule '{}', which stands first", self.rule(found).name));
+        if self.rule(found).name != rule {
+            return Err(format!("is matched by rule '{}', which goes first", self.rule(found).name));
         }
-        let read = self.captured(found, &captures, message.len());
+        let read = self.captured(found, &captures, message.len(), false);
         let seen = read.address.map(|address| address.to_string());
         if seen.as_deref() != address {
             return Err(format!("names {}, not {}", or_none(seen.as_deref()), or_none(address)));

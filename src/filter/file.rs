@@ -1,13 +1,44 @@
-//! A filter file, as written: TOML with strict keys, each value with its place in the text.
+//! Filter files, as written: TOML with strict keys, each value with its place in the text.
 //!
-//! `/usr/lib/wardend/filters/NAME.toml`, shadowed whole by `/etc/wardend/filters/NAME.toml`.
-//! This is the raw half of raw-then-resolved: it says what the file says. What it means, and
-//! whether it can be used, is [`super::Filter::compile`].
+//! A filter is `filters/NAME.toml`, taken whole from the first directory that has it, and the
+//! drop-ins `filters/NAME.d/*.toml` of all directories, which add rules or mask single ones. This
+//! is the raw half of raw-then-resolved: it says what the files say. What they mean, and whether
+//! they can be used, is for [`super::load`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use toml::Spanned;
+
+use super::FilterError;
+
+/// The text of a filter file or of one of its drop-ins; the path is for messages only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterText {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+impl FilterText {
+    /// A text and its place.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: text.into() }
+    }
+
+    /// A mistake at a byte of this text.
+    pub(crate) fn error(&self, at: usize, what: impl Into<String>) -> FilterError {
+        FilterError { file: self.path.display().to_string(), line: line_of(&self.text, at), what: what.into() }
+    }
+
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, FilterError> {
+        toml::from_str(&self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            self.error(at, format!("{}.", error.message().trim_end_matches('.').replace('\n', " ")))
+        })
+    }
+}
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -21,6 +52,17 @@ pub(crate) struct FilterFile {
     pub(crate) message: MessageTable,
     /// Mode name → classes that a jail in this mode counts.
     pub(crate) modes: Spanned<BTreeMap<String, Vec<String>>>,
+    #[serde(rename = "rule", default)]
+    pub(crate) rules: Vec<RuleTable>,
+}
+
+/// A drop-in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct DropIn {
+    /// Rules that are not to be used: of the filter, or of drop-ins that come earlier.
+    #[serde(default)]
+    pub(crate) mask: Vec<Spanned<String>>,
     #[serde(rename = "rule", default)]
     pub(crate) rules: Vec<RuleTable>,
 }
@@ -41,18 +83,24 @@ pub(crate) struct MessageTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RuleTable {
     pub(crate) name: Spanned<String>,
-    pub(crate) class: Spanned<String>,
+    /// What a jail may choose to count. Only failures and evidence are counted.
+    pub(crate) class: Option<Spanned<String>>,
     pub(crate) counts: Counts,
     pub(crate) pattern: Spanned<String>,
     /// Rules with the same word here are two views of the same attempts: of their counts in a
     /// session only the largest counts.
-    pub(crate) attempt: Option<String>,
+    pub(crate) attempt: Option<Spanned<String>>,
     /// The message is the last one of its session.
     #[serde(default)]
     pub(crate) ends_session: bool,
     /// The message belongs to no session: the listener wrote it.
     #[serde(default)]
     pub(crate) standalone: bool,
+    /// Overrides the filter's own length for messages of this rule.
+    pub(crate) truncated_at: Option<usize>,
+    /// Rules that this one goes before where both match.
+    #[serde(default)]
+    pub(crate) over: Vec<Spanned<String>>,
     #[serde(rename = "match", default)]
     pub(crate) matches: Vec<Spanned<Example>>,
     #[serde(default)]
@@ -73,6 +121,24 @@ pub enum Counts {
     Pardon,
     /// Nothing; known, and of no weight.
     Nothing,
+}
+
+impl Counts {
+    /// Whether a jail can choose to count it, by its class.
+    pub fn has_class(self) -> bool {
+        matches!(self, Self::Failure | Self::Evidence)
+    }
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Evidence => "evidence",
+            Self::Success => "success",
+            Self::Pardon => "pardon",
+            Self::Nothing => "nothing",
+        }
+    }
 }
 
 /// One line that a rule must match.

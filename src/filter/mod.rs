@@ -1,29 +1,33 @@
 //! Filters: which records to read, and what their messages mean.
 //!
-//! A filter file ([`file`]) becomes a [`Filter`]: for each rule an anchored pattern
-//! ([`pattern`]), for all of them one set automaton that turns most messages away in a single
-//! pass. A record goes in, a [`Sighting`] comes out: this rule, that address, this user, that
+//! A filter file ([`file`]) becomes a [`Filter`] ([`load`]): for each rule an anchored pattern
+//! ([`pattern`]), and for all of them a table of their beginnings that turns most messages away
+//! ([`dispatch`]). A record goes in, a [`Sighting`] comes out: this rule, that address, this user, that
 //! session. What follows from it is the business of [`crate::session`] and [`crate::jail`].
 //!
 //! A rule whose address a message could put in two places is refused when the file is loaded
 //! ([`proof`]), so no filter that loads can be talked into naming somebody else.
 
 mod address;
+mod dispatch;
 mod examples;
+mod explain;
 mod file;
+mod load;
 mod pattern;
+mod proof;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::IpAddr, path::Path};
+use std::{fmt, net::IpAddr};
 
-use regex::bytes::{Captures, Regex, RegexSet, RegexSetBuilder};
+use regex::bytes::{Captures, Regex};
 
-pub use self::file::Counts;
-pub(crate) use self::file::line_of;
-use self::{
-    file::{FilterFile, RuleTable},
-    pattern::Pattern,
+use self::dispatch::Dispatch;
+pub use self::file::{Counts, FilterText};
+pub(crate) use self::{
+    explain::{Nearest, Reading, Why, Withheld},
+    file::line_of,
 };
 use crate::record::{FieldId, Fields, Record};
 
@@ -52,7 +56,7 @@ pub struct Filter {
     pid: Option<FieldId>,
     truncated_at: Option<usize>,
     modes: Vec<(String, Vec<String>)>,
-    set: RegexSet,
+    dispatch: Dispatch,
     rules: Vec<Rule>,
 }
 
@@ -73,18 +77,20 @@ pub struct RecordMatch {
 pub struct Rule {
     /// Its name, unique in the filter.
     pub name: String,
-    /// What a jail may choose to count.
-    pub class: String,
+    /// What a jail may choose to count; only failures and evidence have one.
+    pub class: Option<String>,
     /// What its messages say.
     pub counts: Counts,
     /// Its messages are the last of their session.
     pub ends_session: bool,
     /// Its messages belong to no session.
     pub standalone: bool,
-    /// Index of the attempt that it shares with other rules, see [`RuleTable::attempt`].
+    /// Index of the attempt that it shares with other rules, see [`file::RuleTable::attempt`].
     pub(crate) attempt: Option<usize>,
+    pattern: String,
     regex: Regex,
     attacker_first: bool,
+    truncated_at: Option<usize>,
 }
 
 /// The index of a rule in its filter.
@@ -116,79 +122,13 @@ pub struct Sighting<'r> {
 pub(crate) type SessionKey = Box<str>;
 
 impl Filter {
-    /// Reads and checks the text of a filter file; `path` is for messages only. Field names are
-    /// added to `fields`.
+    /// Reads, checks and proves a filter: the text of its file, and then those of its drop-ins in
+    /// their order. Field names are added to `fields`.
     ///
     /// # Errors
     /// The first mistake, as file:line and a sentence with the mend.
-    pub fn compile(name: &str, path: &Path, text: &str, fields: &mut Fields) -> Result<Self, FilterError> {
-        let file: FilterFile = toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            error_at(path, text, at, format!("{}.", error.message().replace('\n', " ")))
-        })?;
-        let filter = Self::resolve(name, path, text, &file, fields)?;
-        filter.run_examples(path, text, &file)?;
-        Ok(filter)
-    }
-
-    fn resolve(
-        name: &str,
-        path: &Path,
-        text: &str,
-        file: &FilterFile,
-        fields: &mut Fields,
-    ) -> Result<Self, FilterError> {
-        let fail = |at: usize, what: String| error_at(path, text, at, what);
-        let records =
-            RecordMatch::new(file.records.get_ref(), fields).map_err(|what| fail(file.records.span().start, what))?;
-        let modes: Vec<(String, Vec<String>)> = file.modes.get_ref().clone().into_iter().collect();
-        let mut attempts: Vec<String> = Vec::new();
-        let mut rules: Vec<Rule> = Vec::with_capacity(file.rules.len());
-        let mut expressions = Vec::with_capacity(file.rules.len());
-        for table in &file.rules {
-            let at = table.name.span().start;
-            if rules.iter().any(|rule| rule.name == *table.name.get_ref()) {
-                return Err(fail(
-                    at,
-                    format!("there is a rule '{}' already; give this one another name.", table.name.get_ref()),
-                ));
-            }
-            if !modes.iter().any(|(_, classes)| classes.contains(table.class.get_ref())) {
-                return Err(fail(
-                    table.class.span().start,
-                    format!(
-                        "no mode counts the class '{}'; name it in [modes] or use one of its classes.",
-                        table.class.get_ref()
-                    ),
-                ));
-            }
-            let (rule, expression) = Rule::new(table, &mut attempts).map_err(|what| {
-                fail(table.pattern.span().start, format!("the pattern of rule '{}' {what}.", table.name.get_ref()))
-            })?;
-            rules.push(rule);
-            expressions.push(expression);
-        }
-        if rules.is_empty() {
-            return Err(fail(0, "the filter has no [[rule]], so it would never see anything.".to_owned()));
-        }
-        let set = RegexSetBuilder::new(&expressions)
-            .unicode(false)
-            .size_limit(pattern::SIZE_LIMIT * 16)
-            .build()
-            .map_err(|error| fail(0, format!("the patterns can't be compiled together: {error}.")))?;
-        let session = file.message.session.iter().map(|name| fields.intern(name)).collect();
-        let pid = file.message.session.iter().any(|name| name == "_PID").then(|| fields.intern("_PID"));
-        Ok(Self {
-            name: name.to_owned(),
-            description: file.description.clone(),
-            records,
-            session,
-            pid,
-            truncated_at: file.message.truncated_at,
-            modes,
-            set,
-            rules,
-        })
+    pub fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Result<Self, FilterError> {
+        load::load(name, texts, fields)
     }
 
     /// The classes that a mode counts.
@@ -206,7 +146,7 @@ impl Filter {
         self.modes.iter().any(|(_, classes)| classes.iter().any(|known| known == class))
     }
 
-    /// All rules, in the file's order.
+    /// All rules, in the order in which they are tried.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
     }
@@ -223,28 +163,42 @@ impl Filter {
         }
         let message = record.message();
         let (rule, captures) = self.find(message)?;
-        let read = self.captured(rule, &captures, message.len());
+        let read = self.captured(rule, &captures, message.len(), record.is_altered());
         let session = if self.rule(rule).standalone { None } else { self.session_key(record, read.pid) };
         Some(Sighting { rule, address: read.address, user: read.user, session })
     }
 
-    /// The first rule, in the file's order, that matches a message.
+    /// The rule that reads a message.
     fn find<'m>(&self, message: &'m [u8]) -> Option<(RuleId, Captures<'m>)> {
-        let first = self.set.matches(message).into_iter().next()?;
-        Some((RuleId(first), self.rules[first].regex.captures(message)?))
+        self.dispatch
+            .candidates(message)
+            .find_map(|rule| Some((RuleId(rule), self.rules[rule].regex.captures(message)?)))
     }
 
-    fn captured<'m>(&self, rule: RuleId, captures: &Captures<'m>, length: usize) -> Captured<'m> {
-        let cut = self.truncated_at.is_some_and(|limit| length >= limit);
+    /// What a rule took from a message. `altered`: journald has not stored it as it was sent.
+    fn captured<'m>(&self, rule: RuleId, captures: &Captures<'m>, length: usize, altered: bool) -> Captured<'m> {
         let address = captures
             .name(pattern::ADDR)
-            .filter(|_| !(cut && self.rule(rule).attacker_first))
+            .filter(|_| !self.may_be_cut(rule, length, altered))
             .and_then(|token| address::parse(token.as_bytes()));
         Captured {
             address,
             user: captures.name(pattern::USER).map(|token| token.as_bytes()),
             pid: captures.name(pattern::PID).map(|token| token.as_bytes()),
         }
+    }
+
+    /// Whether a message may have lost its end behind attacker text, so that what looks like the
+    /// end may be forged.
+    ///
+    /// A message as long as the program's limit was cut off. And journald strips blanks from the
+    /// end: a user name that puts the cut behind a forged end *and a run of blanks* gives a
+    /// message below the limit. journald keeps the original in `SYSLOG_RAW` where it changed
+    /// something, so such a record counts as cut off as well.
+    fn may_be_cut(&self, rule: RuleId, length: usize, altered: bool) -> bool {
+        let rule = self.rule(rule);
+        let limit = rule.truncated_at.or(self.truncated_at);
+        rule.attacker_first && (altered || limit.is_some_and(|limit| length >= limit))
     }
 
     /// The session of a record; `pid` stands in for `_PID` where a message speaks of another
@@ -273,33 +227,6 @@ struct Captured<'m> {
     address: Option<IpAddr>,
     user: Option<&'m [u8]>,
     pid: Option<&'m [u8]>,
-}
-
-impl Rule {
-    fn new(table: &RuleTable, attempts: &mut Vec<String>) -> Result<(Self, String), String> {
-        let pattern = Pattern::expand(table.pattern.get_ref())?;
-        let regex = pattern.compile()?;
-        if table.standalone && matches!(table.counts, Counts::Failure) && !pattern.has_address {
-            return Err("has no <ADDR>, and a standalone failure has no session to take it from".to_owned());
-        }
-        let attempt = table.attempt.as_ref().map(|word| {
-            attempts.iter().position(|known| known == word).unwrap_or_else(|| {
-                attempts.push(word.clone());
-                attempts.len() - 1
-            })
-        });
-        let rule = Self {
-            name: table.name.get_ref().clone(),
-            class: table.class.get_ref().clone(),
-            counts: table.counts,
-            ends_session: table.ends_session,
-            standalone: table.standalone,
-            attempt,
-            regex,
-            attacker_first: pattern.attacker_first,
-        };
-        Ok((rule, pattern.expression))
-    }
 }
 
 impl RecordMatch {
@@ -357,10 +284,6 @@ fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
             text.starts_with(head) && (head.len()..=text.len()).any(|from| glob_matches(tail, &text[from..]))
         }
     }
-}
-
-fn error_at(path: &Path, text: &str, at: usize, what: String) -> FilterError {
-    FilterError { file: path.display().to_string(), line: line_of(text, at), what }
 }
 
 impl fmt::Display for Filter {

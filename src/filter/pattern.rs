@@ -1,12 +1,22 @@
 //! From the text of a rule's pattern to a compiled, anchored bytes regex.
 //!
 //! A pattern is a regular expression of the crate `regex` with tokens in angle brackets. It
-//! always matches the whole message: `\A…\z` is implied, and so are `(?s-u)`: any byte is one
-//! character, and no line break ends anything. That is what keeps an attacker, who chooses the
+//! always matches the whole message: `\A…\z` is implied, and any byte is one character, line
+//! breaks too, so no line break ends anything. That is what keeps an attacker, who chooses the
 //! bytes of a user name, inside the user name. The crate matches in linear time and the
 //! compiled size is bounded, so neither message nor pattern can stall the daemon.
+//!
+//! What is matched is what is proven: [`Pattern::compile`] and [`Pattern::automaton`] read the
+//! same text with the same flags, and the text is parsed by itself before it is put between the
+//! anchors, so no stray bracket can reach outside them.
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::{
+    ParserBuilder,
+    hir::{Hir, literal::Extractor},
+};
+
+use super::proof::{Automaton, ProofError};
 
 /// Upper bound of one compiled pattern.
 pub(crate) const SIZE_LIMIT: usize = 1 << 20;
@@ -19,20 +29,31 @@ struct Token {
     attacker: bool,
 }
 
+/// A key's fingerprint, spelt out so that nothing can be hidden in it.
+macro_rules! print {
+    () => {
+        "(?:SHA256:[A-Za-z0-9+/]{43}|MD5(?::[0-9a-f]{2}){16})"
+    };
+}
+
 /// The tokens. `<ADDR>` takes any run of address characters: more than an IP parser accepts,
-/// so what is proven of it holds for real addresses.
-const TOKENS: [Token; 6] = [
+/// so what is proven of it holds for real addresses. `<ACCOUNT>` is the name of an account that
+/// exists, so no attacker has chosen it.
+const TOKENS: [Token; 9] = [
     Token { name: "ADDR", group: Some(ADDR), expression: "[0-9A-Fa-f:.]+(?:%[0-9A-Za-z_.-]+)?", attacker: false },
-    Token { name: "USER", group: Some(USER), expression: ".*", attacker: true },
-    Token { name: "TEXT", group: None, expression: ".*", attacker: true },
+    Token { name: "USER", group: Some(USER), expression: "(?s-u:.*)", attacker: true },
+    Token { name: "ACCOUNT", group: Some(USER), expression: "[^ ]+", attacker: false },
+    Token { name: "TEXT", group: None, expression: "(?s-u:.*)", attacker: true },
     Token { name: "PORT", group: None, expression: "[0-9]{1,5}", attacker: false },
     Token { name: "PID", group: Some(PID), expression: "[0-9]{1,10}", attacker: false },
     Token { name: "NUM", group: None, expression: "[0-9]+", attacker: false },
+    Token { name: "PRINT", group: None, expression: print!(), attacker: false },
+    Token { name: "KEY", group: None, expression: concat!("[A-Z0-9-]+ ", print!()), attacker: false },
 ];
 
 /// Name of the capture group of `<ADDR>`.
 pub(crate) const ADDR: &str = "ADDR";
-/// Name of the capture group of `<USER>`.
+/// Name of the capture group of `<USER>` and `<ACCOUNT>`.
 pub(crate) const USER: &str = "USER";
 /// Name of the capture group of `<PID>`.
 pub(crate) const PID: &str = "PID";
@@ -40,9 +61,10 @@ pub(crate) const PID: &str = "PID";
 /// A pattern with its tokens replaced.
 #[derive(Debug)]
 pub(crate) struct Pattern {
-    /// The regular expression, anchored, with its flags.
-    pub(crate) expression: String,
-    /// It has text that an attacker chooses ahead of the address, so a message that sshd cut
+    /// The regular expression, without its anchors.
+    expression: String,
+    hir: Hir,
+    /// It has text that an attacker may choose ahead of the address, so a message that was cut
     /// off may end on a forged address.
     pub(crate) attacker_first: bool,
     /// It has an `<ADDR>`.
@@ -53,12 +75,16 @@ impl Pattern {
     /// Replaces the tokens of `text`. The error is the end of a sentence that begins with the
     /// rule's name.
     pub(crate) fn expand(text: &str) -> Result<Self, String> {
+        Self::expand_with(text, None)
+    }
+
+    /// The same, with another expression in place of `<ADDR>`: for saying what a message lacks.
+    pub(crate) fn expand_with(text: &str, address: Option<&str>) -> Result<Self, String> {
         let mut expression = String::with_capacity(text.len() + 64);
         let mut seen: Vec<&str> = Vec::new();
         let mut attacker_seen = false;
         let mut attacker_first = false;
         let mut rest = text;
-        expression.push_str(r"\A(?s-u:");
         while let Some(open) = rest.find('<') {
             let (before, after) = rest.split_at(open);
             expression.push_str(before);
@@ -83,62 +109,91 @@ impl Pattern {
                     known.join(", ")
                 ));
             };
+            attacker_seen |= has_repetition(before);
             if let Some(group) = token.group {
                 if seen.contains(&group) {
-                    return Err(format!("has <{name}> more than once; a message has one {name}"));
+                    return Err(format!("has <{name}> more than once; a message has one {group}"));
                 }
                 seen.push(group);
-                expression.push_str(&format!("(?P<{group}>{})", token.expression));
+                let stands_for = address.filter(|_| group == ADDR).unwrap_or(token.expression);
+                expression.push_str(&format!("(?P<{group}>{stands_for})"));
             } else {
                 expression.push_str(&format!("(?:{})", token.expression));
             }
             attacker_first |= token.name == ADDR && attacker_seen;
+            // A token that is repeated is a run of text like any other.
             attacker_seen |= token.attacker;
             rest = &after[close + 1..];
         }
         expression.push_str(rest);
-        expression.push_str(r")\z");
-        // A hand-written `.*` or `.+` ahead of the address is attacker text as well.
-        let has_address = seen.contains(&ADDR);
-        if let (true, Some(at)) = (has_address, text.find("<ADDR>")) {
-            attacker_first |= has_free_text(&text[..at]);
-        }
-        Ok(Self { expression, attacker_first, has_address })
+        let hir = ParserBuilder::new()
+            .unicode(false)
+            .utf8(false)
+            .dot_matches_new_line(true)
+            .build()
+            .parse(&expression)
+            .map_err(|error| format!("is no regular expression: {}", last_line(&error.to_string())))?;
+        Ok(Self { expression, hir, attacker_first, has_address: seen.contains(&ADDR) })
     }
 
-    /// Compiles the expression.
+    /// Compiles the expression between its anchors.
     pub(crate) fn compile(&self) -> Result<Regex, String> {
-        RegexBuilder::new(&self.expression).unicode(false).size_limit(SIZE_LIMIT).build().map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => {
-                format!("compiles to more than {limit} bytes; write it with fewer counted repetitions")
+        self.build(&format!(r"\A(?:{})\z", self.expression))
+    }
+
+    /// Compiles the expression without anchors: for saying what a message has too much.
+    pub(crate) fn compile_anywhere(&self) -> Result<Regex, String> {
+        self.build(&self.expression)
+    }
+
+    fn build(&self, expression: &str) -> Result<Regex, String> {
+        RegexBuilder::new(expression).unicode(false).dot_matches_new_line(true).size_limit(SIZE_LIMIT).build().map_err(
+            |error| match error {
+                regex::Error::CompiledTooBig(limit) => {
+                    format!("compiles to more than {limit} bytes; write it with fewer counted repetitions")
+                }
+                other => format!("is no regular expression: {}", last_line(&other.to_string())),
+            },
+        )
+    }
+
+    /// The expression as the proof walks it.
+    pub(crate) fn automaton(&self) -> Result<Automaton, ProofError> {
+        Automaton::new(&self.expression)
+    }
+
+    /// The texts of which every match begins with one; a single empty one if it may begin with
+    /// anything.
+    pub(crate) fn beginnings(&self) -> Vec<Box<[u8]>> {
+        let beginnings = Extractor::new().extract(&self.hir);
+        match beginnings.literals() {
+            Some(literals) if literals.iter().all(|literal| !literal.is_empty()) => {
+                literals.iter().map(|literal| literal.as_bytes().into()).collect()
             }
-            other => format!("is no regular expression: {}", last_line(&other.to_string())),
-        })
+            _ => vec![Box::default()],
+        }
     }
 }
 
-/// Whether an expression can take a run of any text: an unescaped dot that is repeated, or a
-/// class that excludes (`[^…]`, `\S`, `\D`, `\W`) and is repeated.
-fn has_free_text(expression: &str) -> bool {
+/// Whether a piece of an expression can stretch: an unescaped `*`, `+` or `{` outside a class.
+/// What stretches ahead of the address may be an attacker's choice, whatever it is made of.
+fn has_repetition(expression: &str) -> bool {
     let bytes = expression.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        let (end, free) = match bytes[at] {
-            b'\\' => (at + 2, matches!(bytes.get(at + 1), Some(b'S' | b'D' | b'W'))),
-            b'.' => (at + 1, true),
+        at = match bytes[at] {
+            b'\\' => at + 2,
             b'[' => {
-                let mut close = at + 2;
+                // A bracket that stands first in a class is a plain one.
+                let mut close = at + if bytes.get(at + 1) == Some(&b'^') { 3 } else { 2 };
                 while close < bytes.len() && bytes[close] != b']' {
                     close += if bytes[close] == b'\\' { 2 } else { 1 };
                 }
-                (close + 1, bytes.get(at + 1) == Some(&b'^'))
+                close + 1
             }
-            _ => (at + 1, false),
+            b'*' | b'+' | b'{' => return true,
+            _ => at + 1,
         };
-        if free && matches!(bytes.get(end), Some(b'*' | b'+' | b'{')) {
-            return true;
-        }
-        at = end;
     }
     false
 }
@@ -172,8 +227,11 @@ mod tests {
             (".*from <ADDR>", true),
             ("[^ ]+ from <ADDR>", true),
             (r"\S+ from <ADDR>", true),
-            (r"\.* from <ADDR>", false),
-            ("[a-z]+ from <ADDR>", false),
+            (r"\.\* from <ADDR>", false),
+            ("[a-z]+ from <ADDR>", true),
+            ("(?:.)* from <ADDR>", true),
+            ("(?:<NUM> )*from <ADDR>", true),
+            (r"[*+]\{ #<NUM> from <ADDR>", false),
             ("no address, <USER>", false),
         ] {
             assert_eq!(Pattern::expand(text).unwrap().attacker_first, first, "{text}");
@@ -189,6 +247,8 @@ mod tests {
             ("(unclosed <ADDR>", "unclosed group"),
             ("(?=x)<ADDR>", "look-around"),
             ("(?:(?:a{900}){900}){900}<ADDR>", "more than"),
+            ("a)|(?:b <ADDR>", "unopened group"),
+            (r"\p{Greek} <ADDR>", "is no regular expression"),
         ] {
             let error = Pattern::expand(text).and_then(|pattern| pattern.compile()).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

@@ -139,26 +139,13 @@ struct Reached {
 }
 
 impl<'a> Search<'a> {
-    fn new(
-        left: &'a Automaton,
-        right: &'a Automaton,
-        mirrored: bool,
-        apart: bool,
-    ) -> Result<Self, ProofError> {
+    fn new(left: &'a Automaton, right: &'a Automaton, mirrored: bool, apart: bool) -> Result<Self, ProofError> {
         let size = left.states() * right.states() * 2;
         if size > MAX_PAIRS {
             return Err(ProofError::TooLarge);
         }
         let seen = vec![0; size.div_ceil(64)];
-        Ok(Self {
-            left,
-            right,
-            mirrored,
-            apart,
-            seen,
-            queue: Vec::new(),
-            steps: 0,
-        })
+        Ok(Self { left, right, mirrored, apart, seen, queue: Vec::new(), steps: 0 })
     }
 
     /// Breadth first, so that the first walk that gets through is a shortest.
@@ -194,20 +181,12 @@ impl<'a> Search<'a> {
         for &a in left {
             for &b in right {
                 spend(&mut self.steps)?;
-                let (row, column) = if self.mirrored {
-                    (a.min(b), a.max(b))
-                } else {
-                    (a, b)
-                };
+                let (row, column) = if self.mirrored { (a.min(b), a.max(b)) } else { (a, b) };
                 let bit = (row * self.right.states() + column) * 2 + usize::from(differed);
                 let (word, mask) = (&mut self.seen[bit / 64], 1 << (bit % 64));
                 if *word & mask == 0 {
                     *word |= mask;
-                    self.queue.push(Reached {
-                        pair: (a, b),
-                        differed,
-                        from,
-                    });
+                    self.queue.push(Reached { pair: (a, b), differed, from });
                 }
             }
         }
@@ -226,22 +205,14 @@ impl<'a> Search<'a> {
 /// Counts one step of work.
 fn spend(steps: &mut usize) -> Result<(), ProofError> {
     *steps += 1;
-    if *steps > MAX_STEPS {
-        Err(ProofError::TooLarge)
-    } else {
-        Ok(())
-    }
+    if *steps > MAX_STEPS { Err(ProofError::TooLarge) } else { Ok(()) }
 }
 
 /// The message of a walk, and where its two readings see the address.
 fn fooled(a: &Automaton, b: &Automaton, walk: &[(usize, usize)]) -> Fooled {
     let first: Vec<_> = walk.iter().map(|pair| a.phase(pair.0)).collect();
     let second: Vec<_> = walk.iter().map(|pair| b.phase(pair.1)).collect();
-    let shortest = Fooled {
-        message: spell(a, b, walk),
-        first: place(&first),
-        second: place(&second),
-    };
+    let shortest = Fooled { message: spell(a, b, walk), first: place(&first), second: place(&second) };
     let reads = |it: &Fooled| a.reads(&it.message, &it.first) && b.reads(&it.message, &it.second);
     plainer(&shortest).filter(reads).unwrap_or(shortest)
 }
@@ -300,17 +271,9 @@ fn oddness(byte: u8, address: Option<u8>) -> u8 {
 /// could be one. Not every pattern lets them pass, and overlapping places can't both be filled.
 fn plainer(fooled: &Fooled) -> Option<Fooled> {
     const ADDRESSES: [&[u8]; 2] = [b"192.0.2.1", b"198.51.100.2"];
-    let Fooled {
-        message,
-        first,
-        second,
-    } = fooled;
+    let Fooled { message, first, second } = fooled;
     let swapped = second.start < first.start;
-    let (left, right) = if swapped {
-        (second, first)
-    } else {
-        (first, second)
-    };
+    let (left, right) = if swapped { (second, first) } else { (first, second) };
     if left.is_empty() || right.is_empty() || left.end > right.start {
         return None;
     }
@@ -322,19 +285,8 @@ fn plainer(fooled: &Fooled) -> Option<Fooled> {
         plain.extend_from_slice(rest);
         place
     };
-    let left_place = put(
-        ADDRESSES[usize::from(swapped)],
-        &message[left.end..right.start],
-    );
+    let left_place = put(ADDRESSES[usize::from(swapped)], &message[left.end..right.start]);
     let right_place = put(ADDRESSES[usize::from(!swapped)], &message[right.end..]);
-    let (first, second) = if swapped {
-        (right_place, left_place)
-    } else {
-        (left_place, right_place)
-    };
-    Some(Fooled {
-        message: plain,
-        first,
-        second,
-    })
+    let (first, second) = if swapped { (right_place, left_place) } else { (left_place, right_place) };
+    Some(Fooled { message: plain, first, second })
 }

@@ -90,7 +90,11 @@ pub(crate) struct Jail {
 
 impl Jail {
     pub(crate) fn new(settings: JailSettings) -> Self {
-        let counted = settings.filter.rules().map(|rule| settings.classes.contains(&rule.class)).collect();
+        let counted = settings
+            .filter
+            .rules()
+            .map(|rule| rule.class.as_ref().is_some_and(|class| settings.classes.contains(class)))
+            .collect();
         Self {
             settings,
             counted,

@@ -80,7 +80,13 @@ pub(crate) fn no_name_has_anybody_else_banned(release: Release) {
 
     let expected: BTreeSet<String> = (0..NAMES).map(source).collect();
     let banned = || -> BTreeSet<String> {
-        machine.run("wardenctl list").lines().skip(1).filter_map(|line| line.split_once(' ').map(|(source, _)| source.to_owned())).filter(|source| source.contains(['.', ':'])).collect()
+        machine
+            .run("wardenctl list")
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(' ').map(|(source, _)| source.to_owned()))
+            .filter(|source| source.contains(['.', ':']))
+            .collect()
     };
     let missed = || expected.difference(&banned()).cloned().collect::<Vec<_>>();
     machine.wait_until("every attacker is banned", || missed().is_empty());

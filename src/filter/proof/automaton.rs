@@ -63,22 +63,14 @@ impl Automaton {
     /// Compiles a pattern with its tokens filled in. It stands for whole messages: `\A…\z` is
     /// implied, and dots match any byte. The address is the group `ADDR`, if there is one.
     pub(crate) fn new(pattern: &str) -> Result<Self, ProofError> {
-        let syntax = syntax::Config::new()
-            .unicode(false)
-            .utf8(false)
-            .dot_matches_new_line(true);
-        let config = Config::new()
-            .utf8(false)
-            .which_captures(WhichCaptures::All)
-            .nfa_size_limit(Some(MAX_COMPILED));
-        let nfa = Compiler::new()
-            .syntax(syntax)
-            .configure(config)
-            .build(pattern)
-            .map_err(|error| match error.size_limit() {
+        let syntax = syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true);
+        let config = Config::new().utf8(false).which_captures(WhichCaptures::All).nfa_size_limit(Some(MAX_COMPILED));
+        let nfa = Compiler::new().syntax(syntax).configure(config).build(pattern).map_err(|error| {
+            match error.size_limit() {
                 Some(_) => ProofError::TooLarge,
                 None => ProofError::Pattern(reason(&error)),
-            })?;
+            }
+        })?;
         let others = nfa.look_set_any().remove(Look::Start).remove(Look::End);
         if !others.is_empty() {
             return Err(ProofError::LookAround);
@@ -111,6 +103,23 @@ impl Automaton {
         &self.fans[step.fan]
     }
 
+    /// How many bytes of a message can be the beginning of one that the pattern reads.
+    pub(crate) fn reach(&self, message: &[u8]) -> usize {
+        let mut here = vec![false; self.nodes.len()];
+        self.start().iter().for_each(|&node| here[node] = true);
+        for (at, &byte) in message.iter().enumerate() {
+            let before = mem::replace(&mut here, vec![false; self.nodes.len()]);
+            let alive = self.nodes.iter().zip(before).filter(|(_, reached)| *reached);
+            for step in alive.flat_map(|(node, _)| &node.moves).filter(|step| step.reads(byte)) {
+                self.fan(step).iter().for_each(|&node| here[node] = true);
+            }
+            if !here.contains(&true) {
+                return at;
+            }
+        }
+        message.len()
+    }
+
     /// Can the pattern read the message with the address at this place?
     pub(super) fn reads(&self, message: &[u8], place: &Range<usize>) -> bool {
         let mut here = vec![false; self.nodes.len()];
@@ -122,16 +131,8 @@ impl Automaton {
                 _ => Phase::After,
             };
             let before = mem::replace(&mut here, vec![false; self.nodes.len()]);
-            for (node, _) in self
-                .nodes
-                .iter()
-                .zip(before)
-                .filter(|(_, reached)| *reached)
-            {
-                let steps = node
-                    .moves
-                    .iter()
-                    .filter(|step| node.phase == phase && step.reads(byte));
+            for (node, _) in self.nodes.iter().zip(before).filter(|(_, reached)| *reached) {
+                let steps = node.moves.iter().filter(|step| node.phase == phase && step.reads(byte));
                 for step in steps {
                     self.fan(step).iter().for_each(|&node| here[node] = true);
                 }
@@ -187,10 +188,7 @@ impl<'n> Builder<'n> {
             slots: group.and_then(|group| groups.slots(PatternID::ZERO, group)),
             // The end stands behind the address, if there is one: other ends are refused.
             origins: vec![None],
-            nodes: vec![Node {
-                phase: Phase::After,
-                moves: Vec::new(),
-            }],
+            nodes: vec![Node { phase: Phase::After, moves: Vec::new() }],
             fans: Vec::new(),
             node_of: vec![None; size],
             fan_of: vec![None; size],
@@ -209,12 +207,7 @@ impl<'n> Builder<'n> {
             node += 1;
         }
         let has_address = self.slots.is_some();
-        Ok(Automaton {
-            has_address,
-            nodes: self.nodes,
-            fans: self.fans,
-            start,
-        })
+        Ok(Automaton { has_address, nodes: self.nodes, fans: self.fans, start })
     }
 
     fn moves(&mut self, state: StateID, phase: Phase) -> Result<Vec<Move>, ProofError> {
@@ -224,11 +217,7 @@ impl<'n> Builder<'n> {
             State::Dense(dense) => (0..=u8::MAX)
                 .filter_map(|byte| {
                     let next = dense.matches_byte(byte)?;
-                    Some(Transition {
-                        start: byte,
-                        end: byte,
-                        next,
-                    })
+                    Some(Transition { start: byte, end: byte, next })
                 })
                 .collect(),
             _ => Vec::new(),
@@ -241,11 +230,7 @@ impl<'n> Builder<'n> {
                 None => self.fan(step.next, phase, false)?,
             };
             self.fan_of[index(step.next, phase)] = Some(fan);
-            moves.push(Move {
-                low: step.start,
-                high: step.end,
-                fan,
-            });
+            moves.push(Move { low: step.start, high: step.end, fan });
         }
         Ok(moves)
     }
@@ -269,18 +254,12 @@ impl<'n> Builder<'n> {
                         fan.push(self.node(state, phase));
                     }
                 }
-                State::Look {
-                    look: Look::Start,
-                    next,
-                } => {
+                State::Look { look: Look::Start, next } => {
                     if at_start {
                         open.push((*next, phase, at_end));
                     }
                 }
-                State::Look {
-                    look: Look::End,
-                    next,
-                } => open.push((*next, phase, true)),
+                State::Look { look: Look::End, next } => open.push((*next, phase, true)),
                 State::Look { .. } => return Err(ProofError::LookAround),
                 State::Union { alternates } => {
                     open.extend(alternates.iter().map(|&next| (next, phase, at_end)));
@@ -309,9 +288,7 @@ impl<'n> Builder<'n> {
     /// The phase behind the mark of a group.
     fn mark(&self, slot: usize, phase: Phase) -> Result<Phase, ProofError> {
         match self.slots {
-            Some((begin, _)) if slot == begin && phase != Phase::Before => {
-                Err(ProofError::Repeated)
-            }
+            Some((begin, _)) if slot == begin && phase != Phase::Before => Err(ProofError::Repeated),
             Some((begin, _)) if slot == begin => Ok(Phase::Inside),
             Some((_, end)) if slot == end => Ok(Phase::After),
             _ => Ok(phase),
@@ -321,10 +298,7 @@ impl<'n> Builder<'n> {
     fn node(&mut self, state: StateID, phase: Phase) -> usize {
         *self.node_of[index(state, phase)].get_or_insert_with(|| {
             self.origins.push(Some(state));
-            self.nodes.push(Node {
-                phase,
-                moves: Vec::new(),
-            });
+            self.nodes.push(Node { phase, moves: Vec::new() });
             self.nodes.len() - 1
         })
     }

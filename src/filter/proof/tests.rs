@@ -5,6 +5,10 @@ use proptest::prelude::*;
 use regex::bytes::Regex;
 
 use super::*;
+use crate::filter::{
+    file::{FilterFile, RuleTable},
+    pattern::Pattern,
+};
 
 const ADDR: &str = r"[0-9A-Fa-f:.]+(?:%[0-9A-Za-z_.-]+)?";
 
@@ -16,10 +20,8 @@ fn fill(pattern: &str, address: &str) -> String {
         .replace("<ACCOUNT>", "(?P<USER>[^ ]+)")
         .replace("<TEXT>", "(?s-u:.*)")
         .replace("<PORT>", "[0-9]{1,5}")
-        .replace(
-            "<KEY>",
-            "[A-Z0-9-]+ (?:SHA256:[A-Za-z0-9+/]{43}|MD5:[0-9a-f:]{47})",
-        )
+        .replace("<PRINT>", "(?:SHA256:[A-Za-z0-9+/]{43}|MD5:[0-9a-f:]{47})")
+        .replace("<KEY>", "[A-Z0-9-]+ (?:SHA256:[A-Za-z0-9+/]{43}|MD5:[0-9a-f:]{47})")
 }
 
 fn automaton(pattern: &str) -> Automaton {
@@ -42,130 +44,15 @@ fn reads(pattern: &str, message: &[u8], place: &Range<usize>) -> bool {
         && whole(after, &message[place.end..])
 }
 
-/// The rules for sshd with the address in them, and those without.
-const RULES: &[(&str, &str)] = &[
-    (
-        "failed-password",
-        r"Failed (?:password|gssapi-with-mic) for (?:invalid user )?<USER> from <ADDR> port <PORT> ssh2",
-    ),
-    (
-        "failed-none",
-        r"Failed none for (?:invalid user )?<USER> from <ADDR> port <PORT> ssh2",
-    ),
-    (
-        "failed-keyboard-interactive",
-        r"Failed keyboard-interactive(?:/[a-z]+)? for (?:invalid user )?<USER> from <ADDR> port <PORT> ssh2",
-    ),
-    (
-        "failed-publickey",
-        r"Failed publickey for (?:invalid user )?<USER> from <ADDR> port <PORT> ssh2(?:: <KEY>)?",
-    ),
-    (
-        "failed-certificate",
-        r"Failed publickey for <ACCOUNT> from <ADDR> port <PORT> ssh2: [A-Z0-9-]+(?: <PRINT>)? ID <TEXT> \(serial [0-9]+\) CA <KEY>",
-    ),
-    (
-        "failed-hostbased",
-        r"Failed hostbased for <ACCOUNT> from <ADDR> port <PORT> ssh2(?:: <TEXT>)?",
-    ),
-    (
-        "pam-error",
-        r"error: PAM: [A-Za-z ;]+ for (?:illegal user )?<USER> from <ADDR>",
-    ),
-    (
-        "invalid-user",
-        r"Invalid user <USER> from <ADDR>(?: port <PORT>)?",
-    ),
-    (
-        "max-attempts",
-        r"error: maximum authentication attempts exceeded for (?:invalid user )?<USER> from <ADDR> port <PORT> ssh2 \[preauth\]",
-    ),
-    (
-        "closed-invalid-user",
-        r"(?:Connection (?:closed|reset) by|Disconnected from) invalid user <USER> <ADDR> port <PORT> \[preauth\]",
-    ),
-    (
-        "closed-authenticating",
-        r"(?:Connection (?:closed|reset) by|Disconnected from) authenticating user <USER> <ADDR> port <PORT> \[preauth\]",
-    ),
-    (
-        "closed-early",
-        r"(?:Connection (?:closed|reset) by|Disconnected from) <ADDR> port <PORT>(?: \[preauth\])?",
-    ),
-    (
-        "timed-out",
-        r"Connection from (?:(?:invalid|authenticating) user <USER> )?<ADDR> port <PORT> timed out \[preauth\]",
-    ),
-    (
-        "root-refused",
-        r"ROOT LOGIN REFUSED FROM <ADDR>(?: port <PORT>)?",
-    ),
-    (
-        "prohibited",
-        r"administratively prohibited connection for (?:invalid user )?<USER> from <ADDR> port <PORT>",
-    ),
-    (
-        "penalty-drop",
-        r"drop connection #[0-9]+ from \[<ADDR>\]:<PORT> on \[[^]]*\]:<PORT> penalty: [A-Za-z ]+",
-    ),
-    (
-        "grace-time",
-        r"Timeout before authentication for connection from <ADDR> to [^ ]+, pid = [0-9]+(?: [ ()a-z]+)?",
-    ),
-    (
-        "grace-time-old",
-        r"fatal: Timeout before authentication for <ADDR> port <PORT>",
-    ),
-    (
-        "crash",
-        r"(?:Session process [0-9]+ unpriv child crash|session process [0-9]+) for connection from <ADDR> to [^ ]+(?: killed by signal [0-9]+[^ ]*)?",
-    ),
-    (
-        "no-identification",
-        r"Did not receive identification string from <ADDR> port <PORT>",
-    ),
-    (
-        "bad-identification",
-        r"Bad protocol version identification '<TEXT>' from <ADDR> port <PORT>",
-    ),
-    (
-        "protocol-1",
-        r"Protocol major versions differ for <ADDR> port <PORT>: <TEXT>",
-    ),
-    (
-        "banner",
-        r"banner exchange: Connection from <ADDR> port <PORT>: [A-Za-z ]+(?: \[preauth\])?",
-    ),
-    (
-        "scanned",
-        r"(?:probed|scanned) from <ADDR> port <PORT> with <TEXT>",
-    ),
-    (
-        "no-match",
-        r"(?:fatal: )?Unable to negotiate with <ADDR> port <PORT>: no matching [A-Za-z ]+ found\. Their offer: <TEXT>",
-    ),
-    (
-        "broken-packet",
-        r"ssh_dispatch_run_fatal: Connection from (?:(?:invalid|authenticating) user <USER> )?<ADDR> port <PORT>: [A-Za-z ]+ \[preauth\]",
-    ),
-    ("refused-hosts", r"refused connect from <TEXT> \(<ADDR>\)"),
-    (
-        "accepted",
-        r"Accepted (?:password|publickey|hostbased|none|gssapi-with-mic|gssapi-keyex|keyboard-interactive(?:/[a-z]+)?) for <ACCOUNT> from <ADDR> port <PORT> ssh2(?:: <TEXT>)?",
-    ),
-    (
-        "partial",
-        r"Partial (?:password|publickey|hostbased|none|gssapi-with-mic|gssapi-keyex|keyboard-interactive(?:/[a-z]+)?) for <ACCOUNT> from <ADDR> port <PORT> ssh2(?:: <TEXT>)?",
-    ),
-    (
-        "connection",
-        r"Connection from <ADDR> port <PORT> on [^ ]+ port <PORT>(?: rdomain <TEXT>)?",
-    ),
-    (
-        "account-refused",
-        r"fatal: Access denied for user <USER> by PAM account configuration \[preauth\]",
-    ),
-];
+/// The patterns of the rules that are shipped for sshd.
+fn rules() -> Vec<(String, Automaton)> {
+    let file: FilterFile = toml::from_str(include_str!("../../../filters/sshd.toml")).unwrap();
+    let of = |rule: &RuleTable| {
+        let pattern = Pattern::expand(rule.pattern.get_ref()).unwrap();
+        (rule.name.get_ref().clone(), pattern.automaton().unwrap())
+    };
+    file.rules.iter().map(of).collect()
+}
 
 /// What sshd writes, as its sources have it: `<HOST>` is where the address of the peer stands,
 /// which may also be a name or `UNKNOWN`. Those without are here because a rule that has an
@@ -235,38 +122,25 @@ const FORMATS: &[&str] = &[
 ];
 
 fn told(answer: Result<Option<Fooled>, ProofError>) -> String {
-    answer
-        .unwrap()
-        .map(|fooled| fooled.to_string())
-        .unwrap_or_default()
+    answer.unwrap().map(|fooled| fooled.to_string()).unwrap_or_default()
 }
 
 #[test]
 fn no_rule_for_sshd_can_be_fooled() {
-    let rules: Vec<_> = RULES
-        .iter()
-        .map(|(name, rule)| (name, automaton(rule)))
-        .collect();
+    let rules = rules();
     for (at, (name, rule)) in rules.iter().enumerate() {
         assert_eq!(told(alone(rule)), "", "{name}");
         for (other_name, other) in &rules[..at] {
             assert_eq!(told(together(rule, other)), "", "{name}, {other_name}");
             let both = overlap(rule, other).unwrap();
-            assert_eq!(
-                both.map(|it| it.escape_ascii().to_string()),
-                None,
-                "{name}, {other_name}"
-            );
+            assert_eq!(both.map(|it| it.escape_ascii().to_string()), None, "{name}, {other_name}");
         }
     }
 }
 
 #[test]
 fn no_rule_reads_a_message_of_sshd_otherwise_than_sshd_wrote_it() {
-    let rules: Vec<_> = RULES
-        .iter()
-        .map(|(name, rule)| (name, automaton(rule)))
-        .collect();
+    let rules = rules();
     for format in FORMATS {
         let written = written(format);
         for (name, rule) in &rules {
@@ -299,10 +173,7 @@ fn written(format: &str) -> Automaton {
 
 #[test]
 fn spare_patterns_are_sound_as_well() {
-    let formats: Vec<_> = FORMATS
-        .iter()
-        .map(|format| (format, written(format)))
-        .collect();
+    let formats: Vec<_> = FORMATS.iter().map(|format| (format, written(format))).collect();
     for pattern in SPARE {
         let rule = automaton(pattern);
         assert_eq!(told(alone(&rule)), "", "{pattern}");
@@ -361,10 +232,7 @@ fn classic_mistakes_are_refused() {
         let fooled = fooled.unwrap_or_else(|| panic!("{pattern} was proven"));
         assert_ne!(fooled.first, fooled.second, "{pattern}: {fooled}");
         for place in [&fooled.first, &fooled.second] {
-            assert!(
-                reads(pattern, &fooled.message, place),
-                "{pattern}: {fooled}"
-            );
+            assert!(reads(pattern, &fooled.message, place), "{pattern}: {fooled}");
         }
     }
 }
@@ -372,38 +240,18 @@ fn classic_mistakes_are_refused() {
 #[test]
 fn two_rules_that_contradict_each_other_are_refused() {
     for (one, other) in [
-        (
-            r"Failed password for <USER> from <ADDR> port <PORT> ssh2",
-            r"Failed password for root from <ADDR> port .*",
-        ),
-        (
-            r"Connection closed by .* <ADDR>",
-            r"Connection closed by <ADDR> .*",
-        ),
-        (
-            r"error: PAM: [a-z ]+ for <USER> from <ADDR>",
-            r"error: PAM: user <ACCOUNT> from <ADDR>: .*",
-        ),
+        (r"Failed password for <USER> from <ADDR> port <PORT> ssh2", r"Failed password for root from <ADDR> port .*"),
+        (r"Connection closed by .* <ADDR>", r"Connection closed by <ADDR> .*"),
+        (r"error: PAM: [a-z ]+ for <USER> from <ADDR>", r"error: PAM: user <ACCOUNT> from <ADDR>: .*"),
         (r"from <ADDR>", r"from [0-9]*<ADDR>"),
     ] {
         let (a, b) = (automaton(one), automaton(other));
-        let fooled = together(&a, &b)
-            .unwrap()
-            .unwrap_or_else(|| panic!("{one}, {other}"));
+        let fooled = together(&a, &b).unwrap().unwrap_or_else(|| panic!("{one}, {other}"));
         assert_ne!(fooled.first, fooled.second);
-        assert!(
-            reads(one, &fooled.message, &fooled.first),
-            "{one}, {other}: {fooled}"
-        );
-        assert!(
-            reads(other, &fooled.message, &fooled.second),
-            "{one}, {other}: {fooled}"
-        );
+        assert!(reads(one, &fooled.message, &fooled.first), "{one}, {other}: {fooled}");
+        assert!(reads(other, &fooled.message, &fooled.second), "{one}, {other}: {fooled}");
         let back = together(&b, &a).unwrap().unwrap();
-        assert!(
-            reads(other, &back.message, &back.first),
-            "{one}, {other}: {back}"
-        );
+        assert!(reads(other, &back.message, &back.first), "{one}, {other}: {back}");
     }
 }
 
@@ -439,13 +287,7 @@ fn what_the_proof_does_not_cover_is_refused() {
         assert_eq!(answer, Err(error.clone()), "{pattern}");
         assert!(error.to_string().starts_with("the "));
     }
-    for broken in [
-        "a)|(?:b",
-        "(",
-        "a{2,1}",
-        "(?P<ADDR>a)(?P<ADDR>b)",
-        r"\p{Greek}",
-    ] {
+    for broken in ["a)|(?:b", "(", "a{2,1}", "(?P<ADDR>a)(?P<ADDR>b)", r"\p{Greek}"] {
         let error = Automaton::new(broken).unwrap_err();
         assert!(matches!(error, ProofError::Pattern(_)), "{broken}: {error}");
     }
@@ -466,10 +308,7 @@ fn anchors_are_exact() {
     // A group that can't take part is none.
     assert!(!automaton("from (?:<ADDR>){0}").has_address());
     let empty = Automaton::new("^$").unwrap();
-    assert_eq!(
-        overlap(&empty, &Automaton::new("$^").unwrap()),
-        Ok(Some(Vec::new()))
-    );
+    assert_eq!(overlap(&empty, &Automaton::new("$^").unwrap()), Ok(Some(Vec::new())));
     assert_eq!(overlap(&empty, &Automaton::new("a").unwrap()), Ok(None));
 }
 
@@ -543,45 +382,28 @@ impl Ast {
                     "[^a]" => text.get(at).is_some_and(|&byte| byte != b'a'),
                     letter => text.get(at..=at) == Some(letter.as_bytes()),
                 };
-                if good {
-                    BTreeSet::from([(at + width, place)])
-                } else {
-                    BTreeSet::new()
-                }
+                if good { BTreeSet::from([(at + width, place)]) } else { BTreeSet::new() }
             }
             Self::Concat(parts) => parts.iter().fold(BTreeSet::from([from]), |open, part| {
-                open.into_iter()
-                    .flat_map(|from| part.all(text, from))
-                    .collect()
+                open.into_iter().flat_map(|from| part.all(text, from)).collect()
             }),
             Self::Either(parts) => parts.iter().flat_map(|part| part.all(text, from)).collect(),
             Self::Star(part) => {
                 let (mut done, mut open) = (BTreeSet::from([from]), vec![from]);
                 while let Some(from) = open.pop() {
-                    open.extend(
-                        part.all(text, from)
-                            .into_iter()
-                            .filter(|to| done.insert(*to)),
-                    );
+                    open.extend(part.all(text, from).into_iter().filter(|to| done.insert(*to)));
                 }
                 done
             }
             Self::Optional(part) => part.all(text, from).into_iter().chain([from]).collect(),
-            Self::Address(part) => part
-                .all(text, from)
-                .into_iter()
-                .map(|(end, _)| (end, Some((at, end))))
-                .collect(),
+            Self::Address(part) => part.all(text, from).into_iter().map(|(end, _)| (end, Some((at, end)))).collect(),
         }
     }
 
     /// All places where the address of a whole message may stand.
     fn places(&self, text: &[u8]) -> BTreeSet<Option<(usize, usize)>> {
         let readings = self.all(text, (0, None)).into_iter();
-        readings
-            .filter(|(end, _)| *end == text.len())
-            .map(|(_, place)| place)
-            .collect()
+        readings.filter(|(end, _)| *end == text.len()).map(|(_, place)| place).collect()
     }
 
     fn has_place(&self, text: &[u8], place: &Range<usize>) -> bool {
@@ -593,11 +415,7 @@ impl Ast {
 /// that doesn't read `b` as well.
 fn messages() -> impl Iterator<Item = Vec<u8>> {
     (0..=6_u32).flat_map(|length| {
-        (0..1_u32 << length).map(move |bits| {
-            (0..length)
-                .map(|at| b'a' + u8::from(bits >> at & 1 == 1))
-                .collect()
-        })
+        (0..1_u32 << length).map(move |bits| (0..length).map(|at| b'a' + u8::from(bits >> at & 1 == 1)).collect())
     })
 }
 

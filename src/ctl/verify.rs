@@ -1,0 +1,168 @@
+//! `wardenctl verify`: is every filter sound, and the configuration?
+//!
+//! It loads what it is given just as the daemon would, examples and proof included, and says for
+//! each what was proven and how long that took. It goes on after a mistake, so one run shows all.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::output::{Json, Table, line, print_json};
+use crate::{
+    config::{self, ConfigError, Settings, filters},
+    filter::{Filter, FilterText},
+    record::Fields,
+};
+
+/// Options of `verify`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Filter files or drop-ins; without any, all filters that are installed, and the configuration
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Take the configuration from this directory instead of /etc/wardend and /run/wardend
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// What was found of one filter, or of the configuration.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    /// The file, or the filter's name where it is of several files.
+    what: String,
+    ok: bool,
+    /// Drop-ins that were laid over it.
+    drop_ins: usize,
+    rules: usize,
+    /// Pairs of rules that were proven together.
+    pairs: usize,
+    usec: u128,
+    error: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let directories = super::directories(arguments.config.as_deref())?;
+    let mut verdicts = Vec::new();
+    if arguments.files.is_empty() {
+        for name in filters::names(&directories)? {
+            let texts = filters::texts(&name, &directories).map(Option::unwrap_or_default);
+            verdicts.push(verdict(&name, &name, texts));
+        }
+        let began = Instant::now();
+        let error = Settings::load(&directories).err();
+        // A filter's mistake has been told with the filter.
+        if !matches!(error, Some(ConfigError::Filter(_))) {
+            verdicts.push(Verdict {
+                what: "configuration".to_owned(),
+                ok: error.is_none(),
+                drop_ins: 0,
+                rules: 0,
+                pairs: 0,
+                usec: began.elapsed().as_micros(),
+                error: error.map(|error| error.to_string()),
+            });
+        }
+    }
+    for file in &arguments.files {
+        verdicts.push(verdict(&file.display().to_string(), &name_of(file), texts_of(file, &directories)));
+    }
+    print(&verdicts, &arguments.json)?;
+    match verdicts.iter().filter(|verdict| !verdict.ok).count() {
+        0 => Ok(()),
+        bad => bail!("{bad} of {} can't be used.", verdicts.len()),
+    }
+}
+
+/// A filter by its name, or by the path of its file.
+pub(super) fn texts_by_name_or_path(
+    filter: &str,
+    directories: &[PathBuf],
+) -> anyhow::Result<(String, Vec<FilterText>)> {
+    let path = Path::new(filter);
+    if filter.contains('/') || path.extension() == Some(OsStr::new("toml")) {
+        return Ok((name_of(path), texts_of(path, directories)?));
+    }
+    let Some(texts) = filters::texts(filter, directories)? else {
+        let names: Vec<String> = filters::names(directories)?.into_iter().collect();
+        bail!("There is no filter '{filter}'; there are: {}. Or name its file, with a '/'.", names.join(", "));
+    };
+    Ok((filter.to_owned(), texts))
+}
+
+/// The filter that a file is of.
+fn name_of(file: &Path) -> String {
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    match folder_of_drop_ins(file) {
+        Some(folder) => stem(folder),
+        None => stem(file),
+    }
+    .unwrap_or_default()
+}
+
+/// `NAME.d`, if the file lies in one.
+fn folder_of_drop_ins(file: &Path) -> Option<&Path> {
+    file.parent().filter(|folder| folder.extension() == Some(OsStr::new("d")))
+}
+
+/// A file by itself; a drop-in together with the filter beside its folder, or the installed one.
+fn texts_of(file: &Path, directories: &[PathBuf]) -> Result<Vec<FilterText>, ConfigError> {
+    let text = filters::read(file)?;
+    let Some(folder) = folder_of_drop_ins(file) else { return Ok(vec![text]) };
+    let beside = folder.with_extension("toml");
+    let mut texts = if beside.exists() {
+        vec![filters::read(&beside)?]
+    } else {
+        let mut texts = filters::texts(&name_of(file), directories)?.unwrap_or_default();
+        texts.truncate(1);
+        texts
+    };
+    texts.push(text);
+    Ok(texts)
+}
+
+fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) -> Verdict {
+    let began = Instant::now();
+    let drop_ins = texts.as_ref().map_or(0, |texts| texts.len().saturating_sub(1));
+    let filter = texts.and_then(|texts| Ok(Filter::load(name, &texts, &mut Fields::default())?));
+    let usec = began.elapsed().as_micros();
+    let rules = filter.as_ref().map_or(0, |filter| filter.rules().count());
+    Verdict {
+        what: what.to_owned(),
+        ok: filter.is_ok(),
+        drop_ins,
+        rules,
+        pairs: rules * rules.saturating_sub(1) / 2,
+        usec,
+        error: filter.err().map(|error| error.to_string()),
+    }
+}
+
+fn print(verdicts: &[Verdict], json: &Json) -> anyhow::Result<()> {
+    if let Some(mode) = json.mode {
+        return verdicts.iter().try_for_each(|verdict| print_json(verdict, mode));
+    }
+    let mut table = Table::new(["WHAT", "RESULT", "DROP-INS", "RULES", "PAIRS", "TIME"]);
+    for verdict in verdicts {
+        let number = |number: usize| if number == 0 { "-".to_owned() } else { number.to_string() };
+        table.row([
+            verdict.what.clone(),
+            if verdict.ok { "ok" } else { "refused" }.to_owned(),
+            number(verdict.drop_ins),
+            number(verdict.rules),
+            number(verdict.pairs),
+            format!("{:.1} ms", verdict.usec as f64 / 1000.0),
+        ]);
+    }
+    table.print()?;
+    for error in verdicts.iter().filter_map(|verdict| verdict.error.as_ref()) {
+        line(&format!("\n{error}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! From filter files to a [`Filter`]: put together, checked, proven, compiled.
+//!
+//! In this order, and the first mistake ends it: the drop-ins are laid over the filter; each rule
+//! must make sense by itself; no pattern may be able to read one message with two addresses; no
+//! two patterns may; no two rules that mean different things may match one message, unless one of
+//! them says that it goes first; and last, every example line must be read as it says.
+//!
+//! The third is decided so because an order that nobody wrote down is no meaning: a rule that was
+//! added for one message would silently change what others mean. `over = ["other-rule"]` writes it
+//! down.
+
+use super::{
+    Filter, FilterError, FilterText, RecordMatch, Rule,
+    dispatch::Dispatch,
+    file::{Counts, DropIn, FilterFile, RuleTable},
+    pattern::Pattern,
+    proof::{self, Automaton, Fooled, ProofError},
+};
+use crate::record::Fields;
+
+/// The most rules of a filter: the proof asks about each pair of them.
+const MAX_RULES: usize = 200;
+
+/// A rule as written, and the text that it stands in.
+#[derive(Debug)]
+pub(super) struct Written<'t> {
+    pub(super) table: RuleTable,
+    pub(super) text: &'t FilterText,
+}
+
+/// A rule that makes sense by itself.
+struct Checked {
+    pattern: Pattern,
+    automaton: Automaton,
+}
+
+impl Written<'_> {
+    fn name(&self) -> &str {
+        self.table.name.get_ref()
+    }
+
+    /// A mistake in the pattern.
+    fn pattern_error(&self, what: impl Into<String>) -> FilterError {
+        self.text.error(self.table.pattern.span().start, what)
+    }
+}
+
+/// Makes a filter of its file, which comes first, and its drop-ins.
+pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Result<Filter, FilterError> {
+    let Some((main, drop_ins)) = texts.split_first() else {
+        return Err(FilterText::new(name, "").error(0, "there is no file of this filter."));
+    };
+    let file: FilterFile = main.parse()?;
+    let modes: Vec<(String, Vec<String>)> = file.modes.get_ref().clone().into_iter().collect();
+    let records =
+        RecordMatch::new(file.records.get_ref(), fields).map_err(|what| main.error(file.records.span().start, what))?;
+
+    let mut rules = Vec::with_capacity(file.rules.len());
+    add(&mut rules, file.rules, main)?;
+    for text in drop_ins {
+        let drop_in: DropIn = text.parse()?;
+        for mask in &drop_in.mask {
+            let Some(place) = rules.iter().position(|rule| rule.name() == mask.get_ref()) else {
+                return Err(text.error(mask.span().start, no_rule(mask.get_ref(), &rules)));
+            };
+            rules.remove(place);
+        }
+        add(&mut rules, drop_in.rules, text)?;
+    }
+    if rules.is_empty() {
+        return Err(main.error(0, "the filter has no [[rule]], so it would never see anything."));
+    }
+
+    let has_session = !file.message.session.is_empty();
+    let mut checked = Vec::with_capacity(rules.len());
+    for rule in &rules {
+        meaning(rule, has_session, &modes)?;
+        checked.push(check(rule)?);
+    }
+    let first = precedence(&rules)?;
+    pairs(&rules, &checked, &first)?;
+
+    let mut attempts: Vec<String> = Vec::new();
+    let mut compiled = Vec::with_capacity(rules.len());
+    let mut beginnings = Vec::with_capacity(rules.len());
+    for index in in_order(&rules, &first)? {
+        let (rule, Checked { pattern, .. }) = (&rules[index], &checked[index]);
+        compiled.push(compile(rule, pattern, &mut attempts)?);
+        beginnings.push(pattern.beginnings());
+    }
+    let session = file.message.session.iter().map(|name| fields.intern(name)).collect();
+    let pid = file.message.session.iter().any(|name| name == "_PID").then(|| fields.intern("_PID"));
+    let filter = Filter {
+        name: name.to_owned(),
+        description: file.description,
+        records,
+        session,
+        pid,
+        truncated_at: file.message.truncated_at,
+        modes,
+        dispatch: Dispatch::new(&beginnings),
+        rules: compiled,
+    };
+    filter.run_examples(&rules)?;
+    Ok(filter)
+}
+
+fn add<'t>(rules: &mut Vec<Written<'t>>, tables: Vec<RuleTable>, text: &'t FilterText) -> Result<(), FilterError> {
+    for table in tables {
+        let (name, at) = (table.name.get_ref(), table.name.span().start);
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-.0123456789".contains(&byte)) {
+            return Err(text.error(
+                at,
+                format!("'{name}' is no name for a rule; use small letters, digits, '-' and '.', as in failed-login."),
+            ));
+        }
+        if let Some(known) = rules.iter().find(|rule| rule.name() == name) {
+            return Err(text.error(
+                at,
+                format!(
+                    "there is a rule '{name}' already, in {}; give this one another name, or mask the other first.",
+                    known.text.path.display()
+                ),
+            ));
+        }
+        if rules.len() >= MAX_RULES {
+            return Err(
+                text.error(at, format!("a filter has at most {MAX_RULES} rules; make two filters of this one."))
+            );
+        }
+        rules.push(Written { table, text });
+    }
+    Ok(())
+}
+
+fn no_rule(name: &str, rules: &[Written<'_>]) -> String {
+    let names: Vec<&str> = rules.iter().map(Written::name).collect();
+    format!("there is no rule '{name}'; there are: {}.", names.join(", "))
+}
+
+/// Whether what a rule says of itself fits together.
+fn meaning(rule: &Written<'_>, has_session: bool, modes: &[(String, Vec<String>)]) -> Result<(), FilterError> {
+    let table = &rule.table;
+    let (name, counts) = (rule.name(), table.counts.as_str());
+    let at_name = |what: String| Err(rule.text.error(table.name.span().start, what));
+    match &table.class {
+        None if table.counts.has_class() => {
+            return at_name(format!("rule '{name}' counts as {counts} and needs a class; name one of [modes]."));
+        }
+        Some(class) if !table.counts.has_class() => {
+            return Err(rule.text.error(
+                class.span().start,
+                format!("rule '{name}' counts as {counts} in every jail, so it has no class; drop the line."),
+            ));
+        }
+        Some(class) if !modes.iter().any(|(_, classes)| classes.contains(class.get_ref())) => {
+            let known: std::collections::BTreeSet<&str> =
+                modes.iter().flat_map(|(_, classes)| classes.iter().map(String::as_str)).collect();
+            return Err(rule.text.error(
+                class.span().start,
+                format!(
+                    "no mode counts the class '{}'; name it in [modes] or use one of: {}.",
+                    class.get_ref(),
+                    known.into_iter().collect::<Vec<_>>().join(", ")
+                ),
+            ));
+        }
+        _ => {}
+    }
+    if let Some(attempt) = table.attempt.as_ref().filter(|_| table.counts != Counts::Failure) {
+        return Err(rule.text.error(
+            attempt.span().start,
+            format!("rule '{name}' counts as {counts}; only failures can be views of one attempt. Drop the line."),
+        ));
+    }
+    let alone = table.standalone || !has_session;
+    if alone && !matches!(table.counts, Counts::Failure | Counts::Nothing) {
+        return at_name(format!(
+            "rule '{name}' counts as {counts}, which says something of a session, but {}; let it count as failure.",
+            if table.standalone { "the rule is standalone" } else { "[message] names no session" }
+        ));
+    }
+    if alone && table.ends_session {
+        return at_name(format!("rule '{name}' belongs to no session, so it can't end one; drop ends-session."));
+    }
+    Ok(())
+}
+
+/// Expands a pattern, and proves it by itself.
+fn check(rule: &Written<'_>) -> Result<Checked, FilterError> {
+    let name = rule.name();
+    let pattern = Pattern::expand(rule.table.pattern.get_ref())
+        .map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
+    // Before the proof, whose own bound knows no repetition to blame.
+    pattern.compile().map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
+    let unproven = |error: ProofError| rule.pattern_error(format!("rule '{name}' is refused: {error}."));
+    let automaton = pattern.automaton().map_err(unproven)?;
+    if automaton.has_address() != pattern.has_address {
+        return Err(rule.pattern_error(format!(
+            "rule '{name}' names <ADDR> where it can't match (in a class, a comment, or repeated zero times)."
+        )));
+    }
+    if !pattern.has_address && rule.table.standalone && rule.table.counts == Counts::Failure {
+        return Err(rule.pattern_error(format!(
+            "rule '{name}' has no <ADDR>, and as it is standalone there is no session to take an address from."
+        )));
+    }
+    if let Some(fooled) = proof::alone(&automaton).map_err(unproven)? {
+        return Err(rule.pattern_error(format!(
+            "rule '{name}' is refused because it can be fooled: {fooled}. Spell out what stands between attacker \
+             text and the end of the message, so that only one reading is left."
+        )));
+    }
+    Ok(Checked { pattern, automaton })
+}
+
+/// For each rule, the rules that it says it goes before.
+fn precedence(rules: &[Written<'_>]) -> Result<Vec<Vec<usize>>, FilterError> {
+    let of = |rule: &Written<'_>| {
+        rule.table
+            .over
+            .iter()
+            .map(|other| match rules.iter().position(|known| known.name() == other.get_ref()) {
+                Some(place) if rules[place].name() != rule.name() => Ok(place),
+                Some(_) => Err(rule.text.error(other.span().start, "a rule can't go before itself; drop the name.")),
+                None => Err(rule.text.error(other.span().start, no_rule(other.get_ref(), rules))),
+            })
+            .collect()
+    };
+    rules.iter().map(of).collect()
+}
+
+/// Proves each pair of rules.
+fn pairs(rules: &[Written<'_>], checked: &[Checked], first: &[Vec<usize>]) -> Result<(), FilterError> {
+    for (index, rule) in rules.iter().enumerate() {
+        for (other_index, other) in rules.iter().enumerate().take(index) {
+            let (one, two) = (&checked[index].automaton, &checked[other_index].automaton);
+            let names = format!("rules '{}' and '{}'", other.name(), rule.name());
+            let unproven = |error: ProofError| rule.pattern_error(format!("{names} are refused: {error}."));
+            // Most pairs have no message in common, and that is found at their first words.
+            let Some(both) = proof::overlap(one, two).map_err(unproven)? else { continue };
+            if let Some(fooled) = proof::together(one, two).map_err(unproven)? {
+                return Err(contradiction(rule, &names, &fooled));
+            }
+            let ordered = first[index].contains(&other_index) || first[other_index].contains(&index);
+            if !ordered && !same_meaning(&rule.table, &other.table) {
+                return Err(rule.pattern_error(format!(
+                    "{names} are refused because they mean different things and both match the message \"{}\"; \
+                     if '{}' is to go first there, give it over = [\"{}\"].",
+                    both.escape_ascii(),
+                    rule.name(),
+                    other.name()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn contradiction(rule: &Written<'_>, names: &str, fooled: &Fooled) -> FilterError {
+    rule.pattern_error(format!("{names} are refused because together they can be fooled: {fooled}."))
+}
+
+/// Whether it makes no difference which of two rules reads a message that both match.
+fn same_meaning(one: &RuleTable, two: &RuleTable) -> bool {
+    let of = |table: &RuleTable| {
+        (
+            table.class.as_ref().map(|class| class.get_ref().clone()),
+            table.attempt.as_ref().map(|attempt| attempt.get_ref().clone()),
+            table.counts,
+            table.ends_session,
+            table.standalone,
+            table.truncated_at,
+        )
+    };
+    of(one) == of(two)
+}
+
+/// The rules in the order in which they are tried: as written, but each before those that it
+/// goes over.
+fn in_order(rules: &[Written<'_>], first: &[Vec<usize>]) -> Result<Vec<usize>, FilterError> {
+    let mut order: Vec<usize> = Vec::with_capacity(rules.len());
+    while order.len() < rules.len() {
+        let waits =
+            |index: &usize| (0..rules.len()).any(|other| !order.contains(&other) && first[other].contains(index));
+        let Some(next) = (0..rules.len()).find(|index| !order.contains(index) && !waits(index)) else {
+            let stuck = (0..rules.len()).filter(|index| !order.contains(index) && !first[*index].is_empty());
+            let stuck: Vec<usize> = stuck.collect();
+            let names: Vec<&str> = stuck.iter().map(|index| rules[*index].name()).collect();
+            let rule = &rules[stuck.first().copied().unwrap_or_default()];
+            let at = rule.table.over.first().map_or(0, |over| over.span().start);
+            return Err(rule.text.error(
+                at,
+                format!("the rules {} each go before another in a circle; drop one 'over'.", names.join(", ")),
+            ));
+        };
+        order.push(next);
+    }
+    Ok(order)
+}
+
+fn compile(rule: &Written<'_>, pattern: &Pattern, attempts: &mut Vec<String>) -> Result<Rule, FilterError> {
+    let table = &rule.table;
+    let regex = pattern
+        .compile()
+        .map_err(|what| rule.pattern_error(format!("the pattern of rule '{}' {what}.", rule.name())))?;
+    let attempt = table.attempt.as_ref().map(|word| {
+        attempts.iter().position(|known| known == word.get_ref()).unwrap_or_else(|| {
+            attempts.push(word.get_ref().clone());
+            attempts.len() - 1
+        })
+    });
+    Ok(Rule {
+        name: rule.name().to_owned(),
+        class: table.class.as_ref().map(|class| class.get_ref().clone()),
+        counts: table.counts,
+        ends_session: table.ends_session,
+        standalone: table.standalone,
+        attempt,
+        pattern: table.pattern.get_ref().clone(),
+        regex,
+        attacker_first: pattern.attacker_first,
+        truncated_at: table.truncated_at,
+    })
+}
