@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::machine::{Machine, Release};
@@ -62,11 +62,14 @@ pub(crate) fn no_name_has_anybody_else_banned(release: Release) {
     }
     let mut judged = BTreeSet::new();
     for (number, batch) in guesses.chunks(BATCH).enumerate() {
-        let attackers: Vec<_> =
-            (number * BATCH..number * BATCH + batch.len()).map(|index| machine.attacker(&address(index))).collect();
+        for index in number * BATCH..number * BATCH + batch.len() {
+            machine.attacker(&address(index));
+        }
         let file = machine.attackers_dir().join("guesses");
         std::fs::write(&file, batch.concat()).expect("the machine's directory is writable");
-        let mut client = attackers[0].command(&["python3", "-c", CLIENT]);
+        // The client is no part of the machines' trees: it is this machine's own.
+        let mut client = Command::new("ip");
+        client.args(["netns", "exec", machine.network().attackers(), "/usr/bin/python3", "-c", CLIENT]);
         client.stdin(File::open(&file).expect("it was just written")).stderr(Stdio::inherit());
         let output = client.output().expect("ip starts");
         for line in String::from_utf8_lossy(&output.stdout).lines() {
