@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bans::{Ban, BanList, SavedBans},
-    jail::{Jail, JailSettings, SavedJail, Verdict, source_of, text_of},
+    jail::{Jail, JailSettings, SavedJail, Verdict, text_of},
     record::{Record, Usec},
     session::Failure,
 };
@@ -45,7 +45,12 @@ pub enum Effect {
     /// A ban has ended.
     Unbanned(Ban, Ended),
     /// The firewall is to lock the source out.
-    Block(IpNet),
+    Block {
+        /// Who.
+        source: IpNet,
+        /// The time of the record, or of the order, that led to it.
+        since: Usec,
+    },
     /// The firewall is to let the source in again.
     Release(IpNet),
 }
@@ -59,6 +64,8 @@ pub enum Ended {
     Command,
     /// Its jail is gone from the configuration.
     JailGone,
+    /// The configuration says now that it is never banned.
+    Ignored,
 }
 
 /// Why a command can't be carried out: a sentence for whoever gave it.
@@ -71,7 +78,9 @@ pub enum CommandError {
     #[error("{0}")]
     NotBanned(String),
     /// The source may not be banned.
-    #[error("{0} is never banned: ignoreip of jail '{1}' has it.")]
+    #[error(
+        "{0} can't be banned: it is, or holds, an address that is never banned (ignoreip of jail '{1}', loopback)."
+    )]
     Ignored(String, String),
 }
 
@@ -155,8 +164,7 @@ impl Engine {
     ) -> Result<Ban, CommandError> {
         let settings = &self.jails[self.find(jail)?].settings;
         let source = self.source(network, settings);
-        let ignored = settings.ignoreip.iter().any(|net| net.contains(&source) || source.contains(net));
-        if ignored || source.addr().is_loopback() {
+        if settings.spares(source) {
             return Err(CommandError::Ignored(text_of(source), jail.to_owned()));
         }
         let count = self.bans.next_count(source, jail, now, settings.forget);
@@ -261,7 +269,7 @@ impl Engine {
     /// A single address that is given by hand means its source; a network means itself.
     fn source(&self, network: IpNet, settings: &JailSettings) -> IpNet {
         if network.prefix_len() == network.max_prefix_len() {
-            let source = source_of(network.addr(), settings.prefixes);
+            let source = settings.source(network.addr());
             // A host that was banned by itself is freed by itself.
             if self.bans.get(network, &settings.name).is_some() { network } else { source }
         } else {
@@ -301,10 +309,9 @@ impl Engine {
     }
 
     fn start_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
-        let source = ban.source;
         // The firewall first: everything else can wait a millisecond.
         if self.bans.add(ban.clone()) {
-            out.push(Effect::Block(source));
+            out.push(Effect::Block { source: ban.source, since: ban.since });
         }
         out.push(Effect::Banned(ban));
     }
@@ -357,7 +364,8 @@ impl Engine {
         }
     }
 
-    /// Takes over a saved state. What belongs to a jail that is gone ends.
+    /// Takes over a saved state. What belongs to a jail that is
+    /// gone ends, and so does the ban of who is never banned any more.
     pub(crate) fn load(&mut self, saved: SavedEngine, now: Usec, out: &mut Vec<Effect>) {
         self.failures = saved.failures;
         self.bans = BanList::load(saved.bans);
@@ -366,14 +374,20 @@ impl Engine {
                 self.jails[index].load(state);
             }
         }
-        let gone: Vec<(IpNet, Box<str>)> = self
+        let over: Vec<(IpNet, Box<str>, Ended)> = self
             .bans
             .iter()
-            .filter(|ban| self.find(&ban.jail).is_err())
-            .map(|ban| (ban.source, ban.jail.clone()))
+            .filter_map(|ban| {
+                let why = match self.find(&ban.jail) {
+                    Err(_) => Ended::JailGone,
+                    Ok(index) if self.jails[index].settings.spares(ban.source) => Ended::Ignored,
+                    Ok(_) => return None,
+                };
+                Some((ban.source, ban.jail.clone(), why))
+            })
             .collect();
-        for (source, jail) in gone {
-            self.end_ban(source, &jail, now, Ended::JailGone, out);
+        for (source, jail, why) in over {
+            self.end_ban(source, &jail, now, why, out);
         }
     }
 }

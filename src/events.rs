@@ -75,6 +75,7 @@ pub(crate) fn unban(ban: &Ban, why: Ended) {
         Ended::Expired => "its time is over",
         Ended::Command => "by hand",
         Ended::JailGone => "the jail is gone from the configuration",
+        Ended::Ignored => "it is in ignoreip now",
     };
     info!(
         MESSAGE_ID = UNBAN,

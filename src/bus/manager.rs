@@ -82,7 +82,7 @@ impl Manager {
         let network = network(address)?;
         polkit::check(connection, &header, "org.wardend1.unban").await?;
         let jail = (!jail.is_empty()).then(|| jail.to_owned());
-        Ok(self.core.ask(|reply| Command::Unban { network, jail, reply }).await??)
+        self.core.ask(|reply| Command::Unban { network, jail, reply }).await?
     }
 
     /// Ends all bans. Returns how many.
@@ -93,7 +93,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         polkit::check(connection, &header, "org.wardend1.unban").await?;
-        self.core.ask(Command::UnbanAll).await
+        self.core.ask(Command::UnbanAll).await?
     }
 
     /// Takes wardend's policy and ipsets out of firewalld, for good: before the package goes. A

@@ -22,7 +22,7 @@ pub(crate) use self::{
 };
 use crate::{
     bans::Ban,
-    engine::{CommandError, Duration, Engine},
+    engine::{Duration, Engine},
     jail::text_of,
 };
 
@@ -93,14 +93,14 @@ pub(crate) enum Command {
         jail: String,
         duration: Duration,
         reason: String,
-        reply: oneshot::Sender<Result<BanRow, CommandError>>,
+        reply: oneshot::Sender<Result<BanRow, Error>>,
     },
     Unban {
         network: IpNet,
         jail: Option<String>,
-        reply: oneshot::Sender<Result<Vec<BanRow>, CommandError>>,
+        reply: oneshot::Sender<Result<Vec<BanRow>, Error>>,
     },
-    UnbanAll(oneshot::Sender<u32>),
+    UnbanAll(oneshot::Sender<Result<u32, Error>>),
     RemoveFirewall(oneshot::Sender<Result<(), String>>),
 }
 

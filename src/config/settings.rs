@@ -113,6 +113,8 @@ impl<'i> Layered<'i> {
 
 const MINUTE: Usec = 60 * USEC_PER_SEC;
 const WEEK: Usec = 7 * 24 * 60 * MINUTE;
+/// The longest span that is no infinity: 100 years.
+const LONGEST: Usec = 5218 * WEEK;
 
 fn jail(
     name: &str,
@@ -131,6 +133,12 @@ fn jail(
             .error(format!("'{name}' is no name for a jail; use letters, digits, '-' and '_', at most 64 of them.")));
     }
     let filter_name = input.get(|table| table.filter.as_ref()).map_or(name, |located| located.value.as_str());
+    if filter_name.is_empty() || filter_name.starts_with('.') || filter_name.contains('/') {
+        let place = input.get(|table| table.filter.as_ref()).map_or(&input.jail.place, |located| &located.place);
+        return Err(
+            place.error(format!("'{filter_name}' is no name of a filter; write it without a path and without .toml."))
+        );
+    }
     let filter = match filters.get(filter_name) {
         Some(filter) => Arc::clone(filter),
         None => {
@@ -177,6 +185,11 @@ fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigEr
         if let Some(unknown) = located.value.iter().find(|class| !filter.has_class(class)) {
             return Err(located.error(format!("filter '{filter}' has no class '{unknown}'.")));
         }
+        if located.value.is_empty() {
+            return Err(
+                located.error("classes is empty, so the jail would count nothing; name some, or set enabled = false.")
+            );
+        }
         return Ok(located.value.clone());
     }
     let name = mode.map_or("normal", |located| located.value.as_str());
@@ -209,8 +222,11 @@ fn parse_time(time: &Time) -> Result<Option<Usec>, String> {
             .ok()
             .filter(|seconds| *seconds > 0)
             .and_then(|seconds| seconds.checked_mul(USEC_PER_SEC))
+            .filter(|usec| *usec <= LONGEST)
             .map(Some)
-            .ok_or_else(|| format!("{seconds} seconds; write more than zero, or \"infinity\".")),
+            .ok_or_else(|| {
+                format!("{seconds} seconds; write more than zero and less than 100 years, or \"infinity\".")
+            }),
         Time::Words(words) => parse_span(words),
     }
 }
@@ -228,9 +244,10 @@ pub(crate) fn parse_span(words: &str) -> Result<Option<Usec>, String> {
             )
         })?,
     };
-    match Usec::try_from(duration.as_micros()) {
+    // A bound keeps every sum of a time and a span far from the end of the numbers.
+    match Usec::try_from(duration.as_micros()).ok().filter(|usec| *usec <= LONGEST).ok_or(()) {
         Ok(0) => Err(format!("'{words}'; write more than zero, or \"infinity\".")),
         Ok(usec) => Ok(Some(usec)),
-        Err(_) => Err(format!("'{words}', which is too long; write \"infinity\".")),
+        Err(()) => Err(format!("'{words}', which is longer than 100 years; write \"infinity\".")),
     }
 }

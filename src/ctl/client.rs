@@ -115,14 +115,6 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let jails = manager.list_jails().await.map_err(sentence)?;
     let bans: u32 = jails.iter().map(|jail| jail.bans).sum();
     if let Some(mode) = options.json.mode {
-        let jails: Vec<_> = jails
-            .iter()
-            .map(|jail| {
-                serde_json::json!({
-                    "jail": jail.name, "bans": jail.bans, "failing": jail.failing, "sessions": jail.sessions,
-                })
-            })
-            .collect();
         return print_json(
             &serde_json::json!({
                 "version": version, "state": state, "firewall": firewall, "firewall_message": message,

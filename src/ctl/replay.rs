@@ -65,6 +65,12 @@ struct Line {
     evidence: Vec<Cursor>,
 }
 
+/// The last line of the output.
+#[derive(Debug, Serialize)]
+struct Closing<'s> {
+    summary: &'s Summary,
+}
+
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     records: u64,
@@ -165,7 +171,7 @@ impl Lines {
                         line.banned_at_usec.get_or_insert(ban.since);
                     }
                 }
-                Effect::Failed { .. } | Effect::Unbanned(..) | Effect::Block(_) | Effect::Release(_) => {}
+                Effect::Failed { .. } | Effect::Unbanned(..) | Effect::Block { .. } | Effect::Release(_) => {}
             }
         }
     }
@@ -180,7 +186,7 @@ impl Lines {
             for line in self.of.values() {
                 print_json(line, mode)?;
             }
-            return print_json(&serde_json::json!({ "summary": summary }), mode);
+            return print_json(&Closing { summary }, mode);
         }
         let mut table = Table::new(["SOURCE", "JAIL", "FAILURES", "BANS", "LAST", "BANNED AT", "USERS"]);
         for line in self.of.values() {

@@ -3,8 +3,8 @@
 //! [`main`] reads the configuration, sees that the journal and the bus are there, and hands
 //! over to [`run::Daemon`], whose loop feeds the engine with records, commands and deadlines
 //! and carries its effects out. What can't be done without (a configuration, the journal, the
-//! bus) refuses the start with a sentence and an exit code of its own, which the unit does not
-//! restart on; what can (the firewall, the saved state) is told and waited for.
+//! bus) refuses the start with a sentence and an exit code of its own (the unit does not restart on
+//! those that only an admin can mend); what can (the firewall, the saved state) is told and waited for.
 
 mod logging;
 mod notify;
@@ -45,6 +45,10 @@ enum Fatal {
     Name(zbus::Error),
     #[error("The connection to the system bus is lost.")]
     BusLost,
+    #[error("The thread that reads the journal has ended unexpectedly.")]
+    JournalEnded,
+    #[error("{0} is no directory, so there is no configuration in it (--config).")]
+    NoDirectory(String),
     #[error("The runtime can't be started: {0}.")]
     Runtime(std::io::Error),
 }
@@ -55,8 +59,8 @@ impl Fatal {
             Self::Bus(_) | Self::BusLost => 69,                          // EX_UNAVAILABLE
             Self::Runtime(_) => 71,                                      // EX_OSERR
             Self::Journal(JournalError::NoAccess) | Self::Name(_) => 77, // EX_NOPERM
-            Self::Journal(_) => 74,                                      // EX_IOERR
-            Self::Config(_) => 78,                                       // EX_CONFIG
+            Self::Journal(_) | Self::JournalEnded => 74,                 // EX_IOERR
+            Self::Config(_) | Self::NoDirectory(_) => 78,                // EX_CONFIG
         }
     }
 }
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
 
 async fn start(arguments: Arguments) -> Result<(), Fatal> {
     let directories = match arguments.config {
+        Some(directory) if !directory.is_dir() => return Err(Fatal::NoDirectory(directory.display().to_string())),
         Some(directory) => vec![directory, config::VENDOR_DIRECTORY.into()],
         None => config::directories(),
     };

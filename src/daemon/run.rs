@@ -24,7 +24,7 @@ use crate::{
     bans::Ban,
     bus::{self, BanRow, Command, Core, JailInfo, Manager, ManagerSignals, Status},
     config::Settings,
-    engine::{Effect, Ended, Engine},
+    engine::{CommandError, Effect, Ended, Engine},
     events,
     firewall::{self, Order, Report},
     jail::text_of,
@@ -141,6 +141,7 @@ impl Daemon {
     /// Runs until a signal ends it.
     pub(super) async fn run(mut self) -> Result<(), Fatal> {
         let started = Instant::now();
+        let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Runtime)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Runtime)?;
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -155,10 +156,11 @@ impl Daemon {
                 biased;
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                _ = hangup.recv() => tracing::info!("SIGHUP changes nothing; `systemctl restart wardend` reads the configuration anew, and bans and counters outlive it."),
                 () = &mut closed => return Err(Fatal::BusLost),
                 batch = self.follower.next() => match batch {
                     Some(batch) => self.read(batch?).await,
-                    None => return Err(Fatal::Runtime(std::io::Error::other("the journal thread has ended"))),
+                    None => return Err(Fatal::JournalEnded),
                 },
                 Some(report) = self.reports.recv() => self.hear(report).await,
                 Some(command) = self.commands.recv() => self.obey(command).await,
@@ -224,14 +226,15 @@ impl Daemon {
                 Effect::Unbanned(ban, why) => self.unbanned(&ban, why).await,
                 // What the backlog brings goes to the firewall at its end, all at once: most of it
                 // has come and gone.
-                Effect::Block(source) if self.caught_up => {
+                Effect::Block { source, since } if self.caught_up => {
+                    self.waiting.insert(source, since);
                     let _ = self.orders.send(Order::Block(source));
                 }
                 Effect::Release(source) if self.caught_up => {
                     self.waiting.remove(&source);
                     let _ = self.orders.send(Order::Release(source));
                 }
-                Effect::Block(_) | Effect::Release(_) => {}
+                Effect::Block { .. } | Effect::Release(_) => {}
                 Effect::Failed { jail, source, failure, ignored } => {
                     let what = if ignored { "is ignored" } else { "counts" };
                     tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
@@ -248,9 +251,6 @@ impl Daemon {
             self.bygone.insert((ban.jail.clone(), ban.source));
             return;
         }
-        if self.caught_up {
-            self.waiting.insert(ban.source, ban.since);
-        }
         events::ban(ban);
         let until = ban.until.unwrap_or(bus::INFINITY);
         let _ = self.manager.banned(&ban.jail, &text_of(ban.source), until, ban.count).await;
@@ -266,6 +266,7 @@ impl Daemon {
             Ended::Expired => "expired",
             Ended::Command => "command",
             Ended::JailGone => "jail-gone",
+            Ended::Ignored => "ignored",
         };
         let _ = self.manager.unbanned(&ban.jail, &text_of(ban.source), why).await;
     }
@@ -312,14 +313,12 @@ impl Daemon {
             }
             Command::Ban { network, jail, duration, reason, reply } => {
                 let outcome = self.engine.ban(network, &jail, duration, &reason, now(), &mut self.effects);
-                self.carry_out().await;
-                self.save_now().await;
+                let outcome = self.kept(outcome).await;
                 let _ = reply.send(outcome.map(|ban| BanRow::from(&ban)));
             }
             Command::Unban { network, jail, reply } => {
                 let outcome = self.engine.unban(network, jail.as_deref(), now(), &mut self.effects);
-                self.carry_out().await;
-                self.save_now().await;
+                let outcome = self.kept(outcome).await;
                 let _ = reply.send(outcome.map(|bans| bans.iter().map(BanRow::from).collect()));
             }
             Command::RemoveFirewall(reply) => {
@@ -327,16 +326,25 @@ impl Daemon {
                 let _ = self.orders.send(Order::Remove);
             }
             Command::UnbanAll(reply) => {
-                let sources = self.engine.blocked();
                 let mut ended = 0;
-                for source in sources {
+                for source in self.engine.blocked() {
                     let bans = self.engine.unban(source, None, now(), &mut self.effects);
                     ended += bans.map_or(0, |bans| bans.len());
                 }
-                self.carry_out().await;
-                self.save_now().await;
-                let _ = reply.send(u32::try_from(ended).unwrap_or(u32::MAX));
+                let outcome = self.kept(Ok(u32::try_from(ended).unwrap_or(u32::MAX))).await;
+                let _ = reply.send(outcome);
             }
+        }
+    }
+
+    /// Carries an order out and has it on disk before its answer.
+    async fn kept<T>(&mut self, outcome: Result<T, CommandError>) -> Result<T, bus::Error> {
+        let answer = outcome?;
+        self.carry_out().await;
+        self.publish().await;
+        match self.save_now().await {
+            Ok(()) => Ok(answer),
+            Err(what) => Err(bus::Error::Failed(format!("It is done, but a crash may undo it: {what}"))),
         }
     }
 
@@ -392,15 +400,24 @@ impl Daemon {
         }
     }
 
-    async fn save_now(&mut self) {
+    async fn save_now(&mut self) -> Result<(), String> {
         let (cursor, engine) = (&self.cursor, &self.engine);
-        self.saving.now(|| Snapshot::new(cursor.clone(), now(), engine.save())).await;
+        self.saving.now(|| Snapshot::new(cursor.clone(), now(), engine.save())).await
     }
 
     async fn stop(mut self) {
         notify::stopping();
-        self.save_now().await;
-        let bans = count(self.engine.ban_count(), "ban stays", "bans stay");
-        tracing::debug!("Stopped; {bans} in force in firewalld.");
+        // What went wrong has been told.
+        let _ = self.save_now().await;
+        match self.firewall {
+            firewall::State::Up => {
+                let bans = count(self.engine.ban_count(), "ban stays", "bans stay");
+                tracing::debug!("Stopped; {bans} in force in firewalld.");
+            }
+            _ => tracing::debug!(
+                "Stopped; {} kept for the next start.",
+                count(self.engine.ban_count(), "ban is", "bans are")
+            ),
+        }
     }
 }

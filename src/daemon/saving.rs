@@ -39,29 +39,30 @@ impl Saving {
         }
     }
 
-    /// Writes now, and waits until it is done.
-    pub(super) async fn now(&mut self, snapshot: impl FnOnce() -> Snapshot) {
-        self.finish().await;
+    /// Writes now, and waits until it is done. The error is a sentence.
+    pub(super) async fn now(&mut self, snapshot: impl FnOnce() -> Snapshot) -> Result<(), String> {
+        let _ = self.finish().await;
         self.dirty = true;
         self.begin(snapshot);
-        self.finish().await;
+        self.finish().await
     }
 
     /// The end of the write that is under way; at once, if none is.
-    async fn finish(&mut self) {
-        let Some(under_way) = self.under_way.as_mut() else { return };
+    async fn finish(&mut self) -> Result<(), String> {
+        let Some(under_way) = self.under_way.as_mut() else { return Ok(()) };
         let outcome = under_way.await.unwrap_or_else(|error| Err(format!("The state was not saved: {error}.")));
         self.under_way = None;
-        match outcome {
+        match &outcome {
             Ok(()) if std::mem::take(&mut self.failed) => tracing::info!("The state can be saved again."),
             Ok(()) => {}
             Err(what) => {
                 self.dirty = true;
                 if !std::mem::replace(&mut self.failed, true) {
-                    events::snapshot(&what);
+                    events::snapshot(what);
                 }
             }
         }
+        outcome
     }
 
     /// As [`Self::finish`] for a loop that has other things to wait for: never, if no write is
@@ -70,6 +71,7 @@ impl Saving {
         if self.under_way.is_none() {
             std::future::pending::<()>().await;
         }
-        self.finish().await;
+        // What went wrong has been told.
+        let _ = self.finish().await;
     }
 }

@@ -94,7 +94,7 @@ fn the_fifth_failure_within_findtime_bans_and_the_end_of_bantime_frees() {
     let ban = banned(&effects).unwrap();
     assert_eq!((ban.since, ban.until), (4 * SECOND, Some(604 * SECOND)));
     assert_eq!(ban.failures.len(), 5);
-    assert!(effects.contains(&Effect::Block(net("203.0.113.7"))));
+    assert!(effects.contains(&Effect::Block { source: net("203.0.113.7"), since: 4 * SECOND }));
     assert_eq!(desk.engine.deadline(), Some(600 * SECOND), "the session's silence comes first");
 
     assert!(!desk.advance(604 * SECOND - 1).contains(&Effect::Release(net("203.0.113.7"))));
@@ -177,8 +177,8 @@ fn an_order_bans_and_unbans_and_says_why_not() {
     assert_eq!(ban("2001:db8:a:7::1", "sshd").unwrap().source, net("2001:db8:a:7::/64"));
     assert_eq!(ban("203.0.113.0/24", "sshd").unwrap().source, net("203.0.113.0/24"));
     assert_eq!(ban("203.0.113.7", "shd").unwrap_err().to_string(), "There is no jail 'shd'; there are: sshd.");
-    for ignored in ["192.0.2.7", "192.0.0.0/16", "127.0.0.1"] {
-        assert!(ban(ignored, "sshd").unwrap_err().to_string().contains("is never banned"), "{ignored}");
+    for ignored in ["192.0.2.7", "192.0.0.0/16", "127.0.0.1", "126.0.0.0/7", "::1"] {
+        assert!(ban(ignored, "sshd").unwrap_err().to_string().contains("can't be banned"), "{ignored}");
     }
 
     let mut unban = |source: &str| desk.engine.unban(net(source), None, 0, out);
@@ -213,6 +213,23 @@ fn a_jail_that_is_gone_ends_its_bans() {
     let mut renamed = Desk::new(|jail| jail.name = "other".to_owned());
     renamed.engine.load(saved, SECOND, &mut renamed.effects);
     assert!(matches!(renamed.effects[..], [Effect::Unbanned(_, Ended::JailGone), Effect::Release(_)]));
+}
+
+#[test]
+fn an_ignored_address_is_not_locked_out_with_its_network() {
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("2001:db8:a:7::1")]);
+    let ban = desk.attack(0, "2001:db8:a:7::2");
+    assert_eq!(ban.source, net("2001:db8:a:7::2"), "the neighbour stands for itself");
+}
+
+#[test]
+fn a_ban_of_who_is_ignored_by_now_ends_with_the_restart() {
+    let mut desk = Desk::new(|_| ());
+    desk.attack(0, "203.0.113.7");
+    let saved = desk.engine.save();
+    let mut restarted = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24")]);
+    restarted.engine.load(saved, SECOND, &mut restarted.effects);
+    assert!(matches!(restarted.effects[..], [Effect::Unbanned(_, Ended::Ignored), Effect::Release(_)]));
 }
 
 /// A line of a random history.

@@ -12,20 +12,27 @@ mod window;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-pub use self::source::{Prefixes, source_of, text_of};
+use self::source::source_of;
+pub use self::source::{Prefixes, text_of};
 pub(crate) use self::window::Tally;
 use crate::{
     filter::{Counts, Filter},
     record::{Record, Usec},
     session::{Failure, Line, Outcome, SavedSessions, Sessions},
 };
+
+/// RFC 1122 §3.2.1.3 and RFC 4291 §2.5.3.
+const LOOPBACK: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
 
 /// The settings of a jail, checked.
 #[derive(Clone, Debug)]
@@ -60,6 +67,19 @@ impl JailSettings {
     /// Whether the address may never be banned.
     pub fn ignores(&self, address: IpAddr) -> bool {
         address.is_loopback() || self.ignoreip.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether banning the network would lock out somebody who may never be banned.
+    pub fn spares(&self, network: IpNet) -> bool {
+        let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
+        self.ignoreip.iter().any(overlaps) || LOOPBACK.iter().any(overlaps)
+    }
+
+    /// What an address is counted and banned as. If somebody in its network may never be banned,
+    /// the address stands for itself.
+    pub fn source(&self, address: IpAddr) -> IpNet {
+        let source = source_of(address, self.prefixes);
+        if self.ignoreip.iter().any(|net| source.contains(net)) { address.into() } else { source }
     }
 }
 
@@ -202,7 +222,7 @@ impl Jail {
     }
 
     fn count(&mut self, failure: Failure, out: &mut Vec<Verdict>) {
-        let source = source_of(failure.address, self.settings.prefixes);
+        let source = self.settings.source(failure.address);
         if self.settings.ignores(failure.address) {
             out.push(Verdict::Ignored(source, failure));
             return;
@@ -222,7 +242,7 @@ impl Jail {
     }
 
     fn take_back(&mut self, failure: &Failure) -> IpNet {
-        let source = source_of(failure.address, self.settings.prefixes);
+        let source = self.settings.source(failure.address);
         if let Some(tally) = self.sources.get_mut(&source) {
             tally.take_back(failure.time);
             if tally.newest().is_none() {
