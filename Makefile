@@ -13,6 +13,7 @@ unitdir ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
 catalogdir ?= $(prefix)/lib/systemd/catalog
 datadir ?= $(prefix)/share
+mandir ?= $(datadir)/man
 RELEASE ?= debian13
 CARGO ?= cargo
 
@@ -44,6 +45,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(datadir)/dbus-1/interfaces dbus/org.wardend1.*.xml
 	install -D -m 644 dbus/org.wardend1.policy $(DESTDIR)$(datadir)/polkit-1/actions/org.wardend1.policy
 	install -D -m 644 dbus/50-wardend.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/50-wardend.rules
+	for page in man/*.[158]; do install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} $$page || exit; done
 
 needs:
 	@tests/needs
