@@ -90,8 +90,7 @@ impl Daemon {
             events::snapshot(&what);
             None
         });
-        let start = Position::Since(now().saturating_sub(findtime));
-        let mut position = start.clone();
+        let mut position = Position::Since(now().saturating_sub(findtime));
         let mut cursor = None;
         if let Some(snapshot) = saved {
             engine.load(snapshot.engine, now(), &mut effects);
@@ -100,11 +99,10 @@ impl Daemon {
                 cursor = Some(at);
             }
         }
-        let follower = Follower::start(filters, settings.fields, position, start)?;
+        let follower = Follower::start(filters, settings.fields, position)?;
         if !follower.resumed {
-            cursor = None;
             events::snapshot(
-                "The journal no longer has the record at which the saved state ends (it was rotated away or cleared); reading goes on from the last findtime.",
+                "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has.",
             );
         }
 

@@ -55,7 +55,6 @@ impl Follower {
         filters: Vec<Arc<Filter>>,
         fields: Arc<Fields>,
         position: Position,
-        otherwise: Position,
     ) -> Result<Self, JournalError> {
         let (sender, batches) = mpsc::channel(BATCHES);
         let (opened, outcome) = std::sync::mpsc::sync_channel::<Result<bool, JournalError>>(1);
@@ -66,9 +65,6 @@ impl Follower {
                 let filters = filters.iter().map(AsRef::as_ref);
                 let mut reader = Reader::open(&Where::System, filters, fields)?;
                 let resumed = reader.seek(&position)?;
-                if !resumed {
-                    reader.seek(&otherwise)?;
-                }
                 Ok((reader, resumed))
             };
             match open() {

@@ -117,7 +117,7 @@ impl Reader {
     }
 
     /// Goes to a position. False if it named an entry that is no longer there: reading goes on
-    /// at the nearest one.
+    /// at the next one that there is, so that nothing is read twice.
     ///
     /// # Errors
     /// If the cursor is malformed or the journal can't be read.
@@ -153,7 +153,9 @@ impl Reader {
         let mut record = Record::new(&self.fields, time, Cursor::from(self.journal.cursor()?));
         let (mut dropped, mut unit, mut count) = (false, String::new(), 0);
         self.journal.restart_data();
-        while let Some(field) = self.journal.enumerate_data()? {
+        // A field that can't be read (a damaged file) must not stop the daemon at this entry for
+        // ever: what can be read of it counts.
+        while let Ok(Some(field)) = self.journal.enumerate_data() {
             let value = field.value().unwrap_or_default();
             match field.name() {
                 b"MESSAGE_ID" => dropped = value == DROPPED.as_bytes(),

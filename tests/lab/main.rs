@@ -48,6 +48,8 @@ scenarios! {
         without_firewalld_it_decides_and_waits_and_catches_up,
         bans_outlive_a_reload_and_a_restart_of_firewalld,
         bans_and_counters_outlive_a_restart_and_a_reboot,
+        a_journal_that_was_cleared_meanwhile_is_read_on_from_where_it_begins,
+        taken_out_of_firewalld_nothing_of_wardend_is_left_there,
         only_root_may_ban_and_everybody_may_look,
         the_installed_interfaces_are_the_live_ones,
         the_journal_explains_a_ban;

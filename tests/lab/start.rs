@@ -114,6 +114,34 @@ pub(crate) fn bans_and_counters_outlive_a_restart_and_a_reboot(release: Release)
     });
 }
 
+pub(crate) fn a_journal_that_was_cleared_meanwhile_is_read_on_from_where_it_begins(release: Release) {
+    let machine = Machine::prepare(release).hasty_passwords().boot();
+    let attacker = machine.attacker("203.0.113.7");
+    attacker.wrong_passwords("root", 2);
+    machine.wait_until("both are counted", || machine.run("wardenctl status").contains("Failures: 2"));
+    machine.run("systemctl stop wardend");
+    machine.run("rm -r /var/log/journal/* && systemctl restart systemd-journald && systemctl start wardend");
+    machine.wait_for_message("The journal no longer has the record at which the saved state ends");
+    attacker.wrong_passwords("root", 3);
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+}
+
+pub(crate) fn taken_out_of_firewalld_nothing_of_wardend_is_left_there(release: Release) {
+    let machine = machine(release);
+    let state = "find /etc/firewalld -type f | sort | xargs cat; nft list ruleset";
+    let before = machine.run(state);
+    machine.run("systemctl start wardend && wardenctl ban 203.0.113.7 2001:db8:a:7::/64");
+    machine.wait_for_message("firewalld blocks 2001:db8:a:7::/64");
+    machine.run("firewall-cmd --runtime-to-permanent && wardenctl firewall remove && systemctl stop wardend");
+    assert!(!machine.run("firewall-cmd --get-ipsets").contains("wardend"));
+    assert!(!machine.run("firewall-cmd --get-policies").contains("wardend"));
+    // firewalld keeps what it removes as *.old.
+    assert!(!machine.run("grep -rl --exclude='*.old' wardend /etc/firewalld || :").contains("wardend"));
+    let rules = machine.run("nft list ruleset");
+    assert!(!rules.contains("wardend"), "{rules}");
+    assert!(before.contains(rules.trim()), "firewalld's rules are as before: {rules}");
+}
+
 pub(crate) fn only_root_may_ban_and_everybody_may_look(release: Release) {
     let machine = Machine::boot(release);
     let list = machine.try_run("runuser -u alice -- wardenctl list");
