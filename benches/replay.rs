@@ -5,6 +5,8 @@
 //! `next`, MESSAGE), the reader that makes records, and the whole way to the bans. What counts is
 //! the ratio: all three run side by side on the same machine.
 
+#![allow(clippy::expect_used, reason = "a bench that expects in vain has nothing to measure")]
+
 use std::{
     path::Path,
     sync::Arc,

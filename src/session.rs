@@ -50,7 +50,7 @@ pub struct Failure {
 
 /// What a line, or the end of a session, means for the counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// One more failure.
     Failure(Failure),
     /// These failures of one session no longer count towards a ban: the user got
@@ -144,21 +144,21 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// Takes one line of the session `key`.
-    pub(crate) fn observe(&mut self, key: SessionKey, line: &Line<'_>, out: &mut Vec<Outcome>) {
-        if !self.open.contains_key(&key) {
+    pub(crate) fn observe(&mut self, key: &str, line: &Line<'_>, out: &mut Vec<Outcome>) {
+        if !self.open.contains_key(key) {
             if !line.is_worth_a_session() {
                 return;
             }
             if self.open.len() >= CAPACITY {
                 self.end_most_silent(out);
             }
-            self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.clone())));
+            self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.into())));
         }
-        let session = self.open.entry(key.clone()).or_default();
+        let session = self.open.entry(key.into()).or_default();
         session.last = session.last.max(line.time);
         session.take(line, out);
         if line.rule.ends_session
-            && let Some(session) = self.open.remove(&key)
+            && let Some(session) = self.open.remove(key)
         {
             session.end(out);
             self.tidy();

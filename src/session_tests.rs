@@ -97,7 +97,7 @@ fn run(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
             time: step.time,
             cursor: &cursor,
         };
-        sessions.observe(step.key.to_string().into(), &line, &mut out);
+        sessions.observe(&step.key.to_string(), &line, &mut out);
         standing.take(out);
     }
     let mut out = Vec::new();
@@ -176,13 +176,13 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
     };
     for key in 0..=CAPACITY {
         line.time = key as Usec;
-        sessions.observe(key.to_string().into(), &line, &mut out);
+        sessions.observe(&key.to_string(), &line, &mut out);
     }
     assert_eq!(sessions.len(), CAPACITY);
     assert!(matches!(&out[..], [Outcome::Failure(failure)] if failure.time == 0), "the first one was ended: {out:?}");
     // What the jail doesn't count is not worth a place.
     line.counted = false;
-    sessions.observe("uncounted".into(), &line, &mut out);
+    sessions.observe("uncounted", &line, &mut out);
     assert_eq!((sessions.len(), out.len()), (CAPACITY, 1));
 }
 
@@ -195,7 +195,7 @@ fn short_sessions_leave_nothing_behind() {
     for key in 0..10_000 {
         let address = Some(address(7));
         let line = Line { rule: rule(&filter, "last"), counted: true, address, user: None, time: key, cursor: &cursor };
-        sessions.observe(key.to_string().into(), &line, &mut out);
+        sessions.observe(&key.to_string(), &line, &mut out);
     }
     assert_eq!((sessions.len(), out.len()), (0, 10_000));
     assert!(sessions.agenda.len() <= 1025, "{}", sessions.agenda.len());
@@ -294,7 +294,7 @@ proptest! {
             };
             for (sessions, out) in [(&mut whole, &mut one), (&mut split, &mut two)] {
                 sessions.advance(step.time, out);
-                sessions.observe(step.key.to_string().into(), &line, out);
+                sessions.observe(&step.key.to_string(), &line, out);
             }
         }
         for (sessions, out) in [(&mut whole, &mut one), (&mut split, &mut two)] {

@@ -4,6 +4,8 @@
 //! makes its messages, where they are cut, and what journald does to them; a model of all that is
 //! here, and fresh names run through it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that unwraps in vain has failed")]
+
 #[path = "support/hostile.rs"]
 mod hostile;
 

@@ -4,6 +4,8 @@
 //! The recordings were at hand when the filter was written, so that all is well here is no proof
 //! of it; `tests/filters.rs` asks with fresh names. What these tests hold is that it stays so.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that unwraps in vain has failed")]
+
 mod support;
 
 use std::{

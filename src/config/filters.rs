@@ -48,6 +48,19 @@ pub(crate) fn names(directories: &[PathBuf]) -> Result<BTreeSet<String>, ConfigE
     Ok(names)
 }
 
+/// Folders of drop-ins for filters that there are not: a misspelt name.
+pub(crate) fn stray_folders(directories: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigError> {
+    let names = names(directories)?;
+    let mut stray = Vec::new();
+    for directory in directories {
+        stray.extend(with_extension(&directory.join("filters"), "d")?);
+    }
+    let known =
+        |path: &PathBuf| path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| names.contains(stem));
+    stray.retain(|path| !known(path));
+    Ok(stray)
+}
+
 /// One file by its path.
 pub(crate) fn read(path: &Path) -> Result<FilterText, ConfigError> {
     let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
@@ -80,8 +93,12 @@ fn drop_ins(name: &str, directories: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigE
     Ok(found.into_values().filter(|path| !hidden(path)).collect())
 }
 
-/// The `.toml` files of a directory that need not exist.
 fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    with_extension(directory, "toml")
+}
+
+/// What a directory, which need not exist, holds of this extension.
+fn with_extension(directory: &Path, wanted: &str) -> Result<Vec<PathBuf>, ConfigError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -89,7 +106,7 @@ fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
     let mut paths = paths.map_err(|error| unreadable(directory, &error))?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == wanted));
     Ok(paths)
 }
 
@@ -139,6 +156,9 @@ mod tests {
         write("etc/filters/x.d/40-d.toml", "mask = ['c']\n");
         assert_eq!(rules(&directories), ["copy", "admin"], "the file itself is shadowed whole");
         assert_eq!(names(&directories).unwrap().into_iter().collect::<Vec<_>>(), ["sshd", "x"]);
+        assert!(stray_folders(&directories).unwrap().is_empty());
+        write("run/filters/shd.d/own.toml", &rule("own"));
+        assert_eq!(stray_folders(&directories).unwrap(), [root.path().join("run/filters/shd.d")]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::output::{Json, Table, line, print_json};
 use crate::{
-    config::{self, ConfigError, Settings, filters},
+    config::{ConfigError, Settings, filters},
     filter::{Filter, FilterText},
     record::Fields,
 };
@@ -47,6 +47,14 @@ struct Verdict {
     error: Option<String>,
 }
 
+impl Verdict {
+    fn refused(path: &Path, what: &str) -> Self {
+        let path = path.display().to_string();
+        let error = Some(format!("{path}: {what}."));
+        Self { what: path, ok: false, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let directories = super::directories(arguments.config.as_deref())?;
     let mut verdicts = Vec::new();
@@ -54,6 +62,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         for name in filters::names(&directories)? {
             let texts = filters::texts(&name, &directories).map(Option::unwrap_or_default);
             verdicts.push(verdict(&name, &name, texts));
+        }
+        for folder in filters::stray_folders(&directories)? {
+            let what = format!("there is no filter '{}', so nothing in this folder is used", name_of(&folder));
+            verdicts.push(Verdict::refused(&folder, &what));
         }
         let began = Instant::now();
         let error = Settings::load(&directories).err();
@@ -73,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for file in &arguments.files {
         verdicts.push(verdict(&file.display().to_string(), &name_of(file), texts_of(file, &directories)));
     }
-    print(&verdicts, &arguments.json)?;
+    print(&verdicts, arguments.json)?;
     match verdicts.iter().filter(|verdict| !verdict.ok).count() {
         0 => Ok(()),
         bad => bail!("{bad} of {} can't be used.", verdicts.len()),
@@ -144,7 +156,7 @@ fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) 
     }
 }
 
-fn print(verdicts: &[Verdict], json: &Json) -> anyhow::Result<()> {
+fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
     if let Some(mode) = json.mode {
         return verdicts.iter().try_for_each(|verdict| print_json(verdict, mode));
     }
@@ -157,7 +169,7 @@ fn print(verdicts: &[Verdict], json: &Json) -> anyhow::Result<()> {
             number(verdict.drop_ins),
             number(verdict.rules),
             number(verdict.pairs),
-            format!("{:.1} ms", verdict.usec as f64 / 1000.0),
+            format!("{}.{} ms", verdict.usec / 1000, verdict.usec % 1000 / 100),
         ]);
     }
     table.print()?;

@@ -232,12 +232,11 @@ impl Daemon {
                     self.waiting.remove(&source);
                     let _ = self.orders.send(Order::Release(source));
                 }
-                Effect::Block { .. } | Effect::Release(_) => {}
                 Effect::Failed { jail, source, failure, ignored } => {
                     let what = if ignored { "is ignored" } else { "counts" };
                     tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
                 }
-                Effect::TakenBack { .. } => {}
+                Effect::Block { .. } | Effect::Release(_) | Effect::TakenBack { .. } => {}
             }
         }
         self.effects = effects;

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 const LONGEST: usize = 45 + 1 + 15;
 
 /// Parses the text of an `<ADDR>` token.
-pub fn parse(token: &[u8]) -> Option<IpAddr> {
+pub(super) fn parse(token: &[u8]) -> Option<IpAddr> {
     if token.len() > LONGEST {
         return None;
     }

@@ -4,11 +4,14 @@
 //! and most messages that no rule knows never reach a regex. (Asking one automaton for all rules
 //! first, and then the rule's own for the captures, costs several times as much.)
 
+/// The bytes that the matches of a rule begin with.
+type Beginning = (Box<[u8]>, usize);
+
 /// For each first byte of a message: beginnings, and the rules whose matches begin so, in the
 /// order in which the rules are tried.
 #[derive(Debug)]
 pub(super) struct Dispatch {
-    by_first: Box<[Vec<(Box<[u8]>, usize)>; 256]>,
+    by_first: Box<[Vec<Beginning>; 256]>,
     /// Rules that match messages of any beginning, so perhaps the empty one too.
     any: Vec<usize>,
 }
@@ -22,7 +25,7 @@ impl Dispatch {
         for (rule, beginnings) in rules.iter().enumerate() {
             if beginnings.iter().any(|beginning| beginning.is_empty()) {
                 any.push(rule);
-                by_first.iter_mut().for_each(|list: &mut Vec<_>| list.push((Box::default(), rule)));
+                by_first.iter_mut().for_each(|list: &mut Vec<Beginning>| list.push((Box::default(), rule)));
                 continue;
             }
             for beginning in beginnings {

@@ -96,7 +96,7 @@ pub(crate) struct RuleTable {
     /// The message belongs to no session: the listener wrote it.
     #[serde(default)]
     pub(crate) standalone: bool,
-    /// Overrides the filter's own length for messages of this rule.
+    /// A shorter length for messages of this rule.
     pub(crate) truncated_at: Option<usize>,
     /// Rules that this one goes before where both match.
     #[serde(default)]

@@ -21,6 +21,10 @@ use crate::record::Fields;
 /// The most rules of a filter: the proof asks about each pair of them.
 const MAX_RULES: usize = 200;
 
+/// The most states of all patterns together. sshd's have six thousand; the work of the proof grows
+/// with the square of it, and at this bound it takes some seconds.
+const MAX_STATES: usize = 40_000;
+
 /// A rule as written, and the text that it stands in.
 #[derive(Debug)]
 pub(super) struct Written<'t> {
@@ -73,9 +77,19 @@ pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Res
 
     let has_session = !file.message.session.is_empty();
     let mut checked = Vec::with_capacity(rules.len());
+    let mut states = 0;
     for rule in &rules {
         meaning(rule, has_session, &modes)?;
-        checked.push(check(rule)?);
+        let sound = check(rule)?;
+        states += sound.automaton.states();
+        if states > MAX_STATES {
+            return Err(rule.pattern_error(format!(
+                "with rule '{}' the filter is too large to prove ({states} states, at most {MAX_STATES}); write its \
+                 patterns with fewer counted repetitions.",
+                rule.name()
+            )));
+        }
+        checked.push(sound);
     }
     let first = precedence(&rules)?;
     pairs(&rules, &checked, &first)?;

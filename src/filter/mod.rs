@@ -197,8 +197,8 @@ impl Filter {
     /// something, so such a record counts as cut off as well.
     fn may_be_cut(&self, rule: RuleId, length: usize, altered: bool) -> bool {
         let rule = self.rule(rule);
-        let limit = rule.truncated_at.or(self.truncated_at);
-        rule.attacker_first && (altered || limit.is_some_and(|limit| length >= limit))
+        let mut limits = [rule.truncated_at, self.truncated_at].into_iter().flatten();
+        rule.attacker_first && (altered || limits.any(|limit| length >= limit))
     }
 
     /// The session of a record; `pid` stands in for `_PID` where a message speaks of another

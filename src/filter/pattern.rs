@@ -138,23 +138,12 @@ impl Pattern {
 
     /// Compiles the expression between its anchors.
     pub(crate) fn compile(&self) -> Result<Regex, String> {
-        self.build(&format!(r"\A(?:{})\z", self.expression))
+        build(&format!(r"\A(?:{})\z", self.expression))
     }
 
     /// Compiles the expression without anchors: for saying what a message has too much.
     pub(crate) fn compile_anywhere(&self) -> Result<Regex, String> {
-        self.build(&self.expression)
-    }
-
-    fn build(&self, expression: &str) -> Result<Regex, String> {
-        RegexBuilder::new(expression).unicode(false).dot_matches_new_line(true).size_limit(SIZE_LIMIT).build().map_err(
-            |error| match error {
-                regex::Error::CompiledTooBig(limit) => {
-                    format!("compiles to more than {limit} bytes; write it with fewer counted repetitions")
-                }
-                other => format!("is no regular expression: {}", last_line(&other.to_string())),
-            },
-        )
+        build(&self.expression)
     }
 
     /// The expression as the proof walks it.
@@ -202,6 +191,18 @@ fn has_repetition(expression: &str) -> bool {
 fn last_line(text: &str) -> &str {
     let line = text.lines().last().unwrap_or(text);
     line.strip_prefix("error: ").unwrap_or(line)
+}
+
+/// Flags and limits that every pattern is compiled with.
+fn build(expression: &str) -> Result<Regex, String> {
+    RegexBuilder::new(expression).unicode(false).dot_matches_new_line(true).size_limit(SIZE_LIMIT).build().map_err(
+        |error| match error {
+            regex::Error::CompiledTooBig(limit) => {
+                format!("compiles to more than {limit} bytes; write it with fewer counted repetitions")
+            }
+            other => format!("is no regular expression: {}", last_line(&other.to_string())),
+        },
+    )
 }
 
 #[cfg(test)]

@@ -95,6 +95,17 @@ fn each_mistake_is_told_with_file_line_and_mend() {
 }
 
 #[test]
+fn a_filter_that_would_take_long_to_prove_is_refused() {
+    let large = |index: usize| rule(&format!("r{index}"), "nothing", &format!("{index}: (?:x{{0,30}}y){{0,40}}"));
+    let rules: String = (0..40).map(large).collect();
+    let error = load(&[&format!("{HEAD}{rules}")]).unwrap_err();
+    assert!(error.what.contains("is too large to prove"), "{error}");
+    let rules: String = (0..201).map(|index| rule(&format!("r{index}"), "nothing", &format!("{index}:"))).collect();
+    let error = load(&[&format!("{HEAD}{rules}")]).unwrap_err();
+    assert!(error.what.starts_with("a filter has at most 200 rules"), "{error}");
+}
+
+#[test]
 fn a_filter_that_can_be_fooled_is_refused_with_the_message_that_does_it() {
     let alone = HEAD.to_owned() + &FAILED.replace("<ADDR>'", "<ADDR>(?: .*)?'");
     let error = load(&[&alone]).unwrap_err().to_string();
@@ -189,7 +200,7 @@ fn a_message_that_may_have_been_cut_off_gives_no_address_behind_attacker_text() 
     assert!(!read("failed x from 203.0.113.7", true), "journald has changed it");
     assert!(read(&long("drop 203.0.113.7: ", "", 60), true), "the address stands before all attacker text");
     assert!(read(&long("short ", " from 203.0.113.7", 29), false));
-    assert!(!read(&long("short ", " from 203.0.113.7", 30), false), "a rule's own length goes first");
+    assert!(!read(&long("short ", " from 203.0.113.7", 30), false), "a rule can have a shorter length");
     let examined = filter.examine(b"failed x from 203.0.113.7", true).unwrap();
     assert!(matches!(examined.withheld, Some(Withheld::Cut(_))));
 }

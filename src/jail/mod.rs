@@ -139,7 +139,7 @@ impl Jail {
         };
         let mut outcomes = std::mem::take(&mut self.outcomes);
         match (sighting.session, line.address) {
-            (Some(key), _) => self.sessions.observe(key, &line, &mut outcomes),
+            (Some(key), _) => self.sessions.observe(&key, &line, &mut outcomes),
             (None, Some(address)) if line.counted && line.rule.counts == Counts::Failure => {
                 outcomes.push(Outcome::Failure(line.evidence().of(address)));
             }

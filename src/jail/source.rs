@@ -24,7 +24,7 @@ impl Default for Prefixes {
 }
 
 /// The source that an address belongs to.
-pub fn source_of(address: IpAddr, prefixes: Prefixes) -> IpNet {
+pub(super) fn source_of(address: IpAddr, prefixes: Prefixes) -> IpNet {
     let length = match address {
         IpAddr::V4(_) => prefixes.ipv4,
         IpAddr::V6(v6) if v6.is_unicast_link_local() => 128,

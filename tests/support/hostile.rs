@@ -8,6 +8,8 @@
 //!
 //! None holds a zero byte, which sshd refuses in a name.
 
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "the numbers are small, and a test")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `count` names, each with the address that it tries to put in; the seed decides them all.

@@ -4,7 +4,12 @@
 //! journal file of it, with all its trusted fields, so the tests read recordings with the very
 //! reader that the daemon has.
 
-#![allow(clippy::expect_used, unreachable_pub, reason = "a test that expects in vain has failed")]
+#![allow(
+    clippy::expect_used,
+    unreachable_pub,
+    dead_code,
+    reason = "shared by crates that use parts of it, and fail by it"
+)]
 
 use std::{
     fs,

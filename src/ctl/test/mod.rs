@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut fields = Fields::default();
     let filter = Filter::load(&name, &texts, &mut fields)?;
     match &arguments.message {
-        Some(message) => one(&filter, message, &arguments.json),
+        Some(message) => one(&filter, message, arguments.json),
         None => journal(&filter, fields, arguments),
     }
 }
@@ -80,7 +80,7 @@ struct Answer<'f> {
     why: Option<String>,
 }
 
-fn one(filter: &Filter, message: &str, json: &Json) -> anyhow::Result<()> {
+fn one(filter: &Filter, message: &str, json: Json) -> anyhow::Result<()> {
     let reading = filter.examine(message.as_bytes(), false);
     let answer = match &reading {
         Some(reading) => answer(filter, reading),
@@ -283,10 +283,10 @@ fn journal(filter: &Filter, fields: Fields, arguments: &Arguments) -> anyhow::Re
     hits.sort_by(|a, b| b.hits.cmp(&a.hits).then(a.rule.cmp(b.rule)));
     let mut shapes: Vec<Unread> = shapes.into_values().collect();
     shapes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.shape.cmp(&b.shape)));
-    report(&hits, &shapes, &summary, &arguments.json)
+    report(&hits, &shapes, &summary, arguments.json)
 }
 
-fn report(hits: &[RuleHits<'_>], shapes: &[Unread], summary: &Summary, json: &Json) -> anyhow::Result<()> {
+fn report(hits: &[RuleHits<'_>], shapes: &[Unread], summary: &Summary, json: Json) -> anyhow::Result<()> {
     if let Some(mode) = json.mode {
         hits.iter().try_for_each(|hits| print_json(hits, mode))?;
         shapes.iter().try_for_each(|unread| print_json(unread, mode))?;

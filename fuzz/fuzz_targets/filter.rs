@@ -1,0 +1,25 @@
+//! Any text as a filter file: nothing panics, and a refusal is a sentence with its line. What
+//! loads is asked to read a message.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use wardend::{
+    filter::{Filter, FilterText},
+    record::{Cursor, FieldId, Fields, Record},
+};
+
+fuzz_target!(|text: &str| {
+    let mut fields = Fields::default();
+    match Filter::load("fuzz", &[FilterText::new("fuzz.toml", text)], &mut fields) {
+        Ok(filter) => {
+            let mut record = Record::new(&fields, 0, Cursor::from("c"));
+            for (_, field, values) in &filter.records.fields {
+                record.set(*field, values[0].as_bytes());
+            }
+            record.set(FieldId::MESSAGE, b"Failed password for root from 203.0.113.7 port 4242 ssh2");
+            let _ = filter.read(&record);
+        }
+        Err(error) => assert!(error.line > 0 && error.what.ends_with('.'), "{error}"),
+    }
+});
