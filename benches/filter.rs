@@ -69,7 +69,7 @@ fn messages(criterion: &mut Criterion) {
 fn with_message(fields: &Fields, record: &Record, message: &[u8], own: bool) -> Record {
     let mut copy = Record::new(fields, 0, Cursor::from("c"));
     copy.set(FieldId::MESSAGE, message);
-    for name in ["_TRANSPORT", "_UID", "SYSLOG_IDENTIFIER", "_SYSTEMD_UNIT", "_BOOT_ID", "_PID"] {
+    for name in ["_TRANSPORT", "_UID", "SYSLOG_IDENTIFIER", "_SYSTEMD_UNIT", "_BOOT_ID", "_PID", "SYSLOG_PID"] {
         let (Some(field), true) = (fields.find(name.as_bytes()), own || name != "_UID") else { continue };
         if let Some(value) = record.get(field) {
             copy.set(field, value);

@@ -37,6 +37,9 @@ impl Tested {
         for (_, field, values) in &self.filter.records.fields {
             record.set(*field, values[0].as_bytes());
         }
+        for field in &self.filter.records.same {
+            record.set(*field, b"4711");
+        }
         record.set(FieldId::MESSAGE, &written.message);
         if written.altered {
             record.set(FieldId::RAW, b"");

@@ -209,15 +209,12 @@ fn no_forged_text_ever_names_a_victim() {
     for configuration in [NORMAL, AGGRESSIVE, "[default]\nmaxretry = 1\n"] {
         let replay = replay(&journal(INJECTION), configuration);
         for (source, line) in &replay.lines {
-            // L12 is the machine's own root writing as sshd with logger(1): who can do that has
-            // no need to.
-            assert!(!is_victim(source) || source == "10.66.0.212", "{line}");
-            assert!(!is_victim(line["address"].as_str().unwrap()) || source == "10.66.0.212", "{line}");
+            assert!(!is_victim(source), "{line}");
+            assert!(!is_victim(line["address"].as_str().unwrap()), "{line}");
         }
         for scenario in scenarios(INJECTION).iter().filter(|it| it["id"].as_str().unwrap().starts_with('L')) {
             for victim in words(scenario, "victims") {
-                let counted = replay.failures(&source(victim).unwrap());
-                assert!(counted == 0 || scenario["id"] == "L12", "{scenario}");
+                assert_eq!(replay.failures(&source(victim).unwrap()), 0, "{scenario}");
             }
         }
     }

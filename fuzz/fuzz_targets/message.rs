@@ -39,6 +39,9 @@ fuzz_target!(|message: &[u8]| {
     for (_, field, values) in &filter.records.fields {
         record.set(*field, values[0].as_bytes());
     }
+    for field in &filter.records.same {
+        record.set(*field, b"4711");
+    }
     record.set(FieldId::MESSAGE, message);
     if let Some(address) = filter.read(&record).and_then(|sighting| sighting.address) {
         assert!(stands_in(address, message), "{address} was read in {}", message.escape_ascii());

@@ -39,6 +39,7 @@ impl Desk {
             ("SYSLOG_IDENTIFIER", "sshd"),
             ("_BOOT_ID", "b"),
             ("_PID", &pid.to_string()),
+            ("SYSLOG_PID", &pid.to_string()),
         ] {
             record.set(self.fields.find(name.as_bytes()).unwrap(), value.as_bytes());
         }

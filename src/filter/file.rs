@@ -46,7 +46,8 @@ impl FilterText {
 pub(crate) struct FilterFile {
     #[serde(default)]
     pub(crate) description: String,
-    /// Field name → values; `units` is no field but the list of unit names.
+    /// Field name → values; `units` is no field but the list of unit names, and `same` a list of
+    /// fields.
     pub(crate) records: Spanned<BTreeMap<String, Vec<String>>>,
     #[serde(default)]
     pub(crate) message: MessageTable,

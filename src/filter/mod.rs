@@ -70,6 +70,8 @@ pub struct RecordMatch {
     /// already (systemd issue 2913), so a record without the field passes; one with another
     /// unit does not.
     pub units: Vec<String>,
+    /// Fields that must be there and all hold the same value.
+    pub same: Vec<FieldId>,
 }
 
 /// One rule of a filter.
@@ -231,13 +233,18 @@ struct Captured<'m> {
 
 impl RecordMatch {
     fn new(table: &std::collections::BTreeMap<String, Vec<String>>, fields: &mut Fields) -> Result<Self, String> {
-        let mut matches = Self { fields: Vec::new(), units: Vec::new() };
+        let mut matches = Self { fields: Vec::new(), units: Vec::new(), same: Vec::new() };
         for (name, values) in table {
             if values.is_empty() {
                 return Err(format!("{name} has no value, so no record could match; name one or drop the line."));
             }
             if name == "units" {
                 matches.units.clone_from(values);
+            } else if name == "same" {
+                if let Some(odd) = values.iter().find(|value| !is_field_name(value)) {
+                    return Err(format!("same holds '{odd}', which is no journal field; name two or more fields."));
+                }
+                matches.same = values.iter().map(|value| fields.intern(value)).collect();
             } else if is_field_name(name) {
                 matches.fields.push((name.clone(), fields.intern(name), values.clone()));
             } else {
@@ -262,7 +269,13 @@ impl RecordMatch {
         }) && match record.get(FieldId::UNIT) {
             Some(unit) if !self.units.is_empty() => self.units.iter().any(|glob| glob_matches(glob.as_bytes(), unit)),
             _ => true,
-        }
+        } && self.agree(record)
+    }
+
+    fn agree(&self, record: &Record) -> bool {
+        let Some((first, others)) = self.same.split_first() else { return true };
+        let value = record.get(*first);
+        value.is_some() && others.iter().all(|other| record.get(*other) == value)
     }
 }
 
