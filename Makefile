@@ -63,4 +63,5 @@ lab: needs
 	@tests/lab/shell $(RELEASE)
 
 bench: needs
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench filter --bench replay
+	@tests/lab/run-latency

@@ -93,5 +93,24 @@ fn loading(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, messages, loading);
+/// What a loaded filter keeps, after it has read: the growth of this process's own memory by many
+/// of them, each having read every message once.
+fn memory(_: &mut Criterion) {
+    const FILTERS: u64 = 20;
+    let private = || -> u64 {
+        let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    };
+    let mut fields = Fields::default();
+    let records = records(&load(&mut fields), &fields);
+    let before = private();
+    let filters: Vec<Filter> = (0..FILTERS).map(|_| load(&mut fields)).collect();
+    for filter in &filters {
+        assert!(records.iter().filter_map(|record| filter.read(record)).count() > 0);
+    }
+    println!("memory of one loaded filter   {} KiB", private().saturating_sub(before) / FILTERS);
+}
+
+criterion_group!(benches, memory, messages, loading);
 criterion_main!(benches);
