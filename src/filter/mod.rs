@@ -70,7 +70,8 @@ pub struct RecordMatch {
     /// already (systemd issue 2913), so a record without the field passes; one with another
     /// unit does not.
     pub units: Vec<String>,
-    /// Fields that must be there and all hold the same value.
+    /// Fields that must hold the same value. One may be missing, but only where the unit vouches
+    /// for the record.
     pub same: Vec<FieldId>,
 }
 
@@ -273,9 +274,10 @@ impl RecordMatch {
     }
 
     fn agree(&self, record: &Record) -> bool {
-        let Some((first, others)) = self.same.split_first() else { return true };
-        let value = record.get(*first);
-        value.is_some() && others.iter().all(|other| record.get(*other) == value)
+        let mut there = self.same.iter().filter_map(|field| record.get(*field));
+        let complete = there.clone().count() == self.same.len();
+        let first = there.next();
+        there.all(|value| Some(value) == first) && (complete || record.get(FieldId::UNIT).is_some())
     }
 }
 

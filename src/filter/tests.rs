@@ -1,3 +1,5 @@
+//! The loader refuses what does not fit together, and reads what does as it says.
+
 use std::path::Path;
 
 use super::{Counts, Filter, FilterError, FilterText, Why, Withheld};
@@ -248,4 +250,25 @@ fn a_message_that_no_rule_reads_is_told_what_is_in_its_way() {
 fn the_rules_of_a_directory_are_not_needed_to_read_a_text() {
     let error = FilterText::new(Path::new("/a/b.toml"), "one\ntwo").error(4, "here.");
     assert_eq!(error.to_string(), "/a/b.toml:2: here.");
+}
+
+#[test]
+fn a_record_without_a_unit_must_prove_whose_it_is() {
+    let text = "[records]\n_UID = ['0']\nunits = ['ssh.service']\nsame = ['SYSLOG_PID', '_PID']\n[modes]\nnormal = ['auth']\n[[rule]]\nname = 'a'\nclass = 'auth'\ncounts = 'failure'\npattern = 'from <ADDR>'\n";
+    let mut fields = Fields::default();
+    let filter = Filter::load("x", &[FilterText::new("x.toml", text)], &mut fields).unwrap();
+    let reads = |more: &[(&str, &str)]| {
+        let mut record = Record::new(&fields, 0, Cursor::from("c"));
+        for (name, value) in [("MESSAGE", "from 203.0.113.7"), ("_UID", "0")].iter().chain(more) {
+            record.set(fields.find(name.as_bytes()).unwrap(), value.as_bytes());
+        }
+        filter.read(&record).is_some()
+    };
+    let (unit, pid) = (("_SYSTEMD_UNIT", "ssh.service"), ("_PID", "7"));
+    assert!(reads(&[pid, ("SYSLOG_PID", "7")]));
+    assert!(reads(&[unit, pid, ("SYSLOG_PID", "7")]));
+    assert!(reads(&[unit, pid]));
+    assert!(!reads(&[pid]), "logger(1) gives no process number");
+    assert!(!reads(&[unit, pid, ("SYSLOG_PID", "8")]));
+    assert!(!reads(&[("_SYSTEMD_UNIT", "session-1.scope"), pid, ("SYSLOG_PID", "7")]));
 }
