@@ -149,8 +149,10 @@ impl Sessions {
             if !line.is_worth_a_session() {
                 return;
             }
-            if self.open.len() >= CAPACITY {
-                self.end_most_silent(out);
+            if self.open.len() >= CAPACITY
+                && let Some(session) = self.take_silent(Usec::MAX)
+            {
+                session.end(out);
             }
             self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.into())));
         }
@@ -177,24 +179,28 @@ impl Sessions {
 
     /// Ends the sessions that have been silent for too long at the time `now`.
     pub(crate) fn advance(&mut self, now: Usec, out: &mut Vec<Outcome>) {
+        while let Some(session) = self.take_silent(now) {
+            session.end(out);
+        }
+    }
+
+    /// Takes out the session that has been silent longest, if its silence is over by `now`.
+    fn take_silent(&mut self, now: Usec) -> Option<Session> {
         while let Some(Reverse((due, _))) = self.agenda.peek()
             && *due <= now
         {
-            let Some(Reverse((due, key))) = self.agenda.pop() else { break };
+            let Reverse((due, key)) = self.agenda.pop()?;
             match self.open.get(&key) {
                 // Put back even if it is over by now: sessions end in the order of their last
                 // words, whenever somebody looks.
                 Some(session) if session.last.saturating_add(SILENCE) > due => {
                     self.agenda.push(Reverse((session.last.saturating_add(SILENCE), key)));
                 }
-                Some(_) => {
-                    if let Some(session) = self.open.remove(&key) {
-                        session.end(out);
-                    }
-                }
+                Some(_) => return self.open.remove(&key),
                 None => {}
             }
         }
+        None
     }
 
     /// When [`Self::advance`] has something to do next.
@@ -215,23 +221,6 @@ impl Sessions {
     /// How many sessions are open.
     pub(crate) fn len(&self) -> usize {
         self.open.len()
-    }
-
-    fn end_most_silent(&mut self, out: &mut Vec<Outcome>) {
-        while let Some(Reverse((due, key))) = self.agenda.pop() {
-            match self.open.get(&key) {
-                Some(session) if session.last.saturating_add(SILENCE) > due => {
-                    self.agenda.push(Reverse((session.last.saturating_add(SILENCE), key)));
-                }
-                Some(_) => {
-                    if let Some(session) = self.open.remove(&key) {
-                        session.end(out);
-                    }
-                    return;
-                }
-                None => {}
-            }
-        }
     }
 }
 
@@ -316,20 +305,16 @@ impl Session {
 /// The table in a snapshot.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct SavedSessions(Vec<(SessionKey, SavedSession)>);
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-struct SavedSession(Session);
+pub(crate) struct SavedSessions(Vec<(SessionKey, Session)>);
 
 impl Sessions {
     pub(crate) fn save(&self) -> SavedSessions {
-        SavedSessions(self.open.iter().map(|(key, session)| (key.clone(), SavedSession(session.clone()))).collect())
+        SavedSessions(self.open.iter().map(|(key, session)| (key.clone(), session.clone())).collect())
     }
 
     pub(crate) fn load(saved: SavedSessions) -> Self {
         let mut sessions = Self::default();
-        for (key, SavedSession(session)) in saved.0 {
+        for (key, session) in saved.0 {
             sessions.agenda.push(Reverse((session.last.saturating_add(SILENCE), key.clone())));
             sessions.open.insert(key, session);
         }
