@@ -19,7 +19,7 @@ pub struct Ban {
     pub jail: Box<str>,
     /// Who is locked out.
     pub source: IpNet,
-    /// Since when, in µs: the time of the record that led to it, or of the command.
+    /// Since when, in µs: the time of the record that decided, or of the order.
     pub since: Usec,
     /// Until when, in µs; none is for ever.
     pub until: Option<Usec>,

@@ -293,13 +293,12 @@ impl Engine {
                     self.failures = self.failures.saturating_sub(1);
                     out.push(Effect::TakenBack { jail, source, failure });
                 }
-                Verdict::Guilty(source, failures) => {
+                Verdict::Guilty { source, since, failures } => {
                     // What a banned source still gets through, on a connection that was open
                     // before, makes no second ban.
                     if self.bans.get(source, &jail).is_some() {
                         continue;
                     }
-                    let since = failures.last().map_or(0, |failure| failure.time);
                     let count = self.bans.next_count(source, &jail, since, settings.forget);
                     let until = ban_end(settings, since, count);
                     self.start_ban(Ban { jail, source, since, until, count, failures, reason: None }, out);

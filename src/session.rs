@@ -51,8 +51,9 @@ pub struct Failure {
 /// What a line, or the end of a session, means for the counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// One more failure.
-    Failure(Failure),
+    /// One more failure, known since this time: evidence comes to light later than it was
+    /// written, when its session ends.
+    Failure(Failure, Usec),
     /// These failures of one session no longer count towards a ban: the user got
     /// in after a typing mistake.
     Forgive(Vec<Failure>),
@@ -150,9 +151,9 @@ impl Sessions {
                 return;
             }
             if self.open.len() >= CAPACITY
-                && let Some(session) = self.take_silent(Usec::MAX)
+                && let Some((session, _)) = self.take_silent(Usec::MAX)
             {
-                session.end(out);
+                session.end(line.time, out);
             }
             self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.into())));
         }
@@ -162,7 +163,7 @@ impl Sessions {
         if line.rule.ends_session
             && let Some(session) = self.open.remove(key)
         {
-            session.end(out);
+            session.end(line.time, out);
             self.tidy();
         }
     }
@@ -179,13 +180,14 @@ impl Sessions {
 
     /// Ends the sessions that have been silent for too long at the time `now`.
     pub(crate) fn advance(&mut self, now: Usec, out: &mut Vec<Outcome>) {
-        while let Some(session) = self.take_silent(now) {
-            session.end(out);
+        while let Some((session, due)) = self.take_silent(now) {
+            session.end(due, out);
         }
     }
 
-    /// Takes out the session that has been silent longest, if its silence is over by `now`.
-    fn take_silent(&mut self, now: Usec) -> Option<Session> {
+    /// Takes out the session that has been silent longest, if its silence is over by `now`; and
+    /// when it was over.
+    fn take_silent(&mut self, now: Usec) -> Option<(Session, Usec)> {
         while let Some(Reverse((due, _))) = self.agenda.peek()
             && *due <= now
         {
@@ -196,7 +198,7 @@ impl Sessions {
                 Some(session) if session.last.saturating_add(SILENCE) > due => {
                     self.agenda.push(Reverse((session.last.saturating_add(SILENCE), key)));
                 }
-                Some(_) => return self.open.remove(&key),
+                Some(_) => return Some((self.open.remove(&key)?, due)),
                 None => {}
             }
         }
@@ -214,7 +216,8 @@ impl Sessions {
         let mut sessions: Vec<_> = self.open.drain().collect();
         sessions.sort_by(|a, b| (a.1.last, &a.0).cmp(&(b.1.last, &b.0)));
         for (_, session) in sessions {
-            session.end(out);
+            let last = session.last;
+            session.end(last, out);
         }
     }
 
@@ -231,14 +234,14 @@ impl Session {
                 return;
             }
             for failure in std::mem::take(&mut self.pending) {
-                self.count(failure.of(address), out);
+                self.count(failure.of(address), line.time, out);
             }
         }
         match line.rule.counts {
             Counts::Failure if line.counted => {
                 if self.is_another(line) {
                     match self.address {
-                        Some(address) => self.count(line.evidence().of(address), out),
+                        Some(address) => self.count(line.evidence().of(address), line.time, out),
                         None if self.pending.len() < MOST_KEPT => self.pending.push(line.evidence()),
                         None => {}
                     }
@@ -264,12 +267,12 @@ impl Session {
         }
     }
 
-    fn count(&mut self, failure: Failure, out: &mut Vec<Outcome>) {
+    fn count(&mut self, failure: Failure, at: Usec, out: &mut Vec<Outcome>) {
         if self.failures.len() >= MOST_KEPT {
             self.failures.remove(0);
         }
         self.failures.push(failure.clone());
-        out.push(Outcome::Failure(failure));
+        out.push(Outcome::Failure(failure, at));
     }
 
     /// Whether the line shows an attempt that no other line has shown already.
@@ -291,13 +294,14 @@ impl Session {
         more
     }
 
-    fn end(self, out: &mut Vec<Outcome>) {
+    /// The session is over, which shows at the time `at`.
+    fn end(self, at: Usec, out: &mut Vec<Outcome>) {
         if let (Some(evidence), Some(address)) = (self.evidence, self.address)
             && self.failures.is_empty()
             && self.pending.is_empty()
             && !self.succeeded
         {
-            out.push(Outcome::Failure(evidence.of(address)));
+            out.push(Outcome::Failure(evidence.of(address), at));
         }
     }
 }

@@ -62,7 +62,7 @@ impl Standing {
     fn take(&mut self, outcomes: Vec<Outcome>) {
         for outcome in outcomes {
             match outcome {
-                Outcome::Failure(failure) => self.0.push(Self::of(&failure)),
+                Outcome::Failure(failure, _) => self.0.push(Self::of(&failure)),
                 Outcome::Forgive(failures) => failures.iter().for_each(|failure| self.remove(failure)),
                 Outcome::TakeBack(failure) => self.remove(&failure),
             }
@@ -179,7 +179,10 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
         sessions.observe(&key.to_string(), &line, &mut out);
     }
     assert_eq!(sessions.len(), CAPACITY);
-    assert!(matches!(&out[..], [Outcome::Failure(failure)] if failure.time == 0), "the first one was ended: {out:?}");
+    assert!(
+        matches!(&out[..], [Outcome::Failure(failure, _)] if failure.time == 0),
+        "the first one was ended: {out:?}"
+    );
     // What the jail doesn't count is not worth a place.
     line.counted = false;
     sessions.observe("uncounted", &line, &mut out);

@@ -217,6 +217,18 @@ fn a_jail_that_is_gone_ends_its_bans() {
 }
 
 #[test]
+fn evidence_that_comes_to_light_late_bans_from_then_on() {
+    let mut desk = Desk::new(|jail| jail.maxretry = 1);
+    desk.says(0, 1, "Invalid user x from 203.0.113.7 port 1");
+    let effects = desk.advance(2_000 * SECOND);
+    let ban = banned(&effects).unwrap();
+    assert_eq!((ban.failures[0].time, ban.since), (0, 600 * SECOND), "the end of the session's silence");
+    desk.says(3_000 * SECOND, 2, "Invalid user x from 203.0.113.8 port 1");
+    let effects = desk.says(3_100 * SECOND, 2, "Connection closed by invalid user x 203.0.113.8 port 1 [preauth]");
+    assert_eq!(banned(&effects).unwrap().since, 3_100 * SECOND);
+}
+
+#[test]
 fn an_ignored_address_is_not_locked_out_with_its_network() {
     let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("2001:db8:a:7::1")]);
     let ban = desk.attack(0, "2001:db8:a:7::2");

@@ -91,7 +91,14 @@ pub enum Verdict {
     /// A failure was seen, of a source that is never banned.
     Ignored(IpNet, Failure),
     /// The source has reached `maxretry`; these are the failures that led to it, oldest first.
-    Guilty(IpNet, Vec<Failure>),
+    Guilty {
+        /// Who.
+        source: IpNet,
+        /// Since when that is known, in µs.
+        since: Usec,
+        /// What it has done.
+        failures: Vec<Failure>,
+    },
     /// A counted failure was taken back: it never was one.
     TakenBack(IpNet, Failure),
 }
@@ -141,7 +148,7 @@ impl Jail {
         match (sighting.session, line.address) {
             (Some(key), _) => self.sessions.observe(&key, &line, &mut outcomes),
             (None, Some(address)) if line.counted && line.rule.counts == Counts::Failure => {
-                outcomes.push(Outcome::Failure(line.evidence().of(address)));
+                outcomes.push(Outcome::Failure(line.evidence().of(address), line.time));
             }
             (None, _) => {}
         }
@@ -205,7 +212,7 @@ impl Jail {
     fn conclude(&mut self, outcomes: &mut Vec<Outcome>, out: &mut Vec<Verdict>) {
         for outcome in outcomes.drain(..) {
             match outcome {
-                Outcome::Failure(failure) => self.count(failure, out),
+                Outcome::Failure(failure, at) => self.count(failure, at, out),
                 Outcome::Forgive(failures) => {
                     for failure in failures {
                         self.take_back(&failure);
@@ -221,7 +228,7 @@ impl Jail {
         }
     }
 
-    fn count(&mut self, failure: Failure, out: &mut Vec<Verdict>) {
+    fn count(&mut self, failure: Failure, at: Usec, out: &mut Vec<Verdict>) {
         let source = self.settings.source(failure.address);
         if self.settings.ignores(failure.address) {
             out.push(Verdict::Ignored(source, failure));
@@ -237,7 +244,7 @@ impl Jail {
         let tally = self.sources.entry(source).or_default();
         if let Some(failures) = tally.add(failure, self.settings.maxretry as usize, self.settings.findtime) {
             self.sources.remove(&source);
-            out.push(Verdict::Guilty(source, failures));
+            out.push(Verdict::Guilty { source, since: at, failures });
         }
     }
 
