@@ -63,6 +63,17 @@ fn an_empty_ignoreip_starts_anew_and_dev_null_hides_a_drop_in() {
 }
 
 #[test]
+fn what_default_says_holds_for_the_shipped_jail() {
+    let settings = load(&[
+        ("usr/wardend.conf", include_str!("../../units/wardend.conf")),
+        ("etc/wardend.conf.d/mine.conf", "[default]\nmode = \"aggressive\"\nmaxretry = 3\n"),
+    ])
+    .unwrap();
+    assert_eq!(settings.jails[0].classes, ["auth", "probe", "penalty"]);
+    assert_eq!(settings.jails[0].maxretry, 3);
+}
+
+#[test]
 fn spans_are_seconds_or_words() {
     for (text, usec) in [
         ("600", Some(600_000_000)),
