@@ -43,6 +43,33 @@ pub(crate) fn over_ipv6_the_whole_network_of_the_attacker_is_locked_out(release:
     machine.wait_until("the attacker gets in again", || attacker.can_connect() == Connection::Open);
 }
 
+pub(crate) fn a_killed_daemon_counts_each_failure_once(release: Release) {
+    let mut plan = Machine::prepare(release).hasty_passwords();
+    plan =
+        plan.file("/etc/systemd/system/wardend.service.d/test.conf", "[Service]\nRestartSec=0\nStartLimitBurst=100\n");
+    if release == Release::Debian13 {
+        // sshd itself would turn the fifth connection away.
+        plan = plan.file("/etc/ssh/sshd_config.d/test.conf", "PerSourcePenalties no\n");
+    }
+    let machine = plan.boot();
+    let attacker = machine.attacker("203.0.113.7");
+    for _ in 0..4 {
+        attacker.wrong_passwords("root", 1);
+        machine.run("systemctl kill --signal=KILL wardend");
+    }
+    machine.wait_until("wardend is up again", || machine.try_run("wardenctl status").code == 0);
+    assert!(machine.run("wardenctl status").contains("Failures: 4"), "{}", machine.run("wardenctl status"));
+    assert_eq!(machine.messages("Banned 203.0.113.7").len(), 0, "four failures are not enough");
+    attacker.wrong_passwords("root", 1);
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    machine.run("systemctl kill --signal=KILL wardend");
+    machine.wait_until("the ban is known again", || {
+        let list = machine.try_run("wardenctl list");
+        list.code == 0 && list.stdout.contains("203.0.113.7 ")
+    });
+    assert_eq!(attacker.can_connect(), Connection::TimedOut, "the ban is in force");
+}
+
 pub(crate) fn no_failure_is_lost_while_the_journal_rotates(release: Release) {
     let mut plan = Machine::prepare(release).hasty_passwords();
     if release == Release::Debian13 {

@@ -37,6 +37,7 @@ scenarios! {
     bans:
         five_wrong_passwords_lock_an_address_out_until_its_bantime_is_over,
         over_ipv6_the_whole_network_of_the_attacker_is_locked_out,
+        a_killed_daemon_counts_each_failure_once,
         no_failure_is_lost_while_the_journal_rotates;
     hostile:
         no_name_has_anybody_else_banned;
