@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
-    time::{Instant, MissedTickBehavior, sleep_until},
+    time::{Instant, sleep_until},
 };
 use zbus::{Connection, object_server::InterfaceRef};
 
@@ -36,6 +36,10 @@ use crate::{
 
 /// How long the start waits for a word from the firewall, before it goes on without one.
 const FIREWALL_PATIENCE: Duration = Duration::from_secs(10);
+/// How soon after a change the snapshot is written and the properties are published.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the watchdog is looked at while nothing happens: an idle daemon shall sleep.
+const IDLE_TICK: Duration = Duration::from_secs(20);
 /// The longest sleep until a deadline: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -67,6 +71,9 @@ pub(super) struct Daemon {
     caught_up: bool,
     backlog: usize,
     ready: bool,
+    /// Something came in since the last tick.
+    busy: bool,
+    ticked: Instant,
     watchdog: notify::Watchdog,
 }
 
@@ -132,6 +139,8 @@ impl Daemon {
             caught_up: false,
             backlog: 0,
             ready: false,
+            busy: true,
+            ticked: Instant::now(),
             watchdog: notify::Watchdog::new(),
         })
     }
@@ -142,14 +151,12 @@ impl Daemon {
         let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Runtime)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Runtime)?;
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let connection = self.connection.clone();
         let closed = connection.closed();
         tokio::pin!(closed);
         self.carry_out().await;
         loop {
-            let deadline = self.deadline();
+            let (deadline, tick) = (self.deadline(), self.next_tick());
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break,
@@ -163,7 +170,8 @@ impl Daemon {
                 Some(report) = self.reports.recv() => self.hear(report).await,
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = sleep_until(deadline) => self.wake().await,
-                _ = tick.tick() => {
+                () = sleep_until(tick) => {
+                    (self.busy, self.ticked) = (false, Instant::now());
                     self.watchdog.alive(self.follower.pulse());
                     self.publish().await;
                     let (cursor, engine) = (&self.cursor, &self.engine);
@@ -191,6 +199,7 @@ impl Daemon {
     }
 
     async fn read(&mut self, batch: Batch) {
+        self.busy = true;
         for entry in batch.entries {
             match entry {
                 Entry::Record(record) => {
@@ -346,8 +355,14 @@ impl Daemon {
     }
 
     async fn wake(&mut self) {
+        self.busy = true;
         self.engine.advance(now(), &mut self.effects);
         self.carry_out().await;
+    }
+
+    /// When to save and to publish next: soon, if there may be something new.
+    fn next_tick(&self) -> Instant {
+        self.ticked + if self.busy || !self.ready { TICK } else { IDLE_TICK }
     }
 
     /// When the engine is to be woken.
