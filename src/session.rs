@@ -210,7 +210,7 @@ impl Sessions {
         self.agenda.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Ends every session, in the order of their keys: a replay has come to its end.
+    /// Ends every session, in the order of their last words: a replay has come to its end.
     pub(crate) fn end_all(&mut self, out: &mut Vec<Outcome>) {
         self.agenda.clear();
         let mut sessions: Vec<_> = self.open.drain().collect();
