@@ -10,7 +10,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{record::Usec, session::Failure};
+use crate::{failure::Failures, jail::inside, record::Usec};
+
+/// The most bans in force: a set of firewalld's holds so many with room to spare.
+pub(crate) const MOST_BANS: usize = 100_000;
+/// The most sources whose earlier bans are remembered.
+const MOST_HISTORY: usize = 200_000;
 
 /// One ban.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +31,7 @@ pub struct Ban {
     /// The how manieth ban of this source it is.
     pub count: u32,
     /// The failures that led to it, oldest first; none for a ban by hand.
-    pub failures: Vec<Failure>,
+    pub failures: Failures,
     /// What an admin gave as the reason of a ban by hand.
     pub reason: Option<Box<str>>,
 }
@@ -47,12 +52,38 @@ pub(crate) struct BanList {
     active: BTreeMap<Key, Ban>,
     ends: BTreeSet<(Usec, Key)>,
     history: HashMap<Key, History>,
+    /// How many active bans there are of each prefix length.
+    lengths: BTreeMap<u8, usize>,
 }
 
 impl BanList {
     /// The ban of a source by a jail, if it is in force.
     pub(crate) fn get(&self, source: IpNet, jail: &str) -> Option<&Ban> {
         self.active.get(&(source, jail.into()))
+    }
+
+    /// The ban of a jail that locks a source out: its own, or one of a network around it.
+    pub(crate) fn covering(&self, source: IpNet, jail: &str) -> Option<&Ban> {
+        self.around(source).find_map(|network| self.get(network, jail))
+    }
+
+    /// All bans that lock a source out, of whatever jail.
+    pub(crate) fn all_covering(&self, source: IpNet) -> impl Iterator<Item = &Ban> {
+        let of = |network: IpNet| self.active.range((network, "".into())..).take_while(move |((it, _), _)| *it == network);
+        self.around(source).flat_map(of).map(|(_, ban)| ban)
+    }
+
+    /// A source and the networks around it that could be banned, the widest first.
+    fn around(&self, source: IpNet) -> impl Iterator<Item = IpNet> {
+        let lengths = self.lengths.keys().filter(move |length| **length <= source.prefix_len());
+        lengths.filter_map(move |length| IpNet::new(source.addr(), *length).ok()).map(|network| network.trunc())
+    }
+
+    /// The bans of a jail inside a network, and of it.
+    pub(crate) fn inside(&self, network: IpNet, jail: &str) -> impl Iterator<Item = &Ban> {
+        let keys = inside(network);
+        let range = (*keys.start(), "".into())..=(*keys.end(), "\u{10ffff}".into());
+        self.active.range(range).map(|(_, ban)| ban).filter(move |ban| *ban.jail == *jail && network.contains(&ban.source))
     }
 
     /// All bans, in the order of their sources.
@@ -85,15 +116,17 @@ impl BanList {
         let first = !self.is_banned(ban.source);
         let key = (ban.source, ban.jail.clone());
         self.history.insert(key.clone(), History { count: ban.count, last: ban.until.unwrap_or(ban.since) });
+        if self.history.len() > MOST_HISTORY {
+            self.forget_oldest();
+        }
+        if let Some(before) = self.active.remove(&key) {
+            self.drop_indices(&key, &before);
+        }
         if let Some(until) = ban.until {
             self.ends.insert((until, key.clone()));
         }
-        if let Some(before) = self.active.insert(key.clone(), ban)
-            && let Some(until) = before.until
-            && self.active.get(&key).and_then(|ban| ban.until) != Some(until)
-        {
-            self.ends.remove(&(until, key));
-        }
+        *self.lengths.entry(ban.source.prefix_len()).or_default() += 1;
+        self.active.insert(key, ban);
         first
     }
 
@@ -101,13 +134,56 @@ impl BanList {
     pub(crate) fn remove(&mut self, source: IpNet, jail: &str, now: Usec) -> Option<(Ban, bool)> {
         let key = (source, jail.into());
         let ban = self.active.remove(&key)?;
-        if let Some(until) = ban.until {
-            self.ends.remove(&(until, key.clone()));
-        }
+        self.drop_indices(&key, &ban);
         if let Some(history) = self.history.get_mut(&key) {
             history.last = history.last.min(now);
         }
         Some((ban, !self.is_banned(source)))
+    }
+
+    fn drop_indices(&mut self, key: &Key, ban: &Ban) {
+        if let Some(until) = ban.until {
+            self.ends.remove(&(until, key.clone()));
+        }
+        if let Some(count) = self.lengths.get_mut(&ban.source.prefix_len()) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&ban.source.prefix_len());
+            }
+        }
+    }
+
+    /// Where there are too many bans: the one that would end first, or, if none ends, the oldest.
+    pub(crate) fn surplus(&self) -> Option<(IpNet, Box<str>)> {
+        if self.active.len() <= MOST_BANS {
+            return None;
+        }
+        match self.ends.first() {
+            Some((_, key)) => Some(key.clone()),
+            None => self.active.values().min_by_key(|ban| ban.since).map(|ban| (ban.source, ban.jail.clone())),
+        }
+    }
+
+    /// Forgets a quarter of the history: what ended longest ago.
+    fn forget_oldest(&mut self) {
+        let mut oldest: Vec<(Usec, Key)> = self.history.iter().map(|(key, history)| (history.last, key.clone())).collect();
+        oldest.sort_unstable();
+        for (_, key) in oldest.into_iter().take(MOST_HISTORY / 4) {
+            self.history.remove(&key);
+        }
+    }
+
+    /// Moves every time along with a clock that was set.
+    pub(crate) fn shift(&mut self, by: i64) {
+        for ban in self.active.values_mut() {
+            ban.since = ban.since.saturating_add_signed(by);
+            ban.until = ban.until.map(|until| until.saturating_add_signed(by));
+            ban.failures.shift(by);
+        }
+        for history in self.history.values_mut() {
+            history.last = history.last.saturating_add_signed(by);
+        }
+        self.ends = self.active.iter().filter_map(|(key, ban)| Some((ban.until?, key.clone()))).collect();
     }
 
     /// A ban that has ended at the time `now`, if there is one; the one that ended first.
@@ -151,7 +227,9 @@ impl BanList {
         for ban in saved.active {
             list.add(ban);
         }
-        list.history.extend(saved.history.into_iter().map(|(source, jail, history)| ((source, jail), history)));
+        // Those of the bans are told again, as they were when the state was saved.
+        let history = saved.history.into_iter().take(MOST_HISTORY);
+        list.history.extend(history.map(|(source, jail, history)| ((source, jail), history)));
         list
     }
 }
@@ -167,7 +245,7 @@ mod tests {
             since: 0,
             until,
             count: 1,
-            failures: vec![],
+            failures: Failures::default(),
             reason: None,
         }
     }

@@ -1,21 +1,32 @@
 //! The state machine: records, time and commands in, effects out.
 //!
-//! It does no I/O and reads no clock. Time is the time of the records, and a deadline is a
-//! value that the daemon is asked to wake it for. So the live daemon, the recovery after a
-//! crash, `wardenctl replay` and the tests run this very code, and the same journal gives the
-//! same bans.
+//! It does no I/O and reads no clock. Time is the time of the records ([`crate::clock`]), and a
+//! deadline is a value that the daemon is asked to wake it for. So the live daemon, the recovery
+//! after a crash, `wardenctl replay` and the tests run this very code, and the same journal gives
+//! the same bans: whatever time brings is done at its very µs and in the order of time, however
+//! late somebody looks.
 
-use std::net::IpAddr;
+mod explain;
+
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::explain::{Explanation, Standing};
 use crate::{
     bans::{Ban, BanList, SavedBans},
-    jail::{Jail, JailSettings, SavedJail, Verdict, text_of},
-    record::{Record, Usec},
-    session::Failure,
+    clock::Clock,
+    failure::{Failure, Failures},
+    jail::{Bound, Jail, JailSettings, SavedJail, Verdict, text_of},
+    record::{Record, USEC_PER_SEC, Usec},
 };
+
+/// How long after the begin of a ban what its source still gets through is no wonder: firewalld
+/// takes a moment, and an answer may have been on its way.
+const LEAK_GRACE: Usec = 2 * USEC_PER_SEC;
+/// The most failures that are kept with the ban of a network.
+const MOST_EVIDENCE: usize = 100;
 
 /// What the engine wants done, or told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +55,28 @@ pub enum Effect {
     Banned(Ban),
     /// A ban has ended.
     Unbanned(Ban, Ended),
+    /// A source would be banned, but somebody has logged in from there not long ago.
+    Spared {
+        /// The jail that would have.
+        jail: Box<str>,
+        /// Who.
+        source: IpNet,
+        /// The last login, in µs.
+        login: Usec,
+        /// What the source has done.
+        failures: Failures,
+    },
+    /// A source that is banned has reached sshd all the same.
+    Leak {
+        /// The ban that should hold it off.
+        ban: IpNet,
+        /// What it has done.
+        failure: Failure,
+    },
+    /// A table of the jail was full, and what was oldest in it had to go.
+    Crowded(Box<str>, Bound),
+    /// Somebody has set the clock by so many µs; all times were moved along.
+    ClockSet(i64),
     /// The firewall is to lock the source out.
     Block {
         /// Who.
@@ -66,6 +99,10 @@ pub enum Ended {
     JailGone,
     /// The configuration says now that it is never banned.
     Ignored,
+    /// A ban of the whole network has taken its place.
+    Widened,
+    /// There were too many bans, and it was the one that would have ended first.
+    Crowded,
 }
 
 /// Why a command can't be carried out: a sentence for whoever gave it.
@@ -78,10 +115,8 @@ pub enum CommandError {
     #[error("{0}")]
     NotBanned(String),
     /// The source may not be banned.
-    #[error(
-        "{0} can't be banned: it is, or holds, an address that is never banned (ignoreip of jail '{1}', loopback)."
-    )]
-    Ignored(String, String),
+    #[error("{0} can't be banned in jail '{1}': it is, or holds, an address that is never banned ({2}).")]
+    Ignored(String, String, String),
 }
 
 /// The state machine.
@@ -89,6 +124,7 @@ pub enum CommandError {
 pub struct Engine {
     jails: Vec<Jail>,
     bans: BanList,
+    clock: Clock,
     failures: u64,
     verdicts: Vec<Verdict>,
 }
@@ -99,6 +135,7 @@ impl Engine {
         Self {
             jails: jails.into_iter().map(Jail::new).collect(),
             bans: BanList::default(),
+            clock: Clock::default(),
             failures: 0,
             verdicts: Vec::new(),
         }
@@ -106,30 +143,51 @@ impl Engine {
 
     /// Takes one record, after all that ends before its time. True if a rule knew it.
     pub fn record(&mut self, record: &Record, out: &mut Vec<Effect>) -> bool {
-        self.advance(record.time, out);
+        let seen = self.clock.see(record);
+        if seen.set != 0 {
+            self.shift(seen.set, out);
+        }
+        let now = self.clock.now();
+        self.advance(now, out);
         let mut known = false;
         for index in 0..self.jails.len() {
             let mut verdicts = std::mem::take(&mut self.verdicts);
-            known |= self.jails[index].observe(record, &mut verdicts);
+            known |= self.jails[index].observe(record, seen.time, now, &mut verdicts);
             self.judge(index, &mut verdicts, out);
             self.verdicts = verdicts;
         }
         known
     }
 
-    /// Lets time pass until `now`: bans end, silent sessions end, old counters go.
+    /// Lets time pass until `now`: bans end, silent sessions end, old counters go, each at its
+    /// time.
     pub fn advance(&mut self, now: Usec, out: &mut Vec<Effect>) {
-        for index in 0..self.jails.len() {
-            if self.jails[index].deadline().is_some_and(|due| due <= now) {
-                let mut verdicts = std::mem::take(&mut self.verdicts);
-                self.jails[index].advance(now, &mut verdicts);
-                self.judge(index, &mut verdicts, out);
-                self.verdicts = verdicts;
+        while let Some(due) = self.deadline().filter(|due| *due <= now) {
+            while let Some((source, jail, until)) = self.bans.next_ended(due) {
+                self.end_ban(source, &jail, until, Ended::Expired, out);
+            }
+            for index in 0..self.jails.len() {
+                if self.jails[index].deadline().is_some_and(|it| it <= due) {
+                    let mut verdicts = std::mem::take(&mut self.verdicts);
+                    self.jails[index].advance(due, &mut verdicts);
+                    self.judge(index, &mut verdicts, out);
+                    self.verdicts = verdicts;
+                }
             }
         }
-        while let Some((source, jail, until)) = self.bans.next_ended(now) {
-            self.end_ban(source, &jail, until, Ended::Expired, out);
-        }
+        self.clock.reach(now);
+    }
+
+    /// The machine's clock was set by so many µs, and no record has shown it yet.
+    pub fn clock_set(&mut self, by: i64, out: &mut Vec<Effect>) {
+        self.clock.set(by);
+        self.shift(by, out);
+    }
+
+    fn shift(&mut self, by: i64, out: &mut Vec<Effect>) {
+        self.jails.iter_mut().for_each(|jail| jail.shift(by));
+        self.bans.shift(by);
+        out.push(Effect::ClockSet(by));
     }
 
     /// When [`Self::advance`] has something to do next, in µs.
@@ -164,12 +222,13 @@ impl Engine {
     ) -> Result<Ban, CommandError> {
         let settings = &self.jails[self.find(jail)?].settings;
         let source = self.source(network, settings);
-        if settings.spares(source) {
-            return Err(CommandError::Ignored(text_of(source), jail.to_owned()));
+        if let Some(ignored) = settings.spares(source) {
+            let because = ignored.because.to_string();
+            return Err(CommandError::Ignored(text_of(source), jail.to_owned(), because));
         }
         let count = self.bans.next_count(source, jail, now, settings.forget);
         let until = match duration {
-            Duration::OfJail => ban_end(settings, now, count),
+            Duration::OfJail => ban_end(settings, source, now, count),
             Duration::Forever => None,
             Duration::Usec(usec) => Some(now.saturating_add(usec)),
         };
@@ -179,7 +238,7 @@ impl Engine {
             since: now,
             until,
             count,
-            failures: Vec::new(),
+            failures: Failures::default(),
             reason: Some(reason.into()),
         };
         self.start_ban(ban.clone(), out);
@@ -278,13 +337,23 @@ impl Engine {
     }
 
     fn judge(&mut self, index: usize, verdicts: &mut Vec<Verdict>, out: &mut Vec<Effect>) {
+        let mut failing: Vec<(IpNet, Usec)> = Vec::new();
         for verdict in verdicts.drain(..) {
             let settings = &self.jails[index].settings;
             let jail: Box<str> = settings.name.as_str().into();
             match verdict {
-                Verdict::Failed(source, failure) => {
+                Verdict::Failed(source, failure, at) => {
                     self.failures += 1;
-                    out.push(Effect::Failed { jail, source, failure, ignored: false });
+                    if settings.subnet.is_some() {
+                        failing.push((source, at));
+                    }
+                    let leak = self.bans.all_covering(source).map(|ban| (ban.source, ban.since)).next();
+                    out.push(Effect::Failed { jail, source, failure: failure.clone(), ignored: false });
+                    if let Some((ban, since)) = leak
+                        && since.saturating_add(LEAK_GRACE) < failure.time
+                    {
+                        out.push(Effect::Leak { ban, failure });
+                    }
                 }
                 Verdict::Ignored(source, failure) => {
                     out.push(Effect::Failed { jail, source, failure, ignored: true });
@@ -293,17 +362,60 @@ impl Engine {
                     self.failures = self.failures.saturating_sub(1);
                     out.push(Effect::TakenBack { jail, source, failure });
                 }
+                // What a banned source still gets through, on a connection that was open
+                // before, makes no second ban.
+                Verdict::Guilty { source, .. } | Verdict::Spared { source, .. }
+                    if self.bans.covering(source, &jail).is_some() => {}
                 Verdict::Guilty { source, since, failures } => {
-                    // What a banned source still gets through, on a connection that was open
-                    // before, makes no second ban.
-                    if self.bans.get(source, &jail).is_some() {
-                        continue;
-                    }
                     let count = self.bans.next_count(source, &jail, since, settings.forget);
-                    let until = ban_end(settings, since, count);
+                    let until = ban_end(settings, source, since, count);
                     self.start_ban(Ban { jail, source, since, until, count, failures, reason: None }, out);
                 }
+                Verdict::Spared { source, login, failures } => {
+                    out.push(Effect::Spared { jail, source, login, failures });
+                }
+                Verdict::Crowded(bound) => out.push(Effect::Crowded(jail, bound)),
             }
+        }
+        for (source, at) in failing {
+            self.widen(index, source, at, out);
+        }
+    }
+
+    /// Bans the network around a source, if enough of its other sources have failed as well.
+    fn widen(&mut self, index: usize, source: IpNet, at: Usec, out: &mut Vec<Effect>) {
+        let jail = &self.jails[index];
+        let settings = &jail.settings;
+        let name: Box<str> = settings.name.as_str().into();
+        let Some((network, enough)) = settings.subnet_of(source) else { return };
+        if self.bans.covering(network, &name).is_some()
+            || settings.spares(network).is_some()
+            || jail.login_in(network, at).is_some()
+        {
+            return;
+        }
+        let failing = jail.sources_in(network).filter_map(|(source, tally)| Some((source, tally.failures().last()?)));
+        let failing = failing.filter(|(_, failure)| failure.time.saturating_add(settings.findtime) >= at);
+        let banned = self.bans.inside(network, &name).filter_map(|ban| Some((ban.source, ban.failures.last()?)));
+        let members: BTreeMap<IpNet, Failure> = failing.chain(banned).collect();
+        if members.len() < enough {
+            return;
+        }
+        let mut evidence: Vec<Failure> = members.into_values().collect();
+        evidence.sort_by_key(|failure| failure.time);
+        let failures = evidence.iter().skip(evidence.len().saturating_sub(MOST_EVIDENCE)).collect();
+        let count = self.bans.next_count(network, &name, at, settings.forget);
+        let until = ban_end(settings, network, at, count);
+        let narrower: Vec<IpNet> = self
+            .bans
+            .inside(network, &name)
+            .filter(|ban| until.is_none_or(|until| ban.until.is_some_and(|ends| ends <= until)))
+            .map(|ban| ban.source)
+            .collect();
+        self.jails[index].clear(network);
+        self.start_ban(Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None }, out);
+        for source in narrower {
+            self.end_ban(source, &name, at, Ended::Widened, out);
         }
     }
 
@@ -312,7 +424,12 @@ impl Engine {
         if self.bans.add(ban.clone()) {
             out.push(Effect::Block { source: ban.source, since: ban.since });
         }
+        let now = ban.since;
         out.push(Effect::Banned(ban));
+        while let Some((source, jail)) = self.bans.surplus() {
+            out.push(Effect::Crowded(jail.clone(), Bound::Bans));
+            self.end_ban(source, &jail, now, Ended::Crowded, out);
+        }
     }
 
     fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {
@@ -336,19 +453,35 @@ pub enum Duration {
     Usec(Usec),
 }
 
-/// The end of the `count`th ban that begins at `since`: each lasts `bantime-factor` times as long
-/// as the one before, up to `bantime-max`.
-fn ban_end(settings: &JailSettings, since: Usec, count: u32) -> Option<Usec> {
+/// The end of the `count`th ban of a source that begins at `since`: each lasts `bantime-factor`
+/// times as long as the one before, up to `bantime-max`, and then up to `bantime-jitter` longer.
+fn ban_end(settings: &JailSettings, source: IpNet, since: Usec, count: u32) -> Option<Usec> {
     let bantime = settings.bantime?;
     let factor = u64::from(settings.bantime_factor).saturating_pow(count.saturating_sub(1));
     let limit = settings.bantime_max.unwrap_or(Usec::MAX).max(bantime);
-    Some(since.saturating_add(bantime.saturating_mul(factor).min(limit)))
+    let jitter = match settings.bantime_jitter {
+        0 => 0,
+        most => scatter(&format!("{source} {since} {count}")) % (most + 1),
+    };
+    Some(since.saturating_add(bantime.saturating_mul(factor).min(limit)).saturating_add(jitter))
+}
+
+/// A number that nobody outside can foresee, since `text` holds a time in µs, and that a replay
+/// finds again: FNV-1a, and the last step of SplitMix64.
+fn scatter(text: &str) -> u64 {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
 }
 
 /// The engine's state in a snapshot, by jail.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SavedEngine {
     failures: u64,
+    #[serde(default)]
+    clock: Clock,
     jails: Vec<(Box<str>, SavedJail)>,
     bans: SavedBans,
 }
@@ -358,6 +491,7 @@ impl Engine {
     pub(crate) fn save(&self) -> SavedEngine {
         SavedEngine {
             failures: self.failures,
+            clock: self.clock.clone(),
             jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
             bans: self.bans.save(),
         }
@@ -367,19 +501,41 @@ impl Engine {
     /// gone ends, and so does the ban of who is never banned any more.
     pub(crate) fn load(&mut self, saved: SavedEngine, now: Usec, out: &mut Vec<Effect>) {
         self.failures = saved.failures;
+        self.clock = saved.clock;
         self.bans = BanList::load(saved.bans);
         for (name, state) in saved.jails {
             if let Ok(index) = self.find(&name) {
                 self.jails[index].load(state);
             }
         }
+        self.end_what_is_gone(now, out);
+    }
+
+    /// Goes on under other settings. Counters and bans stay with the name of their jail; what
+    /// belongs to a jail that is gone ends, and so does the ban of who is never banned any more.
+    pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
+        let mut before = std::mem::take(&mut self.jails);
+        for settings in jails {
+            let known = before.iter().position(|jail| jail.settings.name == settings.name);
+            self.jails.push(match known.map(|at| before.swap_remove(at)) {
+                Some(mut jail) => {
+                    jail.adapt(settings);
+                    jail
+                }
+                None => Jail::new(settings),
+            });
+        }
+        self.end_what_is_gone(now, out);
+    }
+
+    fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {
         let over: Vec<(IpNet, Box<str>, Ended)> = self
             .bans
             .iter()
             .filter_map(|ban| {
                 let why = match self.find(&ban.jail) {
                     Err(_) => Ended::JailGone,
-                    Ok(index) if self.jails[index].settings.spares(ban.source) => Ended::Ignored,
+                    Ok(index) if self.jails[index].settings.spares(ban.source).is_some() => Ended::Ignored,
                     Ok(_) => return None,
                 };
                 Some((ban.source, ban.jail.clone(), why))

@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     bans::Ban,
     engine::Ended,
+    failure::Failure,
     jail::text_of,
     record::Usec,
     time::{format, span},
@@ -39,12 +40,13 @@ pub(crate) fn ban(ban: &Ban) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
     let until = ban.until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", format(until)));
-    let why = match (ban.failures.first(), ban.failures.last(), &ban.reason) {
+    let failures: Vec<Failure> = ban.failures.iter().collect();
+    let why = match (failures.first(), failures.last(), &ban.reason) {
         (Some(first), Some(last), _) => {
             let user = last.user.as_deref().map_or_else(String::new, |user| format!(" for user '{}'", shown(user)));
             format!(
                 "{} failures within {}, the last {}{user}",
-                ban.failures.len(),
+                failures.len(),
                 span(last.time.saturating_sub(first.time)),
                 last.rule
             )
@@ -52,15 +54,15 @@ pub(crate) fn ban(ban: &Ban) {
         (_, _, Some(reason)) if !reason.is_empty() => format!("by hand, {}", shown(reason)),
         _ => "by hand".to_owned(),
     };
-    let cursors: Vec<&str> = ban.failures.iter().map(|failure| failure.cursor.as_str()).collect();
+    let cursors: Vec<&str> = failures.iter().map(|failure| failure.cursor.as_str()).collect();
     info!(
         MESSAGE_ID = BAN,
         WARDEND_JAIL = jail,
         WARDEND_SOURCE = source,
         WARDEND_ADDRESS = address(ban),
         WARDEND_UNTIL = until_field(ban.until),
-        WARDEND_FAILURES = ban.failures.len(),
-        WARDEND_RULE = ban.failures.last().map_or("", |failure| &*failure.rule),
+        WARDEND_FAILURES = failures.len(),
+        WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = cursors.join(" "),
         WARDEND_BAN_COUNT = ban.count,
         "Banned {source} in jail {jail} {until}: {why}."
@@ -76,6 +78,8 @@ pub(crate) fn unban(ban: &Ban, why: Ended) {
         Ended::Command => "by hand",
         Ended::JailGone => "the jail is gone from the configuration",
         Ended::Ignored => "it is in ignoreip now",
+        Ended::Widened => "its whole network is banned now",
+        Ended::Crowded => "there are too many bans, and it would have ended first",
     };
     info!(
         MESSAGE_ID = UNBAN,

@@ -15,11 +15,13 @@
 
 mod bans;
 mod bus;
+mod clock;
 pub mod config;
 pub mod ctl;
 pub mod daemon;
 pub mod engine;
 mod events;
+mod failure;
 pub mod filter;
 mod firewall;
 pub mod jail;
@@ -30,4 +32,4 @@ mod snapshot;
 mod time;
 
 pub use bans::Ban;
-pub use session::Failure;
+pub use failure::{Failure, Failures};

@@ -25,6 +25,15 @@ impl Cursor {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The boot that the record is from, and the monotonic time in it, in µs. Opaque or not, all
+    /// cursors since systemd 38 have both.
+    pub(crate) fn monotonic(&self) -> Option<(&str, Usec)> {
+        let (_, rest) = self.0.split_once(";b=")?;
+        let (boot, rest) = rest.split_once(";m=")?;
+        let (monotonic, _) = rest.split_once(';')?;
+        Some((boot, Usec::from_str_radix(monotonic, 16).ok()?))
+    }
 }
 
 impl From<&str> for Cursor {

@@ -9,18 +9,20 @@
 //!
 //! The first address that a line names is the session's. sshd prints the same one in all lines of
 //! a connection, so a line that names another is either misread or of a new process with an old
-//! number: it counts for nobody, but if it is a last line it ends the session all the same.
+//! number: it counts for nobody and keeps no session alive, but if it is a last line it ends the
+//! session all the same.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    filter::{Counts, Rule, SessionKey},
+    failure::{Failure, Failures},
+    filter::{Counts, Filter, Rule, SessionKey},
     record::{Cursor, USEC_PER_SEC, Usec},
 };
 
@@ -28,25 +30,13 @@ use crate::{
 pub(crate) const SILENCE: Usec = 600 * USEC_PER_SEC;
 /// The most sessions kept at a time. sshd admits 100 at once by default, and each is forgotten
 /// after [`SILENCE`]; beyond this the one that has been silent longest is ended early.
-pub(crate) const CAPACITY: usize = 65_536;
+pub(crate) const CAPACITY: usize = 16_384;
 /// The most failures of one session that can be forgiven: sshd allows six, and an admin who
 /// allows thousands shall not have them all kept.
 const MOST_KEPT: usize = 64;
 
-/// One failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Where the attempt came from.
-    pub address: IpAddr,
-    /// When journald received the message, in µs.
-    pub time: Usec,
-    /// The rule that read it.
-    pub rule: Box<str>,
-    /// The user name as sshd printed it, if it did.
-    pub user: Option<Box<str>>,
-    /// The record that shows it.
-    pub cursor: Cursor,
-}
+/// Whose a failure is that no line has named an address for yet.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// What a line, or the end of a session, means for the counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +46,13 @@ pub(crate) enum Outcome {
     Failure(Failure, Usec),
     /// These failures of one session no longer count towards a ban: the user got
     /// in after a typing mistake.
-    Forgive(Vec<Failure>),
+    Forgive(Failures),
     /// This failure never was one.
     TakeBack(Failure),
+    /// Somebody got in, from this address.
+    Login(IpAddr, Usec),
+    /// There were too many open sessions, and the most silent one was ended.
+    Crowded,
 }
 
 /// A line of a session, as its filter reads it.
@@ -84,29 +78,15 @@ impl Line<'_> {
         }
     }
 
-    pub(crate) fn evidence(&self) -> Evidence {
-        Evidence {
+    /// The failure that the line shows.
+    pub(crate) fn failure(&self, address: IpAddr) -> Failure {
+        Failure {
+            address,
             time: self.time,
             rule: self.rule.name.as_str().into(),
             user: self.user.map(|user| String::from_utf8_lossy(user).into()),
             cursor: self.cursor.clone(),
         }
-    }
-}
-
-/// A failure whose address may come with a later line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Evidence {
-    time: Usec,
-    rule: Box<str>,
-    user: Option<Box<str>>,
-    cursor: Cursor,
-}
-
-impl Evidence {
-    pub(crate) fn of(self, address: IpAddr) -> Failure {
-        let Self { time, rule, user, cursor } = self;
-        Failure { address, time, rule, user, cursor }
     }
 }
 
@@ -116,22 +96,25 @@ struct Session {
     address: Option<IpAddr>,
     last: Usec,
     /// The counted failures that were not taken back.
-    failures: Vec<Failure>,
+    failures: Failures,
     /// Failures that no line has named an address for yet.
     #[serde(default)]
-    pending: Vec<Evidence>,
-    /// The first line that counts only if nothing better comes.
-    evidence: Option<Evidence>,
+    waiting: Failures,
+    /// The first line that counts only if nothing better comes, if there was one.
+    #[serde(default)]
+    clue: Failures,
     succeeded: bool,
-    /// For each shared attempt: how often each of its rules was seen, and how many were counted.
-    attempts: Vec<(usize, Attempt)>,
+    /// How often each rule of a shared attempt was seen. The most of them is how often the
+    /// attempt was counted.
+    #[serde(default)]
+    seen: Vec<Seen>,
 }
 
-/// Two views of the same attempts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Attempt {
-    seen: Vec<(Box<str>, u32)>,
-    counted: u32,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    attempt: usize,
+    rule: Box<str>,
+    times: u32,
 }
 
 /// All open sessions of one jail.
@@ -154,11 +137,11 @@ impl Sessions {
                 && let Some((session, _)) = self.take_silent(Usec::MAX)
             {
                 session.end(line.time, out);
+                out.push(Outcome::Crowded);
             }
             self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.into())));
         }
         let session = self.open.entry(key.into()).or_default();
-        session.last = session.last.max(line.time);
         session.take(line, out);
         if line.rule.ends_session
             && let Some(session) = self.open.remove(key)
@@ -172,10 +155,15 @@ impl Sessions {
     /// would be ten minutes of them.
     fn tidy(&mut self) {
         if self.agenda.len() > 2 * self.open.len() + 1024 {
-            let due =
-                |(key, session): (&SessionKey, &Session)| Reverse((session.last.saturating_add(SILENCE), key.clone()));
-            self.agenda = self.open.iter().map(due).collect();
+            self.plan();
         }
+    }
+
+    /// Makes the agenda anew.
+    fn plan(&mut self) {
+        let due =
+            |(key, session): (&SessionKey, &Session)| Reverse((session.last.saturating_add(SILENCE), key.clone()));
+        self.agenda = self.open.iter().map(due).collect();
     }
 
     /// Ends the sessions that have been silent for too long at the time `now`.
@@ -221,6 +209,25 @@ impl Sessions {
         }
     }
 
+    /// Moves every time along with a clock that was set.
+    pub(crate) fn shift(&mut self, by: i64) {
+        for session in self.open.values_mut() {
+            session.last = session.last.saturating_add_signed(by);
+            for list in [&mut session.failures, &mut session.waiting, &mut session.clue] {
+                list.shift(by);
+            }
+        }
+        self.plan();
+    }
+
+    /// The filter was read anew: its attempts may have other numbers now.
+    pub(crate) fn adapt(&mut self, filter: &Filter) {
+        let attempt = |rule: &str| filter.rules().find(|known| known.name == rule)?.attempt;
+        for session in self.open.values_mut() {
+            session.seen.retain_mut(|seen| attempt(&seen.rule).map(|number| seen.attempt = number).is_some());
+        }
+    }
+
     /// How many sessions are open.
     pub(crate) fn len(&self) -> usize {
         self.open.len()
@@ -229,37 +236,43 @@ impl Sessions {
 
 impl Session {
     fn take(&mut self, line: &Line<'_>, out: &mut Vec<Outcome>) {
+        if line.address.is_some_and(|address| *self.address.get_or_insert(address) != address) {
+            return;
+        }
+        self.last = self.last.max(line.time);
         if let Some(address) = line.address {
-            if *self.address.get_or_insert(address) != address {
-                return;
-            }
-            for failure in std::mem::take(&mut self.pending) {
-                self.count(failure.of(address), line.time, out);
+            for failure in std::mem::take(&mut self.waiting).iter() {
+                self.count(Failure { address, ..failure }, line.time, out);
             }
         }
         match line.rule.counts {
             Counts::Failure if line.counted => {
                 if self.is_another(line) {
                     match self.address {
-                        Some(address) => self.count(line.evidence().of(address), line.time, out),
-                        None if self.pending.len() < MOST_KEPT => self.pending.push(line.evidence()),
+                        Some(address) => self.count(line.failure(address), line.time, out),
+                        None if self.waiting.len() < MOST_KEPT => self.waiting.push(&line.failure(NOBODY)),
                         None => {}
                     }
                 }
             }
             Counts::Evidence if line.counted => {
-                self.evidence.get_or_insert_with(|| line.evidence());
+                if self.clue.is_empty() {
+                    self.clue.push(&line.failure(NOBODY));
+                }
             }
             Counts::Success => {
                 self.succeeded = true;
-                self.pending.clear();
+                self.waiting = Failures::default();
+                if let Some(address) = self.address {
+                    out.push(Outcome::Login(address, line.time));
+                }
                 if !self.failures.is_empty() {
                     out.push(Outcome::Forgive(std::mem::take(&mut self.failures)));
                 }
             }
             Counts::Pardon => {
                 self.succeeded = true;
-                if self.pending.pop().is_none() {
+                if self.waiting.pop().is_none() {
                     out.extend(self.failures.pop().map(Outcome::TakeBack));
                 }
             }
@@ -269,39 +282,34 @@ impl Session {
 
     fn count(&mut self, failure: Failure, at: Usec, out: &mut Vec<Outcome>) {
         if self.failures.len() >= MOST_KEPT {
-            self.failures.remove(0);
+            self.failures.drop_first();
         }
-        self.failures.push(failure.clone());
+        self.failures.push(&failure);
         out.push(Outcome::Failure(failure, at));
     }
 
     /// Whether the line shows an attempt that no other line has shown already.
     fn is_another(&mut self, line: &Line<'_>) -> bool {
         let Some(shared) = line.rule.attempt else { return true };
-        let at = self.attempts.iter().position(|(known, _)| *known == shared).unwrap_or_else(|| {
-            self.attempts.push((shared, Attempt::default()));
-            self.attempts.len() - 1
-        });
-        let attempt = &mut self.attempts[at].1;
         let rule = line.rule.name.as_str();
-        let at = attempt.seen.iter().position(|(known, _)| **known == *rule).unwrap_or_else(|| {
-            attempt.seen.push((rule.into(), 0));
-            attempt.seen.len() - 1
+        let counted = self.seen.iter().filter(|seen| seen.attempt == shared).map(|seen| seen.times).max().unwrap_or(0);
+        let at = self.seen.iter().position(|seen| seen.attempt == shared && *seen.rule == *rule).unwrap_or_else(|| {
+            self.seen.push(Seen { attempt: shared, rule: rule.into(), times: 0 });
+            self.seen.len() - 1
         });
-        attempt.seen[at].1 += 1;
-        let more = attempt.seen[at].1 > attempt.counted;
-        attempt.counted = attempt.counted.max(attempt.seen[at].1);
-        more
+        let seen = &mut self.seen[at];
+        seen.times = seen.times.saturating_add(1);
+        seen.times > counted
     }
 
     /// The session is over, which shows at the time `at`.
     fn end(self, at: Usec, out: &mut Vec<Outcome>) {
-        if let (Some(evidence), Some(address)) = (self.evidence, self.address)
+        if let (Some(clue), Some(address)) = (self.clue.last(), self.address)
             && self.failures.is_empty()
-            && self.pending.is_empty()
+            && self.waiting.is_empty()
             && !self.succeeded
         {
-            out.push(Outcome::Failure(evidence.of(address), at));
+            out.push(Outcome::Failure(Failure { address, ..clue }, at));
         }
     }
 }
@@ -317,11 +325,8 @@ impl Sessions {
     }
 
     pub(crate) fn load(saved: SavedSessions) -> Self {
-        let mut sessions = Self::default();
-        for (key, session) in saved.0 {
-            sessions.agenda.push(Reverse((session.last.saturating_add(SILENCE), key.clone())));
-            sessions.open.insert(key, session);
-        }
+        let mut sessions = Self { open: saved.0.into_iter().take(CAPACITY).collect(), agenda: BinaryHeap::new() };
+        sessions.plan();
         sessions
     }
 }

@@ -2,8 +2,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use proptest::prelude::*;
 
-use super::{CAPACITY, Cursor, Failure, Line, Outcome, SILENCE, Sessions, Usec};
+use super::{CAPACITY, Cursor, Line, Outcome, SILENCE, Sessions, Usec};
 use crate::{
+    failure::Failure,
     filter::{Filter, FilterText, Rule},
     record::Fields,
 };
@@ -63,8 +64,9 @@ impl Standing {
         for outcome in outcomes {
             match outcome {
                 Outcome::Failure(failure, _) => self.0.push(Self::of(&failure)),
-                Outcome::Forgive(failures) => failures.iter().for_each(|failure| self.remove(failure)),
+                Outcome::Forgive(failures) => failures.iter().for_each(|failure| self.remove(&failure)),
                 Outcome::TakeBack(failure) => self.remove(&failure),
+                Outcome::Login(..) | Outcome::Crowded => {}
             }
         }
     }
@@ -180,13 +182,13 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
     }
     assert_eq!(sessions.len(), CAPACITY);
     assert!(
-        matches!(&out[..], [Outcome::Failure(failure, _)] if failure.time == 0),
+        matches!(&out[..], [Outcome::Failure(failure, _), Outcome::Crowded] if failure.time == 0),
         "the first one was ended: {out:?}"
     );
     // What the jail doesn't count is not worth a place.
     line.counted = false;
     sessions.observe("uncounted", &line, &mut out);
-    assert_eq!((sessions.len(), out.len()), (CAPACITY, 1));
+    assert_eq!((sessions.len(), out.len()), (CAPACITY, 2));
 }
 
 #[test]
@@ -240,7 +242,11 @@ fn naive(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
     let mut standing = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         let session = open.entry(step.key).or_default();
-        if session.last().is_some_and(|(_, last)| last.time + SILENCE <= step.time) {
+        // What names another address than the session's keeps no session alive.
+        let whose = session.iter().find_map(|(_, step)| step.address);
+        let ours = |step: &Step| step.address.is_none_or(|address| Some(address) == whose);
+        let last = session.iter().filter(|(_, step)| ours(step)).map(|(_, step)| step.time).max();
+        if last.is_some_and(|last| last + SILENCE <= step.time) {
             standing.extend(of_session(&std::mem::take(session)));
         }
         let is_worth_it = step.counted || matches!(step.rule, "success" | "pardon");

@@ -26,7 +26,7 @@ impl From<&JailSettings> for JailInfo {
             maxretry: settings.maxretry,
             findtime: settings.findtime,
             bantime: settings.bantime.unwrap_or(INFINITY),
-            ignoreip: settings.ignoreip.iter().map(|network| text_of(*network)).collect(),
+            ignoreip: settings.ignoreip.iter().map(|ignored| text_of(ignored.network)).collect(),
         }
     }
 }

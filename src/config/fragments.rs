@@ -32,11 +32,24 @@ pub(crate) struct JailTable {
     pub(crate) bantime: Option<Spanned<Time>>,
     pub(crate) bantime_factor: Option<Spanned<i64>>,
     pub(crate) bantime_max: Option<Spanned<Time>>,
+    pub(crate) bantime_jitter: Option<Spanned<Time>>,
     pub(crate) forget: Option<Spanned<Time>>,
     pub(crate) ignoreip: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) ipv4_prefix: Option<Spanned<i64>>,
     pub(crate) ipv6_prefix: Option<Spanned<i64>>,
     pub(crate) max_sources: Option<Spanned<i64>>,
+    pub(crate) subnet_maxretry: Option<Spanned<i64>>,
+    pub(crate) subnet_ipv4_prefix: Option<Spanned<i64>>,
+    pub(crate) subnet_ipv6_prefix: Option<Spanned<i64>>,
+    pub(crate) spare_logins: Option<Spanned<Switch>>,
+}
+
+/// On, off, or on for so long.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Switch {
+    Is(bool),
+    For(Time),
 }
 
 /// A span of time: seconds, or words as in systemd.time(7).

@@ -17,7 +17,7 @@ use toml::Spanned;
 
 use super::{
     ConfigError,
-    fragments::{Fragment, JailTable, Time},
+    fragments::{Fragment, JailTable, Switch, Time},
 };
 use crate::filter::line_of;
 
@@ -47,6 +47,12 @@ impl<T> Located<T> {
     }
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
 impl Place {
     pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
         ConfigError::At { file: self.file.clone(), line: self.line, what: what.into() }
@@ -66,11 +72,16 @@ pub(crate) struct JailInput {
     pub(crate) bantime: Option<Located<Time>>,
     pub(crate) bantime_factor: Option<Located<i64>>,
     pub(crate) bantime_max: Option<Located<Time>>,
+    pub(crate) bantime_jitter: Option<Located<Time>>,
     pub(crate) forget: Option<Located<Time>>,
     pub(crate) ignoreip: Vec<Located<String>>,
     pub(crate) ipv4_prefix: Option<Located<i64>>,
     pub(crate) ipv6_prefix: Option<Located<i64>>,
     pub(crate) max_sources: Option<Located<i64>>,
+    pub(crate) subnet_maxretry: Option<Located<i64>>,
+    pub(crate) subnet_ipv4_prefix: Option<Located<i64>>,
+    pub(crate) subnet_ipv6_prefix: Option<Located<i64>>,
+    pub(crate) spare_logins: Option<Located<Switch>>,
 }
 
 /// All files together.
@@ -135,6 +146,11 @@ impl JailInput {
         lay(&mut self.ipv4_prefix, table.ipv4_prefix, source);
         lay(&mut self.ipv6_prefix, table.ipv6_prefix, source);
         lay(&mut self.max_sources, table.max_sources, source);
+        lay(&mut self.bantime_jitter, table.bantime_jitter, source);
+        lay(&mut self.subnet_maxretry, table.subnet_maxretry, source);
+        lay(&mut self.subnet_ipv4_prefix, table.subnet_ipv4_prefix, source);
+        lay(&mut self.subnet_ipv6_prefix, table.subnet_ipv6_prefix, source);
+        lay(&mut self.spare_logins, table.spare_logins, source);
         if let Some(list) = table.ignoreip {
             if list.get_ref().is_empty() {
                 self.ignoreip.clear();

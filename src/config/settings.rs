@@ -5,17 +5,15 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use ipnet::IpNet;
-
 use super::{
     ConfigError, filters,
-    fragments::Time,
+    fragments::{Switch, Time},
     inputs::{Inputs, JailInput, Located},
 };
 use crate::{
     engine::parse_network,
     filter::Filter,
-    jail::{JailSettings, Prefixes},
+    jail::{HostName, Ignored, JailSettings, Prefixes, Subnet},
     record::{Fields, USEC_PER_SEC, Usec},
 };
 
@@ -111,6 +109,8 @@ impl<'i> Layered<'i> {
     }
 }
 
+/// The span of `spare-logins = true`.
+const SPARED: Usec = 60 * MINUTE;
 const MINUTE: Usec = 60 * USEC_PER_SEC;
 const WEEK: Usec = 7 * 24 * 60 * MINUTE;
 /// The longest span that is no infinity: 100 years.
@@ -154,6 +154,7 @@ fn jail(
             filter
         }
     };
+    let (ignoreip, names) = ignoreip(input)?;
     Ok(JailSettings {
         name: name.to_owned(),
         classes: classes(input, &filter)?,
@@ -163,7 +164,14 @@ fn jail(
         bantime_factor: input.number("bantime-factor", |table| table.bantime_factor.as_ref(), 1..=100, 2)?,
         bantime_max: input.time("bantime-max", |table| table.bantime_max.as_ref(), Some(WEEK))?,
         forget: input.time("forget", |table| table.forget.as_ref(), Some(4 * WEEK))?.unwrap_or(Usec::MAX),
-        ignoreip: ignoreip(input)?,
+        bantime_jitter: match input.get(|table| table.bantime_jitter.as_ref()).map(|located| &located.value) {
+            Some(Time::Seconds(0)) => 0,
+            _ => input.finite("bantime-jitter", |table| table.bantime_jitter.as_ref(), 0)?,
+        },
+        ignoreip,
+        names,
+        spare_logins: spare_logins(input)?,
+        subnet: subnet(input)?,
         prefixes: Prefixes {
             ipv4: prefix(input.number("ipv4-prefix", |table| table.ipv4_prefix.as_ref(), 8..=32, 32)?),
             ipv6: prefix(input.number("ipv6-prefix", |table| table.ipv6_prefix.as_ref(), 16..=128, 64)?),
@@ -200,14 +208,61 @@ fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigEr
     })
 }
 
-fn ignoreip(input: &Layered<'_>) -> Result<Vec<IpNet>, ConfigError> {
-    input
-        .default
-        .ignoreip
-        .iter()
-        .chain(&input.jail.ignoreip)
-        .map(|located| parse_network(&located.value).map_err(|what| located.error(format!("ignoreip: {what}"))))
-        .collect()
+/// What is in `ignoreip`: networks, and names whose addresses have to be asked for.
+fn ignoreip(input: &Layered<'_>) -> Result<(Vec<Ignored>, Vec<HostName>), ConfigError> {
+    let (mut networks, mut names) = (Vec::new(), Vec::new());
+    for located in input.default.ignoreip.iter().chain(&input.jail.ignoreip) {
+        let text = &located.value;
+        let because = format!("{}: ignoreip has \"{text}\"", located.place).into();
+        match parse_network(text) {
+            Ok(network) => networks.push(Ignored { network, because }),
+            Err(_) if is_host_name(text) => names.push(HostName { name: text.clone(), because }),
+            Err(what) => return Err(located.error(format!("ignoreip: {what}"))),
+        }
+    }
+    Ok((networks, names))
+}
+
+/// RFC 1123 §2.1, and not a mistyped address: the last label isn't a number.
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= 253 && name.split('.').all(is_label) && !name.rsplit('.').next().is_none_or(is_number)
+}
+
+fn spare_logins(input: &Layered<'_>) -> Result<Option<Usec>, ConfigError> {
+    let Some(located) = input.get(|table| table.spare_logins.as_ref()) else { return Ok(Some(SPARED)) };
+    match &located.value {
+        Switch::Is(true) => Ok(Some(SPARED)),
+        Switch::Is(false) => Ok(None),
+        Switch::For(time) => match parse_time(time) {
+            Ok(Some(span)) => Ok(Some(span)),
+            Ok(None) => Ok(Some(Usec::MAX)),
+            Err(what) => Err(located.error(format!("spare-logins is {what}"))),
+        },
+    }
+}
+
+fn subnet(input: &Layered<'_>) -> Result<Option<Subnet>, ConfigError> {
+    let ipv4 = input.number("subnet-ipv4-prefix", |table| table.subnet_ipv4_prefix.as_ref(), 8..=31, 24)?;
+    let ipv6 = input.number("subnet-ipv6-prefix", |table| table.subnet_ipv6_prefix.as_ref(), 16..=127, 48)?;
+    match input.number("subnet-maxretry", |table| table.subnet_maxretry.as_ref(), 0..=1000, 0)? {
+        0 => Ok(None),
+        1 => {
+            let place = input.get(|table| table.subnet_maxretry.as_ref()).map(|located| located.place.clone());
+            Err(place.unwrap_or_default().error(
+                "subnet-maxretry is 1, so the first wrong password would ban a whole network; write 2 or more, or 0 for never.",
+            ))
+        }
+        maxretry => Ok(Some(Subnet { maxretry, prefixes: Prefixes { ipv4: prefix(ipv4), ipv6: prefix(ipv6) } })),
+    }
 }
 
 fn list(directories: &[PathBuf]) -> String {

@@ -171,7 +171,14 @@ impl Lines {
                         line.banned_at_usec.get_or_insert(ban.since);
                     }
                 }
-                Effect::Failed { .. } | Effect::Unbanned(..) | Effect::Block { .. } | Effect::Release(_) => {}
+                Effect::Failed { .. }
+                | Effect::Unbanned(..)
+                | Effect::Spared { .. }
+                | Effect::Leak { .. }
+                | Effect::Crowded(..)
+                | Effect::ClockSet(_)
+                | Effect::Block { .. }
+                | Effect::Release(_) => {}
             }
         }
     }

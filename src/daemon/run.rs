@@ -245,7 +245,13 @@ impl Daemon {
                     let what = if ignored { "is ignored" } else { "counts" };
                     tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
                 }
-                Effect::Block { .. } | Effect::Release(_) | Effect::TakenBack { .. } => {}
+                Effect::Block { .. }
+                | Effect::Release(_)
+                | Effect::TakenBack { .. }
+                | Effect::Spared { .. }
+                | Effect::Leak { .. }
+                | Effect::Crowded(..)
+                | Effect::ClockSet(_) => {}
             }
         }
         self.effects = effects;
@@ -273,6 +279,8 @@ impl Daemon {
             Ended::Command => "command",
             Ended::JailGone => "jail-gone",
             Ended::Ignored => "ignored",
+            Ended::Widened => "widened",
+            Ended::Crowded => "crowded",
         };
         let _ = self.manager.unbanned(&ban.jail, &text_of(ban.source), why).await;
     }

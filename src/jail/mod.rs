@@ -4,35 +4,41 @@
 //! (an address, or the network that one customer holds) keeps the times of its latest failures
 //! in an exact sliding window ([`window`]); the one that makes `maxretry` of them within
 //! `findtime` is handed to the engine as a [`Verdict`]. Sources that may never be banned are
-//! told apart before anything is counted.
+//! told apart before anything is counted, and a source from which somebody has logged in not long
+//! ago is spared: locking an admin out is worse than an attacker's further try.
 
+mod ignore;
 mod source;
 mod window;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    collections::{BTreeMap, BinaryHeap},
+    net::IpAddr,
     sync::Arc,
 };
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use self::source::source_of;
-pub use self::source::{Prefixes, text_of};
-pub(crate) use self::window::Tally;
+pub use self::{
+    ignore::{HostName, Ignored},
+    source::{Prefixes, text_of},
+};
+pub(crate) use self::source::inside;
+use self::{
+    source::source_of,
+    window::{LATE, Tally},
+};
 use crate::{
+    failure::{Failure, Failures},
     filter::{Counts, Filter},
     record::{Record, Usec},
-    session::{Failure, Line, Outcome, SavedSessions, Sessions},
+    session::{Line, Outcome, SavedSessions, Sessions},
 };
 
-/// RFC 1122 §3.2.1.3 and RFC 4291 §2.5.3.
-const LOOPBACK: [IpNet; 2] = [
-    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
-];
+/// The most addresses whose last login is remembered.
+const MOST_LOGINS: usize = 4096;
 
 /// The settings of a jail, checked.
 #[derive(Clone, Debug)]
@@ -53,41 +59,75 @@ pub struct JailSettings {
     pub bantime_factor: u32,
     /// … up to so many µs.
     pub bantime_max: Option<Usec>,
+    /// Up to so many µs more, so that nobody knows when to come back.
+    pub bantime_jitter: Usec,
     /// A source that was not banned for so many µs starts anew.
     pub forget: Usec,
     /// Never banned.
-    pub ignoreip: Vec<IpNet>,
+    pub ignoreip: Vec<Ignored>,
+    /// Names whose addresses are never banned; whoever runs the engine asks for them.
+    pub names: Vec<HostName>,
+    /// A source from which somebody has logged in within so many µs is not banned.
+    pub spare_logins: Option<Usec>,
     /// What counts as one source.
     pub prefixes: Prefixes,
+    /// When a whole network is banned, if ever.
+    pub subnet: Option<Subnet>,
     /// The most sources that are counted at a time.
     pub max_sources: usize,
+}
+
+/// When a network is banned as a whole: a distributed attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// So many of its sources are banned, or have failed within `findtime`.
+    pub maxretry: u32,
+    /// How wide it is.
+    pub prefixes: Prefixes,
 }
 
 impl JailSettings {
     /// Whether the address may never be banned.
     pub fn ignores(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.ignoreip.iter().any(|net| net.contains(&address))
+        self.ignored(address).is_some()
     }
 
-    /// Whether banning the network would lock out somebody who may never be banned.
-    pub fn spares(&self, network: IpNet) -> bool {
+    /// What says that the address may never be banned.
+    pub fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
+        ignore::LOOPBACK.iter().chain(&self.ignoreip).find(|ignored| ignored.network.contains(&address))
+    }
+
+    /// What says that somebody in the network may never be banned.
+    pub fn spares(&self, network: IpNet) -> Option<&Ignored> {
         let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
-        self.ignoreip.iter().any(overlaps) || LOOPBACK.iter().any(overlaps)
+        ignore::LOOPBACK.iter().chain(&self.ignoreip).find(|ignored| overlaps(&ignored.network))
     }
 
     /// What an address is counted and banned as. If somebody in its network may never be banned,
     /// the address stands for itself.
     pub fn source(&self, address: IpAddr) -> IpNet {
         let source = source_of(address, self.prefixes);
-        if self.ignoreip.iter().any(|net| source.contains(net)) { address.into() } else { source }
+        if self.ignoreip.iter().any(|ignored| source.contains(&ignored.network)) { address.into() } else { source }
+    }
+
+    /// The network that a source would be banned with in a distributed attack.
+    pub(crate) fn subnet_of(&self, source: IpNet) -> Option<(IpNet, usize)> {
+        let subnet = self.subnet?;
+        let network = source_of(source.addr(), subnet.prefixes);
+        (network.prefix_len() < source.prefix_len()).then_some((network, subnet.maxretry as usize))
+    }
+
+    /// How long a failure is remembered.
+    fn kept(&self) -> Usec {
+        self.findtime.saturating_add(LATE)
     }
 }
 
 /// What a jail concludes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A failure was counted.
-    Failed(IpNet, Failure),
+    /// A failure was counted, and that was known since this time.
+    Failed(IpNet, Failure, Usec),
     /// A failure was seen, of a source that is never banned.
     Ignored(IpNet, Failure),
     /// The source has reached `maxretry`; these are the failures that led to it, oldest first.
@@ -97,10 +137,32 @@ pub enum Verdict {
         /// Since when that is known, in µs.
         since: Usec,
         /// What it has done.
-        failures: Vec<Failure>,
+        failures: Failures,
+    },
+    /// The same, but somebody has logged in from there not long ago.
+    Spared {
+        /// Who.
+        source: IpNet,
+        /// The last login, in µs.
+        login: Usec,
+        /// What it has done.
+        failures: Failures,
     },
     /// A counted failure was taken back: it never was one.
     TakenBack(IpNet, Failure),
+    /// A table was full, and what was oldest in it had to go.
+    Crowded(Bound),
+}
+
+/// A table that is bounded, so that no attack can fill the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bound {
+    /// The sources that are counted (`max-sources`).
+    Sources,
+    /// The open sessions.
+    Sessions,
+    /// The bans in force.
+    Bans,
 }
 
 /// A jail at work.
@@ -109,7 +171,9 @@ pub(crate) struct Jail {
     pub(crate) settings: JailSettings,
     counted: Vec<bool>,
     sessions: Sessions,
-    sources: HashMap<IpNet, Tally>,
+    sources: BTreeMap<IpNet, Tally>,
+    /// When somebody last logged in from an address.
+    logins: BTreeMap<IpAddr, Usec>,
     /// When to look at a source next, see [`Self::advance`].
     agenda: BinaryHeap<Reverse<(Usec, IpNet)>>,
     outcomes: Vec<Outcome>,
@@ -117,23 +181,20 @@ pub(crate) struct Jail {
 
 impl Jail {
     pub(crate) fn new(settings: JailSettings) -> Self {
-        let counted = settings
-            .filter
-            .rules()
-            .map(|rule| rule.class.as_ref().is_some_and(|class| settings.classes.contains(class)))
-            .collect();
         Self {
+            counted: counted(&settings),
             settings,
-            counted,
             sessions: Sessions::default(),
-            sources: HashMap::new(),
+            sources: BTreeMap::new(),
+            logins: BTreeMap::new(),
             agenda: BinaryHeap::new(),
             outcomes: Vec::new(),
         }
     }
 
-    /// Takes one record. True if a rule of the filter knew it.
-    pub(crate) fn observe(&mut self, record: &Record, out: &mut Vec<Verdict>) -> bool {
+    /// Takes one record that was written at `time`, with the engine's time at `now`. True if a
+    /// rule of the filter knew it.
+    pub(crate) fn observe(&mut self, record: &Record, time: Usec, now: Usec, out: &mut Vec<Verdict>) -> bool {
         let filter = Arc::clone(&self.settings.filter);
         let Some(sighting) = filter.read(record) else { return false };
         let line = Line {
@@ -141,18 +202,21 @@ impl Jail {
             counted: self.counted[sighting.rule.index()],
             address: sighting.address,
             user: sighting.user,
-            time: record.time,
+            time,
             cursor: &record.cursor,
         };
         let mut outcomes = std::mem::take(&mut self.outcomes);
         match (sighting.session, line.address) {
             (Some(key), _) => self.sessions.observe(&key, &line, &mut outcomes),
             (None, Some(address)) if line.counted && line.rule.counts == Counts::Failure => {
-                outcomes.push(Outcome::Failure(line.evidence().of(address), line.time));
+                outcomes.push(Outcome::Failure(line.failure(address), line.time));
+            }
+            (None, Some(address)) if line.rule.counts == Counts::Success => {
+                outcomes.push(Outcome::Login(address, line.time));
             }
             (None, _) => {}
         }
-        self.conclude(&mut outcomes, out);
+        self.conclude(&mut outcomes, now, out);
         self.outcomes = outcomes;
         true
     }
@@ -162,22 +226,24 @@ impl Jail {
     pub(crate) fn advance(&mut self, now: Usec, out: &mut Vec<Verdict>) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         self.sessions.advance(now, &mut outcomes);
-        self.conclude(&mut outcomes, out);
+        self.conclude(&mut outcomes, 0, out);
         self.outcomes = outcomes;
         while let Some(Reverse((due, _))) = self.agenda.peek()
             && *due <= now
         {
             let Some(Reverse((_, source))) = self.agenda.pop() else { break };
-            let Some(tally) = self.sources.get(&source) else { continue };
-            match tally.newest() {
-                Some(newest) if newest + self.settings.findtime >= now => {
-                    self.agenda.push(Reverse((newest + self.settings.findtime + 1, source)));
-                }
-                _ => {
-                    self.sources.remove(&source);
-                }
+            let Some(due) = self.sources.get(&source).map(|tally| self.due(tally)) else { continue };
+            if due > now {
+                self.agenda.push(Reverse((due, source)));
+            } else {
+                self.sources.remove(&source);
             }
         }
+    }
+
+    /// When a source is forgotten.
+    fn due(&self, tally: &Tally) -> Usec {
+        tally.newest().map_or(0, |newest| newest.saturating_add(self.settings.kept()).saturating_add(1))
     }
 
     /// When [`Self::advance`] has something to do next.
@@ -190,13 +256,35 @@ impl Jail {
     pub(crate) fn end_sessions(&mut self, out: &mut Vec<Verdict>) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         self.sessions.end_all(&mut outcomes);
-        self.conclude(&mut outcomes, out);
+        self.conclude(&mut outcomes, 0, out);
         self.outcomes = outcomes;
     }
 
-    /// Forgets the failures of every source inside a network.
+    /// Forgets the failures of every source inside a network, or around it.
     pub(crate) fn clear(&mut self, network: IpNet) {
-        self.sources.retain(|source, _| !network.contains(source) && !source.contains(&network));
+        self.sources.remove(&self.settings.source(network.addr()));
+        let inside: Vec<IpNet> = self.sources_in(network).map(|(source, _)| source).collect();
+        for source in inside {
+            self.sources.remove(&source);
+        }
+    }
+
+    /// The sources inside a network, with their failures.
+    pub(crate) fn sources_in(&self, network: IpNet) -> impl Iterator<Item = (IpNet, &Tally)> {
+        let inside = self.sources.range(inside(network)).map(|(source, tally)| (*source, tally));
+        inside.filter(move |(source, _)| network.contains(source))
+    }
+
+    /// The failures of a source that may still count.
+    pub(crate) fn failures_of(&self, source: IpNet) -> Option<&Failures> {
+        self.sources.get(&source).map(Tally::failures)
+    }
+
+    /// When somebody last logged in from a network, if that spares it at the time `at`.
+    pub(crate) fn login_in(&self, network: IpNet, at: Usec) -> Option<Usec> {
+        let span = self.settings.spare_logins?;
+        let inside = self.logins.range(network.network()..=network.broadcast());
+        inside.map(|(_, login)| *login).filter(|login| login.saturating_add(span) >= at).max()
     }
 
     /// How many sources have failures that still count.
@@ -209,12 +297,14 @@ impl Jail {
         self.sessions.len()
     }
 
-    fn conclude(&mut self, outcomes: &mut Vec<Outcome>, out: &mut Vec<Verdict>) {
+    /// `now` is the engine's time: nothing is decided before it.
+    fn conclude(&mut self, outcomes: &mut Vec<Outcome>, now: Usec, out: &mut Vec<Verdict>) {
         for outcome in outcomes.drain(..) {
             match outcome {
-                Outcome::Failure(failure, at) => self.count(failure, at, out),
+                Outcome::Failure(failure, at) => self.count(&failure, at.max(now), out),
+                Outcome::Login(address, time) => self.log_in(address, time),
                 Outcome::Forgive(failures) => {
-                    for failure in failures {
+                    for failure in failures.iter() {
                         self.take_back(&failure);
                     }
                 }
@@ -224,35 +314,53 @@ impl Jail {
                         out.push(Verdict::TakenBack(source, failure));
                     }
                 }
+                Outcome::Crowded => out.push(Verdict::Crowded(Bound::Sessions)),
             }
         }
     }
 
-    fn count(&mut self, failure: Failure, at: Usec, out: &mut Vec<Verdict>) {
+    fn count(&mut self, failure: &Failure, at: Usec, out: &mut Vec<Verdict>) {
         let source = self.settings.source(failure.address);
         if self.settings.ignores(failure.address) {
-            out.push(Verdict::Ignored(source, failure));
+            out.push(Verdict::Ignored(source, failure.clone()));
             return;
         }
-        out.push(Verdict::Failed(source, failure.clone()));
+        out.push(Verdict::Failed(source, failure.clone(), at));
         if !self.sources.contains_key(&source) {
-            if self.sources.len() >= self.settings.max_sources {
-                self.forget_oldest();
+            if self.sources.len() >= self.settings.max_sources && self.forget_oldest() {
+                out.push(Verdict::Crowded(Bound::Sources));
             }
-            self.agenda.push(Reverse((failure.time + self.settings.findtime + 1, source)));
+            self.agenda.push(Reverse((failure.time.saturating_add(self.settings.kept()).saturating_add(1), source)));
         }
         let tally = self.sources.entry(source).or_default();
         if let Some(failures) = tally.add(failure, self.settings.maxretry as usize, self.settings.findtime) {
             self.sources.remove(&source);
-            out.push(Verdict::Guilty { source, since: at, failures });
+            out.push(match self.login_in(source, at) {
+                Some(login) => Verdict::Spared { source, login, failures },
+                None => Verdict::Guilty { source, since: at, failures },
+            });
+        }
+    }
+
+    fn log_in(&mut self, address: IpAddr, time: Usec) {
+        let Some(span) = self.settings.spare_logins else { return };
+        let login = self.logins.entry(address).or_default();
+        *login = time.max(*login);
+        if self.logins.len() > MOST_LOGINS {
+            self.logins.retain(|_, login| login.saturating_add(span) >= time);
+            while self.logins.len() > MOST_LOGINS
+                && let Some(oldest) = self.logins.iter().map(|(address, login)| (*login, *address)).min()
+            {
+                self.logins.remove(&oldest.1);
+            }
         }
     }
 
     fn take_back(&mut self, failure: &Failure) -> IpNet {
         let source = self.settings.source(failure.address);
         if let Some(tally) = self.sources.get_mut(&source) {
-            tally.take_back(failure.time);
-            if tally.newest().is_none() {
+            tally.take_back(failure);
+            if tally.failures().is_empty() {
                 self.sources.remove(&source);
             }
         }
@@ -260,18 +368,54 @@ impl Jail {
     }
 
     /// Makes room: the source that has been quiet longest goes.
-    fn forget_oldest(&mut self) {
+    fn forget_oldest(&mut self) -> bool {
         while let Some(Reverse((due, source))) = self.agenda.pop() {
-            let Some(newest) = self.sources.get(&source).and_then(Tally::newest) else { continue };
-            let really_due = newest + self.settings.findtime + 1;
-            if really_due > due {
-                self.agenda.push(Reverse((really_due, source)));
+            let Some(really) = self.sources.get(&source).map(|tally| self.due(tally)) else { continue };
+            if really > due {
+                self.agenda.push(Reverse((really, source)));
             } else {
                 self.sources.remove(&source);
-                return;
+                return true;
             }
         }
+        false
     }
+
+    /// Moves every time along with a clock that was set.
+    pub(crate) fn shift(&mut self, by: i64) {
+        self.sessions.shift(by);
+        self.sources.values_mut().for_each(|tally| tally.shift(by));
+        self.logins.values_mut().for_each(|login| *login = login.saturating_add_signed(by));
+        self.plan();
+    }
+
+    /// Goes on under other settings, with what was counted so far.
+    pub(crate) fn adapt(&mut self, settings: JailSettings) {
+        self.counted = counted(&settings);
+        self.sessions.adapt(&settings.filter);
+        self.settings = settings;
+        // Sources may be wider or narrower than before, or never banned from now on.
+        for (_, tally) in std::mem::take(&mut self.sources) {
+            for failure in tally.failures().views() {
+                if !self.settings.ignores(failure.address) {
+                    let source = self.settings.source(failure.address);
+                    self.sources.entry(source).or_default().join(failure);
+                }
+            }
+        }
+        self.plan();
+    }
+
+    /// Makes the agenda anew.
+    fn plan(&mut self) {
+        self.agenda = self.sources.iter().map(|(source, tally)| Reverse((self.due(tally), *source))).collect();
+    }
+}
+
+/// Which rules of the filter count.
+fn counted(settings: &JailSettings) -> Vec<bool> {
+    let counts = |class: &String| settings.classes.contains(class);
+    settings.filter.rules().map(|rule| rule.class.as_ref().is_some_and(counts)).collect()
 }
 
 /// The counters of a jail in a snapshot.
@@ -279,6 +423,8 @@ impl Jail {
 pub(crate) struct SavedJail {
     sessions: SavedSessions,
     sources: Vec<(IpNet, Tally)>,
+    #[serde(default)]
+    logins: Vec<(IpAddr, Usec)>,
 }
 
 impl Jail {
@@ -286,16 +432,16 @@ impl Jail {
         SavedJail {
             sessions: self.sessions.save(),
             sources: self.sources.iter().map(|(source, tally)| (*source, tally.clone())).collect(),
+            logins: self.logins.iter().map(|(address, login)| (*address, *login)).collect(),
         }
     }
 
     pub(crate) fn load(&mut self, saved: SavedJail) {
         self.sessions = Sessions::load(saved.sessions);
-        for (source, tally) in saved.sources {
-            if let Some(newest) = tally.newest() {
-                self.agenda.push(Reverse((newest + self.settings.findtime + 1, source)));
-                self.sources.insert(source, tally);
-            }
-        }
+        self.sources = saved.sources.into_iter().filter(|(_, tally)| !tally.failures().is_empty()).collect();
+        self.logins = saved.logins.into_iter().take(MOST_LOGINS).collect();
+        // The configuration may be another than the one that the state was saved under.
+        let settings = self.settings.clone();
+        self.adapt(settings);
     }
 }

@@ -33,6 +33,13 @@ pub(super) fn source_of(address: IpAddr, prefixes: Prefixes) -> IpNet {
     IpNet::new(address, length).unwrap_or_else(|_| address.into()).trunc()
 }
 
+/// The range of a map's keys in which everything inside a network lies (and what is around it with
+/// the same first address).
+pub(crate) fn inside(network: IpNet) -> std::ops::RangeInclusive<IpNet> {
+    let at = |address: IpAddr, length: u8| IpNet::new(address, length).unwrap_or_else(|_| address.into());
+    at(network.network(), 0)..=at(network.broadcast(), network.max_prefix_len())
+}
+
 /// A network as people and firewalld write it: a single address has no prefix length.
 pub fn text_of(network: IpNet) -> String {
     if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }

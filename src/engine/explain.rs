@@ -1,0 +1,116 @@
+//! Why an address is where it is: what `wardenctl explain` shows.
+//!
+//! It reads the very state that decides, so what it says is what holds.
+
+use std::net::IpAddr;
+
+use super::Engine;
+use crate::{
+    bans::Ban,
+    failure::Failures,
+    jail::{JailSettings, text_of},
+    record::Usec,
+    time::span,
+};
+
+/// How an address stands with a jail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Locked out, by itself or with a network around it.
+    Banned(Ban),
+    /// Never banned.
+    Ignored,
+    /// Not banned as long as a login is not long ago.
+    Spared {
+        /// The last login, in µs.
+        login: Usec,
+    },
+    /// Some failures count against it.
+    Counting,
+    /// Nothing is known.
+    Clear,
+}
+
+/// What a jail knows of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Explanation {
+    pub(crate) jail: String,
+    /// What the address is counted as.
+    pub(crate) source: String,
+    pub(crate) standing: Standing,
+    /// One sentence with the reason, and the setting or the line that is behind it.
+    pub(crate) because: String,
+    /// How often it was banned, as far as that is remembered.
+    pub(crate) count: u32,
+    /// What counts against it, or has led to the ban; oldest first.
+    pub(crate) failures: Failures,
+}
+
+impl Engine {
+    /// What each jail knows of an address at the time `now`.
+    pub(crate) fn explain(&self, address: IpAddr, now: Usec) -> Vec<Explanation> {
+        self.jails
+            .iter()
+            .map(|jail| {
+                let settings = &jail.settings;
+                let source = settings.source(address);
+                let counted = jail.failures_of(source).map(|failures| {
+                    failures.views().filter(|view| view.time.saturating_add(settings.findtime) >= now).collect()
+                });
+                let mut failures: Failures = counted.unwrap_or_default();
+                let ban = self.bans.covering(address.into(), &settings.name);
+                let (standing, because) = if let Some(ban) = ban {
+                    failures = ban.failures.clone();
+                    (Standing::Banned(ban.clone()), of_ban(ban, settings))
+                } else if let Some(ignored) = settings.ignored(address) {
+                    (Standing::Ignored, format!("It is never banned: {}.", ignored.because))
+                } else if let Some(login) = jail.login_in(source, now) {
+                    let ago = span(now.saturating_sub(login));
+                    let text = format!(
+                        "Somebody has logged in from there {ago} ago, so it is not banned (spare-logins); {}.",
+                        of_count(failures.len(), settings)
+                    );
+                    (Standing::Spared { login }, text)
+                } else if failures.is_empty() {
+                    (Standing::Clear, "Nothing counts against it.".to_owned())
+                } else {
+                    (Standing::Counting, format!("{}.", of_count(failures.len(), settings)))
+                };
+                let last = self.bans.next_count(source, &settings.name, now, settings.forget) - 1;
+                Explanation {
+                    jail: settings.name.clone(),
+                    source: text_of(source),
+                    count: ban.map_or(last, |ban| ban.count),
+                    standing,
+                    because,
+                    failures,
+                }
+            })
+            .collect()
+    }
+}
+
+fn of_count(count: usize, settings: &JailSettings) -> String {
+    format!("{count} of {} failures within {} (maxretry, findtime)", settings.maxretry, span(settings.findtime))
+}
+
+fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
+    match &ban.reason {
+        Some(reason) if !reason.is_empty() => format!("Banned by hand: {reason}."),
+        Some(_) => "Banned by hand.".to_owned(),
+        None if settings.subnet_of(ban.source).is_none() && settings.subnet.is_some() => {
+            format!("{} of its hosts have failed or are banned (subnet-maxretry).", ban.failures.len())
+        }
+        None => {
+            let (first, last) = (ban.failures.views().next(), ban.failures.views().last());
+            let within = first.zip(last).map_or(0, |(first, last)| last.time.saturating_sub(first.time));
+            format!(
+                "{} failures within {}; maxretry = {}, findtime = {}.",
+                ban.failures.len(),
+                span(within),
+                settings.maxretry,
+                span(settings.findtime)
+            )
+        }
+    }
+}
