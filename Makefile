@@ -37,7 +37,7 @@ install:
 	install -D -m 644 units/wardend.conf $(DESTDIR)$(vendordir)/wardend.conf
 	install -D -m 644 -t $(DESTDIR)$(vendordir)/filters filters/*.toml
 	install -D -m 644 units/wardend.service $(DESTDIR)$(unitdir)/wardend.service
-	sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend.service
+	sed -i 's|/usr/libexec|$(libexecdir)|; s|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend.service
 	install -D -m 644 units/wardend.sysusers $(DESTDIR)$(sysusersdir)/wardend.conf
 	install -D -m 644 units/wardend.catalog $(DESTDIR)$(catalogdir)/wardend.catalog
 	install -D -m 644 dbus/org.wardend1.conf $(DESTDIR)$(datadir)/dbus-1/system.d/org.wardend1.conf

@@ -69,7 +69,8 @@ impl BanList {
 
     /// All bans that lock a source out, of whatever jail.
     pub(crate) fn all_covering(&self, source: IpNet) -> impl Iterator<Item = &Ban> {
-        let of = |network: IpNet| self.active.range((network, "".into())..).take_while(move |((it, _), _)| *it == network);
+        let of =
+            |network: IpNet| self.active.range((network, "".into())..).take_while(move |((it, _), _)| *it == network);
         self.around(source).flat_map(of).map(|(_, ban)| ban)
     }
 
@@ -83,7 +84,10 @@ impl BanList {
     pub(crate) fn inside(&self, network: IpNet, jail: &str) -> impl Iterator<Item = &Ban> {
         let keys = inside(network);
         let range = (*keys.start(), "".into())..=(*keys.end(), "\u{10ffff}".into());
-        self.active.range(range).map(|(_, ban)| ban).filter(move |ban| *ban.jail == *jail && network.contains(&ban.source))
+        self.active
+            .range(range)
+            .map(|(_, ban)| ban)
+            .filter(move |ban| *ban.jail == *jail && network.contains(&ban.source))
     }
 
     /// All bans, in the order of their sources.
@@ -166,7 +170,8 @@ impl BanList {
 
     /// Forgets a quarter of the history: what ended longest ago.
     fn forget_oldest(&mut self) {
-        let mut oldest: Vec<(Usec, Key)> = self.history.iter().map(|(key, history)| (history.last, key.clone())).collect();
+        let mut oldest: Vec<(Usec, Key)> =
+            self.history.iter().map(|(key, history)| (history.last, key.clone())).collect();
         oldest.sort_unstable();
         for (_, key) in oldest.into_iter().take(MOST_HISTORY / 4) {
             self.history.remove(&key);

@@ -125,6 +125,8 @@ pub struct Engine {
     jails: Vec<Jail>,
     bans: BanList,
     clock: Clock,
+    /// What the names in `ignoreip` mean.
+    names: BTreeMap<String, Vec<IpAddr>>,
     failures: u64,
     verdicts: Vec<Verdict>,
 }
@@ -136,6 +138,7 @@ impl Engine {
             jails: jails.into_iter().map(Jail::new).collect(),
             bans: BanList::default(),
             clock: Clock::default(),
+            names: BTreeMap::new(),
             failures: 0,
             verdicts: Vec::new(),
         }
@@ -413,7 +416,10 @@ impl Engine {
             .map(|ban| ban.source)
             .collect();
         self.jails[index].clear(network);
-        self.start_ban(Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None }, out);
+        self.start_ban(
+            Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None },
+            out,
+        );
         for source in narrower {
             self.end_ban(source, &name, at, Ended::Widened, out);
         }
@@ -482,6 +488,8 @@ pub(crate) struct SavedEngine {
     failures: u64,
     #[serde(default)]
     clock: Clock,
+    #[serde(default)]
+    names: BTreeMap<String, Vec<IpAddr>>,
     jails: Vec<(Box<str>, SavedJail)>,
     bans: SavedBans,
 }
@@ -492,6 +500,7 @@ impl Engine {
         SavedEngine {
             failures: self.failures,
             clock: self.clock.clone(),
+            names: self.names.clone(),
             jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
             bans: self.bans.save(),
         }
@@ -502,6 +511,8 @@ impl Engine {
     pub(crate) fn load(&mut self, saved: SavedEngine, now: Usec, out: &mut Vec<Effect>) {
         self.failures = saved.failures;
         self.clock = saved.clock;
+        self.names = saved.names;
+        self.jails.iter_mut().for_each(|jail| jail.settings.resolve(&self.names));
         self.bans = BanList::load(saved.bans);
         for (name, state) in saved.jails {
             if let Ok(index) = self.find(&name) {
@@ -515,7 +526,8 @@ impl Engine {
     /// belongs to a jail that is gone ends, and so does the ban of who is never banned any more.
     pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
         let mut before = std::mem::take(&mut self.jails);
-        for settings in jails {
+        for mut settings in jails {
+            settings.resolve(&self.names);
             let known = before.iter().position(|jail| jail.settings.name == settings.name);
             self.jails.push(match known.map(|at| before.swap_remove(at)) {
                 Some(mut jail) => {
@@ -526,6 +538,17 @@ impl Engine {
             });
         }
         self.end_what_is_gone(now, out);
+    }
+
+    /// These names in `ignoreip` mean these addresses now.
+    pub(crate) fn resolve(&mut self, answers: BTreeMap<String, Vec<IpAddr>>, now: Usec, out: &mut Vec<Effect>) {
+        let mut names = self.names.clone();
+        names.extend(answers);
+        names.retain(|name, _| self.jails().any(|jail| jail.names.iter().any(|known| known.name == *name)));
+        if self.names != names {
+            self.names = names;
+            self.reload(self.jails().cloned().collect(), now, out);
+        }
     }
 
     fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {

@@ -10,8 +10,8 @@ use tracing::{debug, error, info, warn};
 use crate::{
     bans::Ban,
     engine::Ended,
-    failure::Failure,
-    jail::text_of,
+    failure::{Failure, Failures},
+    jail::{Bound, text_of},
     record::Usec,
     time::{format, span},
 };
@@ -34,6 +34,20 @@ pub(crate) const SNAPSHOT: &str = "35c1d2aaaa96401e9e0a510b608e5a8f";
 pub(crate) const REFUSED: &str = "f96d6f01a64e48f28b0ada6360ab48c1";
 /// Something in the firewall was put right.
 pub(crate) const FIREWALL_REPAIRED: &str = "8e013d0610044be1838e9551df96252d";
+/// A source is not banned, because somebody has logged in from there not long ago.
+pub(crate) const SPARED: &str = "ef39d02b2ef64442a5aeee1b99147826";
+/// A source that is banned has reached sshd.
+pub(crate) const LEAK: &str = "4b43e43002ef4b8a815bda340bf56295";
+/// A table is full.
+pub(crate) const CROWDED: &str = "d330c0c8c8084774b20b334bcf6a4619";
+/// Somebody has set the clock.
+pub(crate) const CLOCK_SET: &str = "fa189bd2298a40c8bebb0f9c6dddbc4d";
+/// The configuration was read anew.
+pub(crate) const RELOADED: &str = "ffb12a0e5e7a4ea5b1263da4afcdad09";
+/// The configuration can't be used, and the one before stays in force.
+pub(crate) const BAD_CONFIG: &str = "5ddac101accf42c68c09397ee9e70655";
+/// A name in `ignoreip` can't be resolved.
+pub(crate) const NO_ADDRESS: &str = "891af04ae3f7498a8598defb1a6622d7";
 
 /// A ban begins.
 pub(crate) fn ban(ban: &Ban) {
@@ -134,6 +148,83 @@ pub(crate) fn snapshot(what: &str) {
     warn!(MESSAGE_ID = SNAPSHOT, "{what}");
 }
 
+/// The place in the journal at which the saved state ends is gone.
+pub(crate) fn journal_gone() {
+    snapshot(
+        "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has.",
+    );
+}
+
+/// A source would be banned, but somebody has logged in from there not long ago.
+pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
+    let failures: Vec<Failure> = failures.iter().collect();
+    let cursors: Vec<&str> = failures.iter().map(|failure| failure.cursor.as_str()).collect();
+    warn!(
+        MESSAGE_ID = SPARED,
+        WARDEND_JAIL = jail,
+        WARDEND_SOURCE = source,
+        WARDEND_ADDRESS = failures.last().map_or_else(|| source.to_owned(), |failure| failure.address.to_string()),
+        WARDEND_FAILURES = failures.len(),
+        WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
+        WARDEND_EVIDENCE = cursors.join(" "),
+        WARDEND_LOGIN_USEC = login,
+        "Spared {source} in jail {jail} after {} failures: somebody logged in from there at {} (spare-logins in wardend.conf).",
+        failures.len(),
+        format(login),
+    );
+}
+
+/// A source that is banned has reached sshd; the firewall is looked at again.
+pub(crate) fn leak(ban: &str, failure: &Failure) {
+    let address = failure.address.to_string();
+    warn!(
+        MESSAGE_ID = LEAK,
+        WARDEND_SOURCE = ban,
+        WARDEND_ADDRESS = address,
+        WARDEND_RULE = &*failure.rule,
+        WARDEND_EVIDENCE = failure.cursor.as_str(),
+        "{ban} is banned, but {address} still got through to sshd: over a connection from before the ban, or the firewall doesn't hold. What firewalld has is compared now."
+    );
+}
+
+/// A table is full, and what was oldest in it had to go.
+pub(crate) fn crowded(jail: &str, bound: Bound) {
+    let what = match bound {
+        Bound::Sources => {
+            "more sources than max-sources have failures; those that have been quiet longest are forgotten"
+        }
+        Bound::Sessions => "too many sessions are open; those that have been silent longest count as ended",
+        Bound::Bans => "there are too many bans; those that would end first are ended",
+    };
+    warn!(MESSAGE_ID = CROWDED, WARDEND_JAIL = jail, "Jail {jail} is crowded: {what}.");
+}
+
+/// Somebody has set the clock.
+pub(crate) fn clock_set(by: i64) {
+    let direction = if by < 0 { "back" } else { "forward" };
+    info!(
+        MESSAGE_ID = CLOCK_SET,
+        WARDEND_CLOCK_USEC = by,
+        "The clock was set {direction} by {}; bans and counters were moved along, so each lasts as long as it would have.",
+        span(by.unsigned_abs())
+    );
+}
+
+/// The configuration was read anew.
+pub(crate) fn reloaded(jails: &[&str]) {
+    info!(MESSAGE_ID = RELOADED, "The configuration was read anew; jails: {}.", jails.join(", "));
+}
+
+/// The configuration can't be used; the sentence says why.
+pub(crate) fn bad_config(why: &str) {
+    error!(MESSAGE_ID = BAD_CONFIG, "{why} The configuration that was in force stays in force.");
+}
+
+/// Names in `ignoreip` can't be resolved; the sentence says which, and why.
+pub(crate) fn no_address(what: &str) {
+    warn!(MESSAGE_ID = NO_ADDRESS, "{what}");
+}
+
 /// wardend can't start.
 pub(crate) fn refused(why: &str) {
     error!(MESSAGE_ID = REFUSED, "{why}");
@@ -149,7 +240,7 @@ fn until_field(until: Option<Usec>) -> String {
 }
 
 /// Text that somebody else chose, fit for one line of a terminal and not too long.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const LONGEST: usize = 64;
     let mut out: String = text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(LONGEST).is_some() {
@@ -176,6 +267,13 @@ mod tests {
             SNAPSHOT,
             REFUSED,
             FIREWALL_REPAIRED,
+            SPARED,
+            LEAK,
+            CROWDED,
+            CLOCK_SET,
+            RELOADED,
+            BAD_CONFIG,
+            NO_ADDRESS,
         ];
         explained.sort_unstable();
         written.sort_unstable();

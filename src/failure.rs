@@ -485,7 +485,9 @@ mod tests {
         #[test]
         fn what_is_packed_comes_out_as_it_was(all in proptest::collection::vec(failure(), 0..12)) {
             let mut list = Failures::default();
-            all.iter().for_each(|failure| list.push(failure));
+            for failure in &all {
+                list.push(failure);
+            }
             prop_assert_eq!(&list, &all.iter().collect::<Failures>());
             prop_assert_eq!(list.iter().collect::<Vec<_>>(), all.clone());
             let saved = serde_json::to_string(&list).unwrap();

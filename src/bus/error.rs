@@ -15,6 +15,7 @@ pub(crate) enum Error {
     NeverBanned(String),
     InvalidAddress(String),
     InvalidArgument(String),
+    InvalidConfiguration(String),
     NotAuthorized(String),
     Failed(String),
 }

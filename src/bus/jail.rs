@@ -6,7 +6,7 @@ use super::{BanRow, Command, Core, Error, INFINITY, JailRow, PATH};
 use crate::jail::{JailSettings, text_of};
 
 /// The settings of a jail, as the bus shows them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JailInfo {
     name: String,
     filter: String,

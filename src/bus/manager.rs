@@ -1,9 +1,11 @@
 //! `org.wardend1.Manager` at `/org/wardend1`.
 
-use ipnet::IpNet;
-use zbus::{Connection, interface, message::Header, object_server::SignalEmitter};
+use std::collections::HashMap;
 
-use super::{BanRow, Command, Core, Error, INFINITY, JailRow, polkit};
+use ipnet::IpNet;
+use zbus::{Connection, OwnedVariant, interface, message::Header, object_server::SignalEmitter};
+
+use super::{BanRow, Command, Core, Error, INFINITY, JailRow, explain, polkit};
 use crate::engine::{Duration, parse_network};
 
 pub(crate) struct Manager {
@@ -96,6 +98,31 @@ impl Manager {
         self.core.ask(Command::UnbanAll).await?
     }
 
+    /// What each jail knows of an address, as one dictionary a jail: `Jail`, `Source` (what the
+    /// address is counted as), `State` (`banned`, `counting`, `ignored`, `spared`, `clear`),
+    /// `Because` (one sentence), `BanCount`; `Attempts` (time in µs, rule, user, address, journal
+    /// cursor of each failure that counts or has led to the ban); of a ban also `Ban` (what is
+    /// banned), `SinceUSec`, `UntilUSec` and `Reason`; of a spared one `LoginUSec`.
+    #[zbus(out_args("jails"))]
+    async fn explain(&self, address: &str) -> Result<Vec<HashMap<String, OwnedVariant>>, Error> {
+        let network = network(address)?;
+        if network.prefix_len() != network.max_prefix_len() {
+            return Err(Error::InvalidAddress(format!("{address} is a network; name one address of it.")));
+        }
+        let known = self.core.ask(|reply| Command::Explain(network.addr(), reply)).await?;
+        known.iter().map(|jail| explain::dictionary(jail).map_err(|error| Error::Failed(format!("{error}.")))).collect()
+    }
+
+    /// Reads the configuration anew. A mistake in it is the error, and changes nothing.
+    async fn reload(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        polkit::check(connection, &header, "org.wardend1.reload").await?;
+        self.core.ask(Command::Reload).await?.map_err(Error::InvalidConfiguration)
+    }
+
     /// Takes wardend's policy and ipsets out of firewalld, for good: before the package goes. A
     /// restart of wardend puts them back.
     async fn remove_firewall(
@@ -160,7 +187,8 @@ impl Manager {
         count: u32,
     ) -> zbus::Result<()>;
 
-    /// A ban has ended: `expired`, `command` or `jail-gone`.
+    /// A ban has ended: `expired`, `command`, `jail-gone`, `ignored`, `widened` (its whole network
+    /// is banned now) or `crowded` (there were too many).
     #[zbus(signal)]
     pub(crate) async fn unbanned(emitter: &SignalEmitter<'_>, jail: &str, source: &str, why: &str) -> zbus::Result<()>;
 }

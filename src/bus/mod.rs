@@ -6,9 +6,12 @@
 //! changing asks polkit ([`polkit`]).
 
 mod error;
+mod explain;
 mod jail;
 mod manager;
 mod polkit;
+
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -17,12 +20,13 @@ use zbus::{Connection, Type, object_server::InterfaceRef};
 
 pub(crate) use self::{
     error::Error,
+    explain::Attempt,
     jail::JailInfo,
     manager::{Manager, ManagerProxy, ManagerSignals},
 };
 use crate::{
     bans::Ban,
-    engine::{Duration, Engine},
+    engine::{Duration, Engine, Explanation},
     jail::text_of,
 };
 
@@ -101,6 +105,8 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<Vec<BanRow>, Error>>,
     },
     UnbanAll(oneshot::Sender<Result<u32, Error>>),
+    Explain(IpAddr, oneshot::Sender<Vec<Explanation>>),
+    Reload(oneshot::Sender<Result<(), String>>),
     RemoveFirewall(oneshot::Sender<Result<(), String>>),
 }
 
@@ -149,6 +155,23 @@ pub(crate) async fn serve(
         server.at(info.path(), jail::Jail { info, core: core.clone() }).await?;
     }
     server.interface(PATH).await
+}
+
+/// Jails have come, gone or changed: their objects do the same.
+pub(crate) async fn change_jails(
+    connection: &Connection,
+    core: &Core,
+    before: &[JailInfo],
+    after: &[JailInfo],
+) -> zbus::Result<()> {
+    let server = connection.object_server();
+    for gone in before.iter().filter(|jail| !after.contains(jail)) {
+        server.remove::<jail::Jail, _>(gone.path()).await?;
+    }
+    for info in after.iter().filter(|jail| !before.contains(jail)) {
+        server.at(info.path(), jail::Jail { info: info.clone(), core: core.clone() }).await?;
+    }
+    Ok(())
 }
 
 /// Sends the change signals of the properties that differ.

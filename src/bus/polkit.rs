@@ -1,6 +1,7 @@
-//! Who may change something: root, and whoever polkit says.
+//! Who may change something: root, the daemon's own user, and whoever polkit says.
 //!
-//! Where polkit is not on the bus only root may, as firewalld does it.
+//! Where polkit is not on the bus only root may, as firewalld does it. The own user is the unit's:
+//! `ExecReload=` runs wardenctl as it, and whoever is this user could steer the daemon anyway.
 
 use zbus::{Connection, fdo::DBusProxy, message::Header, names::BusName};
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
@@ -16,6 +17,11 @@ pub(crate) async fn check(connection: &Connection, header: &Header<'_>, action: 
         .await
         .map_err(|error| Error::NotAuthorized(format!("The caller can't be told: {error}.")))?;
     if user == 0 {
+        return Ok(());
+    }
+    if let Some(own) = connection.unique_name()
+        && bus.get_connection_unix_user(BusName::from(own.clone())).await.is_ok_and(|own| own == user)
+    {
         return Ok(());
     }
     let subject = Subject::new_for_message_header(header).map_err(|error| Error::NotAuthorized(format!("{error}.")))?;

@@ -170,6 +170,7 @@ fn jail(
         },
         ignoreip,
         names,
+        resolved: Vec::new(),
         spare_logins: spare_logins(input)?,
         subnet: subnet(input)?,
         prefixes: Prefixes {

@@ -1,6 +1,6 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
-//! `status`, `list`, `jails`, `ban`, `unban` and `firewall` talk to the daemon over its bus
+//! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `reload` and `firewall` talk to the daemon over its bus
 //! interface; `replay`, `verify` and `test` need no daemon. Exit codes: 0 done, 1 it could not be
 //! done (the sentence says why), 2 the command line can't be understood.
 
@@ -37,10 +37,14 @@ enum Verb {
     List(client::List),
     /// Lists the jails
     Jails(client::Show),
+    /// Shows why an address is banned, or what counts against it
+    Explain(client::Explain),
     /// Bans addresses or networks
     Ban(client::Ban),
     /// Ends bans
     Unban(client::Unban),
+    /// Has the daemon read its configuration anew
+    Reload,
     /// Steers what wardend has in firewalld
     #[command(subcommand)]
     Firewall(client::Firewall),
@@ -59,6 +63,8 @@ pub fn main() -> ExitCode {
         Verb::Status(options) => client::on_the_bus(client::status(options)),
         Verb::List(options) => client::on_the_bus(client::list(options)),
         Verb::Jails(options) => client::on_the_bus(client::jails(options)),
+        Verb::Explain(options) => client::on_the_bus(client::explain(options)),
+        Verb::Reload => client::on_the_bus(client::reload()),
         Verb::Ban(options) => client::on_the_bus(client::ban(options)),
         Verb::Unban(options) => client::on_the_bus(client::unban(options)),
         Verb::Firewall(verb) => client::on_the_bus(client::firewall(verb)),

@@ -7,9 +7,13 @@
 //! those that only an admin can mend); what can (the firewall, the saved state) is told and waited for.
 
 mod logging;
+mod names;
 mod notify;
+mod quiet;
+mod reload;
 mod run;
 mod saving;
+mod wall;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -92,5 +96,5 @@ async fn start(arguments: Arguments) -> Result<(), Fatal> {
         None => config::directories(),
     };
     let settings = Settings::load(&directories)?;
-    run::Daemon::new(settings).await?.run().await
+    run::Daemon::new(settings, directories).await?.run().await
 }

@@ -14,6 +14,13 @@ pub(super) fn status(status: &str) {
     let _ = sd_notify::notify(&[NotifyState::Status(status)]);
 }
 
+/// The configuration is read anew, until the next [`ready`]; the time is for `Type=notify-reload`.
+pub(super) fn reloading() {
+    let mut states = vec![NotifyState::Reloading, NotifyState::Status("Reading the configuration anew.")];
+    states.extend(NotifyState::monotonic_usec_now().ok());
+    let _ = sd_notify::notify(&states);
+}
+
 pub(super) fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("Saving the state.")]);
 }

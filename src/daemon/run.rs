@@ -19,7 +19,7 @@ use tokio::{
 };
 use zbus::{Connection, object_server::InterfaceRef};
 
-use super::{Fatal, notify, saving::Saving};
+use super::{Fatal, names::Names, notify, quiet::Quiet, reload::Reloading, saving::Saving, wall::Wall};
 use crate::{
     bans::Ban,
     bus::{self, BanRow, Command, Core, JailInfo, Manager, ManagerSignals, Status},
@@ -27,7 +27,7 @@ use crate::{
     engine::{CommandError, Effect, Ended, Engine},
     events,
     firewall::{self, Order, Report},
-    jail::text_of,
+    jail::{Bound, text_of},
     journal::{Batch, Entry, Follower, Position},
     record::{Cursor, Usec},
     snapshot::{Snapshot, Store},
@@ -43,47 +43,65 @@ const IDLE_TICK: Duration = Duration::from_secs(20);
 /// The longest sleep until a deadline: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// How far the engine's time stays behind the journal's end, in µs: journald stamps a record a
+/// moment before it can be read.
+const MARGIN: Usec = 2_000_000;
+/// The shortest time from one deadline to the next.
+const PACE: Duration = Duration::from_millis(200);
+
 /// What is told after [`Command::RemoveFirewall`].
 const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a restart of wardend puts them back.";
 
 /// Everything that the loop holds.
 pub(super) struct Daemon {
-    engine: Engine,
-    cursor: Option<Cursor>,
-    follower: Follower,
-    connection: Connection,
+    pub(super) engine: Engine,
+    pub(super) cursor: Option<Cursor>,
+    /// Where reading began, for as long as nothing was read.
+    pub(super) origin: Position,
+    pub(super) follower: Follower,
+    pub(super) connection: Connection,
+    pub(super) core: Core,
     manager: InterfaceRef<Manager>,
     commands: mpsc::Receiver<Command>,
     status: watch::Sender<Status>,
     orders: mpsc::UnboundedSender<Order>,
     reports: mpsc::UnboundedReceiver<Report>,
     firewall: firewall::State,
-    saving: Saving,
+    pub(super) saving: Saving,
+    pub(super) reloading: Reloading,
+    pub(super) names: Names,
+    wall: Wall,
+    /// Things that happen again and again.
+    crowds: Quiet<(Box<str>, Bound)>,
+    spared: Quiet<IpNet>,
+    leaks: Quiet<IpNet>,
     /// Bans that the firewall has not confirmed yet, with the time of the record that led to
     /// each.
     waiting: HashMap<IpNet, Usec>,
     /// Bans found in a backlog that had ended before anybody could be told.
     bygone: HashSet<(Box<str>, IpNet)>,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
     /// Who waits for the sets and the policy to be gone from firewalld.
     removal: Option<oneshot::Sender<Result<(), String>>>,
     /// The journal's backlog has been read.
     caught_up: bool,
     backlog: usize,
-    ready: bool,
+    pub(super) ready: bool,
     /// Something came in since the last tick.
     busy: bool,
     ticked: Instant,
+    woken: Instant,
     watchdog: notify::Watchdog,
 }
 
 impl Daemon {
     /// Opens everything that the daemon can't do without.
-    pub(super) async fn new(settings: Settings) -> Result<Self, Fatal> {
+    pub(super) async fn new(settings: Settings, directories: Vec<PathBuf>) -> Result<Self, Fatal> {
         let connection = Connection::system().await.map_err(Fatal::Bus)?;
         let infos: Vec<JailInfo> = settings.jails.iter().map(JailInfo::from).collect();
         let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
         let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
+        let names = Names::ask(&connection, &settings.jails);
         let mut engine = Engine::new(settings.jails);
         let mut effects = Vec::new();
 
@@ -106,11 +124,10 @@ impl Daemon {
                 cursor = Some(at);
             }
         }
+        let origin = position.clone();
         let follower = Follower::start(filters, settings.fields, position)?;
         if !follower.resumed {
-            events::snapshot(
-                "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has.",
-            );
+            events::journal_gone();
         }
 
         let (orders, reports) = firewall::start(connection.clone());
@@ -123,8 +140,10 @@ impl Daemon {
         Ok(Self {
             engine,
             cursor,
+            origin,
             follower,
             connection,
+            core,
             manager,
             commands,
             status,
@@ -132,6 +151,12 @@ impl Daemon {
             reports,
             firewall: firewall::State::Starting,
             saving: Saving::new(store),
+            reloading: Reloading::new(directories),
+            names,
+            wall: Wall::look(),
+            crowds: Quiet::new(3600 * TICK),
+            spared: Quiet::new(60 * TICK),
+            leaks: Quiet::new(60 * TICK),
             waiting: HashMap::new(),
             bygone: HashSet::new(),
             effects,
@@ -141,6 +166,7 @@ impl Daemon {
             ready: false,
             busy: true,
             ticked: Instant::now(),
+            woken: Instant::now(),
             watchdog: notify::Watchdog::new(),
         })
     }
@@ -161,7 +187,7 @@ impl Daemon {
                 biased;
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => tracing::info!("SIGHUP changes nothing; `systemctl restart wardend` reads the configuration anew, and bans and counters outlive it."),
+                _ = hangup.recv() => self.reloading.ask(None),
                 () = &mut closed => return Err(Fatal::BusLost),
                 batch = self.follower.next() => match batch {
                     Some(batch) => self.read(batch?).await,
@@ -169,9 +195,16 @@ impl Daemon {
                 },
                 Some(report) = self.reports.recv() => self.hear(report).await,
                 Some(command) = self.commands.recv() => self.obey(command).await,
-                () = sleep_until(deadline) => self.wake().await,
+                () = sleep_until(deadline) => self.wake().await?,
+                read = self.reloading.read() => self.reload(read).await,
+                answers = self.names.next() => {
+                    self.engine.resolve(answers, now(), &mut self.effects);
+                    self.saving.touch();
+                    self.carry_out().await;
+                }
                 () = sleep_until(tick) => {
                     (self.busy, self.ticked) = (false, Instant::now());
+                    self.look_at_the_clock();
                     self.watchdog.alive(self.follower.pulse());
                     self.publish().await;
                     let (cursor, engine) = (&self.cursor, &self.engine);
@@ -209,13 +242,17 @@ impl Daemon {
                     self.cursor = Some(record.cursor);
                     self.carry_out().await;
                 }
-                Entry::Lost { unit, count, .. } => events::journal_loss(&unit, count),
+                Entry::Lost { unit, count, cursor, .. } => {
+                    events::journal_loss(&unit, count);
+                    self.cursor = Some(cursor);
+                    self.saving.touch();
+                }
             }
             self.backlog += usize::from(!self.caught_up);
         }
         if batch.caught_up && !self.caught_up {
             self.caught_up = true;
-            self.wake().await;
+            self.let_time_pass().await;
             let _ = self.orders.send(Order::Replace(self.engine.blocked()));
             tracing::debug!("Read {} of the journal.", count(self.backlog, "earlier record", "earlier records"));
         } else if !self.caught_up {
@@ -225,7 +262,7 @@ impl Daemon {
     }
 
     /// Does what the engine wants.
-    async fn carry_out(&mut self) {
+    pub(super) async fn carry_out(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
@@ -245,13 +282,28 @@ impl Daemon {
                     let what = if ignored { "is ignored" } else { "counts" };
                     tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
                 }
-                Effect::Block { .. }
-                | Effect::Release(_)
-                | Effect::TakenBack { .. }
-                | Effect::Spared { .. }
-                | Effect::Leak { .. }
-                | Effect::Crowded(..)
-                | Effect::ClockSet(_) => {}
+                Effect::Spared { jail, source, login, failures } => {
+                    if self.spared.may_say(source) {
+                        events::spared(&jail, &text_of(source), login, &failures);
+                    }
+                }
+                Effect::Leak { ban, failure } if self.caught_up => {
+                    if self.leaks.may_say(ban) {
+                        events::leak(&text_of(ban), &failure);
+                    }
+                }
+                Effect::Crowded(jail, bound) => {
+                    if self.crowds.may_say((jail.clone(), bound)) {
+                        events::crowded(&jail, bound);
+                    }
+                }
+                Effect::ClockSet(by) => {
+                    // The engine knows now; the next look shall not tell it again.
+                    self.wall = Wall::look();
+                    self.saving.touch();
+                    events::clock_set(by);
+                }
+                Effect::Block { .. } | Effect::Release(_) | Effect::TakenBack { .. } | Effect::Leak { .. } => {}
             }
         }
         self.effects = effects;
@@ -335,6 +387,10 @@ impl Daemon {
                 let outcome = self.kept(outcome).await;
                 let _ = reply.send(outcome.map(|bans| bans.iter().map(BanRow::from).collect()));
             }
+            Command::Explain(address, reply) => {
+                let _ = reply.send(self.engine.explain(address, now()));
+            }
+            Command::Reload(reply) => self.reloading.ask(Some(reply)),
             Command::RemoveFirewall(reply) => {
                 self.removal = Some(reply);
                 let _ = self.orders.send(Order::Remove);
@@ -362,10 +418,30 @@ impl Daemon {
         }
     }
 
-    async fn wake(&mut self) {
-        self.busy = true;
-        self.engine.advance(now(), &mut self.effects);
+    /// A deadline has come, or nothing has for a while.
+    async fn wake(&mut self) -> Result<(), Fatal> {
+        (self.busy, self.woken) = (true, Instant::now());
+        self.look_at_the_clock();
+        self.let_time_pass().await;
+        Ok(())
+    }
+
+    /// Lets the engine's time pass, but never beyond what the journal may still bring: records
+    /// that are on their way shall find the engine as a replay would have it.
+    async fn let_time_pass(&mut self) {
+        let horizon = self.follower.horizon();
+        if let Some(moment) = horizon {
+            let to = self.wall.at(moment).saturating_sub(MARGIN);
+            self.engine.advance(to, &mut self.effects);
+        }
         self.carry_out().await;
+    }
+
+    /// Tells the engine if somebody has set the clock.
+    fn look_at_the_clock(&mut self) {
+        if let Some(by) = self.wall.was_set() {
+            self.engine.clock_set(by, &mut self.effects);
+        }
     }
 
     /// When to save and to publish next: soon, if there may be something new.
@@ -377,12 +453,14 @@ impl Daemon {
     fn deadline(&self) -> Instant {
         // What is still in the backlog comes before what time alone brings.
         let due = self.engine.deadline().filter(|_| self.caught_up);
+        let due = due.map(|due| due.saturating_add(MARGIN));
         let sleep = due.map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.saturating_sub(now())));
-        Instant::now() + sleep.min(LONGEST_SLEEP)
+        // Where the journal thread is not that far yet, it is asked again in a moment.
+        (Instant::now() + sleep.min(LONGEST_SLEEP)).max(self.woken + PACE)
     }
 
     /// Publishes what has changed: STATUS, and the properties on the bus.
-    async fn publish(&mut self) {
+    pub(super) async fn publish(&mut self) {
         let firewall_message = match &self.firewall {
             firewall::State::Down(why) => why.clone(),
             _ => String::new(),
@@ -410,7 +488,7 @@ impl Daemon {
         }
     }
 
-    fn status_line(&self) -> String {
+    pub(super) fn status_line(&self) -> String {
         let jails = count(self.engine.jails().count(), "jail", "jails");
         let bans = count(self.engine.ban_count(), "ban", "bans");
         match &self.firewall {

@@ -179,15 +179,14 @@ impl Reference {
             && !open.failed
             && !open.succeeded
         {
-            self.fail(Failed { address: open.address, time, pid, session: open.number }, at);
+            self.fail(&Failed { address: open.address, time, pid, session: open.number }, at);
         }
     }
 
     fn line(&mut self, time: Usec, pid: u32, address: IpAddr, what: What) {
         self.pass(self.now.max(time));
         self.numbers += 1;
-        let fresh =
-            Open { number: self.numbers, last: time, address, failed: false, succeeded: false, clue: None };
+        let fresh = Open { number: self.numbers, last: time, address, failed: false, succeeded: false, clue: None };
         let open = self.sessions.entry(pid).or_insert(fresh);
         let (number, ours) = (open.number, open.address == address);
         if ours {
@@ -196,7 +195,7 @@ impl Reference {
         match what {
             What::Failed if ours => {
                 open.failed = true;
-                self.fail(Failed { address, time, pid, session: number }, self.now);
+                self.fail(&Failed { address, time, pid, session: number }, self.now);
             }
             What::Invalid | What::ClosedInvalid if ours => drop(open.clue.get_or_insert(time)),
             What::Accepted if ours => {
@@ -222,7 +221,7 @@ impl Reference {
         self.bans.iter().any(|ban| ban.source.contains(&source))
     }
 
-    fn fail(&mut self, failed: Failed, at: Usec) {
+    fn fail(&mut self, failed: &Failed, at: Usec) {
         if self.ignores(failed.address) {
             return;
         }
@@ -232,9 +231,9 @@ impl Reference {
             self.failures.iter().filter(|it| self.source(it.address) == source).map(|it| it.time).collect();
         ours.sort_unstable();
         let most = self.settings.maxretry as usize;
-        let guilty = ours.windows(most).any(|window| {
-            window.contains(&failed.time) && window[most - 1] - window[0] <= self.settings.findtime
-        });
+        let guilty = ours
+            .windows(most)
+            .any(|window| window.contains(&failed.time) && window[most - 1] - window[0] <= self.settings.findtime);
         if guilty {
             let sources: Vec<IpNet> = self.failures.iter().map(|it| self.source(it.address)).collect();
             let mut of = sources.into_iter();
@@ -305,7 +304,9 @@ impl Reference {
         let mut over: Vec<IpNet> = self.bans.iter().map(|ban| ban.source).collect();
         over.retain(|source| self.settings.ignoreip.iter().any(|ignored| source.contains(&ignored.network)));
         over.sort_unstable();
-        over.into_iter().for_each(|source| self.free(source, self.now));
+        for source in over {
+            self.free(source, self.now);
+        }
     }
 }
 
@@ -332,7 +333,8 @@ impl Both {
         let start = 1_000_000 * SECOND;
         let mut reference = Reference::new(settings);
         reference.now = start;
-        let mut both = Self { desk, reference, offset: 0, booted: start, boot: 1, time: start, held: Vec::new(), lines: 0 };
+        let mut both =
+            Self { desk, reference, offset: 0, booted: start, boot: 1, time: start, held: Vec::new(), lines: 0 };
         both.take(&FIRST_LINE).unwrap();
         both
     }
@@ -408,7 +410,9 @@ impl Both {
             }
             Step::Reload(choice) => {
                 let mut jails: Vec<JailSettings> = self.desk.engine.jails().cloned().collect();
-                jails.iter_mut().for_each(|jail| choice.apply(jail));
+                for jail in &mut jails {
+                    choice.apply(jail);
+                }
                 self.reference.reload(jails[0].clone());
                 let now = self.desk.engine.clock.now();
                 self.desk.engine.reload(jails, now, &mut self.desk.effects);
@@ -491,8 +495,13 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(What::Failed), 1 => Just(What::Invalid), 1 => Just(What::ClosedInvalid), 1 => Just(What::Accepted),
     ];
     let late = prop_oneof![3 => Just(0u64), 1 => 0u64..60];
-    let line = (0u64..40, late, 0u32..12, 0u8..12, what)
-        .prop_map(|(after, late, pid, host, what)| Step::Line { after, late, pid, host, what });
+    let line = (0u64..40, late, 0u32..12, 0u8..12, what).prop_map(|(after, late, pid, host, what)| Step::Line {
+        after,
+        late,
+        pid,
+        host,
+        what,
+    });
     // Much smaller ones are no set clock.
     let set = prop_oneof![1i64..50, -50i64..0].prop_map(|times| times * 100);
     prop_oneof![

@@ -21,11 +21,11 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::source::inside;
 pub use self::{
     ignore::{HostName, Ignored},
     source::{Prefixes, text_of},
 };
-pub(crate) use self::source::inside;
 use self::{
     source::source_of,
     window::{LATE, Tally},
@@ -67,6 +67,8 @@ pub struct JailSettings {
     pub ignoreip: Vec<Ignored>,
     /// Names whose addresses are never banned; whoever runs the engine asks for them.
     pub names: Vec<HostName>,
+    /// What the names mean at the moment.
+    pub resolved: Vec<Ignored>,
     /// A source from which somebody has logged in within so many µs is not banned.
     pub spare_logins: Option<Usec>,
     /// What counts as one source.
@@ -94,20 +96,35 @@ impl JailSettings {
 
     /// What says that the address may never be banned.
     pub fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
-        ignore::LOOPBACK.iter().chain(&self.ignoreip).find(|ignored| ignored.network.contains(&address))
+        self.never_banned().find(|ignored| ignored.network.contains(&address))
     }
 
     /// What says that somebody in the network may never be banned.
     pub fn spares(&self, network: IpNet) -> Option<&Ignored> {
         let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
-        ignore::LOOPBACK.iter().chain(&self.ignoreip).find(|ignored| overlaps(&ignored.network))
+        self.never_banned().find(|ignored| overlaps(&ignored.network))
+    }
+
+    fn never_banned(&self) -> impl Iterator<Item = &Ignored> {
+        ignore::LOOPBACK.iter().chain(&self.ignoreip).chain(&self.resolved)
+    }
+
+    /// Takes in what the names mean now.
+    pub(crate) fn resolve(&mut self, addresses: &BTreeMap<String, Vec<IpAddr>>) {
+        let of = |name: &HostName| {
+            let because = name.because.clone();
+            let addresses = addresses.get(&name.name).into_iter().flatten();
+            addresses.map(move |address| Ignored { network: (*address).into(), because: because.clone() })
+        };
+        self.resolved = self.names.iter().flat_map(of).collect();
     }
 
     /// What an address is counted and banned as. If somebody in its network may never be banned,
     /// the address stands for itself.
     pub fn source(&self, address: IpAddr) -> IpNet {
         let source = source_of(address, self.prefixes);
-        if self.ignoreip.iter().any(|ignored| source.contains(&ignored.network)) { address.into() } else { source }
+        let mut listed = self.ignoreip.iter().chain(&self.resolved);
+        if listed.any(|ignored| source.contains(&ignored.network)) { address.into() } else { source }
     }
 
     /// The network that a source would be banned with in a distributed attack.

@@ -42,6 +42,9 @@ pub(crate) struct Batch {
 pub(crate) struct Follower {
     batches: mpsc::Receiver<Result<Batch, JournalError>>,
     pulse: Arc<AtomicU64>,
+    /// What was written up to this moment has been handed over, in ms since `started`.
+    horizon: Arc<AtomicU64>,
+    started: Instant,
     /// The position named an entry that was still there.
     pub(crate) resumed: bool,
 }
@@ -59,7 +62,8 @@ impl Follower {
         let (sender, batches) = mpsc::channel(BATCHES);
         let (opened, outcome) = std::sync::mpsc::sync_channel::<Result<bool, JournalError>>(1);
         let pulse = Arc::new(AtomicU64::new(0));
-        let beat = Arc::clone(&pulse);
+        let (horizon, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+        let progress = Progress { pulse: Arc::clone(&pulse), horizon: Arc::clone(&horizon), started };
         let reading = move || {
             let open = || -> Result<(Reader, bool), JournalError> {
                 let filters = filters.iter().map(AsRef::as_ref);
@@ -70,7 +74,7 @@ impl Follower {
             match open() {
                 Ok((mut reader, resumed)) => {
                     let _ = opened.send(Ok(resumed));
-                    run(&mut reader, &sender, &beat);
+                    run(&mut reader, &sender, &progress);
                 }
                 Err(error) => {
                     let _ = opened.send(Err(error));
@@ -79,12 +83,20 @@ impl Follower {
         };
         thread::Builder::new().name("journal".to_owned()).spawn(reading).map_err(JournalError::Thread)?;
         let resumed = outcome.recv().map_err(|_| JournalError::NoAccess)??;
-        Ok(Self { batches, pulse, resumed })
+        Ok(Self { batches, pulse, horizon, started, resumed })
     }
 
     /// The next entries; none if the thread has ended.
     pub(crate) async fn next(&mut self) -> Option<Result<Batch, JournalError>> {
         self.batches.recv().await
+    }
+
+    /// A moment: all that was written before it has come out of [`Self::next`]. None, if that
+    /// can't be said.
+    pub(crate) fn horizon(&self) -> Option<Instant> {
+        let horizon = self.horizon.load(Ordering::Acquire);
+        // What was sent before it was stored is in the channel or has been taken out.
+        (horizon > 0 && self.batches.is_empty()).then(|| self.started + Duration::from_millis(horizon))
     }
 
     /// A number that grows as long as the thread makes progress.
@@ -93,11 +105,19 @@ impl Follower {
     }
 }
 
+/// What the daemon sees of the thread.
+struct Progress {
+    pulse: Arc<AtomicU64>,
+    horizon: Arc<AtomicU64>,
+    started: Instant,
+}
+
 /// Reads until the daemon's end of the channel is gone.
-fn run(reader: &mut Reader, sender: &mpsc::Sender<Result<Batch, JournalError>>, pulse: &AtomicU64) {
+fn run(reader: &mut Reader, sender: &mpsc::Sender<Result<Batch, JournalError>>, progress: &Progress) {
     let mut last_entry: Option<Instant> = None;
     let mut first = true;
     loop {
+        let begun = progress.started.elapsed();
         let batch = read(reader);
         let failed = batch.is_err();
         let (some, caught_up) =
@@ -107,7 +127,7 @@ fn run(reader: &mut Reader, sender: &mpsc::Sender<Result<Batch, JournalError>>, 
             return;
         }
         first = false;
-        pulse.fetch_add(1, Ordering::Relaxed);
+        progress.pulse.fetch_add(1, Ordering::Relaxed);
         if failed {
             return;
         }
@@ -115,6 +135,7 @@ fn run(reader: &mut Reader, sender: &mpsc::Sender<Result<Batch, JournalError>>, 
             last_entry = Some(Instant::now());
         }
         if caught_up {
+            progress.horizon.store(u64::try_from(begun.as_millis()).unwrap_or(0), Ordering::Release);
             let hot = last_entry.is_some_and(|at| at.elapsed() < HOT);
             reader.wait(if hot { HOT_TICK } else { IDLE_TICK });
             if sender.is_closed() {

@@ -50,6 +50,8 @@ pub enum Entry {
     Lost {
         /// When it said so, in µs.
         time: Usec,
+        /// Where it said so.
+        cursor: Cursor,
         /// Whose messages.
         unit: String,
         /// How many.
@@ -168,7 +170,7 @@ impl Reader {
                 }
             }
         }
-        Ok(Some(if dropped { Entry::Lost { time, unit, count } } else { Entry::Record(record) }))
+        Ok(Some(if dropped { Entry::Lost { time, cursor: record.cursor, unit, count } } else { Entry::Record(record) }))
     }
 
     /// Waits until something is written, at most so long. journald announces entries late, so

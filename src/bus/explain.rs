@@ -1,0 +1,67 @@
+//! What the engine knows of an address, as a dictionary that can grow.
+
+use std::collections::HashMap;
+
+use zbus::{OwnedVariant, Type, Variant};
+
+use super::INFINITY;
+use crate::{
+    engine::{Explanation, Standing},
+    jail::text_of,
+};
+
+/// A failed attempt: `(tssss)`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, Type, Variant, OwnedVariant)]
+pub(crate) struct Attempt {
+    /// When, µs since the epoch.
+    pub(crate) time_usec: u64,
+    /// The rule that read it.
+    pub(crate) rule: String,
+    /// The user name, as sshd printed it; empty if it did not.
+    pub(crate) user: String,
+    /// Where it came from.
+    pub(crate) address: String,
+    /// The journal record that shows it.
+    pub(crate) cursor: String,
+}
+
+/// The dictionary of one jail.
+pub(super) fn dictionary(known: &Explanation) -> zbus::Result<HashMap<String, OwnedVariant>> {
+    let attempts: Vec<Attempt> = known
+        .failures
+        .iter()
+        .map(|failure| Attempt {
+            time_usec: failure.time,
+            rule: failure.rule.into(),
+            user: failure.user.unwrap_or_default().into(),
+            address: failure.address.to_string(),
+            cursor: failure.cursor.to_string(),
+        })
+        .collect();
+    let state = match &known.standing {
+        Standing::Banned(_) => "banned",
+        Standing::Ignored => "ignored",
+        Standing::Spared { .. } => "spared",
+        Standing::Counting => "counting",
+        Standing::Clear => "clear",
+    };
+    let mut entries: Vec<(&str, Variant<'_>)> = vec![
+        ("Jail", known.jail.as_str().into()),
+        ("Source", known.source.as_str().into()),
+        ("State", state.into()),
+        ("Because", known.because.as_str().into()),
+        ("BanCount", known.count.into()),
+        ("Attempts", attempts.into()),
+    ];
+    match &known.standing {
+        Standing::Banned(ban) => entries.extend([
+            ("Ban", text_of(ban.source).into()),
+            ("SinceUSec", ban.since.into()),
+            ("UntilUSec", ban.until.unwrap_or(INFINITY).into()),
+            ("Reason", ban.reason.as_deref().unwrap_or_default().into()),
+        ]),
+        Standing::Spared { login } => entries.push(("LoginUSec", (*login).into())),
+        Standing::Ignored | Standing::Counting | Standing::Clear => {}
+    }
+    entries.into_iter().map(|(key, value)| Ok((key.to_owned(), OwnedVariant::try_from(value)?))).collect()
+}

@@ -1,0 +1,106 @@
+//! The configuration, read anew while everything goes on.
+//!
+//! Files are read and filters proven on another thread, because that may take a moment. A
+//! mistake in them changes nothing and is told; a good configuration takes the place of the one
+//! before between two records: the journal is followed on from the very record that was read
+//! last, counters and bans stay with the name of their jail, and jails come and go on the bus.
+
+use std::path::PathBuf;
+
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::{names::Names, notify, run::Daemon};
+use crate::{
+    bus::{self, JailInfo},
+    config::Settings,
+    events,
+    journal::{Follower, Position},
+    time::now,
+};
+
+/// Who asked, and waits for the outcome; a signal doesn't.
+type Reply = oneshot::Sender<Result<(), String>>;
+
+/// A reading that is under way, and those that wait for its outcome.
+pub(super) struct Reloading {
+    directories: Vec<PathBuf>,
+    under_way: Option<JoinHandle<Result<Settings, String>>>,
+    waiting: Vec<Reply>,
+    /// Asked again meanwhile: the files may have changed since.
+    again: Option<Vec<Reply>>,
+}
+
+impl Reloading {
+    pub(super) fn new(directories: Vec<PathBuf>) -> Self {
+        Self { directories, under_way: None, waiting: Vec::new(), again: None }
+    }
+
+    /// Reads the configuration anew.
+    pub(super) fn ask(&mut self, reply: Option<Reply>) {
+        if self.under_way.is_some() {
+            self.again.get_or_insert_default().extend(reply);
+            return;
+        }
+        self.waiting.extend(reply);
+        let directories = self.directories.clone();
+        self.under_way =
+            Some(tokio::task::spawn_blocking(move || Settings::load(&directories).map_err(|error| error.to_string())));
+    }
+
+    /// What was read; never, if nothing is under way.
+    pub(super) async fn read(&mut self) -> Result<Settings, String> {
+        let Some(under_way) = self.under_way.as_mut() else { return std::future::pending().await };
+        let outcome = under_way.await.unwrap_or_else(|error| Err(format!("The configuration was not read: {error}.")));
+        self.under_way = None;
+        outcome
+    }
+}
+
+impl Daemon {
+    /// Puts what was read in force, or tells why not.
+    pub(super) async fn reload(&mut self, read: Result<Settings, String>) {
+        if self.ready {
+            notify::reloading();
+        }
+        let outcome = match read {
+            Ok(settings) => self.put_in_force(settings).await,
+            Err(why) => Err(why),
+        };
+        if let Err(why) = &outcome {
+            events::bad_config(why);
+        }
+        if self.ready {
+            notify::ready(&self.status_line());
+        }
+        for reply in self.reloading.waiting.drain(..) {
+            let _ = reply.send(outcome.clone());
+        }
+        for reply in self.reloading.again.take().into_iter().flatten() {
+            self.reloading.ask(Some(reply));
+        }
+    }
+
+    async fn put_in_force(&mut self, settings: Settings) -> Result<(), String> {
+        let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
+        let position = self.cursor.clone().map_or_else(|| self.origin.clone(), Position::After);
+        // What can fail comes first. The batches that the old thread has ready are read again.
+        let follower = Follower::start(filters, settings.fields, position).map_err(|error| error.to_string())?;
+        if !follower.resumed {
+            events::journal_gone();
+        }
+        self.follower = follower;
+        let before: Vec<JailInfo> = self.engine.jails().map(JailInfo::from).collect();
+        let after: Vec<JailInfo> = settings.jails.iter().map(JailInfo::from).collect();
+        self.names = Names::ask(&self.connection, &settings.jails);
+        self.engine.reload(settings.jails, now(), &mut self.effects);
+        self.carry_out().await;
+        self.saving.touch();
+        if let Err(error) = bus::change_jails(&self.connection, &self.core, &before, &after).await {
+            tracing::warn!("The jails on the bus could not be changed: {error}.");
+        }
+        let names: Vec<&str> = self.engine.jails().map(|jail| jail.name.as_str()).collect();
+        events::reloaded(&names);
+        self.publish().await;
+        Ok(())
+    }
+}
