@@ -109,7 +109,7 @@ impl BanList {
     /// The how manieth ban the next one would be.
     pub(crate) fn next_count(&self, source: IpNet, jail: &str, now: Usec, forget: Usec) -> u32 {
         match self.history.get(&(source, jail.into())) {
-            Some(history) if history.last.saturating_add(forget) > now => history.count + 1,
+            Some(history) if history.last.saturating_add(forget) > now => history.count.saturating_add(1),
             _ => 1,
         }
     }
@@ -229,7 +229,7 @@ impl BanList {
 
     pub(crate) fn load(saved: SavedBans) -> Self {
         let mut list = Self::default();
-        for ban in saved.active {
+        for ban in saved.active.into_iter().filter(|ban| ban.source.prefix_len() > 0) {
             list.add(ban);
         }
         // Those of the bans are told again, as they were when the state was saved.

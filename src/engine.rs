@@ -18,6 +18,7 @@ use crate::{
     bans::{Ban, BanList, SavedBans},
     clock::Clock,
     failure::{Failure, Failures},
+    fnv,
     jail::{Bound, Jail, JailSettings, SavedJail, Verdict, text_of},
     record::{Record, USEC_PER_SEC, Usec},
 };
@@ -346,7 +347,7 @@ impl Engine {
             let jail: Box<str> = settings.name.as_str().into();
             match verdict {
                 Verdict::Failed(source, failure, at) => {
-                    self.failures += 1;
+                    self.failures = self.failures.saturating_add(1);
                     if settings.subnet.is_some() {
                         failing.push((source, at));
                     }
@@ -473,10 +474,9 @@ fn ban_end(settings: &JailSettings, source: IpNet, since: Usec, count: u32) -> O
 }
 
 /// A number that nobody outside can foresee, since `text` holds a time in µs, and that a replay
-/// finds again: FNV-1a, and the last step of SplitMix64.
+/// finds again: a hash, and the last step of SplitMix64.
 fn scatter(text: &str) -> u64 {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    let hash = fnv::add(fnv::START, text.as_bytes());
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
@@ -486,9 +486,7 @@ fn scatter(text: &str) -> u64 {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SavedEngine {
     failures: u64,
-    #[serde(default)]
     clock: Clock,
-    #[serde(default)]
     names: BTreeMap<String, Vec<IpAddr>>,
     jails: Vec<(Box<str>, SavedJail)>,
     bans: SavedBans,

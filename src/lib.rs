@@ -24,6 +24,7 @@ mod events;
 mod failure;
 pub mod filter;
 mod firewall;
+mod fnv;
 pub mod jail;
 pub mod journal;
 pub mod record;
@@ -33,3 +34,4 @@ mod time;
 
 pub use bans::Ban;
 pub use failure::{Failure, Failures};
+pub use snapshot::check as check_snapshot;

@@ -98,15 +98,12 @@ struct Session {
     /// The counted failures that were not taken back.
     failures: Failures,
     /// Failures that no line has named an address for yet.
-    #[serde(default)]
     waiting: Failures,
     /// The first line that counts only if nothing better comes, if there was one.
-    #[serde(default)]
     clue: Failures,
     succeeded: bool,
     /// How often each rule of a shared attempt was seen. The most of them is how often the
     /// attempt was counted.
-    #[serde(default)]
     seen: Vec<Seen>,
 }
 

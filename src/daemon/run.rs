@@ -111,13 +111,13 @@ impl Daemon {
                 "$STATE_DIRECTORY is not set (StateDirectory= in the unit), so bans and counters are lost when wardend stops.",
             );
         }
-        let saved = store.as_ref().map_or(Ok(None), Store::load).unwrap_or_else(|what| {
+        let loaded = store.as_ref().map(Store::load).unwrap_or_default();
+        if let Some(what) = loaded.trouble {
             events::snapshot(&what);
-            None
-        });
+        }
         let mut position = Position::Since(now().saturating_sub(findtime));
         let mut cursor = None;
-        if let Some(snapshot) = saved {
+        if let Some(snapshot) = loaded.snapshot {
             engine.load(snapshot.engine, now(), &mut effects);
             if let Some(at) = snapshot.cursor {
                 position = Position::After(at.clone());

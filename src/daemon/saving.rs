@@ -1,9 +1,17 @@
 //! When the state goes to disk: at most once a second, at once after an order, and at the stop.
 //!
 //! The state is copied on the loop's thread, so that it is true for one cursor, and written on
-//! another, so that a slow disk holds no ban up. One write is under way at a time.
+//! another, so that a slow disk holds no ban up. One write is under way at a time, and a state so
+//! large that it takes long is written less often: what is newer is in the journal.
+
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
+
+/// Of the time, writing takes at most one part in so many, unless an order waits for it.
+const SHARE: u32 = 20;
+/// The longest time without a write, where something has changed.
+const LONGEST: Duration = Duration::from_secs(60);
 
 use crate::{
     events,
@@ -13,6 +21,9 @@ use crate::{
 pub(super) struct Saving {
     store: Option<Store>,
     under_way: Option<JoinHandle<Result<(), String>>>,
+    begun: Instant,
+    /// When the next write may begin.
+    next: Instant,
     /// Something has changed since the last snapshot.
     dirty: bool,
     /// The last write failed; told once.
@@ -22,7 +33,8 @@ pub(super) struct Saving {
 impl Saving {
     /// Without a store nothing is kept.
     pub(super) fn new(store: Option<Store>) -> Self {
-        Self { store, under_way: None, dirty: false, failed: false }
+        let now = Instant::now();
+        Self { store, under_way: None, begun: now, next: now, dirty: false, failed: false }
     }
 
     /// Something has changed.
@@ -30,9 +42,16 @@ impl Saving {
         self.dirty = true;
     }
 
-    /// Begins to write if something has changed, unless a write is under way.
+    /// Begins to write if something has changed, unless a write is under way or was just now.
     pub(super) fn begin(&mut self, snapshot: impl FnOnce() -> Snapshot) {
+        if Instant::now() >= self.next {
+            self.write(snapshot);
+        }
+    }
+
+    fn write(&mut self, snapshot: impl FnOnce() -> Snapshot) {
         if let (Some(store), None, true) = (&self.store, &self.under_way, self.dirty) {
+            self.begun = Instant::now();
             let (store, snapshot) = (store.clone(), snapshot());
             self.under_way = Some(tokio::task::spawn_blocking(move || store.save(&snapshot)));
             self.dirty = false;
@@ -43,8 +62,11 @@ impl Saving {
     pub(super) async fn now(&mut self, snapshot: impl FnOnce() -> Snapshot) -> Result<(), String> {
         let _ = self.finish().await;
         self.dirty = true;
-        self.begin(snapshot);
-        self.finish().await
+        self.write(snapshot);
+        let outcome = self.finish().await;
+        // The file before shall have it soon as well.
+        self.dirty = true;
+        outcome
     }
 
     /// The end of the write that is under way; at once, if none is.
@@ -52,6 +74,7 @@ impl Saving {
         let Some(under_way) = self.under_way.as_mut() else { return Ok(()) };
         let outcome = under_way.await.unwrap_or_else(|error| Err(format!("The state was not saved: {error}.")));
         self.under_way = None;
+        self.next = Instant::now() + (self.begun.elapsed() * (SHARE - 1)).min(LONGEST);
         match &outcome {
             Ok(()) if std::mem::take(&mut self.failed) => tracing::info!("The state can be saved again."),
             Ok(()) => {}

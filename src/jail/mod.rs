@@ -440,7 +440,6 @@ fn counted(settings: &JailSettings) -> Vec<bool> {
 pub(crate) struct SavedJail {
     sessions: SavedSessions,
     sources: Vec<(IpNet, Tally)>,
-    #[serde(default)]
     logins: Vec<(IpAddr, Usec)>,
 }
 

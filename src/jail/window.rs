@@ -34,7 +34,7 @@ impl Tally {
         let first = (place + 1).saturating_sub(maxretry);
         let windows = views.windows(maxretry.max(1)).skip(first).take(place + 1 - first).rev();
         let mut guilty = windows.filter(|window| match (window.first(), window.last()) {
-            (Some(oldest), Some(newest)) => newest.time - oldest.time <= findtime,
+            (Some(oldest), Some(newest)) => newest.time.saturating_sub(oldest.time) <= findtime,
             _ => false,
         });
         let guilty: Option<Failures> = guilty.next().map(|window| window.iter().copied().collect());
