@@ -54,6 +54,7 @@ check: needs
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
+	WARDEND_HISTORIES=100000 $(CARGO) test --locked --release --lib model
 	@tests/lab/check
 
 demo: needs
@@ -63,5 +64,5 @@ lab: needs
 	@tests/lab/shell $(RELEASE)
 
 bench: needs
-	$(CARGO) bench --locked --bench filter --bench replay
+	$(CARGO) bench --locked --bench filter --bench replay --bench state
 	@tests/lab/run-latency

@@ -5,7 +5,10 @@
 //! history makes each further ban of a source longer, until the source has behaved for long
 //! enough to be forgotten.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -21,7 +24,7 @@ const MOST_HISTORY: usize = 200_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban {
     /// The jail that decided, or that an admin named.
-    pub jail: Box<str>,
+    pub jail: Arc<str>,
     /// Who is locked out.
     pub source: IpNet,
     /// Since when, in µs: the time of the record that decided, or of the order.
@@ -37,7 +40,7 @@ pub struct Ban {
 }
 
 /// Bans of one source are told apart by their jail.
-type Key = (IpNet, Box<str>);
+type Key = (IpNet, Arc<str>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct History {
@@ -158,7 +161,7 @@ impl BanList {
     }
 
     /// Where there are too many bans: the one that would end first, or, if none ends, the oldest.
-    pub(crate) fn surplus(&self) -> Option<(IpNet, Box<str>)> {
+    pub(crate) fn surplus(&self) -> Option<(IpNet, Arc<str>)> {
         if self.active.len() <= MOST_BANS {
             return None;
         }
@@ -192,7 +195,7 @@ impl BanList {
     }
 
     /// A ban that has ended at the time `now`, if there is one; the one that ended first.
-    pub(crate) fn next_ended(&self, now: Usec) -> Option<(IpNet, Box<str>, Usec)> {
+    pub(crate) fn next_ended(&self, now: Usec) -> Option<(IpNet, Arc<str>, Usec)> {
         let (until, (source, jail)) = self.ends.first()?;
         (*until <= now).then(|| (*source, jail.clone(), *until))
     }
@@ -216,7 +219,7 @@ impl BanList {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SavedBans {
     active: Vec<Ban>,
-    history: Vec<(IpNet, Box<str>, History)>,
+    history: Vec<(IpNet, Arc<str>, History)>,
 }
 
 impl BanList {

@@ -8,7 +8,7 @@
 
 mod explain;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub enum Effect {
     /// A failure was counted (or seen only, for a source that is never banned).
     Failed {
         /// The jail that counted it.
-        jail: Box<str>,
+        jail: Arc<str>,
         /// Whose failure it is.
         source: IpNet,
         /// The failure.
@@ -46,7 +46,7 @@ pub enum Effect {
     /// The latest failure of the source was none: its credential was right.
     TakenBack {
         /// The jail that had counted it.
-        jail: Box<str>,
+        jail: Arc<str>,
         /// Whose failure it was.
         source: IpNet,
         /// The failure that was none.
@@ -59,7 +59,7 @@ pub enum Effect {
     /// A source would be banned, but somebody has logged in from there not long ago.
     Spared {
         /// The jail that would have.
-        jail: Box<str>,
+        jail: Arc<str>,
         /// Who.
         source: IpNet,
         /// The last login, in µs.
@@ -75,7 +75,7 @@ pub enum Effect {
         failure: Failure,
     },
     /// A table of the jail was full, and what was oldest in it had to go.
-    Crowded(Box<str>, Bound),
+    Crowded(Arc<str>, Bound),
     /// Somebody has set the clock by so many µs; all times were moved along.
     ClockSet(i64),
     /// The firewall is to lock the source out.
@@ -344,7 +344,7 @@ impl Engine {
         let mut failing: Vec<(IpNet, Usec)> = Vec::new();
         for verdict in verdicts.drain(..) {
             let settings = &self.jails[index].settings;
-            let jail: Box<str> = settings.name.as_str().into();
+            let jail: Arc<str> = settings.name.as_str().into();
             match verdict {
                 Verdict::Failed(source, failure, at) => {
                     self.failures = self.failures.saturating_add(1);
@@ -390,7 +390,7 @@ impl Engine {
     fn widen(&mut self, index: usize, source: IpNet, at: Usec, out: &mut Vec<Effect>) {
         let jail = &self.jails[index];
         let settings = &jail.settings;
-        let name: Box<str> = settings.name.as_str().into();
+        let name: Arc<str> = settings.name.as_str().into();
         let Some((network, enough)) = settings.subnet_of(source) else { return };
         if self.bans.covering(network, &name).is_some()
             || settings.spares(network).is_some()
@@ -550,7 +550,7 @@ impl Engine {
     }
 
     fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {
-        let over: Vec<(IpNet, Box<str>, Ended)> = self
+        let over: Vec<(IpNet, Arc<str>, Ended)> = self
             .bans
             .iter()
             .filter_map(|ban| {

@@ -74,6 +74,7 @@ pub(crate) fn ban(ban: &Ban) {
         WARDEND_JAIL = jail,
         WARDEND_SOURCE = source,
         WARDEND_ADDRESS = address(ban),
+        WARDEND_SINCE = ban.since,
         WARDEND_UNTIL = until_field(ban.until),
         WARDEND_FAILURES = failures.len(),
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
@@ -100,6 +101,8 @@ pub(crate) fn unban(ban: &Ban, why: Ended) {
         WARDEND_JAIL = jail,
         WARDEND_SOURCE = source,
         WARDEND_ADDRESS = address(ban),
+        WARDEND_SINCE = ban.since,
+        WARDEND_UNTIL = until_field(ban.until),
         WARDEND_BAN_COUNT = ban.count,
         "Unbanned {source} in jail {jail}: {because}."
     );

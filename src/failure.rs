@@ -60,6 +60,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// The monotonic time at a wall-clock time, if nobody sets the clock.
+    fn monotonic_at(&self, realtime: u64) -> u64 {
+        self.monotonic.wrapping_add(realtime.wrapping_sub(self.realtime))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(';');
         let mut next = |key: &str| parts.next()?.strip_prefix(key)?.strip_prefix('=');
@@ -257,7 +262,8 @@ impl<'p> Packer<'p> {
                 }
                 let earlier = earlier.unwrap_or_default();
                 self.difference(entry.number, earlier.number);
-                self.difference(entry.monotonic, earlier.monotonic);
+                // Both clocks run alike, so this is next to nothing but in the first entry.
+                self.difference(entry.monotonic, earlier.monotonic_at(entry.realtime));
                 if entry.realtime != view.time {
                     flags |= flag::OWN_TIME;
                     self.difference(entry.realtime, view.time);
@@ -356,8 +362,9 @@ impl<'p> Views<'p> {
             Entry { file, boot, ..Entry::default() }
         };
         let number = self.difference(earlier.number)?;
-        let monotonic = self.difference(earlier.monotonic)?;
+        let ahead = self.number()?;
         let realtime = if flags & flag::OWN_TIME != 0 { self.difference(time)? } else { time };
+        let monotonic = apply(earlier.monotonic_at(realtime), ahead);
         let hash = u64::from_le_bytes(self.array()?);
         Some(Entry { number, monotonic, realtime, hash, ..earlier })
     }
@@ -376,9 +383,7 @@ impl<'p> Views<'p> {
     }
 
     fn difference(&mut self, base: u64) -> Option<u64> {
-        let number = self.number()?;
-        let distance = (number >> 1) ^ (number & 1).wrapping_neg();
-        Some(base.wrapping_add(distance))
+        Some(apply(base, self.number()?))
     }
 
     fn number(&mut self) -> Option<u64> {
@@ -394,6 +399,11 @@ impl<'p> Views<'p> {
     }
 }
 
+/// What [`Packer::difference`] has written as `number`.
+fn apply(base: u64, number: u64) -> u64 {
+    base.wrapping_add((number >> 1) ^ (number & 1).wrapping_neg())
+}
+
 impl Serialize for Failures {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD_NO_PAD.encode(&self.0))
@@ -404,7 +414,7 @@ impl<'de> Deserialize<'de> for Failures {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
 
-        impl<'de> de::Visitor<'de> for Visitor {
+        impl de::Visitor<'_> for Visitor {
             type Value = Failures;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

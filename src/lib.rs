@@ -34,4 +34,5 @@ mod time;
 
 pub use bans::Ban;
 pub use failure::{Failure, Failures};
-pub use snapshot::check as check_snapshot;
+#[doc(hidden)]
+pub use snapshot::{Snapshot, Store, check as check_snapshot};

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    engine::SavedEngine,
+    engine::{Engine, SavedEngine},
     fnv,
     record::{Cursor, Usec},
 };
@@ -27,8 +27,9 @@ use crate::{
 const VERSION: u32 = 2;
 
 /// The state at one place of the journal.
+#[doc(hidden)]
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     /// The last record that the state has seen.
     pub(crate) cursor: Option<Cursor>,
     /// When it was written, in µs.
@@ -37,8 +38,9 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(cursor: Option<Cursor>, written: Usec, engine: SavedEngine) -> Self {
-        Self { cursor, written, engine }
+    /// The state of an engine that has read up to `cursor`, at the time `written` in µs.
+    pub fn of(engine: &Engine, cursor: Option<Cursor>, written: Usec) -> Self {
+        Self { cursor, written, engine: engine.save() }
     }
 }
 
@@ -105,6 +107,15 @@ fn read(text: &[u8]) -> Result<Snapshot, String> {
     }
 }
 
+/// As [`read`]; none, if there is no such file.
+fn read_file(path: &Path) -> Result<Option<Snapshot>, String> {
+    match fs::read(path) {
+        Ok(text) => read(&text).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("can't be read ({error})")),
+    }
+}
+
 /// What was found at the start.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
@@ -114,25 +125,27 @@ pub(crate) struct Loaded {
 }
 
 /// The file, and the one before.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
+pub struct Store {
     path: PathBuf,
     before: PathBuf,
 }
 
 impl Store {
-    pub(crate) fn new(directory: &Path) -> Self {
+    /// The files of a directory.
+    pub fn new(directory: &Path) -> Self {
         Self { path: directory.join("state.json"), before: directory.join("state.json.before") }
     }
 
     /// Loads the snapshot; none if there is none yet.
     pub(crate) fn load(&self) -> Loaded {
-        let why = match self.read(&self.path) {
+        let why = match read_file(&self.path) {
             Ok(snapshot) => return Loaded { snapshot, trouble: None },
             Err(why) => why,
         };
         let kept = self.put_aside();
-        let (snapshot, then) = match self.read(&self.before) {
+        let (snapshot, then) = match read_file(&self.before) {
             Ok(Some(snapshot)) => {
                 let then = "wardend goes on from the state that was saved before it, and loses nothing but orders given in between";
                 (Some(snapshot), then.to_owned())
@@ -143,16 +156,11 @@ impl Store {
         Loaded { snapshot, trouble: Some(format!("{} {why}; {kept}, and {then}.", self.path.display())) }
     }
 
-    fn read(&self, path: &Path) -> Result<Option<Snapshot>, String> {
-        match fs::read(path) {
-            Ok(text) => read(&text).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("can't be read ({error})")),
-        }
-    }
-
     /// Writes the snapshot in place of the one before.
-    pub(crate) fn save(&self, snapshot: &Snapshot) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// A sentence, if the disk refuses.
+    pub fn save(&self, snapshot: &Snapshot) -> Result<(), String> {
         self.replace(snapshot).map_err(|error| {
             format!(
                 "{} can't be written ({error}); bans stay in force, but after a restart what happened since the last write is read from the journal again.",
@@ -190,7 +198,7 @@ impl Store {
 #[doc(hidden)]
 pub fn check(state: &[u8], jails: Vec<crate::jail::JailSettings>) -> bool {
     let Ok(snapshot) = serde_json::from_slice::<Snapshot>(state) else { return false };
-    let mut engine = crate::engine::Engine::new(jails);
+    let mut engine = Engine::new(jails);
     let mut effects = Vec::new();
     engine.load(snapshot.engine, snapshot.written, &mut effects);
     engine.clock_set(-5_000_000, &mut effects);
@@ -204,7 +212,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Settings,
-        engine::{Duration, Engine, parse_network},
+        engine::{Duration, parse_network},
         record::Record,
     };
 
@@ -248,7 +256,7 @@ mod tests {
     }
 
     fn snapshot() -> Snapshot {
-        Snapshot::new(Some(Cursor::from(CURSOR)), 3, engine().save())
+        Snapshot::of(&engine(), Some(Cursor::from(CURSOR)), 3)
     }
 
     fn document() -> Vec<u8> {
@@ -291,7 +299,7 @@ mod tests {
     fn what_cannot_be_used_is_kept_aside_and_the_one_before_takes_its_place() {
         let with_cursor = |cursor: &str| {
             let mut text = Vec::new();
-            let snapshot = Snapshot::new(Some(Cursor::from(cursor)), 3, SavedEngine::default());
+            let snapshot = Snapshot { cursor: Some(Cursor::from(cursor)), written: 3, engine: SavedEngine::default() };
             write(&snapshot, &mut text).unwrap();
             text
         };

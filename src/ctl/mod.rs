@@ -5,6 +5,7 @@
 //! done (the sentence says why), 2 the command line can't be understood.
 
 mod client;
+mod diff;
 mod output;
 mod replay;
 mod test;

@@ -2,11 +2,14 @@
 //!
 //! It needs no daemon and no privilege but read access, changes nothing, and runs the very
 //! code that the daemon runs. What comes out is one line for each source with at least one
-//! failure, and a summary: who would have been banned, when, and by which records.
+//! failure, and a summary: who would have been banned, when, and by which records. With `--diff`
+//! the same journal is read under a second configuration, and what comes out is what would change
+//! ([`super::diff`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -15,7 +18,8 @@ use serde::Serialize;
 
 use super::output::{Json, Table, print_json, when};
 use crate::{
-    config::{self, Settings},
+    bans::Ban,
+    config::Settings,
     engine::{Effect, Engine},
     filter::Filter,
     jail::text_of,
@@ -41,6 +45,9 @@ pub(super) struct Arguments {
     /// Take the configuration from this directory instead of /etc/wardend and /run/wardend
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
+    /// Show what would change under the configuration of this directory
+    #[arg(long, value_name = "DIR")]
+    diff: Option<PathBuf>,
     /// Run this jail only
     #[arg(long, value_name = "NAME")]
     jail: Option<String>,
@@ -48,21 +55,50 @@ pub(super) struct Arguments {
     json: Json,
 }
 
+/// One ban.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Period {
+    pub(super) since_usec: Usec,
+    /// None is for ever.
+    pub(super) until_usec: Option<Usec>,
+    count: u32,
+}
+
 /// What is known of one source in one jail: a line of the output.
 #[derive(Debug, Serialize)]
-struct Line {
+pub(super) struct Line {
     jail: String,
     source: String,
     /// The address of the latest failure.
     address: String,
     failures: u64,
-    bans: u64,
+    pub(super) bans: u64,
     first_usec: Usec,
     last_usec: Usec,
     banned_at_usec: Option<Usec>,
+    pub(super) periods: Vec<Period>,
     users: BTreeSet<String>,
     rules: BTreeMap<String, u64>,
     evidence: Vec<Cursor>,
+}
+
+impl Line {
+    fn new(jail: String, source: IpNet) -> Self {
+        Self {
+            jail,
+            source: text_of(source),
+            address: String::new(),
+            failures: 0,
+            bans: 0,
+            first_usec: Usec::MAX,
+            last_usec: 0,
+            banned_at_usec: None,
+            periods: Vec::new(),
+            users: BTreeSet::new(),
+            rules: BTreeMap::new(),
+            evidence: Vec::new(),
+        }
+    }
 }
 
 /// The last line of the output.
@@ -81,12 +117,20 @@ struct Summary {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let directories = match &arguments.config {
-        Some(directory) if !directory.is_dir() => bail!("{} is no directory.", directory.display()),
-        Some(directory) => vec![directory.clone(), config::VENDOR_DIRECTORY.into()],
-        None => config::directories(),
-    };
-    let mut settings = Settings::load(&directories)?;
+    let directories = super::directories(arguments.config.as_deref())?;
+    let lines = play(arguments, &directories)?;
+    match &arguments.diff {
+        None => lines.print(arguments.json),
+        Some(other) => {
+            let other = play(arguments, &super::directories(Some(other))?)?;
+            super::diff::print(&lines.of, &other.of, arguments.json)
+        }
+    }
+}
+
+/// Replays the journal under the configuration of some directories.
+fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines> {
+    let mut settings = Settings::load(directories)?;
     if let Some(jail) = &arguments.jail {
         let names: Vec<String> = settings.jails.iter().map(|jail| jail.name.clone()).collect();
         settings.jails.retain(|known| known.name == *jail);
@@ -119,13 +163,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     engine.end_sessions(&mut effects);
     lines.take(&mut effects);
-    lines.print(arguments.json)
+    Ok(lines)
 }
 
 /// The output as it grows.
 #[derive(Debug, Default)]
 struct Lines {
-    of: BTreeMap<(Box<str>, IpNet), Line>,
+    of: BTreeMap<(Arc<str>, IpNet), Line>,
     summary: Summary,
 }
 
@@ -134,19 +178,8 @@ impl Lines {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Failed { jail, source, failure, ignored: false } => {
-                    let line = self.of.entry((jail.clone(), source)).or_insert_with(|| Line {
-                        jail: jail.into(),
-                        source: text_of(source),
-                        address: String::new(),
-                        failures: 0,
-                        bans: 0,
-                        first_usec: failure.time,
-                        last_usec: failure.time,
-                        banned_at_usec: None,
-                        users: BTreeSet::new(),
-                        rules: BTreeMap::new(),
-                        evidence: Vec::new(),
-                    });
+                    let line =
+                        self.of.entry((jail.clone(), source)).or_insert_with(|| Line::new(jail.to_string(), source));
                     line.address = failure.address.to_string();
                     line.failures += 1;
                     line.first_usec = line.first_usec.min(failure.time);
@@ -165,12 +198,7 @@ impl Lines {
                         line.rules.retain(|_, count| *count > 0);
                     }
                 }
-                Effect::Banned(ban) => {
-                    if let Some(line) = self.of.get_mut(&(ban.jail, ban.source)) {
-                        line.bans += 1;
-                        line.banned_at_usec.get_or_insert(ban.since);
-                    }
-                }
+                Effect::Banned(ban) => self.banned(ban),
                 Effect::Failed { .. }
                 | Effect::Unbanned(..)
                 | Effect::Spared { .. }
@@ -183,8 +211,27 @@ impl Lines {
         }
     }
 
+    fn banned(&mut self, ban: Ban) {
+        let Ban { jail, source, since, until, count, failures, .. } = ban;
+        let period = Period { since_usec: since, until_usec: until, count };
+        let line = self.of.entry((jail.clone(), source)).or_insert_with(|| {
+            // A network that is banned for what its hosts did has no failures of its own.
+            let mut line = Line::new(jail.to_string(), source);
+            for failure in failures.iter() {
+                line.address = failure.address.to_string();
+                line.first_usec = failure.time.min(line.first_usec);
+                line.last_usec = failure.time.max(line.last_usec);
+                line.evidence.push(failure.cursor);
+            }
+            line
+        });
+        line.bans += 1;
+        line.banned_at_usec.get_or_insert(since);
+        line.periods.push(period);
+    }
+
     fn print(mut self, json: Json) -> anyhow::Result<()> {
-        self.of.retain(|_, line| line.failures > 0);
+        self.of.retain(|_, line| line.failures > 0 || line.bans > 0);
         self.summary.sources = self.of.len() as u64;
         self.summary.failures = self.of.values().map(|line| line.failures).sum();
         self.summary.bans = self.of.values().map(|line| line.bans).sum();

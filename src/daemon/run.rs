@@ -8,6 +8,7 @@
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -72,14 +73,14 @@ pub(super) struct Daemon {
     pub(super) names: Names,
     wall: Wall,
     /// Things that happen again and again.
-    crowds: Quiet<(Box<str>, Bound)>,
+    crowds: Quiet<(Arc<str>, Bound)>,
     spared: Quiet<IpNet>,
     leaks: Quiet<IpNet>,
     /// Bans that the firewall has not confirmed yet, with the time of the record that led to
     /// each.
     waiting: HashMap<IpNet, Usec>,
     /// Bans found in a backlog that had ended before anybody could be told.
-    bygone: HashSet<(Box<str>, IpNet)>,
+    bygone: HashSet<(Arc<str>, IpNet)>,
     pub(super) effects: Vec<Effect>,
     /// Who waits for the sets and the policy to be gone from firewalld.
     removal: Option<oneshot::Sender<Result<(), String>>>,
@@ -208,7 +209,7 @@ impl Daemon {
                     self.watchdog.alive(self.follower.pulse());
                     self.publish().await;
                     let (cursor, engine) = (&self.cursor, &self.engine);
-                    self.saving.begin(|| Snapshot::new(cursor.clone(), now(), engine.save()));
+                    self.saving.begin(|| Snapshot::of(engine, cursor.clone(), now()));
                 }
                 () = self.saving.finished() => {}
             }
@@ -500,7 +501,7 @@ impl Daemon {
 
     async fn save_now(&mut self) -> Result<(), String> {
         let (cursor, engine) = (&self.cursor, &self.engine);
-        self.saving.now(|| Snapshot::new(cursor.clone(), now(), engine.save())).await
+        self.saving.now(|| Snapshot::of(engine, cursor.clone(), now())).await
     }
 
     async fn stop(mut self) {

@@ -22,7 +22,7 @@ static SHIPPED: LazyLock<Settings> = LazyLock::new(|| Settings::load(&[]).unwrap
 /// An engine with the jail that is shipped, and a pen for records.
 struct Desk {
     engine: Engine,
-    fields: std::sync::Arc<Fields>,
+    fields: Arc<Fields>,
     effects: Vec<Effect>,
 }
 

@@ -18,6 +18,8 @@ mod machine;
 mod network;
 mod plan;
 mod start;
+mod state;
+mod survive;
 
 /// Makes each named function a test per release.
 macro_rules! scenarios {
@@ -54,6 +56,13 @@ scenarios! {
         only_root_may_ban_and_everybody_may_look,
         the_installed_interfaces_are_the_live_ones,
         the_journal_explains_a_ban;
+    state:
+        a_full_and_a_read_only_disk_hold_up_no_ban,
+        a_damaged_state_is_told_once_and_no_ban_is_lost,
+        a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
+        an_address_is_explained_with_its_attempts_and_their_records;
+    survive:
+        killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans;
     ground:
         the_machine_boots_and_systemd_is_running,
         sshd_answers_over_the_wire_in_both_families,

@@ -1,0 +1,131 @@
+//! What a large state costs: private memory, and the snapshot of it.
+//!
+//! An attack by 110,000 sources is made up, record by record as sshd and journald write them, and
+//! goes through the engine: 100,000 sources fail four times and stay below maxretry, 10,000 fail a
+//! fifth time and are banned. What is shown is the process's private memory (RssAnon of
+//! proc_pid_status(5)) before and after, and the size of the snapshot with the time to copy the
+//! state, which holds the daemon's loop up, and to write it, which does not.
+
+#![allow(clippy::expect_used, reason = "a bench that expects in vain has nothing to measure")]
+
+use std::{fs, time::Instant};
+
+use wardend::{
+    Snapshot, Store,
+    config::Settings,
+    engine::Engine,
+    record::{Cursor, Record},
+};
+
+const SOURCES: u32 = 100_000;
+const BANS: u32 = 10_000;
+/// How often the snapshot is made.
+const RUNS: usize = 5;
+const USERS: [&str; 8] = ["root", "admin", "ubuntu", "test", "postgres", "git", "oracle", "deploy"];
+
+/// sshd's records, one after the other.
+struct Pen {
+    settings: Settings,
+    number: u64,
+}
+
+impl Pen {
+    fn write(&mut self, pid: u32, message: &str) -> Record {
+        self.number += 1;
+        let passed = self.number * 300; // µs: all in six minutes
+        let (monotonic, time) = (0x6eca_7496 + passed, 1_795_412_957_978_061 + passed);
+        let hash = self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let cursor = format!(
+            "s=28444e2dcb874e5c9b78c69e2373aee2;i={:x};b=2f912356a2424dec8328a1f012cbcb78;m={monotonic:x};t={time:x};x={hash:x}",
+            self.number
+        );
+        let mut record = Record::new(&self.settings.fields, time, Cursor::from(cursor));
+        let pid = pid.to_string();
+        for (name, value) in [
+            ("MESSAGE", message),
+            ("_TRANSPORT", "syslog"),
+            ("_UID", "0"),
+            ("SYSLOG_IDENTIFIER", "sshd"),
+            ("_SYSTEMD_UNIT", "ssh.service"),
+            ("_BOOT_ID", "2f912356a2424dec8328a1f012cbcb78"),
+            ("_PID", &pid),
+            ("SYSLOG_PID", &pid),
+        ] {
+            record.set(self.settings.fields.find(name.as_bytes()).expect("the filter asks for it"), value.as_bytes());
+        }
+        record
+    }
+}
+
+/// Three of four over IPv4.
+fn address(source: u32) -> String {
+    match source % 4 {
+        0 => format!("2001:db8:{:x}:{:x}::7", source >> 16, source & 0xffff),
+        _ => std::net::Ipv4Addr::from(0x0a00_0000 + source).to_string(),
+    }
+}
+
+fn main() {
+    let settings = Settings::load(&[]).expect("the shipped configuration is right");
+    let mut engine = Engine::new(settings.jails.clone());
+    let mut pen = Pen { settings, number: 0 };
+    let mut effects = Vec::new();
+    let idle = private_memory();
+    let mut pid = 1000;
+    let banned = (0..5).map(|round| (round, SOURCES..SOURCES + BANS));
+    let counted = (0..4).map(|round| (round, 0..SOURCES));
+    for (round, sources) in banned.chain(counted) {
+        for source in sources {
+            // In no order, as attackers come.
+            let source = u32::try_from(u64::from(source) * 65_537 % u64::from(SOURCES + BANS)).expect("it fits");
+            pid += 1;
+            let (address, user) = (address(source), USERS[(source + round) as usize % USERS.len()]);
+            for message in [
+                format!("Failed password for {user} from {address} port 4242 ssh2"),
+                format!("Connection closed by authenticating user {user} {address} port 4242 [preauth]"),
+            ] {
+                engine.record(&pen.write(pid, &message), &mut effects);
+                effects.clear();
+            }
+        }
+    }
+    assert_eq!(engine.ban_count(), BANS as usize);
+    assert_eq!(engine.counters("sshd"), Some((SOURCES as usize, 0)));
+    let full = private_memory();
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::new(directory.path());
+    let cursor = Some(Cursor::from("s=0;i=1;b=2;m=3;t=4;x=5"));
+    let (mut copies, mut writes, mut most) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        let snapshot = Snapshot::of(&engine, cursor.clone(), 0);
+        copies.push(start.elapsed());
+        let start = Instant::now();
+        store.save(&snapshot).expect("the disk takes it");
+        writes.push(start.elapsed());
+        most = most.max(private_memory());
+    }
+    copies.sort_unstable();
+    writes.sort_unstable();
+    let size = fs::metadata(directory.path().join("state.json")).expect("it was written").len();
+    println!("{SOURCES} sources with 4 failures each, {BANS} bans of 5 ({RUNS} snapshots, medians)");
+    println!("  private memory, idle            {:>8.1} MiB", mib(idle));
+    println!("  private memory, full            {:>8.1} MiB", mib(full));
+    println!("  most while the state is saved   {:>8.1} MiB", mib(most));
+    println!("  snapshot, size                  {:>8.1} MiB", mib(size));
+    println!("  snapshot, copied in             {:>8.1} ms", copies[RUNS / 2].as_secs_f64() * 1e3);
+    println!("  snapshot, written in            {:>8.1} ms", writes[RUNS / 2].as_secs_f64() * 1e3);
+}
+
+/// Of this process, in bytes.
+fn private_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5 or later");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few megabytes")]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
+}

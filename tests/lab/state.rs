@@ -1,0 +1,160 @@
+//! What the daemon knows outlives disks that fail, files that rot and configurations that change.
+
+use serde_json::Value;
+
+use crate::attack::{Connection, Guesses};
+use crate::machine::{Machine, Release};
+
+/// A machine on which single guesses are not turned away by sshd itself.
+fn machine(release: Release) -> Machine {
+    let mut plan = Machine::prepare(release).hasty_passwords();
+    if release == Release::Debian13 {
+        plan = plan.file("/etc/ssh/sshd_config.d/test.conf", "PerSourcePenalties no\n");
+    }
+    plan.boot()
+}
+
+fn wait_until_up(machine: &Machine) {
+    machine.wait_until("wardend is up", || machine.try_run("wardenctl status").stdout.contains("Firewall: up"));
+}
+
+pub(crate) fn a_full_and_a_read_only_disk_hold_up_no_ban(release: Release) {
+    let machine = machine(release);
+    machine.run(
+        "systemctl stop wardend && mount -t tmpfs -o size=64k,mode=750,uid=wardend,gid=wardend none /var/lib/wardend",
+    );
+    machine
+        .run("systemctl start wardend && dd if=/dev/zero of=/var/lib/wardend/filler bs=1k count=100 2>/dev/null; true");
+    let ban = machine.try_run("wardenctl ban 192.0.2.1 --for 1h");
+    assert_eq!(ban.code, 1, "{}", ban.stdout);
+    assert!(
+        ban.stderr.contains("It is done, but a crash may undo it") && ban.stderr.contains("No space left"),
+        "{}",
+        ban.stderr
+    );
+    let attacker = machine.attacker("203.0.113.7");
+    attacker.wrong_passwords("root", 5);
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    assert_eq!(attacker.can_connect(), Connection::TimedOut, "the disk is full, and the ban in force");
+    assert_eq!(machine.messages("can't be written").len(), 1, "{:?}", machine.messages("can't be written"));
+
+    machine.run("rm /var/lib/wardend/filler");
+    machine.wait_for_message("The state can be saved again");
+    machine.run("mount -o remount,ro /var/lib/wardend");
+    let ban = machine.try_run("wardenctl ban 192.0.2.2 --for 1h");
+    assert!(ban.code == 1 && ban.stderr.contains("Read-only file system"), "{}", ban.stderr);
+    machine.run("systemctl kill --signal=KILL wardend");
+    wait_until_up(&machine);
+    let list = machine.run("wardenctl list");
+    assert!(list.contains("192.0.2.1 ") && list.contains("203.0.113.7 "), "what was on disk is there: {list}");
+}
+
+pub(crate) fn a_damaged_state_is_told_once_and_no_ban_is_lost(release: Release) {
+    let machine = machine(release);
+    machine.attacker("203.0.113.7").wrong_passwords("root", 5);
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    machine.attacker("203.0.113.8").wrong_passwords("root", 4);
+    machine.run("wardenctl ban 192.0.2.0/24 --for 1h");
+    let files = "cd /var/lib/wardend && sleep 3 && systemctl stop wardend";
+    // One bit of a digit, in the newest state only.
+    machine.run(&format!("{files} && sed -i 's/\"count\":1/\"count\":3/' state.json && systemctl start wardend"));
+    let told = machine.wait_for_message("its checksum is another");
+    assert!(
+        told.contains("state.json.bad") && told.contains("goes on from the state that was saved before it"),
+        "{told}"
+    );
+    wait_until_up(&machine);
+    let list = machine.run("wardenctl list");
+    assert!(list.contains("203.0.113.7 ") && list.contains("192.0.2.0/24 "), "{list}");
+    assert!(machine.run("wardenctl status").contains("Failures: 9"), "{}", machine.run("wardenctl status"));
+
+    // Both of them: what the journal still has is not lost.
+    machine.run(&format!("{files} && truncate -s 300 state.json state.json.before && systemctl start wardend"));
+    let told = machine.wait_for_message("starts from the journal, because");
+    assert!(told.contains("is damaged (EOF"), "{told}");
+    wait_until_up(&machine);
+    assert!(machine.run("wardenctl list").contains("203.0.113.7 "));
+    machine.attacker("203.0.113.8").wrong_passwords("root", 1);
+    machine.wait_for_message("Banned 203.0.113.8 in jail sshd");
+    assert_eq!(machine.messages("state.json.bad").len(), 2, "each trouble is told once");
+}
+
+pub(crate) fn a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing(release: Release) {
+    let machine = machine(release);
+    let attacker = machine.attacker("203.0.113.7");
+    attacker.guess(Guesses { connections: 3, ..Guesses::default() });
+    machine.wait_until("three failures are counted", || machine.run("wardenctl status").contains("Failures: 3"));
+
+    let path = "/etc/wardend/wardend.conf.d/test.conf";
+    machine.write(path, "[default]\nmaxretry = 4\nmaxretires = 5\n");
+    let reload = machine.try_run("systemctl reload wardend");
+    assert_ne!(reload.code, 0, "a mistake is no success");
+    let told = machine.wait_for_message("unknown field `maxretires`");
+    assert!(told.contains(&format!("{path}:3: ")) && told.contains("stays in force"), "{told}");
+    let reload = machine.try_run("wardenctl reload");
+    assert!(reload.code == 1 && reload.stderr.contains(&format!("{path}:3: ")), "{}", reload.stderr);
+    assert_eq!(machine.run("systemctl is-active wardend").trim(), "active");
+
+    machine.write(
+        path,
+        "[default]\nmaxretry = 4\n[jail.slow]\nfilter = \"sshd\"\nmaxretry = 50\nbantime = \"infinity\"\n",
+    );
+    machine.run("systemctl reload wardend");
+    assert!(machine.run("wardenctl jails").contains("slow"));
+    let tree = machine.run("busctl tree --list org.wardend1");
+    assert!(tree.contains("/org/wardend1/jail/slow"), "{tree}");
+    attacker.guess(Guesses::default());
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    assert!(machine.run("wardenctl status").contains("Failures: 5"), "three, and one in each jail");
+    machine.run("wardenctl ban 192.0.2.7 --jail slow");
+
+    machine.write(path, "[default]\nignoreip = [\"198.51.100.0/24\"]\n");
+    machine.run("systemctl kill --signal=HUP --kill-whom=main wardend");
+    machine.wait_for_message("Unbanned 192.0.2.7 in jail slow: the jail is gone from the configuration");
+    assert!(machine.run("wardenctl list").contains("203.0.113.7 "), "the ban of the jail that stayed");
+    assert!(!machine.run("busctl tree --list org.wardend1").contains("/jail/slow"));
+    let refused = machine.try_run("wardenctl ban 198.51.100.7");
+    assert!(refused.stderr.contains(&format!("{path}:2: ")), "{}", refused.stderr);
+    assert_eq!(machine.run("systemctl show -p NRestarts --value wardend").trim(), "0");
+}
+
+pub(crate) fn an_address_is_explained_with_its_attempts_and_their_records(release: Release) {
+    let machine = machine(release);
+    machine.write(
+        "/etc/wardend/wardend.conf.d/test.conf",
+        "[default]\nmaxretry = 3\nignoreip = [\n  \"198.51.100.7\",\n  \"nobody.invalid\",\n]\n",
+    );
+    machine.run("systemctl reload wardend");
+    let attacker = machine.attacker("203.0.113.7");
+    attacker.guess(Guesses { user: "alice", connections: 2, ..Guesses::default() });
+    machine.wait_until("both are counted", || machine.run("wardenctl status").contains("Failures: 2"));
+    let text = machine.run("wardenctl explain 203.0.113.7");
+    assert!(text.starts_with("203.0.113.7 in jail sshd: counting"), "{text}");
+    assert!(text.contains("2 of 3 failures within 10min (maxretry, findtime)."), "{text}");
+    assert!(text.contains("failed-password for user 'alice'"), "{text}");
+
+    let json: Value = serde_json::from_str(&machine.run("wardenctl explain 203.0.113.7 --json")).expect("JSON");
+    for attempt in json["attempts"].as_array().expect("a list") {
+        let cursor = attempt["cursor"].as_str().expect("a cursor");
+        let record = machine.run(&format!("journalctl -q -n 1 -o cat --cursor='{cursor}'"));
+        assert!(record.starts_with("Failed password for alice from 203.0.113.7"), "{record}");
+    }
+
+    attacker.guess(Guesses { user: "alice", ..Guesses::default() });
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    let text = machine.run("wardenctl explain 203.0.113.7");
+    assert!(text.contains("in jail sshd: banned") && text.contains("#1 of this source"), "{text}");
+    let text = machine.run("wardenctl explain 198.51.100.7");
+    assert!(text.contains(": ignored") && text.contains("/etc/wardend/wardend.conf.d/test.conf:4: ignoreip"), "{text}");
+    assert!(machine.run("wardenctl explain 192.0.2.7").contains("Nothing counts against it."));
+    assert_eq!(machine.try_run("wardenctl explain 192.0.2.0/24").code, 1);
+    machine.wait_for_message("'nobody.invalid' in ignoreip can't be resolved");
+
+    // Whoever has just logged in is spared, and that is told.
+    let user = machine.attacker("203.0.113.9");
+    assert!(user.can_login("alice"));
+    user.guess(Guesses { user: "alice", connections: 3, ..Guesses::default() });
+    machine.wait_for_message("Spared 203.0.113.9 in jail sshd after 3 failures");
+    assert!(machine.run("wardenctl explain 203.0.113.9").contains(": spared"));
+    assert_eq!(user.can_connect(), Connection::Open);
+}

@@ -1,0 +1,195 @@
+//! Whatever happens to the daemon, it bans whom an undisturbed replay of the same journal bans.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::attack::Guesses;
+use crate::machine::{Machine, Release};
+
+/// A ban as the journal tells it, and as a replay finds it: source, since and until in µs, count.
+type Ban = (String, u64, u64, u64);
+
+/// The kinds of records that are read here (units/wardend.catalog).
+const BANNED: &str = "aa04c1c10db24c02ad4e28e8ac726807";
+const UNBANNED: &str = "8a3f31231e2a461e9199974abd4fb094";
+
+/// Bans end during the attack, but no machine is off for as long as one of them.
+const CONFIGURATION: &str =
+    "[default]\nmaxretry = 3\nfindtime = \"10min\"\nbantime = \"90s\"\nbantime-factor = 2\nspare-logins = \"1min\"\n";
+
+/// Killed, it is back at once, however often.
+const UNDYING: &str = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=0\n";
+
+/// Kills the daemon in each phase of the attack, so many times.
+const KILLS: [usize; 3] = [40, 40, 30];
+
+pub(crate) fn machine(release: Release) -> Machine {
+    let mut sshd = "MaxStartups 200\nLoginGraceTime 20\n".to_owned();
+    if release == Release::Debian13 {
+        // sshd itself would turn guessers away.
+        sshd.push_str("PerSourcePenalties no\n");
+    }
+    Machine::prepare(release)
+        .file("/etc/wardend/wardend.conf.d/test.conf", CONFIGURATION)
+        .file("/etc/systemd/system/wardend.service.d/test.conf", UNDYING)
+        .file("/etc/ssh/sshd_config.d/test.conf", &sshd)
+        .hasty_passwords()
+        .boot()
+}
+
+/// JSON objects, one a line.
+fn objects(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// The records of one kind that the daemon has written, each once however often it was told, and
+/// when it was told first.
+fn told(machine: &Machine, kind: &str) -> BTreeMap<Ban, u64> {
+    let mut all = BTreeMap::new();
+    for record in objects(&machine.run(&format!("journalctl -q -o json MESSAGE_ID={kind}"))) {
+        let field = |name: &str| number(&record[name]);
+        let source = record["WARDEND_SOURCE"].as_str().expect("a source").to_owned();
+        let ban = (source, field("WARDEND_SINCE"), field("WARDEND_UNTIL"), field("WARDEND_BAN_COUNT"));
+        all.entry(ban).or_insert(field("__REALTIME_TIMESTAMP"));
+    }
+    all
+}
+
+/// The bans that one replay over the whole journal makes.
+fn replayed(machine: &Machine) -> BTreeSet<Ban> {
+    let mut all = BTreeSet::new();
+    for line in objects(&machine.run("wardenctl replay --json=short")) {
+        let Some(source) = line["source"].as_str() else { continue };
+        for period in line["periods"].as_array().expect("a list") {
+            let usec = |name: &str| number(&period[name]);
+            all.insert((source.to_owned(), usec("since_usec"), usec("until_usec"), usec("count")));
+        }
+    }
+    all
+}
+
+/// One attacker of the plan: what he does depends on his number.
+fn attack(machine: &Machine, number: usize) {
+    let address = match number % 8 {
+        6 => format!("2001:db8:66:{number:x}::{number:x}"),
+        _ => format!("203.0.113.{number}"),
+    };
+    let attacker = machine.attacker(&address);
+    let user = if number.is_multiple_of(3) { "alice" } else { "nobody-here" };
+    let guess = |connections, prompts, at_once| attacker.guess(Guesses { user, connections, prompts, at_once });
+    match number % 8 {
+        // Stays below maxretry.
+        0 => drop(guess(1, 2, false)),
+        // A typing mistake, then the right password, twice.
+        1 => {
+            for _ in 0..2 {
+                attacker.ssh("bob", "wrong", 1, "true");
+                attacker.can_login("bob");
+            }
+        }
+        // All at once.
+        2 => drop(guess(4, 1, true)),
+        // Within one connection.
+        3 | 4 => drop(guess(1, 4, false)),
+        _ => drop(guess(2, 2, false)),
+    }
+}
+
+pub(crate) fn killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans(release: Release) {
+    const SOURCES: usize = 204;
+    let seed = std::process::id();
+    println!("seed {seed}");
+    let mut machine = machine(release);
+    for (phase, kills) in KILLS.into_iter().enumerate() {
+        let sources: Vec<usize> = (0..SOURCES).filter(|number| number % KILLS.len() == phase).collect();
+        let killer = format!(
+            "RANDOM={}; for i in $(seq {kills}); do sleep 0.$((RANDOM % 5))$((RANDOM % 10)); \
+             until systemctl kill --signal=KILL wardend 2>/dev/null; do sleep 0.05; done; done",
+            seed + u32::try_from(phase).expect("small"),
+        );
+        thread::scope(|scope| {
+            scope.spawn(|| machine.run(&format!("bash -c '{killer}'")));
+            for lane in sources.chunks(sources.len().div_ceil(8)) {
+                scope.spawn(|| lane.iter().for_each(|number| attack(&machine, *number)));
+            }
+        });
+        match phase {
+            0 => machine.reboot(),
+            1 => {
+                machine.power_cut();
+                machine.power_on();
+            }
+            _ => {}
+        }
+    }
+    let deaths =
+        machine.run("journalctl -q -o cat -u wardend | grep -c 'Main process exited, code=killed, status=9/KILL'");
+    let deaths: usize = deaths.trim().parse().expect("a number");
+    assert!(deaths >= KILLS.iter().sum(), "killed {deaths} times");
+
+    machine.wait_until("wardend is up", || machine.try_run("wardenctl status").stdout.contains("Firewall: up"));
+    // The last sessions are silent for long before their evidence counts, so the last word is the
+    // live daemon's: all that a replay finds so far must be told, and nothing else.
+    let mut expected = replayed(&machine);
+    machine.wait_until("the last ban is told", || {
+        expected = replayed(&machine);
+        expected.iter().all(|ban| told(&machine, BANNED).contains_key(ban))
+    });
+    let banned = told(&machine, BANNED);
+    let surplus: Vec<&Ban> = banned.keys().filter(|ban| !expected.contains(*ban)).collect();
+    assert!(surplus.is_empty(), "banned, and not by a replay: {surplus:?}");
+    assert!(expected.len() > SOURCES / 2, "{} bans are too few for a proof", expected.len());
+
+    // Nobody was freed early, and nobody is held who should be free.
+    for (ban, at) in told(&machine, UNBANNED) {
+        assert!(expected.contains(&ban), "unbanned, and never banned: {ban:?}");
+        assert!(at >= ban.2, "freed {} µs early: {ban:?}", ban.2 - at);
+    }
+    let now = machine.run("date +%s%6N").trim().parse::<u64>().expect("a number");
+    let held: BTreeSet<String> = objects_of_list(&machine).into_iter().collect();
+    let due = |ban: &&Ban| ban.2 > now;
+    for ban in expected.iter().filter(due) {
+        let line = held.contains(&ban.0) || ban.2 < now + 10_000_000;
+        assert!(line, "{ban:?} should be in force");
+    }
+    for source in &held {
+        assert!(
+            expected.iter().any(|ban| ban.0 == *source && ban.2 + 10_000_000 > now),
+            "{source} is held for nothing"
+        );
+    }
+    let (mut listed, mut entries) = (BTreeSet::new(), BTreeSet::new());
+    let agree = (0..60).any(|_| {
+        thread::sleep(Duration::from_millis(500));
+        listed = objects_of_list(&machine).into_iter().collect::<BTreeSet<String>>();
+        entries = ["wardend4", "wardend6"]
+            .iter()
+            .flat_map(|set| {
+                machine
+                    .run(&format!("firewall-cmd --ipset={set} --get-entries"))
+                    .lines()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        entries == listed && !listed.is_empty()
+    });
+    if !agree {
+        machine.give_up(&format!("firewalld holds {entries:?}, and the daemon {listed:?}"));
+    }
+    println!("{}: {deaths} kills, 2 reboots, {} bans, all as replayed", release.name(), expected.len());
+}
+
+/// The sources that the living daemon holds.
+fn objects_of_list(machine: &Machine) -> Vec<String> {
+    let list: Value = serde_json::from_str(&machine.run("wardenctl list --json=short")).expect("JSON");
+    let bans = list.as_array().expect("a list").iter();
+    bans.map(|ban| ban["source"].as_str().expect("a source").to_owned()).collect()
+}
