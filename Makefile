@@ -3,6 +3,7 @@
 # make check      all tests; the ones in booted machines where this machine can boot them
 # make demo       the main job, shown on a freshly booted machine
 # make lab        a root shell in such a machine
+# make deb, rpm   packages, in target/package (REVISION=1)
 # make bench      how fast, beside the floor
 
 prefix ?= /usr
@@ -11,6 +12,7 @@ libexecdir ?= $(prefix)/libexec
 vendordir ?= $(prefix)/lib/wardend
 unitdir ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
+presetdir ?= $(prefix)/lib/systemd/system-preset
 catalogdir ?= $(prefix)/lib/systemd/catalog
 datadir ?= $(prefix)/share
 mandir ?= $(datadir)/man
@@ -25,7 +27,12 @@ ifneq ($(vendordir),/usr/lib/wardend)
 export WARDEND_VENDOR_DIRECTORY = $(vendordir)
 endif
 
-.PHONY: all install check demo lab bench needs
+# The tools that wrap packages: of these very versions, in target/tools.
+CARGO_DEB = 3.8.0
+CARGO_RPM = 0.21.1
+REVISION ?= 1
+
+.PHONY: all install stage deb rpm package-deb package-rpm check demo lab bench needs
 
 all:
 	$(CARGO) build --release --locked --bins
@@ -39,6 +46,7 @@ install:
 	install -D -m 644 units/wardend.service $(DESTDIR)$(unitdir)/wardend.service
 	sed -i 's|/usr/libexec|$(libexecdir)|; s|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend.service
 	install -D -m 644 units/wardend.sysusers $(DESTDIR)$(sysusersdir)/wardend.conf
+	install -D -m 644 units/wardend.preset $(DESTDIR)$(presetdir)/80-wardend.preset
 	install -D -m 644 units/wardend.catalog $(DESTDIR)$(catalogdir)/wardend.catalog
 	install -D -m 644 dbus/org.wardend1.conf $(DESTDIR)$(datadir)/dbus-1/system.d/org.wardend1.conf
 	install -D -m 644 dbus/org.wardend1.service $(DESTDIR)$(datadir)/dbus-1/system-services/org.wardend1.service
@@ -46,6 +54,31 @@ install:
 	install -D -m 644 dbus/org.wardend1.policy $(DESTDIR)$(datadir)/polkit-1/actions/org.wardend1.policy
 	install -D -m 644 dbus/50-wardend.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/50-wardend.rules
 	for page in man/*.[158]; do install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} $$page || exit; done
+
+# What a package holds: what `make install` installs, without symbols.
+stage:
+	rm -rf $(KIND_ROOT)
+	mkdir -p target/package
+	$(MAKE) --no-print-directory install prefix=/usr DESTDIR=$(KIND_ROOT)
+	strip --strip-unneeded $(KIND_ROOT)/usr/libexec/wardend $(KIND_ROOT)/usr/bin/wardenctl
+
+deb: all
+	@$(MAKE) --no-print-directory package-deb
+
+rpm: all
+	@$(MAKE) --no-print-directory package-rpm
+
+# The packages of what is built already (WARDEND_BINDIR_BUILT), as the lab takes them.
+package-deb:
+	@$(MAKE) --no-print-directory stage KIND_ROOT=target/package/deb
+	@packaging/tool cargo-deb $(CARGO_DEB)
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --quiet --no-build --no-strip --locked $(DEB_OPTIONS) --deb-revision $(REVISION) --output target/package/
+
+package-rpm:
+	@$(MAKE) --no-print-directory stage KIND_ROOT=target/package/rpm
+	gzip --best --no-name target/package/rpm/usr/share/man/man*/*
+	@packaging/tool cargo-generate-rpm $(CARGO_RPM)
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) generate-rpm --set-metadata 'release = "$(REVISION)"' --output target/package/
 
 needs:
 	@tests/needs

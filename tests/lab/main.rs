@@ -16,6 +16,7 @@ mod host;
 mod hostile;
 mod machine;
 mod network;
+mod package;
 mod plan;
 mod start;
 mod state;
@@ -63,6 +64,9 @@ scenarios! {
         an_address_is_explained_with_its_attempts_and_their_records;
     survive:
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans;
+    package:
+        the_package_comes_works_and_goes_without_a_trace,
+        purged_while_the_daemon_is_down_it_leaves_nothing_either;
     ground:
         the_machine_boots_and_systemd_is_running,
         sshd_answers_over_the_wire_in_both_families,

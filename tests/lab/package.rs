@@ -1,0 +1,153 @@
+//! The Debian package on real machines: installed, attacked, upgraded, purged.
+//!
+//! The package is wrapped once per run, from the programs that cargo has built for this test and
+//! by `make package-deb` as a builder does it, and once more as the next revision. The machine
+//! has only what its tree has, so what the package depends on must be there already.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::attack::Connection;
+use crate::machine::{Machine, Release};
+
+const ATTACKER: &str = "203.0.113.7";
+
+/// The package in two revisions.
+fn packages() -> &'static [PathBuf; 2] {
+    static PACKAGES: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    PACKAGES.get_or_init(|| {
+        let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
+        let built = wardend.and_then(Path::parent).expect("a test is told where the programs are");
+        ["1", "2"].map(|revision| {
+            let made = Command::new("make")
+                .args(["-C", env!("CARGO_MANIFEST_DIR"), "--no-print-directory", "--silent", "package-deb"])
+                .arg(format!("REVISION={revision}"))
+                .arg("DEB_OPTIONS=--fast")
+                .env("WARDEND_BINDIR_BUILT", built)
+                .env_remove("MAKEFLAGS")
+                .env_remove("MAKELEVEL")
+                .output()
+                .expect("make is installed");
+            let (said, complaint) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+            assert!(made.status.success(), "make package-deb fails:\n{said}{complaint}");
+            let path = said.lines().rev().find(|line| line.trim().ends_with(".deb"));
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(path.expect("cargo-deb names its package").trim())
+        })
+    })
+}
+
+/// Every file outside the places where a machine only works: what a package may leave behind.
+fn files(machine: &Machine) -> BTreeSet<String> {
+    let listed = machine.run(
+        "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /root -o -path /var/log \
+         -o -path /var/tmp -o -path /var/cache -o -path /var/lib/dpkg -o -path /var/lib/systemd/timers \\) -prune -o -print",
+    );
+    listed.lines().map(str::to_owned).collect()
+}
+
+/// What of wardend is known outside of files.
+fn traces(machine: &Machine) -> String {
+    machine.run(
+        "getent passwd wardend; getent group wardend; firewall-cmd --get-ipsets | grep wardend; \
+         firewall-cmd --permanent --get-ipsets | grep wardend; firewall-cmd --get-policies | grep wardend; \
+         firewall-cmd --permanent --get-policies | grep wardend; nft list ruleset | grep wardend; \
+         systemctl list-units --all --plain --no-legend 'wardend*' '*wardend1*'; \
+         systemctl list-unit-files --no-legend 'wardend*' '*wardend1*'; dpkg -l wardend 2>/dev/null | grep wardend; \
+         journalctl --list-catalog 2>/dev/null | grep wardend; busctl list --acquired --activatable | grep wardend; true",
+    )
+}
+
+/// Copies a package in and has dpkg install it.
+#[track_caller]
+fn install(machine: &Machine, package: &Path) {
+    fs::copy(package, machine.root().join("root/wardend.deb")).expect("the package is there");
+    machine.run("DEBIAN_FRONTEND=noninteractive dpkg --install /root/wardend.deb >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }");
+}
+
+pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release) {
+    let [first, second] = packages();
+    let machine = Machine::prepare(release).without_wardend().hasty_passwords().boot();
+    machine.run("firewall-cmd --state");
+    let (files_before, traces_before) = (files(&machine), traces(&machine));
+    assert_eq!(traces_before, "", "the machine has never heard of wardend");
+
+    install(&machine, first);
+    assert_eq!(machine.run("systemctl is-enabled wardend; systemctl is-active wardend"), "enabled\nactive\n");
+    machine.wait_until("it watches", || {
+        machine.run("systemctl show -p StatusText --value wardend").contains("Watching 1 jail, 0 bans in force.")
+    });
+    let (attacker, second_attacker) = (machine.attacker(ATTACKER), machine.attacker("203.0.113.9"));
+    attacker.wrong_passwords("root", 5);
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    assert_eq!(attacker.can_connect(), Connection::TimedOut);
+
+    // The upgrade, while one asks without a pause whether the ban is in force and another guesses.
+    machine.write(
+        "/root/probe",
+        "while [ ! -e /root/enough ]; do\n\
+         nft list set inet firewalld wardend4 | grep -q 203.0.113.7 && echo held || echo hole\n\
+         done >/root/probed\n",
+    );
+    machine.run("systemd-run --quiet --unit=probe sh /root/probe");
+    second_attacker.wrong_passwords("root", 2);
+    let before = machine.run("systemctl show -p MainPID --value wardend");
+    std::thread::scope(|scope| {
+        let guesses = scope.spawn(|| second_attacker.wrong_passwords("root", 3));
+        install(&machine, second);
+        let _ = guesses.join();
+    });
+    assert!(machine.run("dpkg-query -W -f '${Version} ${Status}' wardend").ends_with("-2 install ok installed"));
+    assert_ne!(machine.run("systemctl show -p MainPID --value wardend"), before, "the new daemon runs");
+    machine.wait_for_message("firewalld blocks 203.0.113.9");
+    machine.run("touch /root/enough; while systemctl --quiet is-active probe; do sleep 0.1; done");
+    let (held, holes) = (
+        machine.run("grep -c held /root/probed || :").trim().to_owned(),
+        machine.run("grep -c hole /root/probed || :").trim().to_owned(),
+    );
+    println!("{}: during the upgrade the ban was seen {held} times and missed {holes} times", release.name());
+    assert_ne!(held, "0", "the probe has looked");
+    assert_eq!(holes, "0", "the ban was in force throughout; seen {held} times");
+    assert_eq!(attacker.can_connect(), Connection::TimedOut);
+    assert_eq!(second_attacker.can_connect(), Connection::TimedOut);
+    assert_eq!(machine.messages("Banned 203.0.113.7 in jail").len(), 1, "nobody is banned twice");
+
+    // Removed, it locks nobody out any more; what it knew and what the admin wrote is kept.
+    machine.write("/etc/wardend/wardend.conf.d/local.conf", "[default]\nmaxretry = 3\n");
+    machine.write("/etc/systemd/system/wardend.service.d/local.conf", "[Service]\nNice=1\n");
+    machine.run(
+        "DEBIAN_FRONTEND=noninteractive dpkg --remove wardend >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }",
+    );
+    assert_eq!(attacker.can_connect(), Connection::Open, "nobody would ever end the ban");
+    assert_ne!(machine.run("systemctl is-active wardend || :"), "active\n");
+    machine.run("test -e /etc/wardend/wardend.conf.d/local.conf && ls -A /var/lib/wardend | grep -q .");
+
+    machine.run(
+        "DEBIAN_FRONTEND=noninteractive dpkg --purge wardend >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }",
+    );
+    assert_eq!(traces(&machine), "", "nothing of wardend is known any more");
+    let left: Vec<String> = files(&machine).difference(&files_before).cloned().collect();
+    // firewalld makes these for any first policy or ipset, and keeps them.
+    let kept = ["/etc/firewalld/policies", "/etc/firewalld/ipsets"];
+    let left: Vec<&String> = left.iter().filter(|path| !kept.contains(&path.as_str())).collect();
+    assert!(left.is_empty(), "left behind: {left:#?}");
+    // useradd and userdel keep the list before the last change as /etc/passwd- and the like.
+    let named = machine.run("grep -rl wardend /etc /var/lib --exclude-dir=dpkg --exclude='*-' || :");
+    assert_eq!(named, "", "no file names it");
+    assert_eq!(machine.run("systemctl --failed --plain --no-legend"), "");
+}
+
+pub(crate) fn purged_while_the_daemon_is_down_it_leaves_nothing_either(release: Release) {
+    let machine = Machine::prepare(release).without_wardend().boot();
+    machine.run("firewall-cmd --state");
+    install(&machine, &packages()[0]);
+    machine.wait_until("firewalld has the policy", || machine.run("firewall-cmd --get-policies").contains("wardend"));
+    machine.run("systemctl stop wardend");
+    machine.run(
+        "DEBIAN_FRONTEND=noninteractive dpkg --purge wardend >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }",
+    );
+    assert_eq!(traces(&machine), "");
+    machine.run("firewall-cmd --check-config");
+}
