@@ -15,6 +15,9 @@ sysusersdir ?= $(prefix)/lib/sysusers.d
 presetdir ?= $(prefix)/lib/systemd/system-preset
 catalogdir ?= $(prefix)/lib/systemd/catalog
 datadir ?= $(prefix)/share
+bashcompdir ?= $(datadir)/bash-completion/completions
+zshcompdir ?= $(datadir)/zsh/site-functions
+fishcompdir ?= $(datadir)/fish/vendor_completions.d
 mandir ?= $(datadir)/man
 RELEASE ?= debian13
 CARGO ?= cargo
@@ -53,6 +56,9 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(datadir)/dbus-1/interfaces dbus/org.wardend1.*.xml
 	install -D -m 644 dbus/org.wardend1.policy $(DESTDIR)$(datadir)/polkit-1/actions/org.wardend1.policy
 	install -D -m 644 dbus/50-wardend.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/50-wardend.rules
+	install -D -m 644 completions/wardenctl.bash $(DESTDIR)$(bashcompdir)/wardenctl
+	install -D -m 644 completions/wardenctl.zsh $(DESTDIR)$(zshcompdir)/_wardenctl
+	install -D -m 644 completions/wardenctl.fish $(DESTDIR)$(fishcompdir)/wardenctl.fish
 	for page in man/*.[158]; do install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} $$page || exit; done
 
 # What a package holds: what `make install` installs, without symbols.
@@ -70,7 +76,7 @@ rpm: all
 
 # The packages of what is built already (WARDEND_BINDIR_BUILT), as the lab takes them.
 package-deb:
-	@$(MAKE) --no-print-directory stage KIND_ROOT=target/package/deb
+	@$(MAKE) --no-print-directory stage KIND_ROOT=target/package/deb zshcompdir=/usr/share/zsh/vendor-completions
 	@packaging/tool cargo-deb $(CARGO_DEB)
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --quiet --no-build --no-strip --locked $(DEB_OPTIONS) --deb-revision $(REVISION) --output target/package/
 

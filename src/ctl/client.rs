@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use zbus::{Connection, OwnedVariant, fdo::DBusProxy, names::BusName};
 
+use super::complete;
 use super::output::{Json, Table, line, print_json, when};
 use crate::{
     bus::{self, Attempt, BanRow, Error, INFINITY, ManagerProxy},
@@ -26,7 +27,7 @@ pub(super) struct Show {
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
     /// Show the bans of this jail only
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::jails())]
     jail: Option<String>,
     #[command(flatten)]
     json: Json,
@@ -39,7 +40,7 @@ pub(super) struct Ban {
     #[arg(required = true)]
     sources: Vec<String>,
     /// The jail to ban it in
-    #[arg(long, value_name = "NAME", default_value = "sshd")]
+    #[arg(long, value_name = "NAME", default_value = "sshd", add = complete::jails())]
     jail: String,
     /// For how long: 30min, 2weeks, infinity; without it, as long as the jail would
     #[arg(long = "for", value_name = "SPAN")]
@@ -55,10 +56,10 @@ pub(super) struct Ban {
 #[derive(Debug, clap::Args)]
 pub(super) struct Unban {
     /// An address or a network
-    #[arg(required_unless_present = "all")]
+    #[arg(required_unless_present = "all", add = complete::banned())]
     sources: Vec<String>,
     /// In this jail only
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::jails())]
     jail: Option<String>,
     /// End all bans
     #[arg(long, conflicts_with_all = ["sources", "jail"])]
@@ -95,7 +96,7 @@ impl<'r> From<&'r BanRow> for BanJson<'r> {
     }
 }
 
-async fn manager() -> anyhow::Result<ManagerProxy<'static>> {
+pub(super) async fn manager() -> anyhow::Result<ManagerProxy<'static>> {
     let connection = Connection::system()
         .await
         .map_err(|error| anyhow::anyhow!("The system bus can't be reached ({error}); see that dbus.service runs."))?;
@@ -234,6 +235,7 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
     /// An address
+    #[arg(add = complete::banned())]
     address: String,
     #[command(flatten)]
     json: Json,
@@ -357,8 +359,8 @@ fn sentence(error: impl Into<Error>) -> anyhow::Error {
     }
 }
 
-/// Runs a verb that talks to the bus.
-pub(super) fn on_the_bus(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+/// Runs what talks to the bus.
+pub(super) fn on_the_bus<T>(verb: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

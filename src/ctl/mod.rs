@@ -5,6 +5,7 @@
 //! done (the sentence says why), 2 the command line can't be understood.
 
 mod client;
+mod complete;
 mod diff;
 mod output;
 mod replay;
@@ -18,7 +19,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config;
 
@@ -59,6 +60,8 @@ enum Verb {
 
 /// Runs wardenctl with this process's arguments.
 pub fn main() -> ExitCode {
+    // A shell that completes a command line asks by this variable; it never comes back from here.
+    clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
     let arguments = Arguments::parse();
     let outcome = match &arguments.verb {
         Verb::Status(options) => client::on_the_bus(client::status(options)),

@@ -84,6 +84,16 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
     machine.wait_for_message("firewalld blocks 203.0.113.7");
     assert_eq!(attacker.can_connect(), Connection::TimedOut);
 
+    // The completion that was installed offers what is banned.
+    machine.write(
+        "/root/complete",
+        "source /usr/share/bash-completion/completions/wardenctl\n\
+         COMP_WORDS=(wardenctl unban ''); COMP_CWORD=2\n\
+         _clap_complete_wardenctl wardenctl '' unban 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\"\n",
+    );
+    let offered = machine.run("bash /root/complete");
+    assert!(offered.lines().any(|line| line.trim() == ATTACKER), "{offered}");
+
     // The upgrade, while one asks without a pause whether the ban is in force and another guesses.
     machine.write(
         "/root/probe",

@@ -1,0 +1,70 @@
+//! What a shell offers where a jail or a banned address belongs.
+//!
+//! The shell asks wardenctl itself at each Tab, with the variable COMPLETE set; verbs and options
+//! come from the same definition that parses them, and names from the daemon. A shell waits for
+//! the answer, so a daemon that does not run or is slow means: nothing to offer.
+
+use std::time::Duration;
+
+use clap_complete::{ArgValueCandidates, CompletionCandidate};
+
+use super::client;
+
+/// How long a Tab may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Names of jails.
+pub(super) fn jails() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        offer(async {
+            let jails = client::manager().await?.list_jails().await?;
+            Ok(jails.into_iter().map(|jail| CompletionCandidate::new(jail.name)).collect())
+        })
+    })
+}
+
+/// What is banned, with the jail as help.
+pub(super) fn banned() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        offer(async {
+            let bans = client::manager().await?.list_bans().await?;
+            let offers = bans.into_iter().map(|ban| {
+                let help = format!("banned in jail {}", ban.jail);
+                CompletionCandidate::new(ban.source).help(Some(help.into()))
+            });
+            Ok(offers.collect())
+        })
+    })
+}
+
+fn offer(asked: impl Future<Output = anyhow::Result<Vec<CompletionCandidate>>>) -> Vec<CompletionCandidate> {
+    client::on_the_bus(async { tokio::time::timeout(PATIENCE, asked).await? }).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
+
+    /// The files that shells load are the ones that this wardenctl answers to. After a change of
+    /// clap_complete, WARDEND_WRITE_COMPLETIONS=1 writes them anew.
+    #[test]
+    fn the_installed_completions_are_the_ones_that_are_answered() {
+        let shells: [(&str, &dyn EnvCompleter); 3] = [("bash", &Bash), ("zsh", &Zsh), ("fish", &Fish)];
+        for (name, shell) in shells {
+            let mut text = Vec::new();
+            shell.write_registration("COMPLETE", "wardenctl", "wardenctl", "wardenctl", &mut text).unwrap();
+            let mut text = String::from_utf8(text).unwrap().trim_start().to_owned();
+            if name == "zsh" {
+                // zsh loads the file at the first Tab and takes it for the completion itself.
+                text.push_str("[[ $funcstack[1] == _wardenctl ]] && _clap_dynamic_completer_wardenctl \"$@\"\n");
+            }
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("completions/wardenctl.{name}"));
+            if std::env::var_os("WARDEND_WRITE_COMPLETIONS").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), text, "{}", path.display());
+        }
+    }
+}
