@@ -8,6 +8,7 @@
 mod error;
 mod explain;
 mod jail;
+mod logcontrol;
 mod manager;
 mod polkit;
 
@@ -22,6 +23,7 @@ pub(crate) use self::{
     error::Error,
     explain::Attempt,
     jail::JailInfo,
+    logcontrol::{LOG_CONTROL_PATH, LogControl},
     manager::{Manager, ManagerProxy, ManagerSignals},
 };
 use crate::{

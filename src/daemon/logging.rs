@@ -1,19 +1,61 @@
 //! Where messages go: to the journal as records with fields, or to a terminal as text.
+//!
+//! How much is said can be changed while the daemon runs, over the bus (`bus::LogControl`). The
+//! levels are those of syslog; tracing has only five, and the crate tracing-journald writes
+//! `info!` as notice, `debug!` as info and `trace!` as debug.
 
-use tracing::Level;
-use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use std::sync::OnceLock;
 
-/// Sets up logging for this process. Fields of other crates would reach the journal under
-/// names of their own, so of those only warnings pass.
-pub(super) fn init() {
-    let filter = Targets::new().with_target("wardend", Level::DEBUG).with_default(Level::WARN);
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::Targets,
+    layer::SubscriberExt,
+    reload::{self, Handle},
+    util::SubscriberInitExt,
+};
+
+use crate::bus::LogControl;
+
+/// The levels of syslog, the loudest need first, with what they let pass. What is worse than an
+/// error wardend does not say, so these stand for silence.
+const LEVELS: [(&str, LevelFilter); 8] = [
+    ("emerg", LevelFilter::OFF),
+    ("alert", LevelFilter::OFF),
+    ("crit", LevelFilter::OFF),
+    ("err", LevelFilter::ERROR),
+    ("warning", LevelFilter::WARN),
+    ("notice", LevelFilter::INFO),
+    ("info", LevelFilter::DEBUG),
+    ("debug", LevelFilter::TRACE),
+];
+/// What holds until somebody changes it.
+const USUAL: &str = "info";
+
+/// The filter of this process.
+static FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
+
+/// What passes at a level. Fields of other crates would reach the journal under names of their
+/// own, so of those only warnings pass.
+fn filter(level: LevelFilter) -> Targets {
+    Targets::new().with_target("wardend", level).with_default(level.min(LevelFilter::WARN))
+}
+
+fn by_name(name: &str) -> Option<LevelFilter> {
+    LEVELS.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+}
+
+/// Sets up logging for this process.
+pub(super) fn init() -> LogControl {
+    let (filter, handle) = reload::Layer::new(filter(by_name(USUAL).unwrap_or(LevelFilter::DEBUG)));
     // systemd sets the variable when standard error is connected to the journal
     // (systemd.exec(5)); then records go there directly, with their fields.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    match journal {
+    let target = match journal {
         Some(layer) => {
             let layer = layer.with_field_prefix(None).with_syslog_identifier("wardend".to_owned());
             tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+            "journal"
         }
         None => {
             let layer = tracing_subscriber::fmt::layer()
@@ -25,6 +67,39 @@ pub(super) fn init() {
                     if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
                 }));
             tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+            "console"
         }
+    };
+    // Set once: init() above would have panicked the second time.
+    let _ = FILTER.set(handle);
+    LogControl { level: USUAL.to_owned(), target, change }
+}
+
+/// Lets pass what belongs to a level, from now on. The error is the sentence for who asked.
+fn change(name: &str) -> Result<(), String> {
+    let level = by_name(name).ok_or_else(|| {
+        let names: Vec<&str> = LEVELS.iter().map(|(name, _)| *name).collect();
+        format!("There is no log level '{name}'; there are: {}.", names.join(", "))
+    })?;
+    let handle = FILTER.get().ok_or("Logging is not set up yet.")?;
+    handle.reload(filter(level)).map_err(|error| format!("The log level can't be changed: {error}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn each_level_says_what_its_name_promises() {
+        let passes =
+            |name: &str, target: &str, level: Level| filter(by_name(name).unwrap()).would_enable(target, &level);
+        assert!(passes(USUAL, "wardend::events", Level::DEBUG) && !passes(USUAL, "wardend::events", Level::TRACE));
+        assert!(passes("debug", "wardend::events", Level::TRACE) && !passes("debug", "zbus", Level::INFO));
+        assert!(passes("notice", "wardend::events", Level::INFO) && !passes("notice", "wardend::events", Level::DEBUG));
+        assert!(passes("err", "zbus", Level::ERROR) && !passes("err", "zbus", Level::WARN));
+        assert!(!passes("crit", "wardend::events", Level::ERROR));
+        assert!(by_name("loud").is_none());
     }
 }

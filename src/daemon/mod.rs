@@ -20,6 +20,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Parser;
 
 use crate::{
+    bus::{LOG_CONTROL_PATH, LogControl},
     config::{self, ConfigError, Settings},
     events,
     journal::JournalError,
@@ -72,12 +73,12 @@ impl Fatal {
 /// Runs the daemon until it is told to stop.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logging::init();
+    let log = logging::init();
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Fatal::Runtime)
-        .and_then(|runtime| runtime.block_on(start(arguments)));
+        .and_then(|runtime| runtime.block_on(start(arguments, log)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -89,12 +90,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn start(arguments: Arguments) -> Result<(), Fatal> {
+async fn start(arguments: Arguments, log: LogControl) -> Result<(), Fatal> {
     let directories = match arguments.config {
         Some(directory) if !directory.is_dir() => return Err(Fatal::NoDirectory(directory.display().to_string())),
         Some(directory) => vec![directory, config::VENDOR_DIRECTORY.into()],
         None => config::directories(),
     };
     let settings = Settings::load(&directories)?;
-    run::Daemon::new(settings, directories).await?.run().await
+    let daemon = run::Daemon::new(settings, directories).await?;
+    daemon.connection.object_server().at(LOG_CONTROL_PATH, log).await.map_err(Fatal::Bus)?;
+    daemon.run().await
 }

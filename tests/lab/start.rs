@@ -161,6 +161,31 @@ pub(crate) fn only_root_may_ban_and_everybody_may_look(release: Release) {
     assert!(unknown.stderr.contains("There is no jail 'shd'; there are: sshd."), "{}", unknown.stderr);
 }
 
+pub(crate) fn its_log_level_can_be_changed_by_root_alone(release: Release) {
+    let machine = Machine::prepare(release).hasty_passwords().boot();
+    let level = |who: &str| machine.try_run(&format!("{who} systemctl service-log-level wardend"));
+    assert_eq!(level("").stdout, "info\n");
+    assert_eq!(level("runuser -u alice --").stdout, "info\n", "everybody may look");
+    assert_eq!(machine.run("systemctl service-log-target wardend"), "journal\n");
+    let refused = machine.try_run("runuser -u alice -- systemctl service-log-level wardend debug");
+    assert_ne!(refused.code, 0, "{}", refused.stdout);
+    assert_eq!(level("").stdout, "info\n", "it has not changed");
+
+    let attacker = machine.attacker("203.0.113.7");
+    attacker.wrong_passwords("root", 1);
+    machine.wait_until("it is counted", || machine.run("wardenctl status").contains("Failures: 1"));
+    assert_eq!(machine.messages("of 203.0.113.7 counts in jail sshd").len(), 0);
+    machine.run("systemctl service-log-level wardend debug");
+    attacker.wrong_passwords("root", 1);
+    machine.wait_for_message("failed-password of 203.0.113.7 counts in jail sshd");
+    machine.run("systemctl service-log-level wardend warning");
+    assert_eq!(level("").stdout, "warning\n");
+    let unknown = machine.try_run(
+        "busctl set-property org.wardend1 /org/freedesktop/LogControl1 org.freedesktop.LogControl1 LogLevel s loud",
+    );
+    assert!(unknown.stderr.contains("There is no log level 'loud'"), "{}", unknown.stderr);
+}
+
 pub(crate) fn the_installed_interfaces_are_the_live_ones(release: Release) {
     let machine = Machine::boot(release);
     for (path, name) in [("/org/wardend1", "Manager"), ("/org/wardend1/jail/sshd", "Jail")] {
