@@ -27,6 +27,7 @@ mod firewall;
 mod fnv;
 pub mod jail;
 pub mod journal;
+mod metrics;
 pub mod record;
 mod session;
 mod snapshot;

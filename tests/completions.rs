@@ -1,12 +1,14 @@
 //! Completions in the shells themselves, as far as this machine has them. What only a running
 //! daemon can offer (banned addresses) is tried in the lab.
 
+#![allow(clippy::expect_used, reason = "a test that expects in vain has failed")]
+
 use std::{path::Path, process::Command};
 
 /// Runs a script with wardenctl in the PATH and its completions in `$1`; nothing if there is no
 /// such shell.
 fn shell(name: &str, options: &[&str], script: &str) -> Option<String> {
-    let programs = Path::new(env!("CARGO_BIN_EXE_wardenctl")).parent().unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_wardenctl")).parent().expect("a program has a directory");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("completions/wardenctl.{name}"));
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
     let script = format!("{}\n", script.replace("FILE", &file.display().to_string()));

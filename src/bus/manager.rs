@@ -177,6 +177,26 @@ impl Manager {
         self.core.status.borrow().failures
     }
 
+    /// Journal records read since the daemon started.
+    #[zbus(property(emits_changed_signal = "false"), name = "NRecords")]
+    fn n_records(&self) -> u64 {
+        self.core.status.borrow().records
+    }
+
+    /// Records that journald says it has dropped, since the daemon started.
+    #[zbus(property(emits_changed_signal = "false"), name = "NLost")]
+    fn n_lost(&self) -> u64 {
+        self.core.status.borrow().lost
+    }
+
+    /// How many bans took how long from the record's time in the journal to firewalld's answer: up
+    /// to 5, 10, 25, 50, 100, 250, 500 ms, 1, 2.5, 5, 10 s, and longer; and all together in µs.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn ban_latency(&self) -> (Vec<u64>, u64) {
+        let status = self.core.status.borrow();
+        (status.latency.counts.to_vec(), status.latency.sum_usec)
+    }
+
     /// A ban has begun. `until_usec` is 2⁶⁴−1 for ever.
     #[zbus(signal)]
     pub(crate) async fn banned(

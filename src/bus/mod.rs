@@ -30,6 +30,7 @@ use crate::{
     bans::Ban,
     engine::{Duration, Engine, Explanation},
     jail::text_of,
+    metrics::Latency,
 };
 
 /// The bus name.
@@ -125,6 +126,10 @@ pub(crate) struct Status {
     pub(crate) bans: u32,
     pub(crate) failures: u64,
     pub(crate) jails: Vec<JailRow>,
+    /// Since the daemon started.
+    pub(crate) records: u64,
+    pub(crate) lost: u64,
+    pub(crate) latency: Latency,
 }
 
 /// The core, as the interfaces reach it.

@@ -12,6 +12,7 @@ use crate::{
     bus::{self, Attempt, BanRow, Error, INFINITY, ManagerProxy},
     config::parse_span,
     events::shown,
+    metrics::{self, JailNumbers, Latency, Numbers},
     record::Usec,
     time::{count, now, span},
 };
@@ -322,6 +323,31 @@ pub(super) async fn explain(options: &Explain) -> anyhow::Result<()> {
 
 pub(super) async fn reload() -> anyhow::Result<()> {
     manager().await?.reload().await.map_err(sentence)
+}
+
+pub(super) async fn metrics() -> anyhow::Result<()> {
+    let manager = manager().await?;
+    let jails = manager.list_jails().await.map_err(sentence)?;
+    let (counts, sum_usec) = manager.ban_latency().await.map_err(sentence)?;
+    let numbers = Numbers {
+        records: manager.n_records().await.map_err(sentence)?,
+        lost: manager.n_lost().await.map_err(sentence)?,
+        latency: Latency::read(&counts, sum_usec)
+            .context("The daemon is of another version than wardenctl; restart it with `systemctl restart wardend`")?,
+        version: manager.version().await.map_err(sentence)?,
+        failures: manager.n_failures().await.map_err(sentence)?,
+        firewall: manager.firewall_state().await.map_err(sentence)?,
+        jails: jails
+            .into_iter()
+            .map(|jail| JailNumbers {
+                name: jail.name,
+                bans: jail.bans,
+                failing: jail.failing,
+                sessions: jail.sessions,
+            })
+            .collect(),
+    };
+    line(metrics::render(&numbers).trim_end())
 }
 
 /// Verbs of `firewall`.

@@ -1,6 +1,7 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
-//! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `reload` and `firewall` talk to the daemon over its bus
+//! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `reload`,
+//! `firewall` and `metrics` talk to the daemon over its bus
 //! interface; `replay`, `verify` and `test` need no daemon. Exit codes: 0 done, 1 it could not be
 //! done (the sentence says why), 2 the command line can't be understood.
 
@@ -50,6 +51,8 @@ enum Verb {
     /// Steers what wardend has in firewalld
     #[command(subcommand)]
     Firewall(client::Firewall),
+    /// Prints what the daemon counts, as OpenMetrics text
+    Metrics,
     /// Shows whom wardend would have banned, from past journals
     Replay(replay::Arguments),
     /// Proves that filters can't be fooled, and checks the configuration
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Verb::Ban(options) => client::on_the_bus(client::ban(options)),
         Verb::Unban(options) => client::on_the_bus(client::unban(options)),
         Verb::Firewall(verb) => client::on_the_bus(client::firewall(verb)),
+        Verb::Metrics => client::on_the_bus(client::metrics()),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::Test(arguments) => test::run(arguments),

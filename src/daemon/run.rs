@@ -30,6 +30,7 @@ use crate::{
     firewall::{self, Order, Report},
     jail::{Bound, text_of},
     journal::{Batch, Entry, Follower, Position},
+    metrics::Latency,
     record::{Cursor, Usec},
     snapshot::{Snapshot, Store},
     time::{count, now},
@@ -87,6 +88,10 @@ pub(super) struct Daemon {
     /// The journal's backlog has been read.
     caught_up: bool,
     backlog: usize,
+    /// For the metrics, since the start.
+    records: u64,
+    lost: u64,
+    latency: Latency,
     pub(super) ready: bool,
     /// Something came in since the last tick.
     busy: bool,
@@ -164,6 +169,9 @@ impl Daemon {
             removal: None,
             caught_up: false,
             backlog: 0,
+            records: 0,
+            lost: 0,
+            latency: Latency::default(),
             ready: false,
             busy: true,
             ticked: Instant::now(),
@@ -240,10 +248,12 @@ impl Daemon {
                     if self.engine.record(&record, &mut self.effects) {
                         self.saving.touch();
                     }
+                    self.records += 1;
                     self.cursor = Some(record.cursor);
                     self.carry_out().await;
                 }
                 Entry::Lost { unit, count, cursor, .. } => {
+                    self.lost = self.lost.saturating_add(count);
                     events::journal_loss(&unit, count);
                     self.cursor = Some(cursor);
                     self.saving.touch();
@@ -342,7 +352,9 @@ impl Daemon {
         match report {
             Report::Blocked { source, at } => {
                 if let Some(decided) = self.waiting.remove(&source) {
-                    events::in_force(&text_of(source), at.saturating_sub(decided));
+                    let latency = at.saturating_sub(decided);
+                    self.latency.add(latency);
+                    events::in_force(&text_of(source), latency);
                 }
             }
             Report::Told(what) => events::firewall_repaired(&what),
@@ -478,6 +490,9 @@ impl Daemon {
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
             failures: self.engine.failure_count(),
             jails: bus::jail_rows(&self.engine),
+            records: self.records,
+            lost: self.lost,
+            latency: self.latency.clone(),
         };
         let before = self.status.send_replace(status.clone());
         if self.ready && (before.bans, &before.firewall_message) != (status.bans, &status.firewall_message) {

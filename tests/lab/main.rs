@@ -55,6 +55,7 @@ scenarios! {
         a_journal_that_was_cleared_meanwhile_is_read_on_from_where_it_begins,
         taken_out_of_firewalld_nothing_of_wardend_is_left_there,
         only_root_may_ban_and_everybody_may_look,
+        a_socket_tells_the_numbers_to_whoever_connects,
         its_log_level_can_be_changed_by_root_alone,
         the_installed_interfaces_are_the_live_ones,
         the_journal_explains_a_ban;

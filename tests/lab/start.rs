@@ -161,6 +161,35 @@ pub(crate) fn only_root_may_ban_and_everybody_may_look(release: Release) {
     assert!(unknown.stderr.contains("There is no jail 'shd'; there are: sshd."), "{}", unknown.stderr);
 }
 
+pub(crate) fn a_socket_tells_the_numbers_to_whoever_connects(release: Release) {
+    let machine = Machine::prepare(release).hasty_passwords().boot();
+    machine.attacker("203.0.113.7").wrong_passwords("root", 5);
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    machine.run("systemctl start wardend-metrics.socket");
+    let ask = "runuser -u alice -- python3 -c 'import socket
+s = socket.socket(socket.AF_UNIX); s.connect(\"/run/wardend-metrics.sock\")
+print(s.makefile().read(), end=\"\")'";
+    machine.wait_until("the numbers are published", || {
+        machine.run(ask).contains("\nwardend_jail_bans{jail=\"sshd\"} 1\n")
+    });
+    machine.wait_until("the ban's latency is published", || {
+        machine.run(ask).contains("\nwardend_ban_latency_seconds_count 1\n")
+    });
+    let text = machine.run(ask);
+    for line in [
+        "wardend_failures_total 5",
+        "wardend_firewall_state{wardend_firewall_state=\"up\"} 1",
+        "wardend_journal_lost_total 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    println!("{text}");
+    assert_eq!(machine.run("systemctl --failed --plain --no-legend"), "");
+    let rated = machine.run("systemd-analyze security --no-pager wardend-metrics@x.service | tail -n 1");
+    println!("{}: {}", release.name(), rated.trim());
+}
+
 pub(crate) fn its_log_level_can_be_changed_by_root_alone(release: Release) {
     let machine = Machine::prepare(release).hasty_passwords().boot();
     let level = |who: &str| machine.try_run(&format!("{who} systemctl service-log-level wardend"));
