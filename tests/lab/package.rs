@@ -56,7 +56,7 @@ fn traces(machine: &Machine) -> String {
          firewall-cmd --permanent --get-policies | grep wardend; nft list ruleset | grep wardend; \
          systemctl list-units --all --plain --no-legend 'wardend*' '*wardend1*'; \
          systemctl list-unit-files --no-legend 'wardend*' '*wardend1*'; dpkg -l wardend 2>/dev/null | grep wardend; \
-         journalctl --list-catalog 2>/dev/null | grep wardend; busctl list --acquired --activatable | grep wardend; true",
+         journalctl --list-catalog 2>/dev/null | grep wardend; true",
     )
 }
 
