@@ -192,8 +192,8 @@ impl Daemon {
         self.carry_out().await;
         loop {
             let (deadline, tick) = (self.deadline(), self.next_tick());
+            // In no fixed order: neither a flood of records nor one of calls may starve the rest.
             tokio::select! {
-                biased;
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => self.reloading.ask(None),
@@ -269,6 +269,8 @@ impl Daemon {
         } else if !self.caught_up {
             notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
             self.watchdog.alive(self.follower.pulse());
+            // The firewall task and the bus live on this thread too.
+            tokio::task::yield_now().await;
         }
     }
 

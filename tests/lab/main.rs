@@ -15,6 +15,8 @@ mod ground;
 mod host;
 mod hostile;
 mod machine;
+#[path = "../support/maker.rs"]
+mod maker;
 mod network;
 mod package;
 mod plan;
@@ -65,7 +67,8 @@ scenarios! {
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records;
     survive:
-        killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans;
+        killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
+        a_long_backlog_holds_up_no_ban_and_fills_no_memory;
     package:
         the_package_comes_works_and_goes_without_a_trace,
         purged_while_the_daemon_is_down_it_leaves_nothing_either;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::attack::Guesses;
 use crate::machine::{Machine, Release};
+use crate::maker::{self, Plan};
 
 /// A ban as the journal tells it, and as a replay finds it: source, since and until in µs, count.
 type Ban = (String, u64, u64, u64);
@@ -192,4 +193,72 @@ fn objects_of_list(machine: &Machine) -> Vec<String> {
     let list: Value = serde_json::from_str(&machine.run("wardenctl list --json=short")).expect("JSON");
     let bans = list.as_array().expect("a list").iter();
     bans.map(|ban| ban["source"].as_str().expect("a source").to_owned()).collect()
+}
+
+/// Records of the backlog; a million of them by `WARDEND_BACKLOG=1000000`.
+fn backlog() -> u64 {
+    std::env::var("WARDEND_BACKLOG").ok().and_then(|number| number.parse().ok()).unwrap_or(200_000)
+}
+
+pub(crate) fn a_long_backlog_holds_up_no_ban_and_fills_no_memory(release: Release) {
+    // So short that systemd would give up, if it were not asked for more time.
+    const IMPATIENT: &str = "[Service]\nTimeoutStartSec=4s\nRestart=no\n";
+    let machine = Machine::prepare(release)
+        .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nbantime = \"1h\"\n")
+        .file("/etc/systemd/system/wardend.service.d/test.conf", IMPATIENT)
+        .hasty_passwords()
+        .boot();
+    machine.attacker("203.0.113.7").wrong_passwords("root", 5);
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    machine.run("wardenctl ban 192.0.2.7 --for 2s && systemctl stop wardend && firewall-cmd --reload");
+    let now = machine.run("date +%s%6N").trim().parse::<u64>().expect("a number");
+    let plan = Plan { records: backlog(), sources: 20_000, begin: now + 1_000_000, step: 5, seed: 7 };
+    let id = machine.run("cat /etc/machine-id");
+    maker::make(plan, &machine.root().join(format!("var/log/journal/{}/system@backlog.journal", id.trim())));
+    let end = plan.begin + plan.records * plan.step;
+    machine.wait_until("the backlog is past", || {
+        machine.run("date +%s%6N").trim().parse::<u64>().is_ok_and(|now| now > end)
+    });
+
+    machine.run("systemctl start --no-block wardend");
+    let started = Instant::now();
+    let (mut progress, mut early) = (BTreeSet::new(), false);
+    let mut peak = 0;
+    // A million records take longer than other things do.
+    while started.elapsed() < Duration::from_secs(240) {
+        let show = machine.run("systemctl show -p ActiveState,StatusText,MainPID wardend");
+        let reading = show.contains("Reading the backlog");
+        early |= reading && machine.run("firewall-cmd --ipset=wardend4 --get-entries").contains("203.0.113.7\n");
+        progress.extend(show.lines().find(|line| line.starts_with("StatusText=Reading")).map(str::to_owned));
+        let memory = machine.try_run("grep -h ^RssAnon /proc/$(systemctl show -p MainPID --value wardend)/status");
+        peak = memory.stdout.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(peak).max(peak);
+        if !show.contains("ActiveState=activating") {
+            break;
+        }
+    }
+    assert_eq!(machine.run("systemctl is-active wardend").trim(), "active");
+    let ready = started.elapsed();
+    assert!(!progress.is_empty(), "nobody told that a backlog is read");
+    assert!(early, "the saved ban was not in force before the backlog was read: {progress:?}");
+    assert_eq!(machine.messages("Unbanned 192.0.2.7").len(), 1, "it ended meanwhile");
+    let list = objects_of_list(&machine);
+    assert!(!list.contains(&"192.0.2.7".to_owned()), "what has ended is not in force");
+
+    let expected: BTreeSet<String> = replayed(&machine).into_iter().map(|ban| ban.0).collect();
+    let mut listed: BTreeSet<String> = list.into_iter().collect();
+    machine.wait_until("all bans of a replay are made", || {
+        listed = objects_of_list(&machine).into_iter().collect();
+        listed == expected
+    });
+    assert!(expected.len() > 1000, "{} bans are too few for a proof", expected.len());
+    println!(
+        "{}: {} records, {} bans, {} words on the way, at most {} MiB of private memory, ready after {:.1} s",
+        release.name(),
+        plan.records,
+        expected.len(),
+        progress.len(),
+        peak / 1024,
+        ready.as_secs_f64()
+    );
+    assert!(peak < 40 * 1024, "{peak} KiB");
 }
