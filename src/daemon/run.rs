@@ -88,6 +88,7 @@ pub(super) struct Daemon {
     /// The journal's backlog has been read.
     caught_up: bool,
     backlog: usize,
+    progress_told: Instant,
     /// For the metrics, since the start.
     records: u64,
     lost: u64,
@@ -169,6 +170,7 @@ impl Daemon {
             removal: None,
             caught_up: false,
             backlog: 0,
+            progress_told: Instant::now(),
             records: 0,
             lost: 0,
             latency: Latency::default(),
@@ -204,7 +206,7 @@ impl Daemon {
                 },
                 Some(report) = self.reports.recv() => self.hear(report).await,
                 Some(command) = self.commands.recv() => self.obey(command).await,
-                () = sleep_until(deadline) => self.wake().await?,
+                () = sleep_until(deadline) => self.wake().await,
                 read = self.reloading.read() => self.reload(read).await,
                 answers = self.names.next() => {
                     self.engine.resolve(answers, now(), &mut self.effects);
@@ -267,7 +269,10 @@ impl Daemon {
             let _ = self.orders.send(Order::Replace(self.engine.blocked()));
             tracing::debug!("Read {} of the journal.", count(self.backlog, "earlier record", "earlier records"));
         } else if !self.caught_up {
-            notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
+            if self.progress_told.elapsed() >= TICK {
+                self.progress_told = Instant::now();
+                notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
+            }
             self.watchdog.alive(self.follower.pulse());
             // The firewall task and the bus live on this thread too.
             tokio::task::yield_now().await;
@@ -303,6 +308,7 @@ impl Daemon {
                 Effect::Leak { ban, failure } if self.caught_up => {
                     if self.leaks.may_say(ban) {
                         events::leak(&text_of(ban), &failure);
+                        let _ = self.orders.send(Order::Audit);
                     }
                 }
                 Effect::Crowded(jail, bound) => {
@@ -434,11 +440,10 @@ impl Daemon {
     }
 
     /// A deadline has come, or nothing has for a while.
-    async fn wake(&mut self) -> Result<(), Fatal> {
+    async fn wake(&mut self) {
         (self.busy, self.woken) = (true, Instant::now());
         self.look_at_the_clock();
         self.let_time_pass().await;
-        Ok(())
     }
 
     /// Lets the engine's time pass, but never beyond what the journal may still bring: records

@@ -36,6 +36,8 @@ pub(crate) enum Order {
     /// This is the whole list. Always the first order: before it nothing in firewalld is touched,
     /// so that a daemon that has just started can't free those whom it is about to name.
     Replace(Vec<IpNet>),
+    /// Compare what firewalld holds with the list now, and not in a few minutes.
+    Audit,
     /// Take policy and ipsets away from firewalld for good, in the order that never leaves a
     /// policy without its ipsets, with one reload. Only a [`Order::Replace`] brings them back.
     Remove,

@@ -223,6 +223,7 @@ impl Task {
                 self.report(changes);
                 self.armed = true;
             }
+            Order::Audit => self.audit = Instant::now(),
             Order::Remove => {
                 self.remove = true;
                 self.armed = false;
