@@ -163,9 +163,10 @@ impl Sessions {
         self.agenda = self.open.iter().map(due).collect();
     }
 
-    /// Ends the sessions that have been silent for too long at the time `now`.
+    /// Ends the session that has been silent for too long at the time `now`, the first of them if
+    /// there are several: what follows from its end comes before the next one's.
     pub(crate) fn advance(&mut self, now: Usec, out: &mut Vec<Outcome>) {
-        while let Some((session, due)) = self.take_silent(now) {
+        if let Some((session, due)) = self.take_silent(now) {
             session.end(due, out);
         }
     }

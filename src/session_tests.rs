@@ -83,13 +83,19 @@ impl Standing {
     }
 }
 
+fn let_time_pass(sessions: &mut Sessions, now: Usec, out: &mut Vec<Outcome>) {
+    while sessions.deadline().is_some_and(|due| due <= now) {
+        sessions.advance(now, out);
+    }
+}
+
 /// What the table makes of some lines.
 fn run(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
     let filter = filter();
     let (mut sessions, mut standing) = (Sessions::default(), Standing::default());
     for (index, step) in steps.iter().enumerate() {
         let mut out = Vec::new();
-        sessions.advance(step.time, &mut out);
+        let_time_pass(&mut sessions, step.time, &mut out);
         let cursor = Cursor::from(index.to_string());
         let line = Line {
             rule: rule(&filter, step.rule),
@@ -302,7 +308,7 @@ proptest! {
                 user: None, time: step.time, cursor: &cursor,
             };
             for (sessions, out) in [(&mut whole, &mut one), (&mut split, &mut two)] {
-                sessions.advance(step.time, out);
+                let_time_pass(sessions, step.time, out);
                 sessions.observe(&step.key.to_string(), &line, out);
             }
         }

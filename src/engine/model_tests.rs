@@ -162,12 +162,12 @@ impl Reference {
     /// Time comes to `to`: what is due on the way is done in the order of time.
     fn pass(&mut self, to: Usec) {
         loop {
-            let ends = self.bans.iter().filter_map(|ban| Some((ban.until?, 0, Some(ban.source), 0)));
-            let silences = self.sessions.iter().map(|(pid, open)| (open.last + SILENCE, 1, None, *pid));
+            let ends = self.bans.iter().filter_map(|ban| Some((ban.until?, 0, Some(ban.source), String::new())));
+            let silences = self.sessions.iter().map(|(pid, open)| (open.last + SILENCE, 1, None, pid.to_string()));
             let Some((due, _, source, pid)) = ends.chain(silences).filter(|(due, ..)| *due <= to).min() else { break };
             match source {
                 Some(source) => self.free(source, due),
-                None => self.end(pid, due),
+                None => self.end(pid.parse().unwrap(), due),
             }
         }
         self.now = self.now.max(to);

@@ -238,8 +238,8 @@ impl Jail {
         true
     }
 
-    /// Lets time pass: sessions that fell silent end, and sources whose failures are too old to
-    /// count are forgotten.
+    /// Lets time pass: a session that fell silent ends, and sources whose failures are too old to
+    /// count are forgotten. As long as [`Self::deadline`] is not later, there is more to do.
     pub(crate) fn advance(&mut self, now: Usec, out: &mut Vec<Verdict>) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         self.sessions.advance(now, &mut outcomes);
