@@ -6,6 +6,8 @@
 //! bus) refuses the start with a sentence and an exit code of its own (the unit does not restart on
 //! those that only an admin can mend); what can (the firewall, the saved state) is told and waited for.
 
+mod commands;
+mod effects;
 mod logging;
 mod names;
 mod notify;
@@ -13,6 +15,7 @@ mod quiet;
 mod reload;
 mod run;
 mod saving;
+mod status;
 mod wall;
 
 use std::{path::PathBuf, process::ExitCode};

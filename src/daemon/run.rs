@@ -22,13 +22,12 @@ use zbus::{Connection, object_server::InterfaceRef};
 
 use super::{Fatal, names::Names, notify, quiet::Quiet, reload::Reloading, saving::Saving, wall::Wall};
 use crate::{
-    bans::Ban,
-    bus::{self, BanRow, Command, Core, JailInfo, Manager, ManagerSignals, Status},
+    bus::{self, Command, Core, JailInfo, Manager, Status},
     config::Settings,
-    engine::{CommandError, Effect, Ended, Engine},
+    engine::{Effect, Engine},
     events,
     firewall::{self, Order, Report},
-    jail::{Bound, text_of},
+    jail::Bound,
     journal::{Batch, Entry, Follower, Position},
     metrics::Latency,
     record::{Cursor, Usec},
@@ -51,9 +50,6 @@ const MARGIN: Usec = 2_000_000;
 /// The shortest time from one deadline to the next.
 const PACE: Duration = Duration::from_millis(200);
 
-/// What is told after [`Command::RemoveFirewall`].
-const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a restart of wardend puts them back.";
-
 /// Everything that the loop holds.
 pub(super) struct Daemon {
     pub(super) engine: Engine,
@@ -63,42 +59,42 @@ pub(super) struct Daemon {
     pub(super) follower: Follower,
     pub(super) connection: Connection,
     pub(super) core: Core,
-    manager: InterfaceRef<Manager>,
-    commands: mpsc::Receiver<Command>,
-    status: watch::Sender<Status>,
-    orders: mpsc::UnboundedSender<Order>,
-    reports: mpsc::UnboundedReceiver<Report>,
-    firewall: firewall::State,
+    pub(super) manager: InterfaceRef<Manager>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    pub(super) reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) firewall: firewall::State,
     pub(super) saving: Saving,
     pub(super) reloading: Reloading,
     pub(super) names: Names,
-    wall: Wall,
+    pub(super) wall: Wall,
     /// Things that happen again and again.
-    crowds: Quiet<(Arc<str>, Bound)>,
-    spared: Quiet<IpNet>,
-    leaks: Quiet<IpNet>,
+    pub(super) crowds: Quiet<(Arc<str>, Bound)>,
+    pub(super) spared: Quiet<IpNet>,
+    pub(super) leaks: Quiet<IpNet>,
     /// Bans that the firewall has not confirmed yet, with the time of the record that led to
     /// each.
-    waiting: HashMap<IpNet, Usec>,
+    pub(super) waiting: HashMap<IpNet, Usec>,
     /// Bans found in a backlog that had ended before anybody could be told.
-    bygone: HashSet<(Arc<str>, IpNet)>,
+    pub(super) bygone: HashSet<(Arc<str>, IpNet)>,
     pub(super) effects: Vec<Effect>,
     /// Who waits for the sets and the policy to be gone from firewalld.
-    removal: Option<oneshot::Sender<Result<(), String>>>,
+    pub(super) removal: Option<oneshot::Sender<Result<(), String>>>,
     /// The journal's backlog has been read.
-    caught_up: bool,
-    backlog: usize,
-    progress_told: Instant,
+    pub(super) caught_up: bool,
+    pub(super) backlog: usize,
+    pub(super) progress_told: Instant,
     /// For the metrics, since the start.
-    records: u64,
-    lost: u64,
-    latency: Latency,
+    pub(super) records: u64,
+    pub(super) lost: u64,
+    pub(super) latency: Latency,
     pub(super) ready: bool,
     /// Something came in since the last tick.
-    busy: bool,
-    ticked: Instant,
-    woken: Instant,
-    watchdog: notify::Watchdog,
+    pub(super) busy: bool,
+    pub(super) ticked: Instant,
+    pub(super) woken: Instant,
+    pub(super) watchdog: notify::Watchdog,
 }
 
 impl Daemon {
@@ -279,166 +275,6 @@ impl Daemon {
         }
     }
 
-    /// Does what the engine wants.
-    pub(super) async fn carry_out(&mut self) {
-        let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Banned(ban) => self.banned(&ban).await,
-                Effect::Unbanned(ban, why) => self.unbanned(&ban, why).await,
-                // What the backlog brings goes to the firewall at its end, all at once: most of it
-                // has come and gone.
-                Effect::Block { source, since } if self.caught_up => {
-                    self.waiting.insert(source, since);
-                    let _ = self.orders.send(Order::Block(source));
-                }
-                Effect::Release(source) if self.caught_up => {
-                    self.waiting.remove(&source);
-                    let _ = self.orders.send(Order::Release(source));
-                }
-                Effect::Failed { jail, source, failure, ignored } => {
-                    let what = if ignored { "is ignored" } else { "counts" };
-                    tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
-                }
-                Effect::Spared { jail, source, login, failures } => {
-                    if self.spared.may_say(source) {
-                        events::spared(&jail, &text_of(source), login, &failures);
-                    }
-                }
-                Effect::Leak { ban, failure } if self.caught_up => {
-                    if self.leaks.may_say(ban) {
-                        events::leak(&text_of(ban), &failure);
-                        let _ = self.orders.send(Order::Audit);
-                    }
-                }
-                Effect::Crowded(jail, bound) => {
-                    if self.crowds.may_say((jail.clone(), bound)) {
-                        events::crowded(&jail, bound);
-                    }
-                }
-                Effect::ClockSet(by) => {
-                    // The engine knows now; the next look shall not tell it again.
-                    self.wall = Wall::look();
-                    self.saving.touch();
-                    events::clock_set(by);
-                }
-                Effect::Block { .. } | Effect::Release(_) | Effect::TakenBack { .. } | Effect::Leak { .. } => {}
-            }
-        }
-        self.effects = effects;
-    }
-
-    async fn banned(&mut self, ban: &Ban) {
-        self.saving.touch();
-        if !self.caught_up && ban.until.is_some_and(|until| until <= now()) {
-            self.bygone.insert((ban.jail.clone(), ban.source));
-            return;
-        }
-        events::ban(ban);
-        let until = ban.until.unwrap_or(bus::INFINITY);
-        let _ = self.manager.banned(&ban.jail, &text_of(ban.source), until, ban.count).await;
-    }
-
-    async fn unbanned(&mut self, ban: &Ban, why: Ended) {
-        self.saving.touch();
-        if self.bygone.remove(&(ban.jail.clone(), ban.source)) {
-            return;
-        }
-        events::unban(ban, why);
-        let why = match why {
-            Ended::Expired => "expired",
-            Ended::Command => "command",
-            Ended::JailGone => "jail-gone",
-            Ended::Ignored => "ignored",
-            Ended::Widened => "widened",
-            Ended::Crowded => "crowded",
-        };
-        let _ = self.manager.unbanned(&ban.jail, &text_of(ban.source), why).await;
-    }
-
-    async fn hear(&mut self, report: Report) {
-        match report {
-            Report::Blocked { source, at } => {
-                if let Some(decided) = self.waiting.remove(&source) {
-                    let latency = at.saturating_sub(decided);
-                    self.latency.add(latency);
-                    events::in_force(&text_of(source), latency);
-                }
-            }
-            Report::Told(what) => events::firewall_repaired(&what),
-            Report::State(state) => {
-                match &state {
-                    firewall::State::Down(why) => events::firewall_lost(why),
-                    firewall::State::Up => events::firewall_back(self.engine.blocked().len()),
-                    firewall::State::Starting => {}
-                }
-                self.firewall = state;
-                self.publish().await;
-            }
-            Report::Removed(outcome) => {
-                if let Some(reply) = self.removal.take() {
-                    if outcome.is_ok() {
-                        self.firewall = firewall::State::Down(REMOVED.to_owned());
-                        events::firewall_lost(REMOVED);
-                        self.publish().await;
-                    }
-                    let _ = reply.send(outcome);
-                }
-            }
-            Report::Released { .. } => {}
-        }
-    }
-
-    async fn obey(&mut self, command: Command) {
-        // A caller that is gone does not want its answer.
-        match command {
-            Command::ListBans(reply) => {
-                let _ = reply.send(self.engine.bans().map(BanRow::from).collect());
-            }
-            Command::ListJails(reply) => {
-                let _ = reply.send(bus::jail_rows(&self.engine));
-            }
-            Command::Ban { network, jail, duration, reason, reply } => {
-                let outcome = self.engine.ban(network, &jail, duration, &reason, now(), &mut self.effects);
-                let outcome = self.kept(outcome).await;
-                let _ = reply.send(outcome.map(|ban| BanRow::from(&ban)));
-            }
-            Command::Unban { network, jail, reply } => {
-                let outcome = self.engine.unban(network, jail.as_deref(), now(), &mut self.effects);
-                let outcome = self.kept(outcome).await;
-                let _ = reply.send(outcome.map(|bans| bans.iter().map(BanRow::from).collect()));
-            }
-            Command::Explain(address, reply) => {
-                let _ = reply.send(self.engine.explain(address, now()));
-            }
-            Command::Reload(reply) => self.reloading.ask(Some(reply)),
-            Command::RemoveFirewall(reply) => {
-                self.removal = Some(reply);
-                let _ = self.orders.send(Order::Remove);
-            }
-            Command::UnbanAll(reply) => {
-                let mut ended = 0;
-                for source in self.engine.blocked() {
-                    let bans = self.engine.unban(source, None, now(), &mut self.effects);
-                    ended += bans.map_or(0, |bans| bans.len());
-                }
-                let outcome = self.kept(Ok(u32::try_from(ended).unwrap_or(u32::MAX))).await;
-                let _ = reply.send(outcome);
-            }
-        }
-    }
-
-    /// Carries an order out and has it on disk before its answer.
-    async fn kept<T>(&mut self, outcome: Result<T, CommandError>) -> Result<T, bus::Error> {
-        let answer = outcome?;
-        self.carry_out().await;
-        self.publish().await;
-        match self.save_now().await {
-            Ok(()) => Ok(answer),
-            Err(what) => Err(bus::Error::Failed(format!("It is done, but a crash may undo it: {what}"))),
-        }
-    }
-
     /// A deadline has come, or nothing has for a while.
     async fn wake(&mut self) {
         (self.busy, self.woken) = (true, Instant::now());
@@ -479,49 +315,7 @@ impl Daemon {
         (Instant::now() + sleep.min(LONGEST_SLEEP)).max(self.woken + PACE)
     }
 
-    /// Publishes what has changed: STATUS, and the properties on the bus.
-    pub(super) async fn publish(&mut self) {
-        let firewall_message = match &self.firewall {
-            firewall::State::Down(why) => why.clone(),
-            _ => String::new(),
-        };
-        let status = Status {
-            state: if firewall_message.is_empty() { "running" } else { "degraded" },
-            firewall_state: match &self.firewall {
-                firewall::State::Starting => "starting",
-                firewall::State::Up => "up",
-                firewall::State::Down(_) => "down",
-            },
-            firewall_message,
-            cursor: self.cursor.as_ref().map_or_else(String::new, ToString::to_string),
-            bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
-            failures: self.engine.failure_count(),
-            jails: bus::jail_rows(&self.engine),
-            records: self.records,
-            lost: self.lost,
-            latency: self.latency.clone(),
-        };
-        let before = self.status.send_replace(status.clone());
-        if self.ready && (before.bans, &before.firewall_message) != (status.bans, &status.firewall_message) {
-            notify::status(&self.status_line());
-        }
-        // Nobody can know a property before the name is taken.
-        if self.ready {
-            let _ = bus::announce(&self.manager, &before, &status).await;
-        }
-    }
-
-    pub(super) fn status_line(&self) -> String {
-        let jails = count(self.engine.jails().count(), "jail", "jails");
-        let bans = count(self.engine.ban_count(), "ban", "bans");
-        match &self.firewall {
-            firewall::State::Up => format!("Watching {jails}, {bans} in force."),
-            firewall::State::Starting => format!("Watching {jails}, {bans}; firewalld has not answered yet."),
-            firewall::State::Down(why) => format!("Watching {jails}, {bans} NOT in force. {why}"),
-        }
-    }
-
-    async fn save_now(&mut self) -> Result<(), String> {
+    pub(super) async fn save_now(&mut self) -> Result<(), String> {
         let (cursor, engine) = (&self.cursor, &self.engine);
         self.saving.now(|| Snapshot::of(engine, cursor.clone(), now())).await
     }

@@ -1,0 +1,128 @@
+//! What the engine wants, done: orders to the firewall, and what is told of it in the journal and
+//! on the bus. And what the firewall answers.
+
+use super::{run::Daemon, wall::Wall};
+use crate::{
+    bans::Ban,
+    bus::{self, ManagerSignals},
+    engine::{Effect, Ended},
+    events,
+    firewall::{self, Order, Report},
+    jail::text_of,
+    time::now,
+};
+
+/// What is told after [`Command::RemoveFirewall`].
+const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a restart of wardend puts them back.";
+
+impl Daemon {
+    /// Does what the engine wants.
+    pub(super) async fn carry_out(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Banned(ban) => self.banned(&ban).await,
+                Effect::Unbanned(ban, why) => self.unbanned(&ban, why).await,
+                // What the backlog brings goes to the firewall at its end, all at once: most of it
+                // has come and gone.
+                Effect::Block { source, since } if self.caught_up => {
+                    self.waiting.insert(source, since);
+                    let _ = self.orders.send(Order::Block(source));
+                }
+                Effect::Release(source) if self.caught_up => {
+                    self.waiting.remove(&source);
+                    let _ = self.orders.send(Order::Release(source));
+                }
+                Effect::Failed { jail, source, failure, ignored } => {
+                    let what = if ignored { "is ignored" } else { "counts" };
+                    tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
+                }
+                Effect::Spared { jail, source, login, failures } => {
+                    if self.spared.may_say(source) {
+                        events::spared(&jail, &text_of(source), login, &failures);
+                    }
+                }
+                Effect::Leak { ban, failure } if self.caught_up => {
+                    if self.leaks.may_say(ban) {
+                        events::leak(&text_of(ban), &failure);
+                        let _ = self.orders.send(Order::Audit);
+                    }
+                }
+                Effect::Crowded(jail, bound) => {
+                    if self.crowds.may_say((jail.clone(), bound)) {
+                        events::crowded(&jail, bound);
+                    }
+                }
+                Effect::ClockSet(by) => {
+                    // The engine knows now; the next look shall not tell it again.
+                    self.wall = Wall::look();
+                    self.saving.touch();
+                    events::clock_set(by);
+                }
+                Effect::Block { .. } | Effect::Release(_) | Effect::TakenBack { .. } | Effect::Leak { .. } => {}
+            }
+        }
+        self.effects = effects;
+    }
+
+    async fn banned(&mut self, ban: &Ban) {
+        self.saving.touch();
+        if !self.caught_up && ban.until.is_some_and(|until| until <= now()) {
+            self.bygone.insert((ban.jail.clone(), ban.source));
+            return;
+        }
+        events::ban(ban);
+        let until = ban.until.unwrap_or(bus::INFINITY);
+        let _ = self.manager.banned(&ban.jail, &text_of(ban.source), until, ban.count).await;
+    }
+
+    async fn unbanned(&mut self, ban: &Ban, why: Ended) {
+        self.saving.touch();
+        if self.bygone.remove(&(ban.jail.clone(), ban.source)) {
+            return;
+        }
+        events::unban(ban, why);
+        let why = match why {
+            Ended::Expired => "expired",
+            Ended::Command => "command",
+            Ended::JailGone => "jail-gone",
+            Ended::Ignored => "ignored",
+            Ended::Widened => "widened",
+            Ended::Crowded => "crowded",
+        };
+        let _ = self.manager.unbanned(&ban.jail, &text_of(ban.source), why).await;
+    }
+
+    pub(super) async fn hear(&mut self, report: Report) {
+        match report {
+            Report::Blocked { source, at } => {
+                if let Some(decided) = self.waiting.remove(&source) {
+                    let latency = at.saturating_sub(decided);
+                    self.latency.add(latency);
+                    events::in_force(&text_of(source), latency);
+                }
+            }
+            Report::Told(what) => events::firewall_repaired(&what),
+            Report::State(state) => {
+                match &state {
+                    firewall::State::Down(why) => events::firewall_lost(why),
+                    firewall::State::Up => events::firewall_back(self.engine.blocked().len()),
+                    firewall::State::Starting => {}
+                }
+                self.firewall = state;
+                self.publish().await;
+            }
+            Report::Removed(outcome) => {
+                if let Some(reply) = self.removal.take() {
+                    if outcome.is_ok() {
+                        self.firewall = firewall::State::Down(REMOVED.to_owned());
+                        events::firewall_lost(REMOVED);
+                        self.publish().await;
+                    }
+                    let _ = reply.send(outcome);
+                }
+            }
+            Report::Released { .. } => {}
+        }
+    }
+}
