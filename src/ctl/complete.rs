@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
-use super::client;
+use super::bus;
 
 /// How long a Tab may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn jails() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         offer(async {
-            let jails = client::manager().await?.list_jails().await?;
+            let jails = bus::manager().await?.list_jails().await?;
             Ok(jails.into_iter().map(|jail| CompletionCandidate::new(jail.name)).collect())
         })
     })
@@ -27,7 +27,7 @@ pub(super) fn jails() -> ArgValueCandidates {
 pub(super) fn banned() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         offer(async {
-            let bans = client::manager().await?.list_bans().await?;
+            let bans = bus::manager().await?.list_bans().await?;
             let offers = bans.into_iter().map(|ban| {
                 let help = format!("banned in jail {}", ban.jail);
                 CompletionCandidate::new(ban.source).help(Some(help.into()))
@@ -38,7 +38,7 @@ pub(super) fn banned() -> ArgValueCandidates {
 }
 
 fn offer(asked: impl Future<Output = anyhow::Result<Vec<CompletionCandidate>>>) -> Vec<CompletionCandidate> {
-    client::on_the_bus(async { tokio::time::timeout(PATIENCE, asked).await? }).unwrap_or_default()
+    bus::on_the_bus(async { tokio::time::timeout(PATIENCE, asked).await? }).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,11 +5,16 @@
 //! interface; `replay`, `verify` and `test` need no daemon. Exit codes: 0 done, 1 it could not be
 //! done (the sentence says why), 2 the command line can't be understood.
 
-mod client;
+mod bans;
+mod bus;
 mod complete;
 mod diff;
+mod explain;
+mod firewall;
 mod output;
+mod reload;
 mod replay;
+mod show;
 mod test;
 mod time;
 mod verify;
@@ -35,22 +40,22 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Shows whether all is well
-    Status(client::Show),
+    Status(show::Show),
     /// Lists the bans in force
-    List(client::List),
+    List(bans::List),
     /// Lists the jails
-    Jails(client::Show),
+    Jails(show::Show),
     /// Shows why an address is banned, or what counts against it
-    Explain(client::Explain),
+    Explain(explain::Explain),
     /// Bans addresses or networks
-    Ban(client::Ban),
+    Ban(bans::Ban),
     /// Ends bans
-    Unban(client::Unban),
+    Unban(bans::Unban),
     /// Has the daemon read its configuration anew
     Reload,
     /// Steers what wardend has in firewalld
     #[command(subcommand)]
-    Firewall(client::Firewall),
+    Firewall(firewall::Firewall),
     /// Prints what the daemon counts, as OpenMetrics text
     Metrics,
     /// Shows whom wardend would have banned, from past journals
@@ -67,15 +72,15 @@ pub fn main() -> ExitCode {
     clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
     let arguments = Arguments::parse();
     let outcome = match &arguments.verb {
-        Verb::Status(options) => client::on_the_bus(client::status(options)),
-        Verb::List(options) => client::on_the_bus(client::list(options)),
-        Verb::Jails(options) => client::on_the_bus(client::jails(options)),
-        Verb::Explain(options) => client::on_the_bus(client::explain(options)),
-        Verb::Reload => client::on_the_bus(client::reload()),
-        Verb::Ban(options) => client::on_the_bus(client::ban(options)),
-        Verb::Unban(options) => client::on_the_bus(client::unban(options)),
-        Verb::Firewall(verb) => client::on_the_bus(client::firewall(verb)),
-        Verb::Metrics => client::on_the_bus(client::metrics()),
+        Verb::Status(options) => bus::on_the_bus(show::status(options)),
+        Verb::List(options) => bus::on_the_bus(bans::list(options)),
+        Verb::Jails(options) => bus::on_the_bus(show::jails(options)),
+        Verb::Explain(options) => bus::on_the_bus(explain::explain(options)),
+        Verb::Reload => bus::on_the_bus(reload::reload()),
+        Verb::Ban(options) => bus::on_the_bus(bans::ban(options)),
+        Verb::Unban(options) => bus::on_the_bus(bans::unban(options)),
+        Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
+        Verb::Metrics => bus::on_the_bus(show::metrics()),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::Test(arguments) => test::run(arguments),

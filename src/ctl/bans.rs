@@ -1,0 +1,164 @@
+//! Bans: `list`, `ban`, `unban`.
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::{
+    bus::{end, manager, sentence},
+    complete,
+    output::{Json, Table, line, print_json, when},
+};
+use crate::{
+    bus::{BanRow, INFINITY},
+    config::parse_span,
+    record::Usec,
+    time::{count, now, span},
+};
+
+/// Options of `list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Show the bans of this jail only
+    #[arg(long, value_name = "NAME", add = complete::jails())]
+    jail: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Options of `ban`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ban {
+    /// An address or a network: 203.0.113.7, 203.0.113.0/24, 2001:db8::/64
+    #[arg(required = true)]
+    sources: Vec<String>,
+    /// The jail to ban it in
+    #[arg(long, value_name = "NAME", default_value = "sshd", add = complete::jails())]
+    jail: String,
+    /// For how long: 30min, 2weeks, infinity; without it, as long as the jail would
+    #[arg(long = "for", value_name = "SPAN")]
+    duration: Option<String>,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Options of `unban`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Unban {
+    /// An address or a network
+    #[arg(required_unless_present = "all", add = complete::banned())]
+    sources: Vec<String>,
+    /// In this jail only
+    #[arg(long, value_name = "NAME", add = complete::jails())]
+    jail: Option<String>,
+    /// End all bans
+    #[arg(long, conflicts_with_all = ["sources", "jail"])]
+    all: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// A ban as JSON: as on the bus, with null for what has no end.
+#[derive(Debug, Serialize)]
+struct BanJson<'r> {
+    jail: &'r str,
+    source: &'r str,
+    since_usec: Usec,
+    until_usec: Option<Usec>,
+    count: u32,
+    failures: u32,
+    rule: &'r str,
+    reason: &'r str,
+}
+
+impl<'r> From<&'r BanRow> for BanJson<'r> {
+    fn from(row: &'r BanRow) -> Self {
+        Self {
+            jail: &row.jail,
+            source: &row.source,
+            since_usec: row.since_usec,
+            until_usec: end(row.until_usec),
+            count: row.count,
+            failures: row.failures,
+            rule: &row.rule,
+            reason: &row.reason,
+        }
+    }
+}
+
+pub(super) async fn list(options: &List) -> anyhow::Result<()> {
+    let manager = manager().await?;
+    if let Some(jail) = &options.jail {
+        manager.get_jail(jail).await.map_err(sentence)?;
+    }
+    let mut bans = manager.list_bans().await.map_err(sentence)?;
+    bans.retain(|ban| options.jail.as_ref().is_none_or(|jail| *jail == ban.jail));
+    if let Some(mode) = options.json.mode {
+        let bans: Vec<BanJson<'_>> = bans.iter().map(BanJson::from).collect();
+        return print_json(&bans, mode);
+    }
+    let mut table = Table::new(["SOURCE", "JAIL", "SINCE", "LEFT", "BAN", "FAILURES", "WHY"]);
+    let now = now();
+    for ban in &bans {
+        let left = end(ban.until_usec).map_or_else(|| "for ever".to_owned(), |until| span(until.saturating_sub(now)));
+        let why = if ban.rule.is_empty() { format!("by hand {}", ban.reason) } else { ban.rule.clone() };
+        table.row([
+            ban.source.clone(),
+            ban.jail.clone(),
+            when(ban.since_usec),
+            left,
+            format!("#{}", ban.count),
+            ban.failures.to_string(),
+            why.trim_end().to_owned(),
+        ]);
+    }
+    table.print()?;
+    line(&format!("\n{} listed.", count(bans.len(), "ban", "bans")))
+}
+
+pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
+    let usec = match options.duration.as_deref().map(parse_span) {
+        None => 0,
+        Some(Ok(None)) => INFINITY,
+        Some(Ok(Some(usec))) => usec,
+        Some(Err(what)) => bail!("--for is {what}"),
+    };
+    let manager = manager().await?;
+    for source in &options.sources {
+        let (source, until) = manager.ban(source, &options.jail, usec, &options.reason).await.map_err(sentence)?;
+        let until = end(until);
+        match options.json.mode {
+            Some(mode) => {
+                print_json(&serde_json::json!({ "jail": options.jail, "source": source, "until_usec": until }), mode)?;
+            }
+            None => {
+                let until = until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", when(until)));
+                line(&format!("Banned {source} in jail {} {until}.", options.jail))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
+    let manager = manager().await?;
+    if options.all {
+        let ended = manager.unban_all().await.map_err(sentence)?;
+        return match options.json.mode {
+            Some(mode) => print_json(&serde_json::json!({ "unbanned": ended }), mode),
+            None => line(&format!("Ended {}.", count(ended as usize, "ban", "bans"))),
+        };
+    }
+    for source in &options.sources {
+        let jail = options.jail.as_deref().unwrap_or_default();
+        for ban in manager.unban(source, jail).await.map_err(sentence)? {
+            match options.json.mode {
+                Some(mode) => print_json(&BanJson::from(&ban), mode)?,
+                None => line(&format!("Unbanned {} in jail {}.", ban.source, ban.jail))?,
+            }
+        }
+    }
+    Ok(())
+}

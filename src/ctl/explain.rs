@@ -1,0 +1,103 @@
+//! `explain`: how an address stands with each jail, and by which records.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+use serde::Serialize;
+use zbus::OwnedVariant;
+
+use super::{
+    bus::{end, manager, sentence},
+    complete,
+    output::{Json, line, print_json, when},
+};
+use crate::{bus::Attempt, events::shown, record::Usec, time::count};
+
+/// Options of `explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    /// An address
+    #[arg(add = complete::banned())]
+    address: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// An address in one jail, as JSON.
+#[derive(Debug, Serialize)]
+struct ExplainJson {
+    jail: String,
+    source: String,
+    state: String,
+    because: String,
+    ban_count: u32,
+    ban: Option<String>,
+    since_usec: Option<Usec>,
+    until_usec: Option<Usec>,
+    reason: Option<String>,
+    login_usec: Option<Usec>,
+    attempts: Vec<Attempt>,
+}
+
+impl ExplainJson {
+    fn read(mut known: HashMap<String, OwnedVariant>) -> anyhow::Result<Self> {
+        fn get<T: TryFrom<OwnedVariant, Error: std::error::Error + Send + Sync + 'static>>(
+            known: &mut HashMap<String, OwnedVariant>,
+            key: &str,
+        ) -> anyhow::Result<Option<T>> {
+            known
+                .remove(key)
+                .map(T::try_from)
+                .transpose()
+                .with_context(|| format!("The answer's {key} has another type"))
+        }
+        let mut text = |key: &str| anyhow::Ok(get::<String>(&mut known, key)?.unwrap_or_default());
+        let (jail, source, state, because) = (text("Jail")?, text("Source")?, text("State")?, text("Because")?);
+        Ok(Self {
+            jail,
+            source,
+            state,
+            because,
+            ban_count: get(&mut known, "BanCount")?.unwrap_or_default(),
+            ban: get(&mut known, "Ban")?,
+            since_usec: get(&mut known, "SinceUSec")?,
+            until_usec: get(&mut known, "UntilUSec")?.and_then(end),
+            reason: get(&mut known, "Reason")?,
+            login_usec: get(&mut known, "LoginUSec")?,
+            attempts: get(&mut known, "Attempts")?.unwrap_or_default(),
+        })
+    }
+
+    fn print(&self, address: &str) -> anyhow::Result<()> {
+        let counted = if self.source == address { String::new() } else { format!(" (counted as {})", self.source) };
+        line(&format!("{address}{counted} in jail {}: {}", self.jail, self.state))?;
+        if let (Some(ban), Some(since)) = (&self.ban, self.since_usec) {
+            let until = self.until_usec.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", when(until)));
+            line(&format!("       Ban: {ban} since {} {until}, #{} of this source", when(since), self.ban_count))?;
+        } else if self.ban_count > 0 {
+            line(&format!("    Before: banned {}", count(self.ban_count as usize, "time", "times")))?;
+        }
+        line(&format!("   Because: {}", self.because))?;
+        for (index, attempt) in self.attempts.iter().enumerate() {
+            let title = if index == 0 { "  Attempts:" } else { "           " };
+            let user =
+                if attempt.user.is_empty() { String::new() } else { format!(" for user '{}'", shown(&attempt.user)) };
+            let from = if attempt.address == address { String::new() } else { format!(" from {}", attempt.address) };
+            line(&format!("{title} {} {}{user}{from}", when(attempt.time_usec), attempt.rule))?;
+            line(&format!("            journalctl --cursor='{}' -n 1", attempt.cursor))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn explain(options: &Explain) -> anyhow::Result<()> {
+    let known = manager().await?.explain(&options.address).await.map_err(sentence)?;
+    for jail in known {
+        let jail = ExplainJson::read(jail)?;
+        match options.json.mode {
+            Some(mode) => print_json(&jail, mode)?,
+            None => jail.print(&options.address)?,
+        }
+    }
+    Ok(())
+}

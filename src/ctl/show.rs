@@ -1,0 +1,92 @@
+//! What there is: `status`, `jails`, `metrics`.
+
+use anyhow::Context;
+
+use super::{
+    bus::{manager, sentence},
+    output::{Json, Table, line, print_json},
+};
+use crate::{
+    metrics::{self, JailNumbers, Latency, Numbers},
+    time::count,
+};
+
+/// Options of the verbs that only show something.
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    json: Json,
+}
+
+pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
+    let manager = manager().await?;
+    let version = manager.version().await.map_err(sentence)?;
+    let state = manager.state().await.map_err(sentence)?;
+    let firewall = manager.firewall_state().await.map_err(sentence)?;
+    let message = manager.firewall_message().await.map_err(sentence)?;
+    let cursor = manager.journal_cursor().await.map_err(sentence)?;
+    let failures = manager.n_failures().await.map_err(sentence)?;
+    let jails = manager.list_jails().await.map_err(sentence)?;
+    let bans: u32 = jails.iter().map(|jail| jail.bans).sum();
+    if let Some(mode) = options.json.mode {
+        return print_json(
+            &serde_json::json!({
+                "version": version, "state": state, "firewall": firewall, "firewall_message": message,
+                "journal_cursor": cursor, "bans": bans, "failures": failures, "jails": jails,
+            }),
+            mode,
+        );
+    }
+    line(&format!("wardend {version}: {state}"))?;
+    line(&format!(
+        "  Firewall: {firewall}{}",
+        if message.is_empty() { String::new() } else { format!(". {message}") }
+    ))?;
+    line(&format!("      Bans: {bans}"))?;
+    line(&format!("  Failures: {failures}"))?;
+    for jail in jails {
+        line(&format!(
+            "      Jail: {} ({} banned, {} failing, {} open sessions)",
+            jail.name, jail.bans, jail.failing, jail.sessions
+        ))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
+    let jails = manager().await?.list_jails().await.map_err(sentence)?;
+    if let Some(mode) = options.json.mode {
+        return print_json(&jails, mode);
+    }
+    let mut table = Table::new(["JAIL", "BANS", "FAILING", "SESSIONS"]);
+    for jail in &jails {
+        table.row([jail.name.clone(), jail.bans.to_string(), jail.failing.to_string(), jail.sessions.to_string()]);
+    }
+    table.print()?;
+    line(&format!("\n{} listed.", count(jails.len(), "jail", "jails")))
+}
+
+pub(super) async fn metrics() -> anyhow::Result<()> {
+    let manager = manager().await?;
+    let jails = manager.list_jails().await.map_err(sentence)?;
+    let (counts, sum_usec) = manager.ban_latency().await.map_err(sentence)?;
+    let numbers = Numbers {
+        records: manager.n_records().await.map_err(sentence)?,
+        lost: manager.n_lost().await.map_err(sentence)?,
+        latency: Latency::read(&counts, sum_usec)
+            .context("The daemon is of another version than wardenctl; restart it with `systemctl restart wardend`")?,
+        version: manager.version().await.map_err(sentence)?,
+        failures: manager.n_failures().await.map_err(sentence)?,
+        firewall: manager.firewall_state().await.map_err(sentence)?,
+        jails: jails
+            .into_iter()
+            .map(|jail| JailNumbers {
+                name: jail.name,
+                bans: jail.bans,
+                failing: jail.failing,
+                sessions: jail.sessions,
+            })
+            .collect(),
+    };
+    line(metrics::render(&numbers).trim_end())
+}
