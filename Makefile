@@ -62,7 +62,7 @@ install:
 	install -D -m 644 completions/wardenctl.bash $(DESTDIR)$(bashcompdir)/wardenctl
 	install -D -m 644 completions/wardenctl.zsh $(DESTDIR)$(zshcompdir)/_wardenctl
 	install -D -m 644 completions/wardenctl.fish $(DESTDIR)$(fishcompdir)/wardenctl.fish
-	for page in man/*.[158]; do install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} $$page || exit; done
+	for page in man/*.[1578]; do install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} $$page || exit; done
 
 # What a package holds: what `make install` installs, without symbols.
 stage:

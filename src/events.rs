@@ -1,9 +1,9 @@
 //! Everything that wardend writes to the journal on purpose, each kind with its MESSAGE_ID.
 //!
 //! An admin finds them by `journalctl -u wardend`, by field (`WARDEND_ADDRESS=203.0.113.7`) or
-//! by kind (`MESSAGE_ID=…`); `journalctl -x` explains them from `units/wardend.catalog`, which
-//! has an entry for each identifier here (a test compares the two). The crate tracing-journald
-//! maps `info!` to notice and `debug!` to info, so a ban is a notice.
+//! by kind (`MESSAGE_ID=…`); `journalctl -x` explains them from `units/wardend.catalog`, and
+//! wardend.journal-fields(7) lists each kind and field (tests compare both with this file). The
+//! crate tracing-journald maps `info!` to notice and `debug!` to info, so a ban is a notice.
 
 use tracing::{debug, error, info, warn};
 
@@ -30,6 +30,12 @@ pub(crate) const FIREWALL_BACK: &str = "330caf9051a24d7ea1c63e773fef2fb4";
 pub(crate) const JOURNAL_LOSS: &str = "fc094cc7ef734c9086e3366142de3bed";
 /// The saved state can't be used, or not be written.
 pub(crate) const SNAPSHOT: &str = "35c1d2aaaa96401e9e0a510b608e5a8f";
+/// The saved state is written again.
+pub(crate) const SNAPSHOT_BACK: &str = "8e9091ac8a154d4a915654d8a5da4448";
+/// There is no place to save the state in.
+pub(crate) const NO_STATE: &str = "7263b7e1099f460d86f5058e0cd59508";
+/// The place in the journal at which the saved state ends is gone.
+pub(crate) const JOURNAL_GONE: &str = "892c444c30144438bd6b858e2368c6df";
 /// wardend can't start.
 pub(crate) const REFUSED: &str = "f96d6f01a64e48f28b0ada6360ab48c1";
 /// Something in the firewall was put right.
@@ -136,13 +142,14 @@ pub(crate) fn firewall_repaired(what: &str) {
     info!(MESSAGE_ID = FIREWALL_REPAIRED, "{what}");
 }
 
-/// journald dropped messages of a unit.
+/// journald dropped messages of a unit, or of one that it doesn't name any more.
 pub(crate) fn journal_loss(unit: &str, count: u64) {
+    let whose = if unit.is_empty() { "a unit that it does not name" } else { unit };
     warn!(
         MESSAGE_ID = JOURNAL_LOSS,
         WARDEND_UNIT = unit,
         WARDEND_LOST = count,
-        "journald dropped {count} messages of {unit} (RateLimitBurst= in journald.conf); failures among them are not counted."
+        "journald dropped {count} messages of {whose} (RateLimitBurst= in journald.conf); failures among them are not counted."
     );
 }
 
@@ -151,10 +158,25 @@ pub(crate) fn snapshot(what: &str) {
     warn!(MESSAGE_ID = SNAPSHOT, "{what}");
 }
 
+/// The saved state can be written again.
+pub(crate) fn snapshot_back() {
+    info!(MESSAGE_ID = SNAPSHOT_BACK, "The state can be saved again.");
+}
+
+/// There is no place to save the state in.
+pub(crate) fn no_state() {
+    warn!(
+        MESSAGE_ID = NO_STATE,
+        "$STATE_DIRECTORY is not set (StateDirectory= in the unit), so bans and counters are lost when wardend stops."
+    );
+}
+
 /// The place in the journal at which the saved state ends is gone.
-pub(crate) fn journal_gone() {
-    snapshot(
-        "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has.",
+pub(crate) fn journal_gone(cursor: &str) {
+    warn!(
+        MESSAGE_ID = JOURNAL_GONE,
+        WARDEND_CURSOR = cursor,
+        "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has."
     );
 }
 
@@ -254,33 +276,42 @@ pub(crate) fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// What this file names: the identifiers of its kinds, or its fields. That each kind is
+    /// written somewhere the compiler sees: it would warn of a constant without a use.
+    fn named(begin: &str, is_part: fn(char) -> bool) -> BTreeSet<&'static str> {
+        let source = include_str!("events.rs");
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        code.split(begin).skip(1).map(|rest| &rest[..rest.find(|c| !is_part(c)).unwrap()]).collect()
+    }
+
+    fn kinds() -> BTreeSet<&'static str> {
+        let kinds = named(": &str = \"", |c| c.is_ascii_hexdigit());
+        assert!(kinds.len() > 15 && kinds.iter().all(|kind| kind.len() == 32), "{kinds:?}");
+        kinds
+    }
 
     #[test]
     fn the_catalog_explains_every_kind_of_record_and_no_other() {
         let catalog = include_str!("../units/wardend.catalog");
-        let mut explained: Vec<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
-        let mut written = vec![
-            BAN,
-            UNBAN,
-            IN_FORCE,
-            FIREWALL_LOST,
-            FIREWALL_BACK,
-            JOURNAL_LOSS,
-            SNAPSHOT,
-            REFUSED,
-            FIREWALL_REPAIRED,
-            SPARED,
-            LEAK,
-            CROWDED,
-            CLOCK_SET,
-            RELOADED,
-            BAD_CONFIG,
-            NO_ADDRESS,
-        ];
-        explained.sort_unstable();
-        written.sort_unstable();
-        assert_eq!(explained, written);
+        let explained: Vec<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        assert_eq!(explained.iter().copied().collect::<BTreeSet<_>>(), kinds());
+        assert_eq!(explained.len(), kinds().len(), "none comes twice");
+    }
+
+    #[test]
+    fn the_manual_lists_every_kind_of_record_and_every_field_and_no_other() {
+        let page = include_str!("../man/wardend.journal-fields.7");
+        let rows = page.lines().map(|line| line.split('\t').next().unwrap_or_default());
+        let listed: BTreeSet<&str> =
+            rows.filter(|word| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit())).collect();
+        assert_eq!(listed, kinds());
+        let fields: BTreeSet<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("\\fIWARDEND_")?.strip_suffix("=\\fR")).collect();
+        assert_eq!(fields, named(" WARDEND_", |c| c.is_ascii_uppercase() || c == '_'));
     }
 
     #[test]

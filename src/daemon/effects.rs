@@ -12,7 +12,7 @@ use crate::{
     time::now,
 };
 
-/// What is told after [`Command::RemoveFirewall`].
+/// What is told after [`bus::Command::RemoveFirewall`].
 const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a restart of wardend puts them back.";
 
 impl Daemon {

@@ -85,8 +85,8 @@ impl Daemon {
         let position = self.cursor.clone().map_or_else(|| self.origin.clone(), Position::After);
         // What can fail comes first. The batches that the old thread has ready are read again.
         let follower = Follower::start(filters, settings.fields, position).map_err(|error| error.to_string())?;
-        if !follower.resumed {
-            events::journal_gone();
+        if let (false, Some(cursor)) = (follower.resumed, &self.cursor) {
+            events::journal_gone(cursor.as_str());
         }
         self.follower = follower;
         let before: Vec<JailInfo> = self.engine.jails().map(JailInfo::from).collect();

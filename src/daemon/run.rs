@@ -110,9 +110,7 @@ impl Daemon {
 
         let store = std::env::var_os("STATE_DIRECTORY").map(|directory| Store::new(&PathBuf::from(directory)));
         if store.is_none() {
-            events::snapshot(
-                "$STATE_DIRECTORY is not set (StateDirectory= in the unit), so bans and counters are lost when wardend stops.",
-            );
+            events::no_state();
         }
         let loaded = store.as_ref().map(Store::load).unwrap_or_default();
         if let Some(what) = loaded.trouble {
@@ -129,8 +127,8 @@ impl Daemon {
         }
         let origin = position.clone();
         let follower = Follower::start(filters, settings.fields, position)?;
-        if !follower.resumed {
-            events::journal_gone();
+        if let (false, Some(cursor)) = (follower.resumed, &cursor) {
+            events::journal_gone(cursor.as_str());
         }
 
         let (orders, reports) = firewall::start(connection.clone());
@@ -251,8 +249,11 @@ impl Daemon {
                     self.carry_out().await;
                 }
                 Entry::Lost { unit, count, cursor, .. } => {
-                    self.lost = self.lost.saturating_add(count);
-                    events::journal_loss(&unit, count);
+                    // What was lost of other services matters to none of the jails.
+                    if self.engine.jails().any(|jail| jail.filter.records.may_come_from(&unit)) {
+                        self.lost = self.lost.saturating_add(count);
+                        events::journal_loss(&unit, count);
+                    }
                     self.cursor = Some(cursor);
                     self.saving.touch();
                 }

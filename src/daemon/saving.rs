@@ -76,7 +76,7 @@ impl Saving {
         self.under_way = None;
         self.next = Instant::now() + (self.begun.elapsed() * (SHARE - 1)).min(LONGEST);
         match &outcome {
-            Ok(()) if std::mem::take(&mut self.failed) => tracing::info!("The state can be saved again."),
+            Ok(()) if std::mem::take(&mut self.failed) => events::snapshot_back(),
             Ok(()) => {}
             Err(what) => {
                 self.dirty = true;

@@ -263,12 +263,21 @@ impl RecordMatch {
         Ok(matches)
     }
 
+    /// Whether a unit, or one that nobody can name any more, may have written one of these.
+    pub(crate) fn may_come_from(&self, unit: &str) -> bool {
+        unit.is_empty() || self.units.is_empty() || self.is_unit(unit.as_bytes())
+    }
+
+    fn is_unit(&self, unit: &[u8]) -> bool {
+        self.units.iter().any(|glob| glob_matches(glob.as_bytes(), unit))
+    }
+
     /// Whether a record is one of these.
     pub fn matches(&self, record: &Record) -> bool {
         self.fields.iter().all(|(_, field, values)| {
             record.get(*field).is_some_and(|value| values.iter().any(|wanted| wanted.as_bytes() == value))
         }) && match record.get(FieldId::UNIT) {
-            Some(unit) if !self.units.is_empty() => self.units.iter().any(|glob| glob_matches(glob.as_bytes(), unit)),
+            Some(unit) if !self.units.is_empty() => self.is_unit(unit),
             _ => true,
         } && self.agree(record)
     }
