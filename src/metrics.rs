@@ -11,14 +11,16 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Numbers {
     pub(crate) version: String,
-    /// Failures counted since the state was first made.
-    pub(crate) failures: u64,
+    /// Banned sources that have reached sshd, since the daemon started.
+    pub(crate) leaks: u64,
     /// `starting`, `up` or `down`.
     pub(crate) firewall: String,
     pub(crate) jails: Vec<JailNumbers>,
     /// Journal records read since the daemon started, and those journald says it has dropped.
     pub(crate) records: u64,
     pub(crate) lost: u64,
+    /// How far reading is behind, in µs.
+    pub(crate) lag_usec: u64,
     pub(crate) latency: Latency,
 }
 
@@ -81,10 +83,14 @@ pub(crate) struct JailNumbers {
     pub(crate) failing: u32,
     /// Open sessions.
     pub(crate) sessions: u32,
+    /// Failures, bans and spared sources since the daemon started.
+    pub(crate) failures: u64,
+    pub(crate) banned: u64,
+    pub(crate) spared: u64,
 }
 
 /// One number of a jail.
-type OfJail = fn(&JailNumbers) -> u32;
+type OfJail = fn(&JailNumbers) -> u64;
 
 /// The states of the firewall, each of which is told as 0 or 1.
 const FIREWALL_STATES: [&str; 3] = ["starting", "up", "down"];
@@ -94,27 +100,39 @@ pub(crate) fn render(numbers: &Numbers) -> String {
     let mut text = String::new();
     family(&mut text, "wardend_build", "info", "The version of the daemon.");
     sample(&mut text, "wardend_build_info", &[("version", &numbers.version)], 1);
-    family(&mut text, "wardend_failures", "counter", "Failed attempts counted since the saved state was first made.");
-    sample(&mut text, "wardend_failures_total", &[], numbers.failures);
+    family(&mut text, "wardend_leaks", "counter", "Banned sources that have reached sshd since the daemon started.");
+    sample(&mut text, "wardend_leaks_total", &[], numbers.leaks);
     family(&mut text, "wardend_journal_records", "counter", "Journal records read since the daemon started.");
     sample(&mut text, "wardend_journal_records_total", &[], numbers.records);
     family(&mut text, "wardend_journal_lost", "counter", "Records that journald has dropped since the daemon started.");
     sample(&mut text, "wardend_journal_lost_total", &[], numbers.lost);
+    let lag = "wardend_journal_lag_seconds";
+    let _ = writeln!(
+        text,
+        "# TYPE {lag} gauge\n# UNIT {lag} seconds\n# HELP {lag} How far reading the journal is behind.\n{lag} {}",
+        seconds(numbers.lag_usec)
+    );
     numbers.latency.render(&mut text);
     family(&mut text, "wardend_firewall_state", "stateset", "Whether bans are in force.");
     for state in FIREWALL_STATES {
         let holds = u64::from(state == numbers.firewall);
         sample(&mut text, "wardend_firewall_state", &[("wardend_firewall_state", state)], holds);
     }
-    let per_jail: [(&str, &str, OfJail); 3] = [
-        ("wardend_jail_bans", "Bans in force.", |jail| jail.bans),
-        ("wardend_jail_failing_sources", "Sources with failures that count.", |jail| jail.failing),
-        ("wardend_jail_sessions", "Open sessions.", |jail| jail.sessions),
+    let per_jail: [(&str, &str, &str, OfJail); 6] = [
+        ("wardend_jail_bans", "gauge", "Bans in force.", |jail| jail.bans.into()),
+        ("wardend_jail_failing_sources", "gauge", "Sources with failures that count.", |jail| jail.failing.into()),
+        ("wardend_jail_sessions", "gauge", "Open sessions.", |jail| jail.sessions.into()),
+        ("wardend_jail_failures", "counter", "Failed attempts since the daemon started.", |jail| jail.failures),
+        ("wardend_jail_banned", "counter", "Bans begun since the daemon started.", |jail| jail.banned),
+        ("wardend_jail_spared", "counter", "Sources not banned for a login since the daemon started.", |jail| {
+            jail.spared
+        }),
     ];
-    for (name, help, value) in per_jail {
-        family(&mut text, name, "gauge", help);
+    for (name, kind, help, value) in per_jail {
+        family(&mut text, name, kind, help);
+        let sampled = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
         for jail in &numbers.jails {
-            sample(&mut text, name, &[("jail", &jail.name)], value(jail).into());
+            sample(&mut text, &sampled, &[("jail", &jail.name)], value(jail));
         }
     }
     text.push_str("# EOF\n");
@@ -147,14 +165,23 @@ mod tests {
     fn numbers() -> Numbers {
         Numbers {
             version: "1.2.3".to_owned(),
-            failures: 17,
+            leaks: 17,
             firewall: "up".to_owned(),
             jails: vec![
-                JailNumbers { name: "sshd".to_owned(), bans: 2, failing: 3, sessions: 4 },
+                JailNumbers {
+                    name: "sshd".to_owned(),
+                    bans: 2,
+                    failing: 3,
+                    sessions: 4,
+                    failures: 5,
+                    banned: 6,
+                    spared: 7,
+                },
                 JailNumbers { name: "a\"b\\c\nd".to_owned(), ..JailNumbers::default() },
             ],
             records: 9,
             lost: 1,
+            lag_usec: 20_000,
             latency: Latency::default(),
         }
     }
@@ -164,7 +191,11 @@ mod tests {
         let text = render(&numbers());
         for line in [
             "wardend_build_info{version=\"1.2.3\"} 1",
-            "wardend_failures_total 17",
+            "wardend_leaks_total 17",
+            "wardend_journal_lag_seconds 0.02",
+            "wardend_jail_failures_total{jail=\"sshd\"} 5",
+            "wardend_jail_banned_total{jail=\"sshd\"} 6",
+            "wardend_jail_spared_total{jail=\"sshd\"} 7",
             "wardend_firewall_state{wardend_firewall_state=\"up\"} 1",
             "wardend_firewall_state{wardend_firewall_state=\"down\"} 0",
             "wardend_jail_bans{jail=\"sshd\"} 2",
@@ -231,6 +262,6 @@ mod tests {
                 assert!(rest.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() >= 0.0, "{line}");
             }
         }
-        assert_eq!(seen.len(), 9);
+        assert_eq!(seen.len(), 13);
     }
 }

@@ -17,6 +17,7 @@ pub(crate) enum Error {
     InvalidArgument(String),
     InvalidConfiguration(String),
     NotAuthorized(String),
+    LimitsExceeded(String),
     Failed(String),
 }
 

@@ -25,15 +25,16 @@ pub(crate) struct Attempt {
     pub(crate) cursor: String,
 }
 
-/// The dictionary of one jail.
-pub(super) fn dictionary(known: &Explanation) -> zbus::Result<HashMap<String, OwnedVariant>> {
+/// The dictionary of one jail; with the users that were tried, or without: a user name can be a
+/// password, typed at the wrong prompt.
+pub(super) fn dictionary(known: &Explanation, users: bool) -> zbus::Result<HashMap<String, OwnedVariant>> {
     let attempts: Vec<Attempt> = known
         .failures
         .iter()
         .map(|failure| Attempt {
             time_usec: failure.time,
             rule: failure.rule.into(),
-            user: failure.user.unwrap_or_default().into(),
+            user: failure.user.filter(|_| users).unwrap_or_default().into(),
             address: failure.address.to_string(),
             cursor: failure.cursor.to_string(),
         })

@@ -2,56 +2,11 @@
 
 use zbus::{OwnedObjectPath, interface};
 
-use super::{BanRow, Command, Core, Error, INFINITY, JailRow, PATH};
+use super::{BanRow, Command, Core, Error, INFINITY, JailCounts, JailRow, PATH};
 use crate::jail::{JailSettings, text_of};
 
-/// The settings of a jail, as the bus shows them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct JailInfo {
-    name: String,
-    filter: String,
-    classes: Vec<String>,
-    maxretry: u32,
-    findtime: u64,
-    bantime: u64,
-    ignoreip: Vec<String>,
-}
-
-impl From<&JailSettings> for JailInfo {
-    fn from(settings: &JailSettings) -> Self {
-        Self {
-            name: settings.name.clone(),
-            filter: settings.filter.name.clone(),
-            classes: settings.classes.clone(),
-            maxretry: settings.maxretry,
-            findtime: settings.findtime,
-            bantime: settings.bantime.unwrap_or(INFINITY),
-            ignoreip: settings.ignoreip.iter().map(|ignored| text_of(ignored.network)).collect(),
-        }
-    }
-}
-
-impl JailInfo {
-    #[cfg(test)]
-    pub(super) fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            filter: name.to_owned(),
-            classes: Vec::new(),
-            maxretry: 5,
-            findtime: 0,
-            bantime: 0,
-            ignoreip: Vec::new(),
-        }
-    }
-
-    /// The object's path: bytes that a path can't hold are written as `_xx`, as sd-bus does.
-    pub(crate) fn path(&self) -> OwnedObjectPath {
-        path_of(&self.name)
-    }
-}
-
-/// The object path of a jail (sd_bus_path_encode(3)).
+/// The object path of a jail: bytes that a path can't hold are written as `_xx`
+/// (sd_bus_path_encode(3)).
 pub(crate) fn path_of(jail: &str) -> OwnedObjectPath {
     let mut path = format!("{PATH}/jail/");
     for (index, byte) in jail.bytes().enumerate() {
@@ -66,15 +21,20 @@ pub(crate) fn path_of(jail: &str) -> OwnedObjectPath {
 }
 
 pub(crate) struct Jail {
-    pub(crate) info: JailInfo,
-    pub(crate) core: Core,
+    pub(super) settings: JailSettings,
+    pub(super) core: Core,
 }
 
 impl Jail {
     /// The counters, as the core last published them. A getter must not ask the core: zbus reads
     /// all properties while an object is put on the bus, when the core does not answer yet.
     fn row(&self) -> Option<JailRow> {
-        self.core.status.borrow().jails.iter().find(|jail| jail.name == self.info.name).cloned()
+        self.core.status.borrow().jails.iter().find(|jail| jail.name == self.settings.name).cloned()
+    }
+
+    fn counts(&self) -> JailCounts {
+        let status = self.core.status.borrow();
+        status.counted.jails.get(self.settings.name.as_str()).copied().unwrap_or_default()
     }
 }
 
@@ -83,68 +43,143 @@ impl Jail {
     /// Its name.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> String {
-        self.info.name.clone()
+        self.settings.name.clone()
     }
 
     /// The name of its filter.
-    #[zbus(property(emits_changed_signal = "const"))]
+    #[zbus(property)]
     fn filter(&self) -> String {
-        self.info.filter.clone()
+        self.settings.filter.name.clone()
     }
 
     /// The classes of rules that it counts.
-    #[zbus(property(emits_changed_signal = "const"))]
+    #[zbus(property)]
     fn classes(&self) -> Vec<String> {
-        self.info.classes.clone()
+        self.settings.classes.clone()
     }
 
     /// So many failures within `FindTimeUSec` lead to a ban.
-    #[zbus(property(emits_changed_signal = "const"))]
+    #[zbus(property)]
     fn max_retry(&self) -> u32 {
-        self.info.maxretry
+        self.settings.maxretry
     }
 
     /// The window in µs.
-    #[zbus(property(emits_changed_signal = "const"), name = "FindTimeUSec")]
+    #[zbus(property, name = "FindTimeUSec")]
     fn find_time_usec(&self) -> u64 {
-        self.info.findtime
+        self.settings.findtime
     }
 
     /// How long a first ban lasts in µs; 2⁶⁴−1 for ever.
-    #[zbus(property(emits_changed_signal = "const"), name = "BanTimeUSec")]
+    #[zbus(property, name = "BanTimeUSec")]
     fn ban_time_usec(&self) -> u64 {
-        self.info.bantime
+        self.settings.bantime.unwrap_or(INFINITY)
     }
 
-    /// What is never banned, beside loopback.
-    #[zbus(property(emits_changed_signal = "const"), name = "IgnoreIP")]
+    /// How many times as long as the one before each further ban lasts.
+    #[zbus(property)]
+    fn ban_time_factor(&self) -> u32 {
+        self.settings.bantime_factor
+    }
+
+    /// The longest that a ban becomes in this way in µs; 2⁶⁴−1 without a limit.
+    #[zbus(property, name = "BanTimeMaxUSec")]
+    fn ban_time_max_usec(&self) -> u64 {
+        self.settings.bantime_max.unwrap_or(INFINITY)
+    }
+
+    /// Up to so many µs longer a ban lasts, by chance.
+    #[zbus(property, name = "BanTimeJitterUSec")]
+    fn ban_time_jitter_usec(&self) -> u64 {
+        self.settings.bantime_jitter
+    }
+
+    /// After so many µs without a ban a source starts anew.
+    #[zbus(property, name = "ForgetUSec")]
+    fn forget_usec(&self) -> u64 {
+        self.settings.forget
+    }
+
+    /// What is never banned, beside loopback: networks, then names of hosts.
+    #[zbus(property, name = "IgnoreIP")]
     fn ignore_ip(&self) -> Vec<String> {
-        self.info.ignoreip.clone()
+        let networks = self.settings.ignoreip.iter().map(|ignored| text_of(ignored.network));
+        networks.chain(self.settings.names.iter().map(|host| host.name.clone())).collect()
+    }
+
+    /// A source from which somebody has logged in within so many µs is not banned; 0 if every
+    /// source is, 2⁶⁴−1 if a login counts for ever.
+    #[zbus(property, name = "SpareLoginsUSec")]
+    fn spare_logins_usec(&self) -> u64 {
+        self.settings.spare_logins.unwrap_or(0)
+    }
+
+    /// So many leading bits of an IPv4 address make a source.
+    #[zbus(property, name = "IPv4Prefix")]
+    fn ipv4_prefix(&self) -> u8 {
+        self.settings.prefixes.ipv4
+    }
+
+    /// So many leading bits of an IPv6 address make a source.
+    #[zbus(property, name = "IPv6Prefix")]
+    fn ipv6_prefix(&self) -> u8 {
+        self.settings.prefixes.ipv6
+    }
+
+    /// When so many sources of one network are banned or failing, the network is banned: this
+    /// number, and the leading bits of an IPv4 and an IPv6 network; all 0 if that never happens.
+    #[zbus(property)]
+    fn subnet(&self) -> (u32, u8, u8) {
+        self.settings.subnet.map_or((0, 0, 0), |subnet| (subnet.maxretry, subnet.prefixes.ipv4, subnet.prefixes.ipv6))
+    }
+
+    /// The most sources that are counted at a time.
+    #[zbus(property)]
+    fn max_sources(&self) -> u64 {
+        self.settings.max_sources as u64
     }
 
     /// Bans in force.
-    #[zbus(property(emits_changed_signal = "false"), name = "NBans")]
+    #[zbus(property, name = "NBans")]
     fn n_bans(&self) -> u32 {
         self.row().map_or(0, |row| row.bans)
     }
 
     /// Sources with failures that count.
-    #[zbus(property(emits_changed_signal = "false"), name = "NFailing")]
+    #[zbus(property, name = "NFailing")]
     fn n_failing(&self) -> u32 {
         self.row().map_or(0, |row| row.failing)
     }
 
     /// Open sessions.
-    #[zbus(property(emits_changed_signal = "false"), name = "NSessions")]
+    #[zbus(property, name = "NSessions")]
     fn n_sessions(&self) -> u32 {
         self.row().map_or(0, |row| row.sessions)
+    }
+
+    /// Failures counted since the daemon started.
+    #[zbus(property, name = "NFailures")]
+    fn n_failures(&self) -> u64 {
+        self.counts().failures
+    }
+
+    /// Bans begun since the daemon started.
+    #[zbus(property, name = "NBansTotal")]
+    fn n_bans_total(&self) -> u64 {
+        self.counts().bans
+    }
+
+    /// Sources spared since the daemon started, because somebody had logged in from there.
+    #[zbus(property, name = "NSpared")]
+    fn n_spared(&self) -> u64 {
+        self.counts().spared
     }
 
     /// Its bans in force, as in `ListBans` of the manager.
     #[zbus(out_args("bans"))]
     async fn list_bans(&self) -> Result<Vec<BanRow>, Error> {
         let mut bans = self.core.ask(Command::ListBans).await?;
-        bans.retain(|ban| ban.jail == self.info.name);
+        bans.retain(|ban| ban.jail == self.settings.name);
         Ok(bans)
     }
 }

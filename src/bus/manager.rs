@@ -5,11 +5,18 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use zbus::{Connection, OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
-use super::{BanRow, Command, Core, Error, INFINITY, JailRow, explain, polkit};
+use super::{BanRow, Command, Core, Error, INFINITY, JailRow, explain, polkit::Authority};
 use crate::engine::{Duration, parse_network};
 
 pub(crate) struct Manager {
-    pub(crate) core: Core,
+    core: Core,
+    authority: Authority,
+}
+
+impl Manager {
+    pub(super) fn new(core: Core) -> Self {
+        Self { core, authority: Authority::default() }
+    }
 }
 
 fn network(text: &str) -> Result<IpNet, Error> {
@@ -60,7 +67,8 @@ impl Manager {
         if reason.len() > 1024 {
             return Err(Error::InvalidArgument("The reason is longer than 1024 bytes; make it shorter.".to_owned()));
         }
-        polkit::check(connection, &header, "org.wardend1.ban").await?;
+        let details = [("address", address), ("jail", jail)];
+        self.authority.check(connection, &header, "org.wardend1.ban", &details).await?;
         let duration = match usec {
             0 => Duration::OfJail,
             INFINITY => Duration::Forever,
@@ -82,7 +90,8 @@ impl Manager {
         jail: &str,
     ) -> Result<Vec<BanRow>, Error> {
         let network = network(address)?;
-        polkit::check(connection, &header, "org.wardend1.unban").await?;
+        let details = [("address", address), ("jail", jail)];
+        self.authority.check(connection, &header, "org.wardend1.unban", &details).await?;
         let jail = (!jail.is_empty()).then(|| jail.to_owned());
         self.core.ask(|reply| Command::Unban { network, jail, reply }).await?
     }
@@ -94,7 +103,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
-        polkit::check(connection, &header, "org.wardend1.unban").await?;
+        self.authority.check(connection, &header, "org.wardend1.unban", &[]).await?;
         self.core.ask(Command::UnbanAll).await?
     }
 
@@ -102,15 +111,24 @@ impl Manager {
     /// address is counted as), `State` (`banned`, `counting`, `ignored`, `spared`, `clear`),
     /// `Because` (one sentence), `BanCount`; `Attempts` (time in µs, rule, user, address, journal
     /// cursor of each failure that counts or has led to the ban); of a ban also `Ban` (what is
-    /// banned), `SinceUSec`, `UntilUSec` and `Reason`; of a spared one `LoginUSec`.
+    /// banned), `SinceUSec`, `UntilUSec` and `Reason`; of a spared one `LoginUSec`. The users of the
+    /// attempts are empty for callers who may not know them (polkit's org.wardend1.inspect): people
+    /// type passwords at the wrong prompt.
     #[zbus(out_args("jails"))]
-    async fn explain(&self, address: &str) -> Result<Vec<HashMap<String, OwnedVariant>>, Error> {
+    async fn explain(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        address: &str,
+    ) -> Result<Vec<HashMap<String, OwnedVariant>>, Error> {
         let network = network(address)?;
         if network.prefix_len() != network.max_prefix_len() {
             return Err(Error::InvalidAddress(format!("{address} is a network; name one address of it.")));
         }
         let known = self.core.ask(|reply| Command::Explain(network.addr(), reply)).await?;
-        known.iter().map(|jail| explain::dictionary(jail).map_err(|error| Error::Failed(format!("{error}.")))).collect()
+        let users = self.authority.allows(connection, &header, "org.wardend1.inspect").await;
+        let dictionary = |jail| explain::dictionary(jail, users).map_err(|error| Error::Failed(format!("{error}.")));
+        known.iter().map(dictionary).collect()
     }
 
     /// Reads the configuration anew. A mistake in it is the error, and changes nothing.
@@ -119,7 +137,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        polkit::check(connection, &header, "org.wardend1.reload").await?;
+        self.authority.check(connection, &header, "org.wardend1.reload", &[]).await?;
         self.core.ask(Command::Reload).await?.map_err(Error::InvalidConfiguration)
     }
 
@@ -130,7 +148,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
-        polkit::check(connection, &header, "org.wardend1.unban").await?;
+        self.authority.check(connection, &header, "org.wardend1.unban", &[]).await?;
         self.core.ask(Command::RemoveFirewall).await?.map_err(Error::Failed)
     }
 
@@ -177,16 +195,36 @@ impl Manager {
         self.core.status.borrow().failures
     }
 
+    /// Banned sources that have reached sshd all the same, since the daemon started.
+    #[zbus(property, name = "NLeaks")]
+    fn n_leaks(&self) -> u64 {
+        self.core.status.borrow().counted.leaks
+    }
+
+    /// Sources that would have been banned since the daemon started, if nobody had logged in from
+    /// there.
+    #[zbus(property, name = "NSpared")]
+    fn n_spared(&self) -> u64 {
+        self.core.status.borrow().counted.jails.values().map(|jail| jail.spared).sum()
+    }
+
     /// Journal records read since the daemon started.
     #[zbus(property(emits_changed_signal = "false"), name = "NRecords")]
     fn n_records(&self) -> u64 {
-        self.core.status.borrow().records
+        self.core.status.borrow().counted.records
     }
 
-    /// Records that journald says it has dropped, since the daemon started.
-    #[zbus(property(emits_changed_signal = "false"), name = "NLost")]
+    /// Records of the watched units that journald says it has dropped, since the daemon started.
+    #[zbus(property, name = "NLost")]
     fn n_lost(&self) -> u64 {
-        self.core.status.borrow().lost
+        self.core.status.borrow().counted.lost
+    }
+
+    /// So many µs ago was written what comes next in the journal: how far reading is behind, as of
+    /// the last look.
+    #[zbus(property(emits_changed_signal = "false"), name = "JournalLagUSec")]
+    fn journal_lag_usec(&self) -> u64 {
+        self.core.status.borrow().lag_usec
     }
 
     /// How many bans took how long from the record's time in the journal to firewalld's answer: up
@@ -194,7 +232,7 @@ impl Manager {
     #[zbus(property(emits_changed_signal = "false"))]
     fn ban_latency(&self) -> (Vec<u64>, u64) {
         let status = self.core.status.borrow();
-        (status.latency.counts.to_vec(), status.latency.sum_usec)
+        (status.counted.latency.counts.to_vec(), status.counted.latency.sum_usec)
     }
 
     /// A ban has begun. `until_usec` is 2⁶⁴−1 for ever.
@@ -211,6 +249,35 @@ impl Manager {
     /// is banned now) or `crowded` (there were too many).
     #[zbus(signal)]
     pub(crate) async fn unbanned(emitter: &SignalEmitter<'_>, jail: &str, source: &str, why: &str) -> zbus::Result<()>;
+
+    /// A failure was counted. At most ten a second are told one by one; `omitted` failures before
+    /// this one, and after the last that was told, were not. `NFailures` counts them all.
+    #[zbus(signal)]
+    pub(crate) async fn failure(
+        emitter: &SignalEmitter<'_>,
+        jail: &str,
+        source: &str,
+        address: &str,
+        rule: &str,
+        time_usec: u64,
+        omitted: u32,
+    ) -> zbus::Result<()>;
+
+    /// A banned source has reached sshd all the same. Told once a minute of each ban; `NLeaks`
+    /// counts them all.
+    #[zbus(signal)]
+    pub(crate) async fn leak(emitter: &SignalEmitter<'_>, source: &str, address: &str, rule: &str) -> zbus::Result<()>;
+
+    /// A source would have been banned after so many failures, but somebody had logged in from
+    /// there at `login_usec`. Told once a minute of each source; `NSpared` counts them all.
+    #[zbus(signal)]
+    pub(crate) async fn spared(
+        emitter: &SignalEmitter<'_>,
+        jail: &str,
+        source: &str,
+        login_usec: u64,
+        failures: u32,
+    ) -> zbus::Result<()>;
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! (counts, state) is published by the core as [`Status`]. Reading is free for every local user;
 //! changing asks polkit ([`polkit`]).
 
+mod announce;
 mod error;
 mod explain;
 mod jail;
@@ -12,24 +13,29 @@ mod logcontrol;
 mod manager;
 mod polkit;
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use zbus::{Connection, Type, object_server::InterfaceRef};
 
+use self::{announce::Announcer, jail::Jail};
 pub(crate) use self::{
     error::Error,
     explain::Attempt,
-    jail::JailInfo,
+    jail::JailProxy,
     logcontrol::{LOG_CONTROL_PATH, LogControl},
     manager::{Manager, ManagerProxy, ManagerSignals},
 };
 use crate::{
     bans::Ban,
     engine::{Duration, Engine, Explanation},
-    jail::text_of,
+    jail::{JailSettings, text_of},
     metrics::Latency,
 };
 
@@ -126,10 +132,27 @@ pub(crate) struct Status {
     pub(crate) bans: u32,
     pub(crate) failures: u64,
     pub(crate) jails: Vec<JailRow>,
-    /// Since the daemon started.
+    /// How far reading the journal is behind.
+    pub(crate) lag_usec: u64,
+    pub(crate) counted: Counted,
+}
+
+/// What was counted since the daemon started: numbers that only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
     pub(crate) records: u64,
     pub(crate) lost: u64,
+    pub(crate) leaks: u64,
     pub(crate) latency: Latency,
+    pub(crate) jails: BTreeMap<Arc<str>, JailCounts>,
+}
+
+/// The part of a jail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JailCounts {
+    pub(crate) failures: u64,
+    pub(crate) bans: u64,
+    pub(crate) spared: u64,
 }
 
 /// The core, as the interfaces reach it.
@@ -149,70 +172,77 @@ impl Core {
     }
 }
 
-/// Puts the objects on the bus. The name is taken later, when everything behind it works.
-pub(crate) async fn serve(
-    connection: &Connection,
-    core: &Core,
-    jails: Vec<JailInfo>,
-) -> zbus::Result<InterfaceRef<Manager>> {
-    let server = connection.object_server();
-    server.at(PATH, zbus::fdo::ObjectManager).await?;
-    server.at(PATH, Manager { core: core.clone() }).await?;
-    for info in jails {
-        server.at(info.path(), jail::Jail { info, core: core.clone() }).await?;
-    }
-    server.interface(PATH).await
+/// The objects on the bus.
+pub(crate) struct Objects {
+    connection: Connection,
+    core: Core,
+    manager: Announcer<Manager>,
+    jails: HashMap<String, Announcer<Jail>>,
 }
 
-/// Jails have come, gone or changed: their objects do the same.
-pub(crate) async fn change_jails(
-    connection: &Connection,
-    core: &Core,
-    before: &[JailInfo],
-    after: &[JailInfo],
-) -> zbus::Result<()> {
-    let server = connection.object_server();
-    for gone in before.iter().filter(|jail| !after.contains(jail)) {
-        server.remove::<jail::Jail, _>(gone.path()).await?;
+impl Objects {
+    /// Puts them there. The name is taken later, when everything behind it works.
+    pub(crate) async fn serve(connection: &Connection, core: Core, jails: &[JailSettings]) -> zbus::Result<Self> {
+        let server = connection.object_server();
+        server.at(PATH, zbus::fdo::ObjectManager).await?;
+        server.at(PATH, Manager::new(core.clone())).await?;
+        let manager = Announcer::new(connection, server.interface(PATH).await?).await?;
+        let mut objects = Self { connection: connection.clone(), core, manager, jails: HashMap::new() };
+        objects.change_jails(jails).await?;
+        Ok(objects)
     }
-    for info in after.iter().filter(|jail| !before.contains(jail)) {
-        server.at(info.path(), jail::Jail { info: info.clone(), core: core.clone() }).await?;
-    }
-    Ok(())
-}
 
-/// Sends the change signals of the properties that differ.
-pub(crate) async fn announce(manager: &InterfaceRef<Manager>, before: &Status, after: &Status) -> zbus::Result<()> {
-    let object = manager.get().await;
-    let emitter = manager.signal_emitter();
-    if before.state != after.state {
-        object.state_changed(emitter).await?;
+    /// The manager, whose signals tell what happens.
+    pub(crate) fn manager(&self) -> &InterfaceRef<Manager> {
+        &self.manager.interface
     }
-    if before.firewall_state != after.firewall_state {
-        object.firewall_state_changed(emitter).await?;
+
+    /// Jails have come or gone, and their objects do the same; the others get their new settings.
+    pub(crate) async fn change_jails(&mut self, jails: &[JailSettings]) -> zbus::Result<()> {
+        let server = self.connection.object_server();
+        let gone: Vec<String> =
+            self.jails.keys().filter(|name| !jails.iter().any(|jail| jail.name == **name)).cloned().collect();
+        for name in gone {
+            self.jails.remove(&name);
+            server.remove::<Jail, _>(jail::path_of(&name)).await?;
+        }
+        for settings in jails {
+            if let Some(known) = self.jails.get(&settings.name) {
+                known.interface.get_mut().await.settings = settings.clone();
+            } else {
+                let path = jail::path_of(&settings.name);
+                server.at(&path, Jail { settings: settings.clone(), core: self.core.clone() }).await?;
+                let interface = server.interface(&path).await?;
+                self.jails.insert(settings.name.clone(), Announcer::new(&self.connection, interface).await?);
+            }
+        }
+        Ok(())
     }
-    if before.firewall_message != after.firewall_message {
-        object.firewall_message_changed(emitter).await?;
+
+    /// Announces the properties that have changed.
+    pub(crate) async fn announce(&mut self) -> zbus::Result<()> {
+        self.manager.announce(&self.connection).await?;
+        for jail in self.jails.values_mut() {
+            jail.announce(&self.connection).await?;
+        }
+        Ok(())
     }
-    if before.bans != after.bans {
-        object.n_bans_changed(emitter).await?;
-    }
-    if before.failures != after.failures {
-        object.n_failures_changed(emitter).await?;
-    }
-    Ok(())
 }
 
 /// The engine's jails as the bus lists them.
 pub(crate) fn jail_rows(engine: &Engine) -> Vec<JailRow> {
     let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let mut bans: HashMap<&str, usize> = HashMap::new();
+    for ban in engine.bans() {
+        *bans.entry(&ban.jail).or_default() += 1;
+    }
     engine
         .jails()
         .map(|settings| {
             let (failing, sessions) = engine.counters(&settings.name).unwrap_or_default();
             JailRow {
                 name: settings.name.clone(),
-                bans: short(engine.bans().filter(|ban| *ban.jail == *settings.name).count()),
+                bans: short(bans.get(settings.name.as_str()).copied().unwrap_or(0)),
                 failing: short(failing),
                 sessions: short(sessions),
                 path: jail::path_of(&settings.name),
@@ -227,22 +257,23 @@ mod tests {
 
     use zbus::object_server::Interface;
 
-    use super::{jail::Jail, *};
+    use super::*;
+    use crate::config::Settings;
 
-    fn core() -> Core {
-        Core { commands: mpsc::channel(1).0, status: watch::channel(Status::default()).1 }
+    fn interfaces() -> [(&'static str, String); 2] {
+        let core = Core { commands: mpsc::channel(1).0, status: watch::channel(Status::default()).1 };
+        let settings = Settings::load(&[]).unwrap().jails.remove(0);
+        let (mut manager, mut jail) = (String::new(), String::new());
+        Manager::new(core.clone()).introspect_to_writer(&mut manager, 2);
+        Jail { settings, core }.introspect_to_writer(&mut jail, 2);
+        [("Manager", manager), ("Jail", jail)]
     }
 
     /// The XML that is installed for other programs is what the objects say of themselves. After
     /// a change of the interface, WARDEND_WRITE_XML=1 writes it anew.
     #[test]
     fn the_installed_interfaces_are_the_ones_that_are_served() {
-        let info = JailInfo::named("sshd");
-        let mut manager = String::new();
-        Manager { core: core() }.introspect_to_writer(&mut manager, 2);
-        let mut jail = String::new();
-        Jail { info, core: core() }.introspect_to_writer(&mut jail, 2);
-        for (name, body) in [("Manager", manager), ("Jail", jail)] {
+        for (name, body) in interfaces() {
             let xml = format!(
                 "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n  \"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n<node>\n{body}</node>\n"
             );
@@ -252,5 +283,40 @@ mod tests {
             }
             assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), xml, "{}", path.display());
         }
+    }
+
+    /// Everything that a program can find on the bus is in org.wardend1(5), and there is an
+    /// explanation with each.
+    #[test]
+    fn the_manual_names_every_method_signal_and_property() {
+        let page = include_str!("../../man/org.wardend1.5").replace("\\&", "");
+        for (interface, body) in interfaces() {
+            let mut documented = true;
+            for line in body.lines().map(str::trim) {
+                let name = line.split("name=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+                if ["<method ", "<signal ", "<property "].iter().any(|kind| line.starts_with(kind)) {
+                    assert!(page.contains(&format!("\n\\fB{name}\\fR")), "{interface}.{name} is not in the manual");
+                    assert!(documented, "{interface}.{name} has no explanation in its XML");
+                    documented = false;
+                }
+                documented |= line == "-->";
+            }
+        }
+    }
+
+    /// What is said to change without a signal is what no signal is sent for.
+    #[test]
+    fn only_properties_that_say_so_change_silently() {
+        let mut silent = Vec::new();
+        for (_, body) in interfaces() {
+            for property in body.split("<property name=\"").skip(1) {
+                let own = property.split("<property").next().unwrap().split("<!--").next().unwrap();
+                if own.contains("EmitsChangedSignal\" value=\"false\"") {
+                    silent.push(property.split('"').next().unwrap().to_owned());
+                }
+            }
+        }
+        silent.sort();
+        assert_eq!(silent, announce::QUIET);
     }
 }

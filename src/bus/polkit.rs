@@ -2,48 +2,161 @@
 //!
 //! Where polkit is not on the bus only root may, as firewalld does it. The own user is the unit's:
 //! `ExecReload=` runs wardenctl as it, and whoever is this user could steer the daemon anyway.
+//!
+//! The bus lets a connection wait for 128 answers at most, and the firewall needs this one too. So
+//! callers stand in line here: a flood of calls, or of questions for a password that nobody
+//! answers, must not keep a single ban from firewalld.
 
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::sync::Semaphore;
 use zbus::{Connection, fdo::DBusProxy, message::Header, names::BusName};
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 use super::Error;
 
-/// Checks that the caller may do `action` (`org.wardend1.ban`, …).
-pub(crate) async fn check(connection: &Connection, header: &Header<'_>, action: &str) -> Result<(), Error> {
-    let sender = header.sender().ok_or_else(|| Error::NotAuthorized("The call has no sender.".to_owned()))?;
-    let bus = DBusProxy::new(connection).await?;
-    let user = bus
-        .get_connection_unix_user(BusName::from(sender.clone()))
-        .await
-        .map_err(|error| Error::NotAuthorized(format!("The caller can't be told: {error}.")))?;
-    if user == 0 {
-        return Ok(());
+/// So many callers are looked up at a time; the others wait, which takes them milliseconds.
+const LOOKUPS: usize = 16;
+/// So many questions for a password may be open at a time, of one user and of all.
+const QUESTIONS: usize = 4;
+const ALL_QUESTIONS: usize = 32;
+
+/// The line, and the open questions of each user.
+#[derive(Debug)]
+pub(super) struct Authority {
+    lookups: Semaphore,
+    questions: Mutex<HashMap<u32, usize>>,
+}
+
+/// An open question; it ends with this.
+struct Question<'a> {
+    authority: &'a Authority,
+    user: u32,
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        let mut open = self.authority.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.user);
+            }
+        }
     }
-    if let Some(own) = connection.unique_name()
-        && bus.get_connection_unix_user(BusName::from(own.clone())).await.is_ok_and(|own| own == user)
-    {
-        return Ok(());
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self { lookups: Semaphore::new(LOOKUPS), questions: Mutex::default() }
     }
-    let subject = Subject::new_for_message_header(header).map_err(|error| Error::NotAuthorized(format!("{error}.")))?;
-    let flags = if header.primary().flags().contains(zbus::message::Flags::ALLOW_INTERACTIVE_AUTH) {
-        CheckAuthorizationFlags::ALLOW_USER_INTERACTION
-    } else {
-        CheckAuthorizationFlags::empty()
-    };
-    let authority = AuthorityProxy::new(connection).await?;
-    match authority
-        .check_authorization(&subject, action, &std::collections::HashMap::new(), flags, "")
-        .await
-        .map_err(zbus::fdo::Error::from)
-    {
-        Ok(result) if result.is_authorized => Ok(()),
-        Ok(result) if result.is_challenge => Err(Error::NotAuthorized(format!(
-            "Authentication as an administrator is needed for {action}; run the command as root or with sudo."
-        ))),
-        Ok(_) => Err(Error::NotAuthorized(format!("You are not authorized for {action}; run the command as root."))),
-        Err(zbus::fdo::Error::ServiceUnknown(_) | zbus::fdo::Error::NameHasNoOwner(_)) => Err(Error::NotAuthorized(
-            format!("Without polkit only root is authorized for {action}; run the command as root or with sudo."),
-        )),
-        Err(error) => Err(Error::NotAuthorized(format!("polkit could not be asked about {action}: {error}."))),
+}
+
+impl Authority {
+    /// Checks that the caller may do `action` (`org.wardend1.ban`, …). polkit's rules see the
+    /// details.
+    pub(super) async fn check(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        action: &str,
+        details: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let interactive = header.primary().flags().contains(zbus::message::Flags::ALLOW_INTERACTIVE_AUTH);
+        self.authorize(connection, header, action, details, interactive).await
+    }
+
+    /// Whether the caller may do `action`, without asking anybody for a password.
+    pub(super) async fn allows(&self, connection: &Connection, header: &Header<'_>, action: &str) -> bool {
+        self.authorize(connection, header, action, &[], false).await.is_ok()
+    }
+
+    async fn authorize(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        action: &str,
+        details: &[(&str, &str)],
+        interactive: bool,
+    ) -> Result<(), Error> {
+        let sender = header.sender().ok_or_else(|| Error::NotAuthorized("The call has no sender.".to_owned()))?;
+        let place = self.lookups.acquire().await.map_err(|_| Error::Failed("wardend is stopping.".to_owned()))?;
+        let bus = DBusProxy::new(connection).await?;
+        let user = bus
+            .get_connection_unix_user(BusName::from(sender.clone()))
+            .await
+            .map_err(|error| Error::NotAuthorized(format!("The caller can't be told: {error}.")))?;
+        if user == 0 {
+            return Ok(());
+        }
+        if let Some(own) = connection.unique_name()
+            && bus.get_connection_unix_user(BusName::from(own.clone())).await.is_ok_and(|own| own == user)
+        {
+            return Ok(());
+        }
+        // Somebody may take minutes to answer, and shall not hold up those in the line.
+        let _waits: (Option<Question<'_>>, Option<_>) =
+            if interactive { (Some(self.question(user)?), None) } else { (None, Some(place)) };
+        let flags = if interactive {
+            CheckAuthorizationFlags::ALLOW_USER_INTERACTION
+        } else {
+            CheckAuthorizationFlags::empty()
+        };
+        let subject =
+            Subject::new_for_message_header(header).map_err(|error| Error::NotAuthorized(format!("{error}.")))?;
+        let authority = AuthorityProxy::new(connection).await?;
+        let details: HashMap<&str, &str> = details.iter().copied().collect();
+        match authority.check_authorization(&subject, action, &details, flags, "").await.map_err(zbus::fdo::Error::from)
+        {
+            Ok(result) if result.is_authorized => Ok(()),
+            Ok(result) if result.is_challenge => Err(Error::NotAuthorized(format!(
+                "Authentication as an administrator is needed for {action}; run the command as root or with sudo."
+            ))),
+            Ok(_) => {
+                Err(Error::NotAuthorized(format!("You are not authorized for {action}; run the command as root.")))
+            }
+            Err(zbus::fdo::Error::ServiceUnknown(_) | zbus::fdo::Error::NameHasNoOwner(_)) => {
+                Err(Error::NotAuthorized(format!(
+                    "Without polkit only root is authorized for {action}; run the command as root or with sudo."
+                )))
+            }
+            Err(error) => Err(Error::NotAuthorized(format!("polkit could not be asked about {action}: {error}."))),
+        }
+    }
+
+    fn question(&self, user: u32) -> Result<Question<'_>, Error> {
+        let mut open = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.values().sum::<usize>() >= ALL_QUESTIONS || open.get(&user).copied().unwrap_or(0) >= QUESTIONS {
+            return Err(Error::LimitsExceeded(
+                "Too many calls wait for somebody to authenticate; answer or cancel those first.".to_owned(),
+            ));
+        }
+        *open.entry(user).or_default() += 1;
+        Ok(Question { authority: self, user })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_take_all_questions_for_himself() {
+        let authority = Authority::default();
+        let mut open: Vec<Question<'_>> = (0..QUESTIONS).map(|_| authority.question(1000).ok().unwrap()).collect();
+        assert!(matches!(authority.question(1000), Err(Error::LimitsExceeded(_))));
+        open.extend(
+            (1001..1008)
+                .flat_map(|user| (0..QUESTIONS).map(move |_| user))
+                .map(|user| authority.question(user).ok().unwrap()),
+        );
+        assert_eq!(open.len(), ALL_QUESTIONS);
+        assert!(authority.question(2000).is_err());
+        open.clear();
+        assert!(authority.question(1000).is_ok());
+        assert!(authority.questions.lock().unwrap().is_empty(), "an answered question is forgotten");
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn sentence(error: impl Into<Error>) -> anyhow::Error {
         | Error::InvalidArgument(text)
         | Error::InvalidConfiguration(text)
         | Error::NotAuthorized(text)
+        | Error::LimitsExceeded(text)
         | Error::Failed(text) => anyhow::anyhow!(text),
         Error::ZBus(error) => anyhow::Error::new(error).context("The bus call failed"),
     }

@@ -1,12 +1,14 @@
 //! What there is: `status`, `jails`, `metrics`.
 
 use anyhow::Context;
+use zbus::proxy::CacheProperties;
 
 use super::{
     bus::{manager, sentence},
     output::{Json, Table, line, print_json},
 };
 use crate::{
+    bus::JailProxy,
     metrics::{self, JailNumbers, Latency, Numbers},
     time::count,
 };
@@ -68,25 +70,34 @@ pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
 
 pub(super) async fn metrics() -> anyhow::Result<()> {
     let manager = manager().await?;
-    let jails = manager.list_jails().await.map_err(sentence)?;
+    let mut jails = Vec::new();
+    for row in manager.list_jails().await.map_err(sentence)? {
+        let jail = JailProxy::builder(manager.inner().connection())
+            .path(row.path)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        jails.push(JailNumbers {
+            name: row.name,
+            bans: row.bans,
+            failing: row.failing,
+            sessions: row.sessions,
+            failures: jail.n_failures().await.map_err(sentence)?,
+            banned: jail.n_bans_total().await.map_err(sentence)?,
+            spared: jail.n_spared().await.map_err(sentence)?,
+        });
+    }
     let (counts, sum_usec) = manager.ban_latency().await.map_err(sentence)?;
     let numbers = Numbers {
         records: manager.n_records().await.map_err(sentence)?,
         lost: manager.n_lost().await.map_err(sentence)?,
+        lag_usec: manager.journal_lag_usec().await.map_err(sentence)?,
         latency: Latency::read(&counts, sum_usec)
             .context("The daemon is of another version than wardenctl; restart it with `systemctl restart wardend`")?,
         version: manager.version().await.map_err(sentence)?,
-        failures: manager.n_failures().await.map_err(sentence)?,
+        leaks: manager.n_leaks().await.map_err(sentence)?,
         firewall: manager.firewall_state().await.map_err(sentence)?,
-        jails: jails
-            .into_iter()
-            .map(|jail| JailNumbers {
-                name: jail.name,
-                bans: jail.bans,
-                failing: jail.failing,
-                sessions: jail.sessions,
-            })
-            .collect(),
+        jails,
     };
     line(metrics::render(&numbers).trim_end())
 }

@@ -31,7 +31,7 @@ impl Daemon {
             Command::Explain(address, reply) => {
                 let _ = reply.send(self.engine.explain(address, now()));
             }
-            Command::Reload(reply) => self.reloading.ask(Some(reply)),
+            Command::Reload(reply) => self.ask_to_reload(Some(reply)),
             Command::RemoveFirewall(reply) => {
                 self.removal = Some(reply);
                 let _ = self.orders.send(Order::Remove);

@@ -1,12 +1,17 @@
 //! What the engine wants, done: orders to the firewall, and what is told of it in the journal and
 //! on the bus. And what the firewall answers.
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
 use super::{run::Daemon, wall::Wall};
 use crate::{
     bans::Ban,
     bus::{self, ManagerSignals},
     engine::{Effect, Ended},
     events,
+    failure::Failure,
     firewall::{self, Order, Report},
     jail::text_of,
     time::now,
@@ -34,17 +39,22 @@ impl Daemon {
                     let _ = self.orders.send(Order::Release(source));
                 }
                 Effect::Failed { jail, source, failure, ignored } => {
-                    let what = if ignored { "is ignored" } else { "counts" };
-                    tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
+                    self.failed(&jail, source, &failure, ignored).await;
                 }
                 Effect::Spared { jail, source, login, failures } => {
+                    self.counted.jails.entry(jail.clone()).or_default().spared += 1;
                     if self.spared.may_say(source) {
-                        events::spared(&jail, &text_of(source), login, &failures);
+                        let (source, count) = (text_of(source), u32::try_from(failures.len()).unwrap_or(u32::MAX));
+                        events::spared(&jail, &source, login, &failures);
+                        let _ = self.objects.manager().spared(&jail, &source, login, count).await;
                     }
                 }
                 Effect::Leak { ban, failure } if self.caught_up => {
+                    self.counted.leaks += 1;
                     if self.leaks.may_say(ban) {
-                        events::leak(&text_of(ban), &failure);
+                        let (ban, address) = (text_of(ban), failure.address.to_string());
+                        events::leak(&ban, &failure);
+                        let _ = self.objects.manager().leak(&ban, &address, &failure.rule).await;
                         let _ = self.orders.send(Order::Audit);
                     }
                 }
@@ -65,6 +75,23 @@ impl Daemon {
         self.effects = effects;
     }
 
+    async fn failed(&mut self, jail: &Arc<str>, source: IpNet, failure: &Failure, ignored: bool) {
+        let what = if ignored { "is ignored" } else { "counts" };
+        tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
+        if ignored {
+            return;
+        }
+        self.counted.jails.entry(jail.clone()).or_default().failures += 1;
+        // Before the name is taken nobody listens.
+        if self.ready
+            && let Some(omitted) = self.failures.may_say(std::time::Instant::now())
+        {
+            let (source, address) = (text_of(source), failure.address.to_string());
+            let manager = self.objects.manager();
+            let _ = manager.failure(jail, &source, &address, &failure.rule, failure.time, omitted).await;
+        }
+    }
+
     async fn banned(&mut self, ban: &Ban) {
         self.saving.touch();
         if !self.caught_up && ban.until.is_some_and(|until| until <= now()) {
@@ -72,8 +99,9 @@ impl Daemon {
             return;
         }
         events::ban(ban);
+        self.counted.jails.entry(ban.jail.clone()).or_default().bans += 1;
         let until = ban.until.unwrap_or(bus::INFINITY);
-        let _ = self.manager.banned(&ban.jail, &text_of(ban.source), until, ban.count).await;
+        let _ = self.objects.manager().banned(&ban.jail, &text_of(ban.source), until, ban.count).await;
     }
 
     async fn unbanned(&mut self, ban: &Ban, why: Ended) {
@@ -90,7 +118,7 @@ impl Daemon {
             Ended::Widened => "widened",
             Ended::Crowded => "crowded",
         };
-        let _ = self.manager.unbanned(&ban.jail, &text_of(ban.source), why).await;
+        let _ = self.objects.manager().unbanned(&ban.jail, &text_of(ban.source), why).await;
     }
 
     pub(super) async fn hear(&mut self, report: Report) {
@@ -98,7 +126,7 @@ impl Daemon {
             Report::Blocked { source, at } => {
                 if let Some(decided) = self.waiting.remove(&source) {
                     let latency = at.saturating_sub(decided);
-                    self.latency.add(latency);
+                    self.counted.latency.add(latency);
                     events::in_force(&text_of(source), latency);
                 }
             }

@@ -47,6 +47,11 @@ impl Watchdog {
         }
     }
 
+    /// How often [`Self::alive`] has to be called at the least.
+    pub(super) fn pace(&self) -> Duration {
+        self.interval.map_or(Duration::MAX, |interval| interval / 2)
+    }
+
     /// The core is here; `pulse` is what the journal thread has counted so far.
     pub(super) fn alive(&mut self, pulse: u64) {
         let Some(interval) = self.interval else { return };

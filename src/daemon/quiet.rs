@@ -1,4 +1,5 @@
-//! Says a thing that happens again and again once in a while, and not each time.
+//! Says a thing that happens again and again once in a while, and not each time; and of many things
+//! only so many a second.
 
 use std::{
     collections::HashMap,
@@ -39,9 +40,56 @@ impl<K: Eq + Hash> Quiet<K> {
     }
 }
 
+/// So many things a second are said one by one.
+const RATE: u32 = 10;
+
+/// How much was said in this second.
+#[derive(Debug)]
+pub(super) struct Pace {
+    since: Instant,
+    said: u32,
+    omitted: u32,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), said: 0, omitted: 0 }
+    }
+
+    /// Whether to say one more now; if so, how many were not said since the last.
+    pub(super) fn may_say(&mut self, now: Instant) -> Option<u32> {
+        if now.duration_since(self.since) >= Duration::from_secs(1) {
+            (self.since, self.said) = (now, 0);
+        }
+        if self.said < RATE {
+            self.said += 1;
+            Some(std::mem::take(&mut self.omitted))
+        } else {
+            self.omitted = self.omitted.saturating_add(1);
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_flood_some_are_said_and_none_is_forgotten() {
+        let mut pace = Pace::new();
+        let begin = pace.since;
+        let (mut said, mut omitted) = (0, 0);
+        for millisecond in 0..5000 {
+            if let Some(before) = pace.may_say(begin + Duration::from_millis(millisecond)) {
+                (said, omitted) = (said + 1, omitted + before);
+            }
+        }
+        assert_eq!(said, 5 * RATE);
+        assert_eq!(said + omitted + pace.omitted, 5000);
+        assert_eq!(pace.may_say(begin + Duration::from_secs(6)), Some(1000 - RATE));
+        assert_eq!(pace.may_say(begin + Duration::from_secs(7)), Some(0));
+    }
 
     #[test]
     fn a_thing_is_said_once_in_a_while() {

@@ -11,7 +11,6 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{names::Names, notify, run::Daemon};
 use crate::{
-    bus::{self, JailInfo},
     config::Settings,
     events,
     journal::{Follower, Position},
@@ -57,11 +56,16 @@ impl Reloading {
 }
 
 impl Daemon {
-    /// Puts what was read in force, or tells why not.
-    pub(super) async fn reload(&mut self, read: Result<Settings, String>) {
+    /// Begins to read the configuration anew.
+    pub(super) fn ask_to_reload(&mut self, reply: Option<Reply>) {
         if self.ready {
             notify::reloading();
         }
+        self.reloading.ask(reply);
+    }
+
+    /// Puts what was read in force, or tells why not.
+    pub(super) async fn reload(&mut self, read: Result<Settings, String>) {
         let outcome = match read {
             Ok(settings) => self.put_in_force(settings).await,
             Err(why) => Err(why),
@@ -75,8 +79,9 @@ impl Daemon {
         for reply in self.reloading.waiting.drain(..) {
             let _ = reply.send(outcome.clone());
         }
-        for reply in self.reloading.again.take().into_iter().flatten() {
-            self.reloading.ask(Some(reply));
+        if let Some(replies) = self.reloading.again.take() {
+            self.ask_to_reload(None);
+            self.reloading.waiting.extend(replies);
         }
     }
 
@@ -89,15 +94,12 @@ impl Daemon {
             events::journal_gone(cursor.as_str());
         }
         self.follower = follower;
-        let before: Vec<JailInfo> = self.engine.jails().map(JailInfo::from).collect();
-        let after: Vec<JailInfo> = settings.jails.iter().map(JailInfo::from).collect();
         self.names = Names::ask(&self.connection, &settings.jails);
-        self.engine.reload(settings.jails, now(), &mut self.effects);
+        self.engine.reload(settings.jails.clone(), now(), &mut self.effects);
         self.carry_out().await;
         self.saving.touch();
-        if let Err(error) = bus::change_jails(&self.connection, &self.core, &before, &after).await {
-            tracing::warn!("The jails on the bus could not be changed: {error}.");
-        }
+        // What can fail here is a connection that is lost, which ends the daemon.
+        let _ = self.objects.change_jails(&settings.jails).await;
         let names: Vec<&str> = self.engine.jails().map(|jail| jail.name.as_str()).collect();
         events::reloaded(&names);
         self.publish().await;

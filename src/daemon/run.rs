@@ -18,18 +18,25 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
-use zbus::{Connection, object_server::InterfaceRef};
+use zbus::Connection;
 
-use super::{Fatal, names::Names, notify, quiet::Quiet, reload::Reloading, saving::Saving, wall::Wall};
+use super::{
+    Fatal,
+    names::Names,
+    notify,
+    quiet::{Pace, Quiet},
+    reload::Reloading,
+    saving::Saving,
+    wall::Wall,
+};
 use crate::{
-    bus::{self, Command, Core, JailInfo, Manager, Status},
+    bus::{self, Command, Core, Counted, Objects, Status},
     config::Settings,
     engine::{Effect, Engine},
     events,
     firewall::{self, Order, Report},
     jail::Bound,
     journal::{Batch, Entry, Follower, Position},
-    metrics::Latency,
     record::{Cursor, Usec},
     snapshot::{Snapshot, Store},
     time::{count, now},
@@ -38,7 +45,7 @@ use crate::{
 /// How long the start waits for a word from the firewall, before it goes on without one.
 const FIREWALL_PATIENCE: Duration = Duration::from_secs(10);
 /// How soon after a change the snapshot is written and the properties are published.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// How often the watchdog is looked at while nothing happens: an idle daemon shall sleep.
 const IDLE_TICK: Duration = Duration::from_secs(20);
 /// The longest sleep until a deadline: the wall clock may be set meanwhile.
@@ -58,8 +65,7 @@ pub(super) struct Daemon {
     pub(super) origin: Position,
     pub(super) follower: Follower,
     pub(super) connection: Connection,
-    pub(super) core: Core,
-    pub(super) manager: InterfaceRef<Manager>,
+    pub(super) objects: Objects,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) status: watch::Sender<Status>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
@@ -73,6 +79,7 @@ pub(super) struct Daemon {
     pub(super) crowds: Quiet<(Arc<str>, Bound)>,
     pub(super) spared: Quiet<IpNet>,
     pub(super) leaks: Quiet<IpNet>,
+    pub(super) failures: Pace,
     /// Bans that the firewall has not confirmed yet, with the time of the record that led to
     /// each.
     pub(super) waiting: HashMap<IpNet, Usec>,
@@ -85,10 +92,12 @@ pub(super) struct Daemon {
     pub(super) caught_up: bool,
     pub(super) backlog: usize,
     pub(super) progress_told: Instant,
-    /// For the metrics, since the start.
-    pub(super) records: u64,
-    pub(super) lost: u64,
-    pub(super) latency: Latency,
+    pub(super) counted: Counted,
+    /// The time of the last record.
+    pub(super) read_up_to: Usec,
+    /// When changed properties were announced last.
+    pub(super) announced: Instant,
+    pub(super) status_told: String,
     pub(super) ready: bool,
     /// Something came in since the last tick.
     pub(super) busy: bool,
@@ -101,11 +110,10 @@ impl Daemon {
     /// Opens everything that the daemon can't do without.
     pub(super) async fn new(settings: Settings, directories: Vec<PathBuf>) -> Result<Self, Fatal> {
         let connection = Connection::system().await.map_err(Fatal::Bus)?;
-        let infos: Vec<JailInfo> = settings.jails.iter().map(JailInfo::from).collect();
         let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
         let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
         let names = Names::ask(&connection, &settings.jails);
-        let mut engine = Engine::new(settings.jails);
+        let mut engine = Engine::new(settings.jails.clone());
         let mut effects = Vec::new();
 
         let store = std::env::var_os("STATE_DIRECTORY").map(|directory| Store::new(&PathBuf::from(directory)));
@@ -137,15 +145,14 @@ impl Daemon {
         let (sender, commands) = mpsc::channel(16);
         let (status, published) = watch::channel(Status::default());
         let core = Core { commands: sender, status: published };
-        let manager = bus::serve(&connection, &core, infos).await.map_err(Fatal::Bus)?;
+        let objects = Objects::serve(&connection, core, &settings.jails).await.map_err(Fatal::Bus)?;
         Ok(Self {
             engine,
             cursor,
             origin,
             follower,
             connection,
-            core,
-            manager,
+            objects,
             commands,
             status,
             orders,
@@ -158,6 +165,7 @@ impl Daemon {
             crowds: Quiet::new(3600 * TICK),
             spared: Quiet::new(60 * TICK),
             leaks: Quiet::new(60 * TICK),
+            failures: Pace::new(),
             waiting: HashMap::new(),
             bygone: HashSet::new(),
             effects,
@@ -165,9 +173,10 @@ impl Daemon {
             caught_up: false,
             backlog: 0,
             progress_told: Instant::now(),
-            records: 0,
-            lost: 0,
-            latency: Latency::default(),
+            counted: Counted::default(),
+            read_up_to: 0,
+            announced: Instant::now(),
+            status_told: String::new(),
             ready: false,
             busy: true,
             ticked: Instant::now(),
@@ -192,7 +201,7 @@ impl Daemon {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reloading.ask(None),
+                _ = hangup.recv() => self.ask_to_reload(None),
                 () = &mut closed => return Err(Fatal::BusLost),
                 batch = self.follower.next() => match batch {
                     Some(batch) => self.read(batch?).await,
@@ -244,14 +253,15 @@ impl Daemon {
                     if self.engine.record(&record, &mut self.effects) {
                         self.saving.touch();
                     }
-                    self.records += 1;
+                    self.counted.records += 1;
+                    self.read_up_to = record.time;
                     self.cursor = Some(record.cursor);
                     self.carry_out().await;
                 }
                 Entry::Lost { unit, count, cursor, .. } => {
                     // What was lost of other services matters to none of the jails.
                     if self.engine.jails().any(|jail| jail.filter.records.may_come_from(&unit)) {
-                        self.lost = self.lost.saturating_add(count);
+                        self.counted.lost = self.counted.lost.saturating_add(count);
                         events::journal_loss(&unit, count);
                     }
                     self.cursor = Some(cursor);
@@ -303,7 +313,8 @@ impl Daemon {
 
     /// When to save and to publish next: soon, if there may be something new.
     fn next_tick(&self) -> Instant {
-        self.ticked + if self.busy || !self.ready { TICK } else { IDLE_TICK }
+        let pace = if self.busy || !self.ready { TICK } else { IDLE_TICK };
+        self.ticked + pace.min(self.watchdog.pace())
     }
 
     /// When the engine is to be woken.

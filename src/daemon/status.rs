@@ -1,14 +1,20 @@
 //! What can be read of the daemon at any time: STATUS of the unit, the properties on the bus.
 
-use super::{notify, run::Daemon};
+use tokio::time::Instant;
+
+use super::{
+    notify,
+    run::{Daemon, TICK},
+};
 use crate::{
     bus::{self, Status},
     firewall,
-    time::count,
+    time::{count, now},
 };
 
 impl Daemon {
-    /// Publishes what has changed: STATUS, and the properties on the bus.
+    /// Publishes what there is to know, and tells what has changed: STATUS, and the properties on
+    /// the bus.
     pub(super) async fn publish(&mut self) {
         let firewall_message = match &self.firewall {
             firewall::State::Down(why) => why.clone(),
@@ -26,17 +32,31 @@ impl Daemon {
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
             failures: self.engine.failure_count(),
             jails: bus::jail_rows(&self.engine),
-            records: self.records,
-            lost: self.lost,
-            latency: self.latency.clone(),
+            lag_usec: self.lag(),
+            counted: self.counted.clone(),
         };
-        let before = self.status.send_replace(status.clone());
-        if self.ready && (before.bans, &before.firewall_message) != (status.bans, &status.firewall_message) {
-            notify::status(&self.status_line());
+        self.status.send_replace(status);
+        // Nobody can know a property before the name is taken. And a flood of orders shall not make
+        // a flood of signals: what is not announced now is at the next tick.
+        if !self.ready || self.announced.elapsed() < TICK {
+            self.busy = true;
+            return;
         }
-        // Nobody can know a property before the name is taken.
-        if self.ready {
-            let _ = bus::announce(&self.manager, &before, &status).await;
+        self.announced = Instant::now();
+        let line = self.status_line();
+        if line != self.status_told {
+            notify::status(&line);
+            self.status_told = line;
+        }
+        // What can fail here is a connection that is lost, which ends the daemon.
+        let _ = self.objects.announce().await;
+    }
+
+    /// How far reading the journal is behind, in µs.
+    fn lag(&self) -> u64 {
+        match self.follower.horizon() {
+            Some(horizon) => u64::try_from(horizon.elapsed().as_micros()).unwrap_or(u64::MAX),
+            None => now().saturating_sub(self.read_up_to),
         }
     }
 
