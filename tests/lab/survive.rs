@@ -24,8 +24,11 @@ const CONFIGURATION: &str =
 /// Killed, it is back at once, however often.
 const UNDYING: &str = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=0\n";
 
-/// Kills the daemon in each phase of the attack, so many times.
+/// Sends a deadly signal in each phase of the attack, so many times: some more than the deaths that
+/// are asked for, because a signal may find a daemon that is dead already and not yet reaped, and
+/// a power cut takes the last words of the journal along.
 const KILLS: [usize; 3] = [40, 40, 30];
+const DEATHS: usize = 100;
 
 pub(crate) fn machine(release: Release) -> Machine {
     let mut sshd = "MaxStartups 200\nLoginGraceTime 20\n".to_owned();
@@ -133,7 +136,7 @@ pub(crate) fn killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_r
     let deaths =
         machine.run("journalctl -q -o cat -u wardend | grep -c 'Main process exited, code=killed, status=9/KILL'");
     let deaths: usize = deaths.trim().parse().expect("a number");
-    assert!(deaths >= KILLS.iter().sum(), "killed {deaths} times");
+    assert!(deaths >= DEATHS, "killed {deaths} times");
 
     machine.wait_until("wardend is up", || machine.try_run("wardenctl status").stdout.contains("Firewall: up"));
     // The last sessions are silent for long before their evidence counts, so the last word is the
