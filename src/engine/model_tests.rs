@@ -516,7 +516,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// `WARDEND_HISTORIES` asks for more of them.
 fn cases() -> u32 {
-    std::env::var("WARDEND_HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(2_000)
+    std::env::var("WARDEND_HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(500)
 }
 
 proptest! {
@@ -526,10 +526,16 @@ proptest! {
     fn the_engine_bans_as_a_reference_that_keeps_everything(
         choice in choice(), steps in prop::collection::vec(step(), 1..50),
     ) {
-        let mut both = Both::new(&choice);
-        for step in &steps {
-            both.take(step)?;
+        // Once as it comes, and once with a restart after every step.
+        for restless in [false, true] {
+            let mut both = Both::new(&choice);
+            for step in &steps {
+                both.take(step)?;
+                if restless {
+                    both.take(&Step::Restart)?;
+                }
+            }
+            both.take(&Step::Wait(10_000))?;
         }
-        both.take(&Step::Wait(10_000))?;
     }
 }
