@@ -51,6 +51,8 @@ install:
 	install -D -m 644 units/wardend-metrics.socket $(DESTDIR)$(unitdir)/wardend-metrics.socket
 	install -D -m 644 units/wardend-metrics@.service $(DESTDIR)$(unitdir)/wardend-metrics@.service
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-metrics@.service
+	install -D -m 644 units/wardend-cut@.service $(DESTDIR)$(unitdir)/wardend-cut@.service
+	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-cut@.service
 	install -D -m 644 units/wardend.sysusers $(DESTDIR)$(sysusersdir)/wardend.conf
 	install -D -m 644 units/wardend.preset $(DESTDIR)$(presetdir)/80-wardend.preset
 	install -D -m 644 units/wardend.catalog $(DESTDIR)$(catalogdir)/wardend.catalog

@@ -87,6 +87,9 @@ pub enum Effect {
     },
     /// The firewall is to let the source in again.
     Release(IpNet),
+    /// What the source still has open is to be closed, once the firewall locks it out: firewalld
+    /// lets live what is established.
+    Cut(IpNet),
 }
 
 /// Why a ban has ended.
@@ -357,6 +360,10 @@ impl Engine {
                         && since.saturating_add(LEAK_GRACE) < failure.time
                     {
                         out.push(Effect::Leak { ban, failure });
+                        // Perhaps on a connection that had not said a word before the ban.
+                        if self.jails[index].settings.cut {
+                            out.push(Effect::Cut(ban));
+                        }
                     }
                 }
                 Verdict::Ignored(source, failure) => {
@@ -431,12 +438,23 @@ impl Engine {
         if self.bans.add(ban.clone()) {
             out.push(Effect::Block { source: ban.source, since: ban.since });
         }
-        let now = ban.since;
+        let (now, source) = (ban.since, ban.source);
+        let cut = self.is_to_be_cut(&ban);
         out.push(Effect::Banned(ban));
+        if cut {
+            out.push(Effect::Cut(source));
+        }
         while let Some((source, jail)) = self.bans.surplus() {
             out.push(Effect::Crowded(jail.clone(), Bound::Bans));
             self.end_ban(source, &jail, now, Ended::Crowded, out);
         }
+    }
+
+    /// Whether there may be something to cut. For a ban by hand that is not known: what the source
+    /// has open may be no session of any jail's.
+    fn is_to_be_cut(&self, ban: &Ban) -> bool {
+        let cut = self.jails.iter().any(|jail| jail.settings.name == *ban.jail && jail.settings.cut);
+        cut && (ban.reason.is_some() || self.jails.iter().any(|jail| jail.is_open_in(ban.source)))
     }
 
     fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {

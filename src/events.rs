@@ -5,6 +5,8 @@
 //! wardend.journal-fields(7) lists each kind and field (tests compare both with this file). The
 //! crate tracing-journald maps `info!` to notice and `debug!` to info, so a ban is a notice.
 
+use std::time::Duration;
+
 use tracing::{debug, error, info, warn};
 
 use crate::{
@@ -54,6 +56,11 @@ pub(crate) const RELOADED: &str = "ffb12a0e5e7a4ea5b1263da4afcdad09";
 pub(crate) const BAD_CONFIG: &str = "5ddac101accf42c68c09397ee9e70655";
 /// A name in `ignoreip` can't be resolved.
 pub(crate) const NO_ADDRESS: &str = "891af04ae3f7498a8598defb1a6622d7";
+
+/// What a banned source had open is closed.
+pub(crate) const CUT: &str = "5a9b5ec85c9b4d548ee2752664aec55f";
+/// What a banned source has open can't be closed.
+pub(crate) const NOT_CUT: &str = "7d88f8fd58bd4a23b17654343d40147e";
 
 /// A ban begins.
 pub(crate) fn ban(ban: &Ban) {
@@ -124,6 +131,28 @@ pub(crate) fn in_force(source: &str, latency: Usec) {
         "firewalld blocks {source}, {}.{:03} ms after the record or the order that led to it.",
         latency / 1000,
         latency % 1000
+    );
+}
+
+/// What a banned source had open is closed, so long after its ban was in force.
+pub(crate) fn cut(source: &str, after: Duration) {
+    let latency = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+    debug!(
+        MESSAGE_ID = CUT,
+        WARDEND_SOURCE = source,
+        WARDEND_LATENCY_USEC = latency,
+        "What {source} had open is closed, {}.{:03} ms after its ban was in force.",
+        latency / 1000,
+        latency % 1000
+    );
+}
+
+/// What a banned source has open can't be closed; the end of the sentence says why.
+pub(crate) fn not_cut(source: &str, why: &str) {
+    warn!(
+        MESSAGE_ID = NOT_CUT,
+        WARDEND_SOURCE = source,
+        "What {source} has open can't be closed, and lives on until it ends: {why}."
     );
 }
 

@@ -14,10 +14,11 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeMap, BinaryHeap, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -121,6 +122,8 @@ pub(crate) struct Sessions {
     /// When to look at a session next. A session that spoke since is put back, so there is one
     /// entry a session and not one a line.
     agenda: BinaryHeap<Reverse<(Usec, SessionKey)>>,
+    /// How many open sessions each address has.
+    addresses: BTreeMap<IpAddr, usize>,
 }
 
 impl Sessions {
@@ -139,13 +142,35 @@ impl Sessions {
             self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.into())));
         }
         let session = self.open.entry(key.into()).or_default();
+        let nameless = session.address.is_none();
         session.take(line, out);
+        if nameless && let Some(address) = session.address {
+            *self.addresses.entry(address).or_default() += 1;
+        }
         if line.rule.ends_session
-            && let Some(session) = self.open.remove(key)
+            && let Some(session) = self.remove(key)
         {
             session.end(line.time, out);
             self.tidy();
         }
+    }
+
+    fn remove(&mut self, key: &str) -> Option<Session> {
+        let session = self.open.remove(key)?;
+        if let Some(address) = session.address
+            && let Some(count) = self.addresses.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.addresses.remove(&address);
+            }
+        }
+        Some(session)
+    }
+
+    /// Whether somebody in the network has a session open.
+    pub(crate) fn is_open_in(&self, network: IpNet) -> bool {
+        self.addresses.range(network.network()..=network.broadcast()).next().is_some()
     }
 
     /// Drops what the agenda holds of sessions that have ended: in a flood of short ones that
@@ -184,7 +209,7 @@ impl Sessions {
                 Some(session) if session.last.saturating_add(SILENCE) > due => {
                     self.agenda.push(Reverse((session.last.saturating_add(SILENCE), key)));
                 }
-                Some(_) => return Some((self.open.remove(&key)?, due)),
+                Some(_) => return Some((self.remove(&key)?, due)),
                 None => {}
             }
         }
@@ -199,6 +224,7 @@ impl Sessions {
     /// Ends every session, in the order of their last words: a replay has come to its end.
     pub(crate) fn end_all(&mut self, out: &mut Vec<Outcome>) {
         self.agenda.clear();
+        self.addresses.clear();
         let mut sessions: Vec<_> = self.open.drain().collect();
         sessions.sort_by(|a, b| (a.1.last, &a.0).cmp(&(b.1.last, &b.0)));
         for (_, session) in sessions {
@@ -323,7 +349,10 @@ impl Sessions {
     }
 
     pub(crate) fn load(saved: SavedSessions) -> Self {
-        let mut sessions = Self { open: saved.0.into_iter().take(CAPACITY).collect(), agenda: BinaryHeap::new() };
+        let mut sessions = Self { open: saved.0.into_iter().take(CAPACITY).collect(), ..Self::default() };
+        for address in sessions.open.values().filter_map(|session| session.address) {
+            *sessions.addresses.entry(address).or_default() += 1;
+        }
         sessions.plan();
         sessions
     }

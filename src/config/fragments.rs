@@ -42,6 +42,7 @@ pub(crate) struct JailTable {
     pub(crate) subnet_ipv4_prefix: Option<Spanned<i64>>,
     pub(crate) subnet_ipv6_prefix: Option<Spanned<i64>>,
     pub(crate) spare_logins: Option<Spanned<Switch>>,
+    pub(crate) cut: Option<Spanned<bool>>,
 }
 
 /// On, off, or on for so long.

@@ -82,6 +82,7 @@ pub(crate) struct JailInput {
     pub(crate) subnet_ipv4_prefix: Option<Located<i64>>,
     pub(crate) subnet_ipv6_prefix: Option<Located<i64>>,
     pub(crate) spare_logins: Option<Located<Switch>>,
+    pub(crate) cut: Option<Located<bool>>,
 }
 
 /// All files together.
@@ -151,6 +152,7 @@ impl JailInput {
         lay(&mut self.subnet_ipv4_prefix, table.subnet_ipv4_prefix, source);
         lay(&mut self.subnet_ipv6_prefix, table.subnet_ipv6_prefix, source);
         lay(&mut self.spare_logins, table.spare_logins, source);
+        lay(&mut self.cut, table.cut, source);
         if let Some(list) = table.ignoreip {
             if list.get_ref().is_empty() {
                 self.ignoreip.clear();

@@ -8,6 +8,7 @@
 mod bans;
 mod bus;
 mod complete;
+mod cut;
 mod diff;
 mod explain;
 mod firewall;
@@ -56,6 +57,9 @@ enum Verb {
     /// Steers what wardend has in firewalld
     #[command(subcommand)]
     Firewall(firewall::Firewall),
+    /// Closes the connections of a source; wardend-cut@.service runs it
+    #[command(hide = true)]
+    Cut(cut::Arguments),
     /// Prints what the daemon counts, as OpenMetrics text
     Metrics,
     /// Shows whom wardend would have banned, from past journals
@@ -81,6 +85,7 @@ pub fn main() -> ExitCode {
         Verb::Unban(options) => bus::on_the_bus(bans::unban(options)),
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
         Verb::Metrics => bus::on_the_bus(show::metrics()),
+        Verb::Cut(arguments) => cut::run(arguments),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::Test(arguments) => test::run(arguments),

@@ -206,7 +206,8 @@ impl Lines {
                 | Effect::Crowded(..)
                 | Effect::ClockSet(_)
                 | Effect::Block { .. }
-                | Effect::Release(_) => {}
+                | Effect::Release(_)
+                | Effect::Cut(_) => {}
             }
         }
     }

@@ -34,7 +34,12 @@ impl Daemon {
                     self.waiting.insert(source, since);
                     let _ = self.orders.send(Order::Block(source));
                 }
+                Effect::Cut(source) => {
+                    let up = self.caught_up && matches!(self.firewall, firewall::State::Up);
+                    self.cutting.cut(source, up && !self.waiting.contains_key(&source));
+                }
                 Effect::Release(source) if self.caught_up => {
+                    self.cutting.forget(source);
                     self.waiting.remove(&source);
                     let _ = self.orders.send(Order::Release(source));
                 }
@@ -124,6 +129,7 @@ impl Daemon {
     pub(super) async fn hear(&mut self, report: Report) {
         match report {
             Report::Blocked { source, at } => {
+                self.cutting.in_force(source);
                 if let Some(decided) = self.waiting.remove(&source) {
                     let latency = at.saturating_sub(decided);
                     self.counted.latency.add(latency);

@@ -7,6 +7,7 @@
 //! those that only an admin can mend); what can (the firewall, the saved state) is told and waited for.
 
 mod commands;
+mod cutting;
 mod effects;
 mod logging;
 mod names;

@@ -22,6 +22,7 @@ use zbus::Connection;
 
 use super::{
     Fatal,
+    cutting::Cutting,
     names::Names,
     notify,
     quiet::{Pace, Quiet},
@@ -71,6 +72,7 @@ pub(super) struct Daemon {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
     pub(super) firewall: firewall::State,
+    pub(super) cutting: Cutting,
     pub(super) saving: Saving,
     pub(super) reloading: Reloading,
     pub(super) names: Names,
@@ -140,6 +142,7 @@ impl Daemon {
         }
 
         let (orders, reports) = firewall::start(connection.clone());
+        let cutting = Cutting::new(&connection);
         // The receiver lives as long as the task; where it is gone, the loop sees it.
         let _ = orders.send(Order::Replace(engine.blocked()));
         let (sender, commands) = mpsc::channel(16);
@@ -158,6 +161,7 @@ impl Daemon {
             orders,
             reports,
             firewall: firewall::State::Starting,
+            cutting,
             saving: Saving::new(store),
             reloading: Reloading::new(directories),
             names,
@@ -208,6 +212,7 @@ impl Daemon {
                     None => return Err(Fatal::JournalEnded),
                 },
                 Some(report) = self.reports.recv() => self.hear(report).await,
+                cut = self.cutting.next() => self.cutting.tell(&cut),
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = sleep_until(deadline) => self.wake().await,
                 read = self.reloading.read() => self.reload(read).await,

@@ -8,6 +8,7 @@
 //! as a [`State`] and, ban by ban, as the moment at which it came into force. A ban that comes
 //! into force again after firewalld had lost it is reported again, with its new time.
 
+mod cut;
 mod firewalld;
 mod inbox;
 mod nets;
@@ -25,6 +26,8 @@ mod tests;
 
 use ipnet::IpNet;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+pub(crate) use self::cut::Cut;
 
 /// What the daemon wants of the firewall. Networks are in their truncated form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,4 +90,12 @@ pub(crate) fn start(connection: zbus::Connection) -> (UnboundedSender<Order>, Un
     let (report, reports) = mpsc::unbounded_channel();
     tokio::spawn(task::run(connection, orders, report));
     (order, reports)
+}
+
+/// Starts the task that has the connections of banned sources closed.
+pub(crate) fn start_cutting(connection: zbus::Connection) -> (UnboundedSender<IpNet>, UnboundedReceiver<Cut>) {
+    let (source, sources) = mpsc::unbounded_channel();
+    let (report, reports) = mpsc::unbounded_channel();
+    tokio::spawn(cut::run(connection, sources, report));
+    (source, reports)
 }

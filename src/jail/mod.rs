@@ -71,6 +71,8 @@ pub struct JailSettings {
     pub resolved: Vec<Ignored>,
     /// A source from which somebody has logged in within so many µs is not banned.
     pub spare_logins: Option<Usec>,
+    /// What a banned source has open is closed.
+    pub cut: bool,
     /// What counts as one source.
     pub prefixes: Prefixes,
     /// When a whole network is banned, if ever.
@@ -312,6 +314,11 @@ impl Jail {
     /// How many sessions are open.
     pub(crate) fn open_sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Whether somebody in the network has a session open.
+    pub(crate) fn is_open_in(&self, network: IpNet) -> bool {
+        self.sessions.is_open_in(network)
     }
 
     /// `now` is the engine's time: nothing is decided before it.

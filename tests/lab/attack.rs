@@ -78,6 +78,25 @@ with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET) as prob
     sys.exit("open" if banner.startswith(b"SSH-") else "hung up")
 "#;
 
+/// Connects, reads the banner, and then only listens: says when the connection ends, and how.
+const HOLD: &str = r#"
+import socket, sys, time
+source, target = sys.argv[1:]
+with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET) as held:
+    held.settimeout(10)
+    held.bind((source, 0))
+    held.connect((target, 22))
+    held.recv(64)
+    print("held", flush=True)
+    held.settimeout(55)
+    try:
+        while held.recv(64):
+            pass
+        print("ended", flush=True)
+    except ConnectionResetError:
+        print("cut", int(time.time() * 1000000), flush=True)
+"#;
+
 /// Runs a program of the tree `$1` among the attackers, with their own files at `/mnt`.
 /// `ip netns exec` has made a mount namespace of its own, so the mount ends with it.
 const AMONG_ATTACKERS: &str = r#"mount --bind "$2" "$1/mnt" && root=$1 && shift 2 &&
@@ -192,13 +211,25 @@ impl Attacker<'_> {
         let mut ssh = self.ssh_command(user, PASSWORD, 1, "echo welcome; exec cat");
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut ssh = ssh.spawn().expect("ip starts");
-        let stdout = BufReader::new(ssh.stdout.take().expect("it is piped"));
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let lines = lines_of(&mut ssh);
         let login = Login { ssh, lines };
         let welcome = login.lines.recv_timeout(Duration::from_secs(20));
         assert_eq!(welcome.as_deref(), Ok("welcome"), "{user} cannot log in from {}", self.address);
         login
+    }
+
+    /// Connects to sshd and says nothing, for at most a minute.
+    #[track_caller]
+    pub(crate) fn hold(&self) -> Held {
+        let target = server_for(self.address).to_string();
+        let source = self.address.to_string();
+        let mut client = self.command(&["python3", "-c", HOLD, &source, &target]);
+        let mut client = client.stdout(Stdio::piped()).spawn().expect("ip starts");
+        let lines = lines_of(&mut client);
+        let held = Held { client, lines };
+        let first = held.lines.recv_timeout(Duration::from_secs(20));
+        assert_eq!(first.as_deref(), Ok("held"), "{} cannot connect", self.address);
+        held
     }
 
     /// A program of the tree, run on the attackers' side of the wire.
@@ -234,6 +265,44 @@ impl Drop for Login {
         let _ = host::run("kill", &[self.ssh.id().to_string()]);
         let _ = self.ssh.wait();
     }
+}
+
+/// A connection that only listens.
+pub(crate) struct Held {
+    client: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Held {
+    /// Whether it was reset, and not ended by sshd, within 20 seconds.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.cut_at().is_some()
+    }
+
+    /// When it was reset, in µs since the epoch.
+    pub(crate) fn cut_at(&self) -> Option<u64> {
+        self.lines.recv_timeout(Duration::from_secs(20)).ok()?.strip_prefix("cut ")?.parse().ok()
+    }
+
+    /// Whether it is there still.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.lines.try_recv(), Err(mpsc::TryRecvError::Empty))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = host::run("kill", &[self.client.id().to_string()]);
+        let _ = self.client.wait();
+    }
+}
+
+/// What a child writes, line by line.
+fn lines_of(child: &mut Child) -> mpsc::Receiver<String> {
+    let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    lines
 }
 
 /// ssh says it after every wrong password: `please try again`, and after the last one the

@@ -11,6 +11,7 @@
 
 mod attack;
 mod bans;
+mod cut;
 mod ground;
 mod host;
 mod hostile;
@@ -44,6 +45,10 @@ scenarios! {
         over_ipv6_the_whole_network_of_the_attacker_is_locked_out,
         a_killed_daemon_counts_each_failure_once,
         no_failure_is_lost_while_the_journal_rotates;
+    cut:
+        a_ban_cuts_what_its_source_has_open_and_nobody_elses,
+        with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,
+        the_daemon_has_no_capability_and_may_start_no_other_unit;
     hostile:
         no_name_has_anybody_else_banned;
     start:
