@@ -8,7 +8,11 @@
 
 mod explain;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -565,6 +569,12 @@ impl Engine {
             self.names = names;
             self.reload(self.jails().cloned().collect(), now, out);
         }
+    }
+
+    /// From these addresses somebody is logged in right now: who was, and is not any more, has
+    /// logged out at the time `now`.
+    pub(crate) fn logged_in(&mut self, addresses: &BTreeSet<IpAddr>, now: Usec) {
+        self.jails.iter_mut().for_each(|jail| jail.logged_in(addresses, now));
     }
 
     fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {

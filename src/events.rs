@@ -222,7 +222,7 @@ pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures)
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = cursors.join(" "),
         WARDEND_LOGIN_USEC = login,
-        "Spared {source} in jail {jail} after {} failures: somebody logged in from there at {} (spare-logins in wardend.conf).",
+        "Spared {source} in jail {jail} after {} failures: somebody was logged in from there at {} (spare-logins in wardend.conf).",
         failures.len(),
         format(login),
     );

@@ -31,6 +31,7 @@ mod metrics;
 pub mod record;
 mod session;
 mod snapshot;
+mod stream;
 mod time;
 
 pub use bans::Ban;

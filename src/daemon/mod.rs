@@ -10,6 +10,7 @@ mod commands;
 mod cutting;
 mod effects;
 mod logging;
+mod logins;
 mod names;
 mod notify;
 mod quiet;

@@ -23,6 +23,7 @@ use zbus::Connection;
 use super::{
     Fatal,
     cutting::Cutting,
+    logins::Logins,
     names::Names,
     notify,
     quiet::{Pace, Quiet},
@@ -76,6 +77,7 @@ pub(super) struct Daemon {
     pub(super) saving: Saving,
     pub(super) reloading: Reloading,
     pub(super) names: Names,
+    logins: Logins,
     pub(super) wall: Wall,
     /// Things that happen again and again.
     pub(super) crowds: Quiet<(Arc<str>, Bound)>,
@@ -115,6 +117,7 @@ impl Daemon {
         let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
         let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
         let names = Names::ask(&connection, &settings.jails);
+        let logins = Logins::follow(&connection);
         let mut engine = Engine::new(settings.jails.clone());
         let mut effects = Vec::new();
 
@@ -165,6 +168,7 @@ impl Daemon {
             saving: Saving::new(store),
             reloading: Reloading::new(directories),
             names,
+            logins,
             wall: Wall::look(),
             crowds: Quiet::new(3600 * TICK),
             spared: Quiet::new(60 * TICK),
@@ -220,6 +224,10 @@ impl Daemon {
                     self.engine.resolve(answers, now(), &mut self.effects);
                     self.saving.touch();
                     self.carry_out().await;
+                }
+                addresses = self.logins.next() => {
+                    self.engine.logged_in(&addresses, now());
+                    self.saving.touch();
                 }
                 () = sleep_until(tick) => {
                     (self.busy, self.ticked) = (false, Instant::now());

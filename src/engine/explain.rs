@@ -65,11 +65,13 @@ impl Engine {
                 } else if let Some(ignored) = settings.ignored(address) {
                     (Standing::Ignored, format!("It is never banned: {}.", ignored.because))
                 } else if let Some(login) = jail.login_in(source, now) {
-                    let ago = span(now.saturating_sub(login));
-                    let text = format!(
-                        "Somebody has logged in from there {ago} ago, so it is not banned (spare-logins); {}.",
-                        of_count(failures.len(), settings)
-                    );
+                    let whom = if login >= now {
+                        "Somebody is logged in from there".to_owned()
+                    } else {
+                        format!("Somebody was logged in from there {} ago", span(now.saturating_sub(login)))
+                    };
+                    let count = of_count(failures.len(), settings);
+                    let text = format!("{whom}, so it is not banned (spare-logins); {count}.");
                     (Standing::Spared { login }, text)
                 } else if failures.is_empty() {
                     (Standing::Clear, "Nothing counts against it.".to_owned())

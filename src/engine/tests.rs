@@ -249,6 +249,29 @@ fn a_ban_of_who_is_ignored_by_now_ends_with_the_restart() {
 }
 
 /// A line of a random history.
+#[test]
+fn whoever_is_logged_in_is_spared_and_for_a_while_after() {
+    let mut desk = Desk::new(|jail| jail.spare_logins = Some(100 * SECOND));
+    let from = |addresses: &[&str]| addresses.iter().map(|text| text.parse().unwrap()).collect();
+    desk.engine.logged_in(&from(&["203.0.113.7", "2001:db8::1"]), 0);
+    let spared = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Spared { .. }));
+    for second in 1_000..1_004 {
+        assert!(!spared(&desk.wrong_password(second * SECOND, 1, "203.0.113.7")));
+    }
+    assert!(spared(&desk.wrong_password(1_004 * SECOND, 1, "203.0.113.7")));
+
+    // A restart forgets nobody, and to be gone is to have been there a moment ago.
+    let saved = serde_json::from_slice(&serde_json::to_vec(&desk.engine.save()).unwrap()).unwrap();
+    desk.engine = Engine::new(desk.engine.jails().cloned().collect());
+    desk.engine.load(saved, 1_500 * SECOND, &mut Vec::new());
+    desk.engine.logged_in(&from(&["2001:db8::1"]), 2_000 * SECOND);
+    for second in 2_090..2_094 {
+        desk.wrong_password(second * SECOND, 2, "203.0.113.7");
+    }
+    assert!(spared(&desk.wrong_password(2_094 * SECOND, 2, "203.0.113.7")));
+    assert_eq!(desk.attack(2_200 * SECOND, "203.0.113.7").source, net("203.0.113.7"));
+}
+
 fn history() -> impl Strategy<Value = Vec<(Usec, u32, String)>> {
     let message = prop_oneof![
         4 => (0u8..4).prop_map(|host| format!("Failed password for root from 203.0.113.{host} port 1 ssh2")),

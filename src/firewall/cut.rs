@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep_until};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath, fdo, proxy};
 
-use super::inbox::next;
 use crate::jail::text_of;
+use crate::stream::next;
 
 /// How many sources wait at most. sshd has no more than 100 connections at a time that have not
 /// logged in (MaxStartups), so beyond this the oldest have nothing open any more.

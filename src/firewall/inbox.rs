@@ -5,15 +5,12 @@
 //! followed. The streams must be read at all times, also during a call: zbus stops reading from
 //! the bus when one of its queues is full.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-
 use tokio::sync::mpsc::UnboundedReceiver;
-use zbus::export::futures_core::Stream;
 use zbus::proxy::OwnerChangedStream;
 
 use super::Order;
 use super::firewalld::ReloadedStream;
+use crate::stream::next;
 
 pub(super) enum Event {
     Order(Option<Order>),
@@ -46,8 +43,4 @@ impl Inbox {
             order = self.orders.recv(), if !self.closed => Event::Order(order),
         }
     }
-}
-
-pub(super) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await
 }

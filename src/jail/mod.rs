@@ -13,7 +13,7 @@ mod window;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     net::IpAddr,
     sync::Arc,
 };
@@ -191,8 +191,10 @@ pub(crate) struct Jail {
     counted: Vec<bool>,
     sessions: Sessions,
     sources: BTreeMap<IpNet, Tally>,
-    /// When somebody last logged in from an address.
+    /// When somebody last logged in from an address, or was last known to be logged in.
     logins: BTreeMap<IpAddr, Usec>,
+    /// From where somebody is logged in.
+    present: BTreeSet<IpAddr>,
     /// When to look at a source next, see [`Self::advance`].
     agenda: BinaryHeap<Reverse<(Usec, IpNet)>>,
     outcomes: Vec<Outcome>,
@@ -206,6 +208,7 @@ impl Jail {
             sessions: Sessions::default(),
             sources: BTreeMap::new(),
             logins: BTreeMap::new(),
+            present: BTreeSet::new(),
             agenda: BinaryHeap::new(),
             outcomes: Vec::new(),
         }
@@ -299,10 +302,14 @@ impl Jail {
         self.sources.get(&source).map(Tally::failures)
     }
 
-    /// When somebody last logged in from a network, if that spares it at the time `at`.
+    /// When somebody was last logged in from a network, if that spares it at the time `at`.
     pub(crate) fn login_in(&self, network: IpNet, at: Usec) -> Option<Usec> {
         let span = self.settings.spare_logins?;
-        let inside = self.logins.range(network.network()..=network.broadcast());
+        let inside = network.network()..=network.broadcast();
+        if self.present.range(inside.clone()).next().is_some() {
+            return Some(at);
+        }
+        let inside = self.logins.range(inside);
         inside.map(|(_, login)| *login).filter(|login| login.saturating_add(span) >= at).max()
     }
 
@@ -380,6 +387,13 @@ impl Jail {
         }
     }
 
+    /// From these addresses, and from no others, somebody is logged in at the time `now`.
+    pub(crate) fn logged_in(&mut self, addresses: &BTreeSet<IpAddr>, now: Usec) {
+        for address in std::mem::replace(&mut self.present, addresses.clone()).difference(addresses) {
+            self.log_in(*address, now);
+        }
+    }
+
     fn take_back(&mut self, failure: &Failure) -> IpNet {
         let source = self.settings.source(failure.address);
         if let Some(tally) = self.sources.get_mut(&source) {
@@ -448,6 +462,8 @@ pub(crate) struct SavedJail {
     sessions: SavedSessions,
     sources: Vec<(IpNet, Tally)>,
     logins: Vec<(IpAddr, Usec)>,
+    #[serde(default)]
+    present: BTreeSet<IpAddr>,
 }
 
 impl Jail {
@@ -456,6 +472,7 @@ impl Jail {
             sessions: self.sessions.save(),
             sources: self.sources.iter().map(|(source, tally)| (*source, tally.clone())).collect(),
             logins: self.logins.iter().map(|(address, login)| (*address, *login)).collect(),
+            present: self.present.clone(),
         }
     }
 
@@ -463,6 +480,7 @@ impl Jail {
         self.sessions = Sessions::load(saved.sessions);
         self.sources = saved.sources.into_iter().filter(|(_, tally)| !tally.failures().is_empty()).collect();
         self.logins = saved.logins.into_iter().take(MOST_LOGINS).collect();
+        self.present = saved.present;
         // The configuration may be another than the one that the state was saved under.
         let settings = self.settings.clone();
         self.adapt(settings);

@@ -70,7 +70,8 @@ scenarios! {
         a_full_and_a_read_only_disk_hold_up_no_ban,
         a_damaged_state_is_told_once_and_no_ban_is_lost,
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
-        an_address_is_explained_with_its_attempts_and_their_records;
+        an_address_is_explained_with_its_attempts_and_their_records,
+        whoever_is_logged_in_is_spared_however_long_ago_he_came;
     survive:
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
         a_long_backlog_holds_up_no_ban_and_fills_no_memory;

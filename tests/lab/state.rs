@@ -1,5 +1,7 @@
 //! What the daemon knows outlives disks that fail, files that rot and configurations that change.
 
+use std::{thread, time::Duration};
+
 use serde_json::Value;
 
 use crate::attack::{Connection, Guesses};
@@ -159,4 +161,32 @@ pub(crate) fn an_address_is_explained_with_its_attempts_and_their_records(releas
     machine.wait_for_message("Spared 203.0.113.9 in jail sshd after 3 failures");
     assert!(machine.run("wardenctl explain 203.0.113.9").contains(": spared"));
     assert_eq!(user.can_connect(), Connection::Open);
+}
+
+pub(crate) fn whoever_is_logged_in_is_spared_however_long_ago_he_came(release: Release) {
+    let machine = machine(release);
+    machine.write(
+        "/etc/wardend/wardend.conf.d/test.conf",
+        "[default]\nmaxretry = 3\nspare-logins = \"1s\"\nforget = \"1s\"\n",
+    );
+    machine.run("systemctl reload wardend");
+    let user = machine.attacker("203.0.113.9");
+    let mut login = user.log_in("alice");
+    // The login itself is no reason any more, and the daemon has not seen it come.
+    thread::sleep(Duration::from_secs(3));
+    machine.run("systemctl restart wardend");
+    wait_until_up(&machine);
+    machine.wait_until("logind has told", || {
+        machine.run("wardenctl explain 203.0.113.9").contains("Somebody is logged in from there, so it is not banned")
+    });
+    user.guess(Guesses { user: "bob", connections: 3, ..Guesses::default() });
+    machine.wait_for_message("Spared 203.0.113.9 in jail sshd after 3 failures");
+    assert!(login.is_alive());
+
+    drop(login);
+    machine.wait_until("he is gone for longer than is spared", || {
+        machine.run("wardenctl explain 203.0.113.9").contains("Nothing counts against it.")
+    });
+    user.guess(Guesses { user: "bob", connections: 3, ..Guesses::default() });
+    machine.wait_for_message("Banned 203.0.113.9 in jail sshd");
 }
