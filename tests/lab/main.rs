@@ -9,8 +9,10 @@
 #![allow(clippy::expect_used, reason = "a test that expects in vain has failed")]
 #![allow(dead_code, reason = "the lab's tool and its tests share modules and use parts of them")]
 
+mod alive;
 mod attack;
 mod bans;
+mod bus;
 mod cut;
 mod ground;
 mod host;
@@ -45,6 +47,13 @@ scenarios! {
         over_ipv6_the_whole_network_of_the_attacker_is_locked_out,
         a_killed_daemon_counts_each_failure_once,
         no_failure_is_lost_while_the_journal_rotates;
+    alive:
+        a_stuck_thread_has_the_daemon_restarted_and_nothing_is_lost,
+        a_reload_returns_when_the_new_configuration_is_in_force;
+    bus:
+        every_member_of_the_bus_answers_as_documented,
+        twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban,
+        a_flood_of_callers_and_of_bans_holds_nothing_up;
     cut:
         a_ban_cuts_what_its_source_has_open_and_nobody_elses,
         with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,

@@ -1,0 +1,76 @@
+//! What the service manager sees: the watchdog, and reloads.
+
+use crate::attack::Guesses;
+use crate::machine::{Machine, Release};
+
+const WEDGE: &str = include_str!("wedge.py");
+const HASTY: &str = "[Service]\nWatchdogSec=10s\nRestartSec=100ms\n";
+
+fn restarts(machine: &Machine) -> String {
+    machine.run("systemctl show -p NRestarts --value wardend").trim().to_owned()
+}
+
+pub(crate) fn a_stuck_thread_has_the_daemon_restarted_and_nothing_is_lost(release: Release) {
+    let machine = Machine::prepare(release)
+        .file("/etc/systemd/system/wardend.service.d/test.conf", HASTY)
+        .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 3\n")
+        .file("/root/wedge.py", WEDGE)
+        .hasty_passwords()
+        .boot();
+    // An idle daemon is not taken for a stuck one.
+    machine.run("sleep 12");
+    assert_eq!(restarts(&machine), "0");
+    for (count, (thread, address)) in [("journal", "203.0.113.7"), ("wardend", "203.0.113.8")].into_iter().enumerate() {
+        let attacker = machine.attacker(address);
+        attacker.guess(Guesses { prompts: 2, ..Guesses::default() });
+        let before = machine.run("systemctl show -p MainPID --value wardend").trim().to_owned();
+        machine.run(&format!("systemd-run --quiet --unit=wedge-{thread} python3 /root/wedge.py {before} {thread}"));
+        machine.wait_for_message(&format!("stopped {thread}"));
+        let stopped = std::time::Instant::now();
+        attacker.guess(Guesses::default());
+        assert_eq!(machine.messages(&format!("Banned {address} in jail sshd")).len(), 0, "{thread} is stuck");
+        machine.wait_until("the watchdog has restarted it", || restarts(&machine) == (count + 1).to_string());
+        println!("{}: {thread} was stuck, restarted after {:.1} s", release.name(), stopped.elapsed().as_secs_f64());
+        machine.wait_for_message(&format!("Banned {address} in jail sshd"));
+        let result = machine.messages("Watchdog timeout");
+        assert_eq!(result.len(), count + 1, "{result:?}");
+        println!("  {}", result[count]);
+    }
+}
+
+/// The setting that is in force.
+fn maxretry(machine: &Machine) -> String {
+    machine.run("busctl get-property org.wardend1 /org/wardend1/jail/sshd org.wardend1.Jail MaxRetry").trim().to_owned()
+}
+
+pub(crate) fn a_reload_returns_when_the_new_configuration_is_in_force(release: Release) {
+    let machine = Machine::boot(release);
+    let path = "/etc/wardend/wardend.conf.d/test.conf";
+    let systemd = machine.run("systemctl --version | head -n 1");
+    let reload = |number: u32| {
+        machine.write(path, &format!("[default]\nmaxretry = {number}\n"));
+        machine.run("systemctl reload wardend");
+        assert_eq!(maxretry(&machine), format!("u {number}"), "{systemd}");
+    };
+    (2..7).for_each(reload);
+    println!("{}: {}: Type=notify with ExecReload=: 5 of 5 in force at once", release.name(), systemd.trim());
+    machine.write(path, "[default]\nmaxretries = 3\n");
+    assert_ne!(machine.try_run("systemctl reload wardend").code, 0, "a mistake fails");
+    assert_eq!(maxretry(&machine), "u 6", "and changes nothing");
+
+    // An admin may prefer systemd's own way, where there is one. It has no word for a failure.
+    if release == Release::Debian13 {
+        machine
+            .write("/etc/systemd/system/wardend.service.d/test.conf", "[Service]\nType=notify-reload\nExecReload=\n");
+        machine.write(path, "[default]\nmaxretry = 3\n");
+        machine.run("systemctl daemon-reload && systemctl restart wardend");
+        assert_eq!(machine.run("systemctl show -p Type --value wardend").trim(), "notify-reload");
+        (10..15).for_each(reload);
+        machine.write(path, "[default]\nmaxretries = 3\n");
+        let code = machine.try_run("systemctl reload wardend").code;
+        assert_eq!(maxretry(&machine), "u 14");
+        assert_eq!(machine.run("systemctl is-active wardend").trim(), "active");
+        println!("{}: Type=notify-reload: 5 of 5 in force at once; a mistake exits with {code}", release.name());
+    }
+    assert_eq!(restarts(&machine), "0");
+}

@@ -1,0 +1,241 @@
+//! The bus as programs and admins meet it: every member, who may do what, and a flood of callers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::attack::Guesses;
+use crate::machine::{Machine, Release};
+
+const CLIENT: &str = include_str!("client.py");
+const FLOOD: &str = include_str!("flood.py");
+const MANAGER: (&str, &str) = ("/org/wardend1", "org.wardend1.Manager");
+const JAIL: (&str, &str) = ("/org/wardend1/jail/sshd", "org.wardend1.Jail");
+
+/// Alice may do everything; bob may free people of the jail sshd.
+const RULES: &str = r#"polkit.addRule(function(action, subject) {
+    if (action.id.indexOf("org.wardend1.") == 0 && subject.user == "alice")
+        return polkit.Result.YES;
+    if (action.id == "org.wardend1.unban" && action.lookup("jail") == "sshd" && subject.user == "bob")
+        return polkit.Result.YES;
+});
+"#;
+
+/// Names of one kind in the installed interface, each with its number of arguments that go in.
+fn members(xml: &str, kind: &str) -> BTreeMap<String, usize> {
+    let mut all = BTreeMap::new();
+    for part in xml.split(&format!("<{kind} name=\"")).skip(1) {
+        let own = part.split(&format!("</{kind}>")).next().unwrap_or(part);
+        let name = part.split('"').next().unwrap_or_default().to_owned();
+        all.insert(name, own.matches("direction=\"in\"").count());
+    }
+    all
+}
+
+/// Calls, shows the answer, and returns it with its exit code.
+fn call(machine: &Machine, user: &str, (path, interface): (&str, &str), member: &str) -> (i32, String) {
+    let command = format!("busctl call org.wardend1 {path} {interface} {member}");
+    let output = machine.try_run(&format!("runuser -u {user} -- {command}"));
+    let said = format!("{}{}", output.stdout, output.stderr);
+    println!("  {user:<5} $ {command}\n          {}", said.trim().chars().take(160).collect::<String>());
+    (output.code, said)
+}
+
+pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
+    let machine = Machine::prepare(release)
+        .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 3\n")
+        .hasty_passwords()
+        .boot();
+    machine.run("systemd-run --quiet --unit=monitor sh -c 'exec busctl monitor --json=short org.wardend1 >/run/heard'");
+    machine.wait_until("the monitor listens", || machine.run("busctl list --unique --no-legend").contains("busctl"));
+    machine.attacker("203.0.113.7").guess(Guesses::default());
+    machine.wait_until("it is counted", || machine.run("wardenctl status").contains("Failures: 1"));
+
+    println!("\n{}: reading", release.name());
+    let manager = include_str!("../../dbus/org.wardend1.Manager.xml");
+    let jail = include_str!("../../dbus/org.wardend1.Jail.xml");
+    for (object, xml) in [(MANAGER, manager), (JAIL, jail)] {
+        for property in members(xml, "property").keys() {
+            let command = format!("busctl get-property org.wardend1 {} {} {property}", object.0, object.1);
+            let value = machine.run(&format!("runuser -u alice -- {command}"));
+            println!("  alice $ {command}\n          {}", value.trim().chars().take(160).collect::<String>());
+            let set = machine.try_run(&format!("{} s x", command.replace("get-property", "set-property")));
+            assert_ne!(set.code, 0, "{property} can't be set");
+        }
+    }
+    let reads = ["ListBans", "ListJails", "GetJail s sshd", "Explain s 203.0.113.7"];
+    let changes = [
+        "Ban ssts 192.0.2.7 sshd 3600000000 scanner",
+        "Unban ss 192.0.2.7 sshd",
+        "UnbanAll",
+        "Reload",
+        "RemoveFirewall",
+    ];
+    let name = |call: &str| call.split(' ').next().unwrap_or_default().to_owned();
+    let known: BTreeSet<String> = reads.iter().chain(&changes).map(|call| name(call)).collect();
+    for read in reads {
+        assert_eq!(call(&machine, "alice", MANAGER, read).0, 0);
+    }
+    assert_eq!(call(&machine, "alice", JAIL, "ListBans").0, 0);
+    // What came later and takes no argument shall answer root, at the least.
+    for (later, arguments) in members(manager, "method").into_iter().filter(|(name, _)| !known.contains(name)) {
+        assert_eq!(arguments, 0, "nobody calls {later} here");
+        call(&machine, "alice", MANAGER, &later);
+        assert_eq!(call(&machine, "root", MANAGER, &later).0, 0);
+    }
+    assert!(!call(&machine, "alice", MANAGER, "Explain s 203.0.113.7").1.contains("\"root\""), "no user for alice");
+    assert!(call(&machine, "root", MANAGER, "Explain s 203.0.113.7").1.contains("\"root\""));
+
+    println!("\n{}: changing, without authorization, with a polkit rule, as root", release.name());
+    for change in changes {
+        let (code, said) = call(&machine, "alice", MANAGER, change);
+        assert!(code != 0 && said.contains("is needed for org.wardend1."), "{said}");
+    }
+    machine.write("/etc/polkit-1/rules.d/10-test.rules", RULES);
+    machine.wait_until("polkit has read the rule", || {
+        machine.try_run("runuser -u alice -- busctl call org.wardend1 /org/wardend1 org.wardend1.Manager UnbanAll").code
+            == 0
+    });
+    for user in ["alice", "root"] {
+        for change in changes {
+            assert_eq!(call(&machine, user, MANAGER, change).0, 0);
+        }
+        machine.run("systemctl restart wardend");
+    }
+    call(&machine, "root", MANAGER, "Ban ssts 192.0.2.8 sshd 0 ''");
+    assert_ne!(call(&machine, "bob", MANAGER, "Unban ss 192.0.2.8 ''").0, 0, "the rule sees the jail");
+    assert_eq!(call(&machine, "bob", MANAGER, "Unban ss 192.0.2.8 sshd").0, 0);
+
+    println!("\n{}: mistakes", release.name());
+    machine.write("/etc/wardend/wardend.conf.d/bad.conf", "[default]\nmaxretries = 3\n");
+    for (mistake, error) in [
+        ("Ban ssts 192.0.2.7 shd 0 ''", "NoSuchJail"),
+        ("Unban ss 192.0.2.77 sshd", "NotBanned"),
+        ("Ban ssts 127.0.0.1 sshd 0 ''", "NeverBanned"),
+        ("Ban ssts localhost sshd 0 ''", "InvalidAddress"),
+        (&format!("Ban ssts 192.0.2.7 sshd 0 {}", "x".repeat(1025)), "InvalidArgument"),
+        ("Reload", "InvalidConfiguration"),
+    ] {
+        let short: String = mistake.chars().take(60).collect();
+        let (code, said) = if short == mistake {
+            call(&machine, "root", MANAGER, mistake)
+        } else {
+            let output = machine.try_run(&format!("busctl call org.wardend1 {} {} {mistake}", MANAGER.0, MANAGER.1));
+            (output.code, output.stderr)
+        };
+        assert!(code != 0 && said.trim_end().ends_with('.'), "{said}");
+        let typed = machine.try_run(&format!(
+            "python3 -c 'import dbus, sys\nm = dbus.Interface(dbus.SystemBus().get_object(\"org.wardend1\", \"{}\"), \"{}\")\na = sys.argv[2:]\n\
+             try: getattr(m, sys.argv[1])(*[dbus.UInt64(x) if x == \"0\" else x for x in a])\nexcept dbus.DBusException as e: print(e.get_dbus_name())' {}",
+            MANAGER.0, MANAGER.1, mistake.replacen(" ssts", "", 1).replacen(" ss ", " ", 1)
+        ));
+        println!("          {} <- {short}", typed.stdout.trim());
+        assert_eq!(typed.stdout.trim(), format!("org.wardend1.Error.{error}"), "{}", typed.stderr);
+    }
+    machine.run("rm /etc/wardend/wardend.conf.d/bad.conf");
+
+    // What is left to be heard: a jail that comes and goes, a spared source, a leak.
+    machine.write("/etc/wardend/wardend.conf.d/slow.conf", "[jail.slow]\nfilter = \"sshd\"\nmaxretry = 9\n");
+    machine.run("systemctl reload wardend && rm /etc/wardend/wardend.conf.d/slow.conf && systemctl reload wardend");
+    let honest = machine.attacker("203.0.113.8");
+    assert!(honest.can_login("alice"));
+    honest.guess(Guesses { prompts: 3, ..Guesses::default() });
+    machine.wait_for_message("Spared 203.0.113.8 in jail sshd");
+    machine.run("wardenctl ban 203.0.113.9");
+    machine.wait_for_message("firewalld blocks 203.0.113.9");
+    machine.run("sleep 3; firewall-cmd --quiet --ipset=wardend4 --remove-entry=203.0.113.9");
+    machine.attacker("203.0.113.9").guess(Guesses::default());
+    machine.wait_for_message("203.0.113.9 is banned, but");
+
+    let mut wanted: BTreeSet<String> = members(manager, "signal").into_keys().collect();
+    wanted.extend(["PropertiesChanged", "InterfacesAdded", "InterfacesRemoved"].map(str::to_owned));
+    let mut heard: BTreeMap<String, String> = BTreeMap::new();
+    machine.wait_until("every signal was heard", || {
+        for line in machine.run("cat /run/heard").lines() {
+            let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+            if message["type"] == "signal" {
+                let member = message["member"].as_str().unwrap_or_default().to_owned();
+                heard.entry(member).or_insert_with(|| message["payload"].to_string());
+            }
+        }
+        wanted.iter().all(|member| heard.contains_key(member))
+    });
+    println!("\n{}: heard by busctl monitor", release.name());
+    for (member, payload) in &heard {
+        println!("  {member}: {}", payload.chars().take(200).collect::<String>());
+    }
+    println!("{}", machine.run("busctl introspect org.wardend1 /org/wardend1 | cut -c 1-120"));
+}
+
+pub(crate) fn twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban(release: Release) {
+    let machine = Machine::prepare(release).file("/root/client.py", CLIENT).boot();
+    let said = machine.run("python3 /root/client.py 203.0.113.7");
+    println!("{}:\n{said}", release.name());
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[0].starts_with("Banned sshd 203.0.113.7 "), "{said}");
+    assert!(lines[1].starts_with("banned: ") && lines[1].contains("by a program"), "{said}");
+    assert_eq!(lines[2], "Unbanned sshd 203.0.113.7 command");
+}
+
+/// Clients a round, and rounds: more by `WARDEND_FLOOD_CLIENTS` and `WARDEND_FLOOD_ROUNDS`.
+fn size(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
+}
+
+pub(crate) fn a_flood_of_callers_and_of_bans_holds_nothing_up(release: Release) {
+    const WATCHDOG: u32 = 12;
+    let (clients, rounds) = (size("WARDEND_FLOOD_CLIENTS", 300), size("WARDEND_FLOOD_ROUNDS", 3));
+    let attackers = clients;
+    let machine = Machine::prepare(release)
+        .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 1\nbantime = \"1h\"\n")
+        .file("/etc/systemd/system/wardend.service.d/test.conf", &format!("[Service]\nWatchdogSec={WATCHDOG}s\n"))
+        .file("/root/flood.py", FLOOD)
+        .boot();
+    let private = || -> u64 {
+        let lines = machine.run("cat /proc/$(systemctl show -p MainPID --value wardend)/smaps_rollup");
+        let of = |line: &str| line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0);
+        lines.lines().filter(|line| line.starts_with("Private_")).map(of).sum()
+    };
+    let idle = private();
+    let mut memory = Vec::new();
+    for round in 0..rounds {
+        // In a unit whose records pass for sshd's.
+        let text = machine.run(&format!(
+            "systemd-run --quiet --wait --pipe --unit=ssh@flood{round}.service python3 /root/flood.py {clients} {attackers} alice"
+        ));
+        let told: Value = serde_json::from_str(text.trim()).expect("JSON");
+        let number = |name: &str| told[name].as_f64().expect("a number");
+        let answers = told["answers"].as_object().expect("a table");
+        let total: u64 = answers.values().filter_map(Value::as_u64).sum();
+        machine.wait_until("all attackers are banned", || {
+            machine.run("wardenctl list --json=short | tr '}' '\\n' | grep -c '198\\.51\\.' || :").trim()
+                == attackers.to_string()
+        });
+        memory.push(private());
+        println!(
+            "{}: round {round}: {total} answers in {:.1} s; a caller waited {:.1} ms (median of {}), {:.0} ms (longest); the watchdog was told every 4 s, {:.1} s ago at most; private memory {} KiB, {idle} KiB before",
+            release.name(),
+            number("seconds"),
+            1000.0 * number("median_wait"),
+            told["looks"],
+            1000.0 * number("longest_wait"),
+            number("oldest_beat"),
+            memory[memory.len() - 1]
+        );
+        println!("  {answers:?}\n  signals {}", told["signals"]);
+        let refused = answers
+            .keys()
+            .filter(|kind| kind.contains("Error") && !kind.starts_with("Ban org.wardend1.Error.NotAuthorized"));
+        assert_eq!(refused.collect::<Vec<_>>(), Vec::<&String>::new(), "nobody but alice's bans is refused");
+        assert_eq!(answers["Ban org.wardend1.Error.NotAuthorized"].as_u64(), Some(clients));
+        assert!(number("oldest_beat") < f64::from(WATCHDOG), "the loop turns");
+        let changes = told["signals"]["PropertiesChanged"].as_f64().unwrap_or(0.0);
+        assert!(changes <= number("seconds") + 2.0, "{changes} announcements");
+        machine.run("wardenctl unban --all");
+    }
+    assert_eq!(machine.run("systemctl show -p NRestarts --value wardend").trim(), "0");
+    let (first, last) = (memory[0], memory[memory.len() - 1]);
+    // The first flood makes room for all its calls; those that follow need no more.
+    assert!(last < first + (first / 5).max(4096), "memory grows: {memory:?} KiB");
+}
