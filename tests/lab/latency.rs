@@ -1,35 +1,54 @@
-//! How long from sshd's record to the firewall: the figure that the README claims.
+//! How long from sshd's record to the firewall, and from there until what the attacker had open is
+//! cut: the figures that the README claims.
 //!
 //! So many attackers guess passwords over the wire, one after another, as they do in the wild
 //! while the jail is hot. wardend writes for each ban how long after the journal timestamp of
-//! the deciding record firewalld answered; these records are read back. No threshold is
-//! checked: a busy machine is no bug.
+//! the deciding record firewalld answered; these records are read back. Each attacker also has a
+//! silent connection open, and notes when it is reset. No threshold is checked: a busy machine is
+//! no bug.
 
 use crate::machine::{Machine, Release};
 
 pub(crate) fn latency(release: Release, bans: usize) {
     let machine = Machine::prepare(release).hasty_passwords().boot();
+    let mut cuts = Vec::new();
     for number in 0..=bans {
         let address = format!("203.0.113.{}", number + 10);
-        machine.attacker(&address).wrong_passwords("root", 5);
+        let attacker = machine.attacker(&address);
+        let held = attacker.hold();
+        attacker.wrong_passwords("root", 5);
         machine.wait_for_message(&format!("firewalld blocks {address},"));
+        cuts.push(held.cut_at());
     }
     let output = machine.run("journalctl -u wardend MESSAGE_ID=d3900ade55e14a7491ea1ddb5189c835 -o json --output-fields=WARDEND_LATENCY_USEC");
-    let mut times: Vec<f64> = output
-        .lines()
-        .filter_map(|line| line.split("\"WARDEND_LATENCY_USEC\":\"").nth(1)?.split('"').next()?.parse::<f64>().ok())
-        .map(|usec| usec / 1000.0)
-        // The first ban finds the journal thread asleep: it is the one that makes the jail hot.
-        .skip(1)
-        .collect();
-    times.sort_by(f64::total_cmp);
-    let listed: Vec<String> = times.iter().map(|ms| format!("{ms:.1}")).collect();
+    // The first ban finds the journal thread asleep: it is the one that makes the jail hot.
+    let times = fields(&output, "WARDEND_LATENCY_USEC").into_iter().skip(1).collect();
+    tell(release, "the record's journal timestamp to firewalld's reply", times);
+
+    let begins =
+        machine.run("journalctl -u wardend MESSAGE_ID=aa04c1c10db24c02ad4e28e8ac726807 -o json --output-fields=_PID");
+    let begins = fields(&begins, "__REALTIME_TIMESTAMP");
+    let lived = cuts.iter().filter(|cut| cut.is_none()).count();
+    println!("{}: {lived} of {} connections lived on", release.name(), cuts.len());
+    let times = begins.iter().zip(cuts).skip(1).filter_map(|(begin, cut)| cut?.checked_sub(*begin)).collect();
+    tell(release, "the record of the ban to the reset that the attacker sees", times);
+}
+
+/// The numbers in a field of some records.
+fn fields(output: &str, name: &str) -> Vec<u64> {
+    let begin = format!("\"{name}\":\"");
+    output.lines().filter_map(|line| line.split(&begin).nth(1)?.split('"').next()?.parse().ok()).collect()
+}
+
+fn tell(release: Release, what: &str, mut usec: Vec<u64>) {
+    usec.sort_unstable();
+    let listed: Vec<String> = usec.iter().map(|usec| format!("{}.{}", usec / 1000, usec / 100 % 10)).collect();
     println!(
-        "{}: {} bans, ms from the record's journal timestamp to firewalld's reply: median {:.1}, worst {:.1} ({})",
+        "{}: {} bans, ms from {what}: median {}, worst {} ({})",
         release.name(),
-        times.len(),
-        times[times.len() / 2],
-        times[times.len() - 1],
+        usec.len(),
+        listed[listed.len() / 2],
+        listed[listed.len() - 1],
         listed.join(" ")
     );
 }
