@@ -1,7 +1,6 @@
 //! The list of bans: who is locked out, by which jail, until when, and how often before.
 //!
-//! Pure: times come in, bans go out. Several jails may ban one source; the firewall is told
-//! when the first of them begins and when the last one ends, which [`BanList`] counts. The
+//! Pure: times come in, bans go out. Several jails may ban one source. The
 //! history makes each further ban of a source longer, until the source has behaved for long
 //! enough to be forgotten.
 
@@ -72,9 +71,7 @@ impl BanList {
 
     /// All bans that lock a source out, of whatever jail.
     pub(crate) fn all_covering(&self, source: IpNet) -> impl Iterator<Item = &Ban> {
-        let of =
-            |network: IpNet| self.active.range((network, "".into())..).take_while(move |((it, _), _)| *it == network);
-        self.around(source).flat_map(of).map(|(_, ban)| ban)
+        self.around(source).flat_map(|network| self.of(network))
     }
 
     /// A source and the networks around it that could be banned, the widest first.
@@ -117,10 +114,8 @@ impl BanList {
         }
     }
 
-    /// Adds a ban, in place of an earlier one of the same source and jail. True if the source
-    /// was not banned by any jail before.
-    pub(crate) fn add(&mut self, ban: Ban) -> bool {
-        let first = !self.is_banned(ban.source);
+    /// Adds a ban, in place of an earlier one of the same source and jail.
+    pub(crate) fn add(&mut self, ban: Ban) {
         let key = (ban.source, ban.jail.clone());
         self.history.insert(key.clone(), History { count: ban.count, last: ban.until.unwrap_or(ban.since) });
         if self.history.len() > MOST_HISTORY {
@@ -134,18 +129,17 @@ impl BanList {
         }
         *self.lengths.entry(ban.source.prefix_len()).or_default() += 1;
         self.active.insert(key, ban);
-        first
     }
 
-    /// Takes a ban away, at the time `now`. The flag is true if no jail bans the source any more.
-    pub(crate) fn remove(&mut self, source: IpNet, jail: &str, now: Usec) -> Option<(Ban, bool)> {
+    /// Takes a ban away, at the time `now`.
+    pub(crate) fn remove(&mut self, source: IpNet, jail: &str, now: Usec) -> Option<Ban> {
         let key = (source, jail.into());
         let ban = self.active.remove(&key)?;
         self.drop_indices(&key, &ban);
         if let Some(history) = self.history.get_mut(&key) {
             history.last = history.last.min(now);
         }
-        Some((ban, !self.is_banned(source)))
+        Some(ban)
     }
 
     fn drop_indices(&mut self, key: &Key, ban: &Ban) {
@@ -210,8 +204,9 @@ impl BanList {
         self.history.remove(&(source, jail.into()));
     }
 
-    fn is_banned(&self, source: IpNet) -> bool {
-        self.active.range((source, "".into())..).next().is_some_and(|((next, _), _)| *next == source)
+    /// The bans of exactly this source, by whatever jail.
+    pub(crate) fn of(&self, source: IpNet) -> impl Iterator<Item = &Ban> {
+        self.active.range((source, "".into())..).take_while(move |((it, _), _)| *it == source).map(|(_, ban)| ban)
     }
 }
 
@@ -259,14 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn two_jails_may_ban_one_source_and_the_last_to_go_frees_it() {
+    fn two_jails_may_ban_one_source() {
         let mut list = BanList::default();
         let source = "203.0.113.7/32".parse().unwrap();
-        assert!(list.add(ban("203.0.113.7/32", "sshd", Some(10))));
-        assert!(!list.add(ban("203.0.113.7/32", "slow", Some(20))));
+        list.add(ban("203.0.113.7/32", "sshd", Some(10)));
+        list.add(ban("203.0.113.7/32", "slow", Some(20)));
         assert_eq!(list.sources(), [source]);
-        assert!(!list.remove(source, "sshd", 5).unwrap().1);
-        assert!(list.remove(source, "slow", 5).unwrap().1);
+        assert_eq!(list.of(source).count(), 2);
+        assert!(list.remove(source, "sshd", 5).is_some());
+        assert!(list.remove(source, "slow", 5).is_some());
         assert!(list.remove(source, "slow", 5).is_none());
         assert_eq!(list.deadline(), None);
     }

@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     failure::{Failure, Failures},
     fnv,
-    jail::{Bound, Jail, JailSettings, SavedJail, Verdict, text_of},
+    jail::{Bound, Jail, JailSettings, SavedJail, Scope, Verdict, text_of},
     record::{Record, USEC_PER_SEC, Usec},
 };
 
@@ -73,6 +73,8 @@ pub enum Effect {
     },
     /// A source that is banned has reached sshd all the same.
     Leak {
+        /// What the ban closes.
+        scope: Arc<Scope>,
         /// The ban that should hold it off.
         ban: IpNet,
         /// What it has done.
@@ -84,13 +86,20 @@ pub enum Effect {
     ClockSet(i64),
     /// The firewall is to lock the source out.
     Block {
+        /// From what.
+        scope: Arc<Scope>,
         /// Who.
         source: IpNet,
         /// The time of the record, or of the order, that led to it.
         since: Usec,
     },
     /// The firewall is to let the source in again.
-    Release(IpNet),
+    Release {
+        /// To what.
+        scope: Arc<Scope>,
+        /// Who.
+        source: IpNet,
+    },
     /// What the source still has open is to be closed, once the firewall locks it out: firewalld
     /// lets live what is established.
     Cut(IpNet),
@@ -308,9 +317,45 @@ impl Engine {
         self.bans.len()
     }
 
-    /// What the firewall should hold.
-    pub fn blocked(&self) -> Vec<IpNet> {
+    /// What the firewall should hold, each once.
+    pub fn blocked(&self) -> Vec<(Arc<Scope>, IpNet)> {
+        let mut blocked: Vec<(Arc<Scope>, IpNet)> = Vec::with_capacity(self.bans.len());
+        let mut seen: Vec<Arc<Scope>> = Vec::new();
+        let mut last = None;
+        for ban in self.bans.iter() {
+            // The bans of one source stand together.
+            if last.replace(ban.source) != Some(ban.source) {
+                seen.clear();
+            }
+            if let Some(scope) = self.scope(&ban.jail).filter(|scope| !seen.contains(scope)) {
+                seen.push(Arc::clone(scope));
+                blocked.push((Arc::clone(scope), ban.source));
+            }
+        }
+        blocked
+    }
+
+    /// All sources that are banned, each once.
+    pub fn banned(&self) -> Vec<IpNet> {
         self.bans.sources()
+    }
+
+    /// What the bans of all jails close, each once.
+    pub fn scopes(&self) -> Vec<Arc<Scope>> {
+        let mut scopes: Vec<Arc<Scope>> = self.jails().map(|jail| Arc::clone(&jail.scope)).collect();
+        scopes.sort();
+        scopes.dedup();
+        scopes
+    }
+
+    /// What the bans of a jail close; none, if the jail is gone.
+    fn scope(&self, jail: &str) -> Option<&Arc<Scope>> {
+        self.jails().find(|known| known.name == jail).map(|known| &known.scope)
+    }
+
+    /// Whether another jail bans the source from the same.
+    fn is_blocked(&self, source: IpNet, scope: &Scope) -> bool {
+        self.bans.of(source).any(|ban| self.scope(&ban.jail).is_some_and(|it| **it == *scope))
     }
 
     /// Failures counted since the engine first saw a record.
@@ -358,12 +403,17 @@ impl Engine {
                     if settings.subnet.is_some() {
                         failing.push((source, at));
                     }
-                    let leak = self.bans.all_covering(source).map(|ban| (ban.source, ban.since)).next();
+                    // A ban from other ports promises nothing here.
+                    let closes = |scope: &Scope| scope.ports().is_empty() || *scope == *settings.scope;
+                    let leak = self.bans.all_covering(source).find_map(|ban| {
+                        let scope = self.scope(&ban.jail).filter(|scope| closes(scope))?;
+                        Some((Arc::clone(scope), ban.source, ban.since))
+                    });
                     out.push(Effect::Failed { jail, source, failure: failure.clone(), ignored: false });
-                    if let Some((ban, since)) = leak
+                    if let Some((scope, ban, since)) = leak
                         && since.saturating_add(LEAK_GRACE) < failure.time
                     {
-                        out.push(Effect::Leak { ban, failure });
+                        out.push(Effect::Leak { scope, ban, failure });
                         // Perhaps on a connection that had not said a word before the ban.
                         if self.jails[index].settings.cut {
                             out.push(Effect::Cut(ban));
@@ -439,9 +489,12 @@ impl Engine {
 
     fn start_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
         // The firewall first: everything else can wait a millisecond.
-        if self.bans.add(ban.clone()) {
-            out.push(Effect::Block { source: ban.source, since: ban.since });
+        if let Some(scope) = self.scope(&ban.jail).cloned()
+            && !self.is_blocked(ban.source, &scope)
+        {
+            out.push(Effect::Block { scope, source: ban.source, since: ban.since });
         }
+        self.bans.add(ban.clone());
         let (now, source) = (ban.since, ban.source);
         let cut = self.is_to_be_cut(&ban);
         out.push(Effect::Banned(ban));
@@ -462,10 +515,12 @@ impl Engine {
     }
 
     fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {
-        let (ban, last) = self.bans.remove(source, jail, now)?;
+        let ban = self.bans.remove(source, jail, now)?;
         out.push(Effect::Unbanned(ban.clone(), why));
-        if last {
-            out.push(Effect::Release(source));
+        if let Some(scope) = self.scope(jail).cloned()
+            && !self.is_blocked(source, &scope)
+        {
+            out.push(Effect::Release { scope, source });
         }
         Some(ban)
     }
@@ -527,7 +582,8 @@ impl Engine {
     }
 
     /// Takes over a saved state. What belongs to a jail that is
-    /// gone ends, and so does the ban of who is never banned any more.
+    /// gone ends, and so does the ban of who is never banned any more. The firewall has to be given
+    /// the whole list ([`Self::blocked`]) afterwards.
     pub(crate) fn load(&mut self, saved: SavedEngine, now: Usec, out: &mut Vec<Effect>) {
         self.failures = saved.failures;
         self.clock = saved.clock;
@@ -543,7 +599,9 @@ impl Engine {
     }
 
     /// Goes on under other settings. Counters and bans stay with the name of their jail; what
-    /// belongs to a jail that is gone ends, and so does the ban of who is never banned any more.
+    /// belongs to a jail that is gone ends, and so does the ban of who is never banned any more. The
+    /// firewall has to be given the whole list ([`Self::blocked`]) afterwards, because what a jail's
+    /// bans close may be another.
     pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
         let mut before = std::mem::take(&mut self.jails);
         for mut settings in jails {

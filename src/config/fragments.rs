@@ -43,6 +43,8 @@ pub(crate) struct JailTable {
     pub(crate) subnet_ipv6_prefix: Option<Spanned<i64>>,
     pub(crate) spare_logins: Option<Spanned<Switch>>,
     pub(crate) cut: Option<Spanned<bool>>,
+    pub(crate) ports: Option<Spanned<Ports>>,
+    pub(crate) action: Option<Spanned<String>>,
 }
 
 /// On, off, or on for so long.
@@ -51,6 +53,16 @@ pub(crate) struct JailTable {
 pub(crate) enum Switch {
     Is(bool),
     For(Time),
+}
+
+/// All ports, or a list of services and ports.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Ports {
+    Word(String),
+    List(Vec<String>),
+    /// Told in a better sentence than serde has.
+    Other(serde::de::IgnoredAny),
 }
 
 /// A span of time: seconds, or words as in systemd.time(7).

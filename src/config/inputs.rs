@@ -17,7 +17,7 @@ use toml::Spanned;
 
 use super::{
     ConfigError,
-    fragments::{Fragment, JailTable, Switch, Time},
+    fragments::{Fragment, JailTable, Ports, Switch, Time},
 };
 use crate::filter::line_of;
 
@@ -83,6 +83,8 @@ pub(crate) struct JailInput {
     pub(crate) subnet_ipv6_prefix: Option<Located<i64>>,
     pub(crate) spare_logins: Option<Located<Switch>>,
     pub(crate) cut: Option<Located<bool>>,
+    pub(crate) ports: Option<Located<Ports>>,
+    pub(crate) action: Option<Located<String>>,
 }
 
 /// All files together.
@@ -153,6 +155,8 @@ impl JailInput {
         lay(&mut self.subnet_ipv6_prefix, table.subnet_ipv6_prefix, source);
         lay(&mut self.spare_logins, table.spare_logins, source);
         lay(&mut self.cut, table.cut, source);
+        lay(&mut self.ports, table.ports, source);
+        lay(&mut self.action, table.action, source);
         if let Some(list) = table.ignoreip {
             if list.get_ref().is_empty() {
                 self.ignoreip.clear();

@@ -7,13 +7,13 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use super::{
     ConfigError, filters,
-    fragments::{Switch, Time},
+    fragments::{Ports, Switch, Time},
     inputs::{Inputs, JailInput, Located},
 };
 use crate::{
     engine::parse_network,
     filter::Filter,
-    jail::{HostName, Ignored, JailSettings, Prefixes, Subnet},
+    jail::{HostName, Ignored, JailSettings, Port, Prefixes, Scope, Subnet},
     record::{Fields, USEC_PER_SEC, Usec},
 };
 
@@ -180,6 +180,7 @@ fn jail(
         },
         max_sources: input.number("max-sources", |table| table.max_sources.as_ref(), 100..=10_000_000, 100_000)?
             as usize,
+        scope: Arc::new(scope(input)?),
         filter,
     })
 }
@@ -250,6 +251,39 @@ fn spare_logins(input: &Layered<'_>) -> Result<Option<Usec>, ConfigError> {
             Err(what) => Err(located.error(format!("spare-logins is {what}"))),
         },
     }
+}
+
+/// `ports` and `action` together.
+fn scope(input: &Layered<'_>) -> Result<Scope, ConfigError> {
+    const FORM: &str = "write \"all\", or a list of services and ports such as [\"ssh\", \"2222/tcp\"].";
+    let ports = match input.get(|table| table.ports.as_ref()) {
+        None => Vec::new(),
+        Some(located) => match &located.value {
+            Ports::Word(word) if word == "all" => Vec::new(),
+            Ports::Word(word) => return Err(located.error(format!("ports is \"{word}\"; {FORM}"))),
+            Ports::List(list) if list.is_empty() => {
+                return Err(located.error(format!("ports is empty, so a ban would close nothing; {FORM}")));
+            }
+            Ports::List(list) => {
+                let ports: Result<Vec<Port>, String> = list.iter().map(|port| port.parse()).collect();
+                ports.map_err(|what| located.error(format!("ports: {what}")))?
+            }
+            Ports::Other(_) => {
+                return Err(located.error(format!("ports is neither a word nor a list of words; {FORM}")));
+            }
+        },
+    };
+    let reject = match input.get(|table| table.action.as_ref()) {
+        None => false,
+        Some(located) => match located.value.as_str() {
+            "drop" => false,
+            "reject" => true,
+            other => {
+                return Err(located.error(format!("action is \"{other}\"; write \"drop\" or \"reject\".")));
+            }
+        },
+    };
+    Ok(Scope::new(ports, reject))
 }
 
 fn subnet(input: &Layered<'_>) -> Result<Option<Subnet>, ConfigError> {

@@ -107,6 +107,13 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[default]\nsubnet-ipv4-prefix = 32\n", 2, "write a number from 8 to 31"),
         ("[default]\nspare-logins = \"never\"\n", 2, "no span of time"),
         ("[default]\nignoreip = [\"0.0.0.0/0\"]\n", 2, "is everybody"),
+        ("[jail.sshd]\nports = \"some\"\n", 2, "write \"all\", or a list"),
+        ("[jail.sshd]\nports = 22\n", 2, "nor a list of words; write"),
+        ("[jail.sshd]\nports = [22]\n", 2, "nor a list of words; write"),
+        ("[jail.sshd]\nports = []\n", 2, "would close nothing"),
+        ("[jail.sshd]\nports = [\"ssh\", \"22\"]\n", 2, "'22' is neither a service"),
+        ("[jail.sshd]\nports = [\"0/tcp\"]\n", 2, "'0/tcp' is no port"),
+        ("[default]\naction = \"refuse\"\n", 2, "write \"drop\" or \"reject\""),
         ("[default]\nipv4-prefix = 33\n", 2, "write a number from 8 to 32"),
         ("[jail.sshd]\nmode = \"agressive\"\n", 2, "it has: aggressive, normal"),
         ("[jail.sshd]\nclasses = [\"atuh\"]\n", 2, "has no class 'atuh'"),
@@ -122,6 +129,18 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         assert!(error.contains(says), "{text:?}: {error}");
         assert!(error.ends_with('.'), "{text:?}: {error}");
     }
+}
+
+#[test]
+fn a_jail_has_ports_and_an_action_and_shares_them_with_its_like() {
+    let settings = load_one(
+        "[default]\nports = [\"ssh\"]\n[jail.a]\nfilter = \"sshd\"\nports = \"all\"\naction = \"reject\"\n\
+         [jail.b]\nfilter = \"sshd\"\nports = [\"2222/tcp\", \"ssh\"]\n[jail.c]\nfilter = \"sshd\"\n",
+    )
+    .unwrap();
+    let scopes: Vec<String> = settings.jails.iter().map(|jail| jail.scope.to_string()).collect();
+    assert_eq!(scopes, ["all ports (reject)", "ssh, 2222/tcp", "ssh", "ssh"]);
+    assert_eq!(settings.jails[2].scope, settings.jails[3].scope);
 }
 
 #[test]

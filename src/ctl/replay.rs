@@ -206,7 +206,7 @@ impl Lines {
                 | Effect::Crowded(..)
                 | Effect::ClockSet(_)
                 | Effect::Block { .. }
-                | Effect::Release(_)
+                | Effect::Release { .. }
                 | Effect::Cut(_) => {}
             }
         }

@@ -38,7 +38,7 @@ impl Daemon {
             }
             Command::UnbanAll(reply) => {
                 let mut ended = 0;
-                for source in self.engine.blocked() {
+                for source in self.engine.banned() {
                     let bans = self.engine.unban(source, None, now(), &mut self.effects);
                     ended += bans.map_or(0, |bans| bans.len());
                 }

@@ -18,9 +18,14 @@ use crate::{
 };
 
 /// What is told after [`bus::Command::RemoveFirewall`].
-const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a restart of wardend puts them back.";
+const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a reload or restart of wardend puts them back.";
 
 impl Daemon {
+    /// Gives the firewall the whole list.
+    pub(super) fn refill(&self) {
+        let _ = self.orders.send(Order::Replace { scopes: self.engine.scopes(), list: self.engine.blocked() });
+    }
+
     /// Does what the engine wants.
     pub(super) async fn carry_out(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
@@ -30,18 +35,20 @@ impl Daemon {
                 Effect::Unbanned(ban, why) => self.unbanned(&ban, why).await,
                 // What the backlog brings goes to the firewall at its end, all at once: most of it
                 // has come and gone.
-                Effect::Block { source, since } if self.caught_up => {
-                    self.waiting.insert(source, since);
-                    let _ = self.orders.send(Order::Block(source));
+                Effect::Block { scope, source, since } if self.caught_up => {
+                    self.waiting.insert((Arc::clone(&scope), source), since);
+                    let _ = self.orders.send(Order::Block(scope, source));
                 }
                 Effect::Cut(source) => {
                     let up = self.caught_up && matches!(self.firewall, firewall::State::Up);
-                    self.cutting.cut(source, up && !self.waiting.contains_key(&source));
+                    let waits =
+                        self.engine.scopes().into_iter().any(|scope| self.waiting.contains_key(&(scope, source)));
+                    self.cutting.cut(source, up && !waits);
                 }
-                Effect::Release(source) if self.caught_up => {
+                Effect::Release { scope, source } if self.caught_up => {
                     self.cutting.forget(source);
-                    self.waiting.remove(&source);
-                    let _ = self.orders.send(Order::Release(source));
+                    self.waiting.remove(&(Arc::clone(&scope), source));
+                    let _ = self.orders.send(Order::Release(scope, source));
                 }
                 Effect::Failed { jail, source, failure, ignored } => {
                     self.failed(&jail, source, &failure, ignored).await;
@@ -54,7 +61,7 @@ impl Daemon {
                         let _ = self.objects.manager().spared(&jail, &source, login, count).await;
                     }
                 }
-                Effect::Leak { ban, failure } if self.caught_up => {
+                Effect::Leak { ban, failure, .. } if self.caught_up => {
                     self.counted.leaks += 1;
                     if self.leaks.may_say(ban) {
                         let (ban, address) = (text_of(ban), failure.address.to_string());
@@ -74,7 +81,7 @@ impl Daemon {
                     self.saving.touch();
                     events::clock_set(by);
                 }
-                Effect::Block { .. } | Effect::Release(_) | Effect::TakenBack { .. } | Effect::Leak { .. } => {}
+                Effect::Block { .. } | Effect::Release { .. } | Effect::TakenBack { .. } | Effect::Leak { .. } => {}
             }
         }
         self.effects = effects;
@@ -128,9 +135,9 @@ impl Daemon {
 
     pub(super) async fn hear(&mut self, report: Report) {
         match report {
-            Report::Blocked { source, at } => {
+            Report::Blocked { scope, source, at } => {
                 self.cutting.in_force(source);
-                if let Some(decided) = self.waiting.remove(&source) {
+                if let Some(decided) = self.waiting.remove(&(scope, source)) {
                     let latency = at.saturating_sub(decided);
                     self.counted.latency.add(latency);
                     events::in_force(&text_of(source), latency);
@@ -140,7 +147,7 @@ impl Daemon {
             Report::State(state) => {
                 match &state {
                     firewall::State::Down(why) => events::firewall_lost(why),
-                    firewall::State::Up => events::firewall_back(self.engine.blocked().len()),
+                    firewall::State::Up => events::firewall_back(self.engine.banned().len()),
                     firewall::State::Starting => {}
                 }
                 self.firewall = state;

@@ -97,6 +97,8 @@ impl Daemon {
         self.names = Names::ask(&self.connection, &settings.jails);
         self.engine.reload(settings.jails.clone(), now(), &mut self.effects);
         self.carry_out().await;
+        // What the bans of a jail close may be something else now.
+        self.refill();
         self.saving.touch();
         // What can fail here is a connection that is lost, which ends the daemon.
         let _ = self.objects.change_jails(&settings.jails).await;

@@ -37,7 +37,7 @@ use crate::{
     engine::{Effect, Engine},
     events,
     firewall::{self, Order, Report},
-    jail::Bound,
+    jail::{Bound, Scope},
     journal::{Batch, Entry, Follower, Position},
     record::{Cursor, Usec},
     snapshot::{Snapshot, Store},
@@ -86,7 +86,7 @@ pub(super) struct Daemon {
     pub(super) failures: Pace,
     /// Bans that the firewall has not confirmed yet, with the time of the record that led to
     /// each.
-    pub(super) waiting: HashMap<IpNet, Usec>,
+    pub(super) waiting: HashMap<(Arc<Scope>, IpNet), Usec>,
     /// Bans found in a backlog that had ended before anybody could be told.
     pub(super) bygone: HashSet<(Arc<str>, IpNet)>,
     pub(super) effects: Vec<Effect>,
@@ -147,7 +147,7 @@ impl Daemon {
         let (orders, reports) = firewall::start(connection.clone());
         let cutting = Cutting::new(&connection);
         // The receiver lives as long as the task; where it is gone, the loop sees it.
-        let _ = orders.send(Order::Replace(engine.blocked()));
+        let _ = orders.send(Order::Replace { scopes: engine.scopes(), list: engine.blocked() });
         let (sender, commands) = mpsc::channel(16);
         let (status, published) = watch::channel(Status::default());
         let core = Core { commands: sender, status: published };
@@ -286,7 +286,7 @@ impl Daemon {
         if batch.caught_up && !self.caught_up {
             self.caught_up = true;
             self.let_time_pass().await;
-            let _ = self.orders.send(Order::Replace(self.engine.blocked()));
+            self.refill();
             tracing::debug!("Read {} of the journal.", count(self.backlog, "earlier record", "earlier records"));
         } else if !self.caught_up {
             if self.progress_told.elapsed() >= TICK {

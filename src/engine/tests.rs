@@ -84,6 +84,10 @@ fn banned(effects: &[Effect]) -> Option<&Ban> {
     })
 }
 
+fn all_ports() -> Arc<Scope> {
+    Arc::default()
+}
+
 fn net(text: &str) -> IpNet {
     parse_network(text).unwrap()
 }
@@ -98,13 +102,14 @@ fn the_fifth_failure_within_findtime_bans_and_the_end_of_bantime_frees() {
     let ban = banned(&effects).unwrap();
     assert_eq!((ban.since, ban.until), (4 * SECOND, Some(604 * SECOND)));
     assert_eq!(ban.failures.len(), 5);
-    assert!(effects.contains(&Effect::Block { source: net("203.0.113.7"), since: 4 * SECOND }));
+    assert!(effects.contains(&Effect::Block { scope: all_ports(), source: net("203.0.113.7"), since: 4 * SECOND }));
     assert_eq!(desk.engine.deadline(), Some(600 * SECOND), "the session's silence comes first");
 
-    assert!(!desk.advance(604 * SECOND - 1).contains(&Effect::Release(net("203.0.113.7"))));
+    let release = Effect::Release { scope: all_ports(), source: net("203.0.113.7") };
+    assert!(!desk.advance(604 * SECOND - 1).contains(&release));
     let effects = desk.advance(604 * SECOND);
-    assert!(effects.contains(&Effect::Release(net("203.0.113.7"))));
-    assert!(matches!(&effects[..], [Effect::Unbanned(_, Ended::Expired), Effect::Release(_)]));
+    assert!(effects.contains(&release));
+    assert!(matches!(&effects[..], [Effect::Unbanned(_, Ended::Expired), Effect::Release { .. }]));
     assert_eq!(desk.engine.ban_count(), 0);
 }
 
@@ -216,7 +221,8 @@ fn a_jail_that_is_gone_ends_its_bans() {
     let saved = desk.engine.save();
     let mut renamed = Desk::new(|jail| jail.name = "other".to_owned());
     renamed.engine.load(saved, SECOND, &mut renamed.effects);
-    assert!(matches!(renamed.effects[..], [Effect::Unbanned(_, Ended::JailGone), Effect::Release(_)]));
+    assert!(matches!(renamed.effects[..], [Effect::Unbanned(_, Ended::JailGone)]));
+    assert!(renamed.engine.blocked().is_empty());
 }
 
 #[test]
@@ -245,7 +251,67 @@ fn a_ban_of_who_is_ignored_by_now_ends_with_the_restart() {
     let saved = desk.engine.save();
     let mut restarted = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()]);
     restarted.engine.load(saved, SECOND, &mut restarted.effects);
-    assert!(matches!(restarted.effects[..], [Effect::Unbanned(_, Ended::Ignored), Effect::Release(_)]));
+    assert!(matches!(restarted.effects[..], [Effect::Unbanned(_, Ended::Ignored), Effect::Release { .. }]));
+}
+
+#[test]
+fn jails_that_close_the_same_share_a_block_and_others_have_their_own() {
+    let mut shipped = SHIPPED.jails.clone();
+    let template = shipped.remove(0);
+    let ssh = Arc::new(Scope::new(vec!["ssh".parse().unwrap()], false));
+    let jail = |name: &str, scope: &Arc<Scope>| {
+        let scope = Arc::clone(scope);
+        JailSettings { name: name.to_owned(), scope, ..template.clone() }
+    };
+    let all = vec![jail("a", &all_ports()), jail("b", &all_ports()), jail("c", &ssh)];
+    let mut engine = Engine::new(all);
+    assert_eq!(engine.scopes(), [all_ports(), Arc::clone(&ssh)]);
+    let source = net("203.0.113.7");
+    let block = |scope: &Arc<Scope>| Effect::Block { scope: Arc::clone(scope), source, since: 0 };
+    let release = |scope: &Arc<Scope>| Effect::Release { scope: Arc::clone(scope), source };
+    let mut ban = |jail: &str| {
+        let mut out = Vec::new();
+        engine.ban(source, jail, Duration::OfJail, "", 0, &mut out).unwrap();
+        out.retain(|effect| !matches!(effect, Effect::Banned(_) | Effect::Cut(_)));
+        out
+    };
+    assert_eq!(ban("a"), [block(&all_ports())]);
+    assert_eq!(ban("b"), []);
+    assert_eq!(ban("c"), [block(&ssh)]);
+    assert_eq!(engine.blocked(), [(all_ports(), source), (Arc::clone(&ssh), source)]);
+    assert_eq!(engine.banned(), [source]);
+    let mut unban = |jail: &str| {
+        let mut out = Vec::new();
+        engine.unban(source, Some(jail), 1, &mut out).unwrap();
+        out.retain(|effect| !matches!(effect, Effect::Unbanned(..)));
+        out
+    };
+    assert_eq!(unban("a"), []);
+    assert_eq!(unban("c"), [release(&ssh)]);
+    assert_eq!(unban("b"), [release(&all_ports())]);
+
+    // Under other settings the same ban closes something else.
+    let mut out = Vec::new();
+    engine.ban(source, "a", Duration::OfJail, "", 0, &mut out).unwrap();
+    engine.reload(vec![jail("a", &ssh)], 1, &mut out);
+    assert_eq!(engine.blocked(), [(ssh, source)]);
+}
+
+#[test]
+fn a_ban_from_other_ports_leaks_nothing() {
+    let ports = |port: &str| Arc::new(Scope::new(vec![port.parse().unwrap()], false));
+    for (scope, leaks) in [(ports("http"), false), (ports("ssh"), true), (all_ports(), true)] {
+        let mut shipped = SHIPPED.jails.clone();
+        shipped[0].scope = ports("ssh");
+        shipped[0].maxretry = 1000;
+        // It counts nothing itself.
+        shipped.push(JailSettings { name: "other".to_owned(), scope, classes: Vec::new(), ..shipped[0].clone() });
+        let mut desk = Desk::new(|_| ());
+        desk.engine = Engine::new(shipped);
+        desk.engine.ban(net("203.0.113.7"), "other", Duration::OfJail, "", 0, &mut Vec::new()).unwrap();
+        let effects = desk.wrong_password(10 * SECOND, 1, "203.0.113.7");
+        assert_eq!(effects.iter().any(|effect| matches!(effect, Effect::Leak { .. })), leaks, "{effects:?}");
+    }
 }
 
 /// A line of a random history.

@@ -1,5 +1,5 @@
-//! firewalld's side of the bus: the few methods that are used, their errors in words that the
-//! task can act on, and the objects that everything rests on.
+//! firewalld's side of the bus: the few methods that are used, and their errors in words that the
+//! task can act on. [`super::objects`] has what everything rests on.
 //!
 //! All calls go to the well-known name, which outlives a restart of firewalld, and no property
 //! is cached: reading one needs an authorisation that the daemon has no other use for.
@@ -7,15 +7,10 @@
 use std::collections::HashMap;
 
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, OwnedObjectPath, Variant, fdo, proxy};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, fdo, proxy};
 
-use super::plan::{Op, Set};
-
-pub(super) const POLICY: &str = "wardend";
-
-/// More than the daemon ever bans, and an upper bound for nft: firewalld 2 takes a set beyond its
-/// size for filled and leaves it empty.
-const MAX_ENTRIES: &str = "131072";
+use super::plan::Op;
+use super::sets::Set;
 
 #[proxy(
     interface = "org.fedoraproject.FirewallD1",
@@ -25,6 +20,8 @@ const MAX_ENTRIES: &str = "131072";
 pub(super) trait Main {
     #[zbus(name = "reload")]
     fn reload(&self) -> zbus::Result<()>;
+    #[zbus(name = "listServices")]
+    fn list_services(&self) -> zbus::Result<Vec<String>>;
 
     #[zbus(signal)]
     fn reloaded(&self) -> zbus::Result<()>;
@@ -56,6 +53,10 @@ pub(super) trait IpSet {
 pub(super) trait Policy {
     #[zbus(name = "getPolicies")]
     fn get_policies(&self) -> zbus::Result<Vec<String>>;
+    #[zbus(name = "getPolicySettings")]
+    fn get_settings(&self, policy: &str) -> zbus::Result<HashMap<String, OwnedVariant>>;
+    #[zbus(name = "setPolicySettings")]
+    fn set_settings(&self, policy: &str, settings: &HashMap<&str, Variant<'_>>) -> zbus::Result<()>;
 }
 
 /// Version, short name, description, type, options, entries.
@@ -71,10 +72,34 @@ pub(super) trait Config {
     fn add_ip_set(&self, name: &str, settings: &IpSetSettings<'_>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(name = "addPolicy")]
     fn add_policy(&self, name: &str, settings: &HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(name = "getIPSetNames")]
+    fn ip_set_names(&self) -> zbus::Result<Vec<String>>;
     #[zbus(name = "getIPSetByName")]
     fn ip_set_by_name(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     #[zbus(name = "getPolicyByName")]
     fn policy_by_name(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+}
+
+/// An ipset of the permanent configuration.
+#[proxy(interface = "org.fedoraproject.FirewallD1.config.ipset", default_service = "org.fedoraproject.FirewallD1")]
+pub(super) trait PermanentSet {
+    #[zbus(name = "getEntries")]
+    fn get_entries(&self) -> zbus::Result<Vec<String>>;
+    #[zbus(name = "setEntries")]
+    fn set_entries(&self, entries: &[&str]) -> zbus::Result<()>;
+    #[zbus(name = "remove")]
+    fn remove(&self) -> zbus::Result<()>;
+}
+
+/// A policy of the permanent configuration.
+#[proxy(interface = "org.fedoraproject.FirewallD1.config.policy", default_service = "org.fedoraproject.FirewallD1")]
+pub(super) trait PermanentPolicy {
+    #[zbus(name = "getSettings")]
+    fn get_settings(&self) -> zbus::Result<HashMap<String, OwnedVariant>>;
+    #[zbus(name = "update")]
+    fn update(&self, settings: &HashMap<&str, Variant<'_>>) -> zbus::Result<()>;
+    #[zbus(name = "remove")]
+    fn remove(&self) -> zbus::Result<()>;
 }
 
 /// What an error of firewalld or of the bus means for us.
@@ -127,16 +152,9 @@ pub(super) struct Firewalld {
     connection: Connection,
     bus: fdo::DBusProxy<'static>,
     main: MainProxy<'static>,
-    ip_set: IpSetProxy<'static>,
-    policy: PolicyProxy<'static>,
-    config: ConfigProxy<'static>,
-}
-
-/// firewalld's objects, and which of them it has loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Objects {
-    pub(super) ip_sets: bool,
-    pub(super) policy: bool,
+    pub(super) ip_set: IpSetProxy<'static>,
+    pub(super) policy: PolicyProxy<'static>,
+    pub(super) config: ConfigProxy<'static>,
 }
 
 impl Firewalld {
@@ -170,89 +188,30 @@ impl Firewalld {
         }
     }
 
-    pub(super) async fn objects(&self) -> zbus::Result<Objects> {
-        let sets = self.ip_set.get_ip_sets().await?;
-        let policies = self.policy.get_policies().await?;
-        Ok(Objects {
-            ip_sets: Set::ALL.iter().all(|set| sets.iter().any(|name| name == set.name())),
-            policy: policies.iter().any(|name| name == POLICY),
-        })
-    }
-
-    pub(super) async fn entries(&self, set: Set) -> zbus::Result<Vec<String>> {
-        self.ip_set.get_entries(set.name()).await
+    pub(super) async fn entries(&self, set: &Set) -> zbus::Result<Vec<String>> {
+        self.ip_set.get_entries(&set.name()).await
     }
 
     pub(super) async fn perform(&self, op: &Op) -> zbus::Result<()> {
         let name = op.set().name();
         match op {
-            Op::Add(_, entry) => self.ip_set.add_entry(name, entry).await,
-            Op::Remove(_, entry) => self.ip_set.remove_entry(name, entry).await,
-            Op::SetAll(_, entries) => self.ip_set.set_entries(name, entries).await,
+            Op::Add(_, entry) => self.ip_set.add_entry(&name, entry).await,
+            Op::Remove(_, entry) => self.ip_set.remove_entry(&name, entry).await,
+            Op::SetAll(_, entries) => self.ip_set.set_entries(&name, entries).await,
         }
-    }
-
-    /// Writes the objects into firewalld's permanent configuration. The ipsets come first: a
-    /// policy that names a missing ipset fails all of firewalld at its next start.
-    pub(super) async fn create(&self) -> zbus::Result<()> {
-        for (set, family) in [(Set::V4, "inet"), (Set::V6, "inet6")] {
-            let options = HashMap::from([("family", family), ("maxelem", MAX_ENTRIES)]);
-            let settings = ("", set.name(), "", "hash:net", options, Vec::new());
-            exists(self.config.add_ip_set(set.name(), &settings).await)?;
-        }
-        let rules: Vec<String> = [(Set::V4, "ipv4"), (Set::V6, "ipv6")]
-            .iter()
-            .map(|(set, family)| {
-                let set = set.name();
-                format!(r#"rule family="{family}" source ipset="{set}" drop"#)
-            })
-            .collect();
-        let settings = HashMap::from([
-            ("target", Variant::from("CONTINUE")),
-            ("priority", Variant::from(-1000_i32)),
-            ("ingress_zones", Variant::from(vec!["ANY"])),
-            ("egress_zones", Variant::from(vec!["HOST"])),
-            ("rich_rules", Variant::from(rules)),
-        ]);
-        exists(self.config.add_policy(POLICY, &settings).await)
     }
 
     pub(super) async fn reload(&self) -> zbus::Result<()> {
         self.main.reload().await
     }
 
-    /// Takes the objects out of the permanent configuration, the policy first, and then out of
-    /// force. What is missing already is fine.
-    pub(super) async fn remove(&self) -> zbus::Result<()> {
-        if let Some(path) = found(self.config.policy_by_name(POLICY).await)? {
-            self.remove_object(path, "policy").await?;
-        }
-        for set in Set::ALL {
-            if let Some(path) = found(self.config.ip_set_by_name(set.name()).await)? {
-                self.remove_object(path, "ipset").await?;
-            }
-        }
-        self.reload().await
+    pub(super) async fn permanent_set(&self, path: OwnedObjectPath) -> zbus::Result<PermanentSetProxy<'static>> {
+        let builder = PermanentSetProxy::builder(&self.connection).cache_properties(CacheProperties::No);
+        builder.path(path).build().await
     }
 
-    async fn remove_object(&self, path: OwnedObjectPath, kind: &str) -> zbus::Result<()> {
-        let name = self.main.inner().destination();
-        let interface = format!("org.fedoraproject.FirewallD1.config.{kind}");
-        self.connection.call_method(Some(name), &path, Some(interface.as_str()), "remove", &()).await.map(drop)
-    }
-}
-
-fn exists(reply: zbus::Result<OwnedObjectPath>) -> zbus::Result<()> {
-    match reply {
-        Err(error) if Trouble::from(&error) != Trouble::Already => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn found(reply: zbus::Result<OwnedObjectPath>) -> zbus::Result<Option<OwnedObjectPath>> {
-    match reply {
-        Ok(path) => Ok(Some(path)),
-        Err(error) if Trouble::from(&error) == Trouble::Missing => Ok(None),
-        Err(error) => Err(error),
+    pub(super) async fn permanent_policy(&self, path: OwnedObjectPath) -> zbus::Result<PermanentPolicyProxy<'static>> {
+        let builder = PermanentPolicyProxy::builder(&self.connection).cache_properties(CacheProperties::No);
+        builder.path(path).build().await
     }
 }

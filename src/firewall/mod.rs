@@ -12,7 +12,9 @@ mod cut;
 mod firewalld;
 mod inbox;
 mod nets;
+mod objects;
 mod plan;
+mod sets;
 mod side;
 mod task;
 mod words;
@@ -24,21 +26,29 @@ mod stand_in;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 pub(crate) use self::cut::Cut;
+use crate::jail::Scope;
 
 /// What the daemon wants of the firewall. Networks are in their truncated form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Lock this source out.
-    Block(IpNet),
+    Block(Arc<Scope>, IpNet),
     /// Let this source in again.
-    Release(IpNet),
+    Release(Arc<Scope>, IpNet),
     /// This is the whole list. Always the first order: before it nothing in firewalld is touched,
     /// so that a daemon that has just started can't free those whom it is about to name.
-    Replace(Vec<IpNet>),
+    Replace {
+        /// All that bans may close.
+        scopes: Vec<Arc<Scope>>,
+        /// All bans.
+        list: Vec<(Arc<Scope>, IpNet)>,
+    },
     /// Compare what firewalld holds with the list now, and not in a few minutes.
     Audit,
     /// Take policy and ipsets away from firewalld for good, in the order that never leaves a
@@ -63,6 +73,8 @@ pub(crate) enum Report {
     /// From now on the source is locked out, by its own entry or by a wider one. Sent once for
     /// each time it comes into force, and once for each order that finds it in force already.
     Blocked {
+        /// From what.
+        scope: Arc<Scope>,
         /// The source, as it was ordered.
         source: IpNet,
         /// When firewalld said so.
@@ -70,6 +82,8 @@ pub(crate) enum Report {
     },
     /// The source has no entry of its own any more.
     Released {
+        /// To what.
+        scope: Arc<Scope>,
         /// The source, as it was ordered.
         source: IpNet,
         /// When firewalld said so.

@@ -7,40 +7,18 @@
 //! finished before anything else is begun. Everything else is done entry by entry, bans first;
 //! a whole set is rewritten only where that costs no cover.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::sets::{Family, Layout, Set};
 use super::side::Side;
+use crate::jail::Scope;
 
 /// Above this many pending operations in one set firewalld is quicker, by an order of magnitude
 /// and more, when it gets the whole list, so much that a moment without cover is worth it.
 const BULK: usize = 1000;
-
-/// One of the two ipsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Set {
-    V4,
-    V6,
-}
-
-impl Set {
-    pub(crate) const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    pub(crate) fn of(net: &IpNet) -> Self {
-        match net {
-            IpNet::V4(_) => Self::V4,
-            IpNet::V6(_) => Self::V6,
-        }
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "wardend4",
-            Self::V6 => "wardend6",
-        }
-    }
-}
 
 /// One call of firewalld.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,12 +29,15 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    pub(crate) fn set(&self) -> Set {
+    pub(crate) fn set(&self) -> &Set {
         match self {
-            Self::Add(set, _) | Self::Remove(set, _) | Self::SetAll(set, _) => *set,
+            Self::Add(set, _) | Self::Remove(set, _) | Self::SetAll(set, _) => set,
         }
     }
 }
+
+/// Where something has changed, and what.
+pub(crate) type News = (Arc<Scope>, Change);
 
 /// What an order or a finished operation has changed for a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,18 +62,18 @@ pub(crate) fn text(net: &IpNet) -> String {
 }
 
 /// The network that an entry of firewalld stands for, if it is in the form that [`text`] writes.
-pub(super) fn parse(set: Set, entry: &str) -> Option<IpNet> {
+pub(super) fn parse(family: Family, entry: &str) -> Option<IpNet> {
     let net = entry.parse::<IpNet>().or_else(|_| entry.parse::<std::net::IpAddr>().map(IpNet::from)).ok()?;
-    (Set::of(&net) == set && text(&net) == entry).then_some(net)
+    (Family::of(&net) == family && text(&net) == entry).then_some(net)
 }
 
 #[derive(Debug)]
 pub(crate) struct Plan {
-    v4: Side,
-    v6: Side,
+    sides: BTreeMap<Set, Side>,
     /// Counts additions, so that bans are entered in the order in which they came.
     clock: u64,
     in_flight: Option<Op>,
+    bulk: usize,
 }
 
 impl Plan {
@@ -101,90 +82,103 @@ impl Plan {
     }
 
     pub(super) fn with_bulk(bulk: usize) -> Self {
-        Self { v4: Side::new(bulk), v6: Side::new(bulk), clock: 0, in_flight: None }
+        Self { sides: BTreeMap::new(), clock: 0, in_flight: None, bulk }
     }
 
-    fn side(&mut self, set: Set) -> &mut Side {
-        match set {
-            Set::V4 => &mut self.v4,
-            Set::V6 => &mut self.v6,
+    /// These sets are there, or will be: new ones are empty and unknown, others are forgotten.
+    pub(crate) fn lay_out(&mut self, layout: &Layout) {
+        self.sides.retain(|set, _| layout.sets.contains(set));
+        for set in &layout.sets {
+            self.sides.entry(set.clone()).or_insert_with(|| Side::new(self.bulk));
         }
     }
 
-    pub(crate) fn block(&mut self, net: IpNet) -> Vec<Change> {
-        let net = net.trunc();
-        let flight = self.in_flight.take();
+    /// Works on the side of a set, if there is one, with the next tick of the clock and the
+    /// operation that is in flight for it.
+    fn on<T: Default>(&mut self, set: &Set, work: impl FnOnce(&mut Side, u64, Option<&Op>) -> T) -> T {
         self.clock += 1;
-        let clock = self.clock;
-        let changes = self.side(Set::of(&net)).block(net, clock, flight.as_ref());
-        self.in_flight = flight;
-        changes
+        let flight = self.in_flight.as_ref().filter(|op| op.set() == set);
+        match self.sides.get_mut(set) {
+            Some(side) => work(side, self.clock, flight),
+            None => T::default(),
+        }
     }
 
-    pub(crate) fn release(&mut self, net: IpNet) -> Vec<Change> {
+    pub(crate) fn block(&mut self, scope: &Arc<Scope>, net: IpNet) -> Vec<News> {
         let net = net.trunc();
-        let set = Set::of(&net);
-        let flight = self.in_flight.take();
-        let ours = flight.as_ref().filter(|op| op.set() == set);
-        self.clock += 1;
-        let clock = self.clock;
-        let changes = self.side(set).release(net, clock, ours);
-        self.in_flight = flight;
-        changes
+        let set = Set { scope: Arc::clone(scope), family: Family::of(&net) };
+        let changes = self.on(&set, |side, clock, flight| side.block(net, clock, flight));
+        news(&set, changes)
+    }
+
+    pub(crate) fn release(&mut self, scope: &Arc<Scope>, net: IpNet) -> Vec<News> {
+        let net = net.trunc();
+        let set = Set { scope: Arc::clone(scope), family: Family::of(&net) };
+        let changes = self.on(&set, |side, clock, flight| side.release(net, clock, flight));
+        news(&set, changes)
     }
 
     /// Makes `list` the wanted list. What is in both is left alone.
-    pub(crate) fn replace(&mut self, list: Vec<IpNet>) -> Vec<Change> {
-        let list: BTreeSet<IpNet> = list.into_iter().map(|net| net.trunc()).collect();
-        let gone: Vec<IpNet> =
-            [&self.v4, &self.v6].iter().flat_map(|side| side.wanted.iter()).filter(|net| !list.contains(net)).collect();
+    pub(crate) fn replace(&mut self, list: Vec<(Arc<Scope>, IpNet)>) -> Vec<News> {
+        let list: BTreeSet<(Arc<Scope>, IpNet)> = list.into_iter().map(|(scope, net)| (scope, net.trunc())).collect();
+        let wanted = self
+            .sides
+            .iter()
+            .flat_map(|(set, side)| side.wanted.iter().map(|net| (Arc::clone(&set.scope), net)).collect::<Vec<_>>());
+        let gone: Vec<(Arc<Scope>, IpNet)> = wanted.filter(|it| !list.contains(it)).collect();
         // Inner ones first, or they would be said to stand for themselves for a moment.
         let gone = gone.into_iter().rev();
-        let mut changes: Vec<Change> = gone.flat_map(|net| self.release(net)).collect();
-        for net in list {
-            if !self.side(Set::of(&net)).wanted.contains(&net) {
-                changes.extend(self.block(net));
+        let mut all: Vec<News> = gone.flat_map(|(scope, net)| self.release(&scope, net)).collect();
+        for (scope, net) in list {
+            let set = Set { scope: Arc::clone(&scope), family: Family::of(&net) };
+            if self.sides.get(&set).is_some_and(|side| !side.wanted.contains(&net)) {
+                all.extend(self.block(&scope, net));
             }
         }
-        changes
+        all
     }
 
     /// firewalld has lost everything, or may have: nothing is known until it is asked again.
     pub(crate) fn lost(&mut self) {
-        for set in Set::ALL {
-            self.side(set).synced = false;
-        }
+        self.sides.values_mut().for_each(|side| side.synced = false);
+    }
+
+    /// All sets.
+    pub(crate) fn sets(&self) -> Vec<Set> {
+        self.sides.keys().cloned().collect()
     }
 
     /// Takes in what firewalld says that it holds.
-    pub(crate) fn sync(&mut self, set: Set, entries: &[String]) -> (Found, Vec<Change>) {
-        self.clock += 1;
-        let clock = self.clock;
-        let found = self.side(set).sync(set, entries, clock);
-        (found, self.side(set).settle())
+    pub(crate) fn sync(&mut self, set: &Set, entries: &[String]) -> (Found, Vec<News>) {
+        let (found, changes) = self.on(set, |side, clock, _| {
+            let found = side.sync(set.family, entries, clock);
+            (found, side.settle())
+        });
+        (found, news(set, changes))
     }
 
     /// The next operation, which is then in flight until [`Plan::done`], [`Plan::failed`] or
     /// [`Plan::refused`]. There is none as long as it is unknown what firewalld holds.
     pub(crate) fn next(&mut self) -> Option<Op> {
-        if self.in_flight.is_some() || !self.v4.synced || !self.v6.synced {
+        if self.in_flight.is_some() || !self.sides.values().all(|side| side.synced) {
             return None;
         }
-        let set = Set::ALL.into_iter().filter_map(|set| Some((self.side(set).urgency()?, set))).min()?.1;
-        let op = self.side(set).next(set);
+        let turns = self.sides.iter_mut().filter_map(|(set, side)| Some((side.urgency()?, set, side)));
+        let (_, set, side) = turns.min_by_key(|(urgency, ..)| *urgency)?;
+        let op = side.next(set);
         self.in_flight.clone_from(&op);
         op
     }
 
     /// The operation has been carried out.
-    pub(crate) fn done(&mut self, op: &Op) -> Vec<Change> {
+    pub(crate) fn done(&mut self, op: &Op) -> Vec<News> {
         self.in_flight = None;
-        self.clock += 1;
-        let clock = self.clock;
-        let side = self.side(op.set());
-        let mut changes = side.done(op, clock);
-        changes.extend(side.landed());
-        changes
+        let changes = self.on(op.set(), |side, clock, _| {
+            let mut changes = side.done(op, clock);
+            changes.extend(side.landed());
+            changes
+        });
+        news(op.set(), changes)
     }
 
     /// What became of the operation is unknown, and it is not the operation's fault. A sync
@@ -197,13 +191,10 @@ impl Plan {
     /// The operation has failed for what it is. A sync follows.
     pub(crate) fn failed(&mut self, op: &Op) {
         self.in_flight = None;
-        self.clock += 1;
-        let clock = self.clock;
-        let side = self.side(op.set());
-        match op {
+        self.on(op.set(), |side, clock, _| match op {
             Op::Add(set, entry) => {
                 // One entry that firewalld can't digest must not keep the others waiting.
-                if let Some(net) = parse(*set, entry)
+                if let Some(net) = parse(set.family, entry)
                     && side.drop_add(&net)
                 {
                     side.push_add(net, clock);
@@ -216,39 +207,46 @@ impl Plan {
                 side.rewrite = false;
                 side.no_bulk = true;
             }
-        }
+        });
     }
 
     /// firewalld will never take this entry: it is given up, and what it covered stands for
     /// itself again.
-    pub(crate) fn refused(&mut self, op: &Op) -> Vec<Change> {
+    pub(crate) fn refused(&mut self, op: &Op) -> Vec<News> {
         self.in_flight = None;
-        self.clock += 1;
-        let clock = self.clock;
-        let side = self.side(op.set());
-        let mut changes = Vec::new();
-        if let Op::Add(set, entry) = op
-            && let Some(net) = parse(*set, entry)
-        {
-            changes = side.leave(net, clock, None);
-        }
-        changes.extend(side.landed());
-        changes
+        let changes = self.on(op.set(), |side, clock, _| {
+            let mut changes = Vec::new();
+            if let Op::Add(set, entry) = op
+                && let Some(net) = parse(set.family, entry)
+            {
+                changes = side.leave(net, clock, None);
+            }
+            changes.extend(side.landed());
+            changes
+        });
+        news(op.set(), changes)
     }
 
     /// Whether the operation is about an entry in somebody else's spelling.
-    pub(crate) fn is_junk(&mut self, op: &Op) -> bool {
-        matches!(op, Op::Remove(set, entry) if self.side(*set).junk.contains(entry))
+    pub(crate) fn is_junk(&self, op: &Op) -> bool {
+        matches!(op, Op::Remove(set, entry) if self.sides.get(set).is_some_and(|side| side.junk.contains(entry)))
     }
 
     /// Everything is known and nothing is left to be done.
     #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && [&self.v4, &self.v6].iter().all(|side| side.synced && side.urgency().is_none())
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.in_flight.is_none() && self.sides.values().all(|side| side.synced && side.urgency().is_none())
     }
 
     #[cfg(test)]
-    pub(super) fn announced(&self) -> BTreeSet<IpNet> {
-        self.v4.announced.union(&self.v6.announced).copied().collect()
+    pub(super) fn announced(&self) -> BTreeSet<(Arc<Scope>, IpNet)> {
+        let of = |(set, side): (&Set, &Side)| {
+            side.announced.iter().map(|net| (Arc::clone(&set.scope), *net)).collect::<Vec<_>>()
+        };
+        self.sides.iter().flat_map(of).collect()
     }
+}
+
+fn news(set: &Set, changes: Vec<Change>) -> Vec<News> {
+    changes.into_iter().map(|change| (Arc::clone(&set.scope), change)).collect()
 }

@@ -7,11 +7,41 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::plan::{Change, Op, Plan, Set, text};
+use super::plan::{Change, News, Op, Plan, text};
+use super::sets::{Family, Layout, Set};
+use crate::jail::Scope;
+
+/// All ports, IPv4 and IPv6.
+fn sets() -> [Set; 2] {
+    Family::ALL.map(|family| Set { scope: scope(), family })
+}
+
+fn v4() -> Set {
+    sets()[0].clone()
+}
+
+fn v6() -> Set {
+    sets()[1].clone()
+}
+
+fn scope() -> Arc<Scope> {
+    Arc::default()
+}
+
+fn new_plan(bulk: usize) -> Plan {
+    let mut plan = Plan::with_bulk(bulk);
+    plan.lay_out(&Layout::new(&[scope()]));
+    plan
+}
+
+fn all_ports(list: &[IpNet]) -> Vec<(Arc<Scope>, IpNet)> {
+    list.iter().map(|net| (scope(), *net)).collect()
+}
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -84,8 +114,8 @@ struct World {
 impl World {
     fn new(bulk: usize) -> Self {
         let mut world = Self {
-            plan: Plan::with_bulk(bulk),
-            sets: Set::ALL.map(|set| (set, BTreeSet::new())).into(),
+            plan: new_plan(bulk),
+            sets: sets().map(|set| (set, BTreeSet::new())).into(),
             wanted: BTreeSet::new(),
             blocked: BTreeSet::new(),
         };
@@ -103,8 +133,8 @@ impl World {
             .collect()
     }
 
-    fn note(&mut self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
+    fn note(&mut self, news: Vec<News>) {
+        for (_, change) in news {
             match change {
                 Change::Blocked(net) => {
                     assert!(covered(&self.actual(), &net), "{net} is not in force");
@@ -121,9 +151,9 @@ impl World {
     }
 
     fn sync(&mut self) {
-        for set in Set::ALL {
+        for set in sets() {
             let entries: Vec<String> = self.sets[&set].iter().cloned().collect();
-            let (_, changes) = self.plan.sync(set, &entries);
+            let (_, changes) = self.plan.sync(&set, &entries);
             self.note(changes);
         }
     }
@@ -132,17 +162,17 @@ impl World {
         match step {
             Step::Block(net) => {
                 self.wanted.insert(*net);
-                let change = self.plan.block(*net);
+                let change = self.plan.block(&scope(), *net);
                 self.note(change);
             }
             Step::Release(net) => {
                 self.wanted.remove(net);
-                let change = self.plan.release(*net);
+                let change = self.plan.release(&scope(), *net);
                 self.note(change);
             }
             Step::Replace(list) => {
                 self.wanted = list.iter().copied().collect();
-                let changes = self.plan.replace(list.clone());
+                let changes = self.plan.replace(all_ports(list));
                 self.note(changes);
             }
             _ => unreachable!("not an order"),
@@ -151,7 +181,7 @@ impl World {
 
     /// Does what firewalld does, and refuses what it refuses.
     fn apply(&mut self, op: &Op) {
-        let set = self.sets.get_mut(&op.set()).unwrap();
+        let set = self.sets.get_mut(op.set()).unwrap();
         match op {
             Op::Add(_, entry) => assert!(set.insert(entry.clone()), "{entry} is there already"),
             Op::Remove(_, entry) => assert!(set.remove(entry), "{entry} is not there"),
@@ -177,7 +207,8 @@ impl World {
         assert!(self.work(500) < 500, "the plan never comes to an end");
         assert!(self.plan.is_idle());
         assert_eq!(self.actual(), widest(&self.wanted));
-        assert_eq!(self.plan.announced(), self.wanted);
+        let announced: BTreeSet<IpNet> = self.plan.announced().into_iter().map(|(_, net)| net).collect();
+        assert_eq!(announced, self.wanted);
     }
 
     fn step(&mut self, step: &Step) {
@@ -191,7 +222,7 @@ impl World {
             Step::Meddle(net) => {
                 let overlap = |o: &IpNet| o.contains(net) || net.contains(o);
                 let actual = self.actual();
-                let set = self.sets.get_mut(&Set::of(net)).unwrap();
+                let set = self.sets.get_mut(&Set { scope: scope(), family: Family::of(net) }).unwrap();
                 for other in actual.iter().filter(|o| overlap(o)) {
                     set.remove(&text(other));
                 }
@@ -286,30 +317,30 @@ fn text_is_canonical() {
 
 #[test]
 fn nothing_is_touched_before_both_sets_are_known() {
-    let mut plan = Plan::new();
-    plan.replace(nets(&["203.0.113.7/32"]));
+    let mut plan = new_plan(1000);
+    plan.replace(all_ports(&nets(&["203.0.113.7/32"])));
     assert_eq!(plan.next(), None);
-    plan.sync(Set::V4, &[]);
+    plan.sync(&v4(), &[]);
     assert_eq!(plan.next(), None);
-    plan.sync(Set::V6, &[]);
-    assert_eq!(plan.next(), Some(Op::Add(Set::V4, "203.0.113.7".into())));
+    plan.sync(&v6(), &[]);
+    assert_eq!(plan.next(), Some(Op::Add(v4(), "203.0.113.7".into())));
 }
 
 #[test]
 fn foreign_spellings_go_first_and_word_for_word() {
-    let mut plan = Plan::new();
-    plan.replace(nets(&["2001:db8::1/128"]));
-    plan.sync(Set::V4, &strings(&["10.0.0.1-10.0.0.9"]));
-    let (found, _) = plan.sync(Set::V6, &strings(&["2001:DB8::0001"]));
+    let mut plan = new_plan(1000);
+    plan.replace(all_ports(&nets(&["2001:db8::1/128"])));
+    plan.sync(&v4(), &strings(&["10.0.0.1-10.0.0.9"]));
+    let (found, _) = plan.sync(&v6(), &strings(&["2001:DB8::0001"]));
     assert_eq!(found.foreign, ["2001:DB8::0001"]);
-    let range = Op::Remove(Set::V4, "10.0.0.1-10.0.0.9".into());
+    let range = Op::Remove(v4(), "10.0.0.1-10.0.0.9".into());
     assert_eq!(plan.next().as_ref(), Some(&range));
     plan.failed(&range);
     // firewalld could not: the next look finds it again, and then the whole set is written.
-    plan.sync(Set::V4, &strings(&["10.0.0.1-10.0.0.9"]));
-    assert_eq!(plan.next(), Some(Op::SetAll(Set::V4, vec![])));
-    plan.done(&Op::SetAll(Set::V4, vec![]));
-    assert_eq!(plan.next(), Some(Op::Remove(Set::V6, "2001:DB8::0001".into())));
+    plan.sync(&v4(), &strings(&["10.0.0.1-10.0.0.9"]));
+    assert_eq!(plan.next(), Some(Op::SetAll(v4(), vec![])));
+    plan.done(&Op::SetAll(v4(), vec![]));
+    assert_eq!(plan.next(), Some(Op::Remove(v6(), "2001:DB8::0001".into())));
 }
 
 #[test]
@@ -318,10 +349,10 @@ fn a_whole_set_is_written_only_where_little_is_lost() {
         (0..2000u32).map(|n| IpNet::from(std::net::IpAddr::from((0x0A00_0000 + n).to_be_bytes()))).collect();
     let texts: Vec<String> = list.iter().map(text).collect();
     for (held, bulk) in [(0, true), (900, true), (1001, false), (1990, false)] {
-        let mut plan = Plan::new();
-        plan.replace(list.clone());
-        plan.sync(Set::V6, &[]);
-        plan.sync(Set::V4, &texts[..held]);
+        let mut plan = new_plan(1000);
+        plan.replace(all_ports(&list));
+        plan.sync(&v6(), &[]);
+        plan.sync(&v4(), &texts[..held]);
         let op = plan.next().unwrap();
         assert_eq!(matches!(op, Op::SetAll(..)), bulk, "{held} held: {op:?}");
     }
@@ -329,24 +360,24 @@ fn a_whole_set_is_written_only_where_little_is_lost() {
 
 #[test]
 fn a_refused_network_leaves_its_inner_ones_standing() {
-    let mut plan = Plan::new();
-    plan.replace(nets(&["0.0.0.0/0", "203.0.113.7/32"]));
-    plan.sync(Set::V4, &[]);
-    plan.sync(Set::V6, &[]);
+    let mut plan = new_plan(1000);
+    plan.replace(all_ports(&nets(&["0.0.0.0/0", "203.0.113.7/32"])));
+    plan.sync(&v4(), &[]);
+    plan.sync(&v6(), &[]);
     let all = plan.next().unwrap();
-    assert_eq!(all, Op::Add(Set::V4, "0.0.0.0/0".into()));
+    assert_eq!(all, Op::Add(v4(), "0.0.0.0/0".into()));
     plan.refused(&all);
-    assert_eq!(plan.next(), Some(Op::Add(Set::V4, "203.0.113.7".into())));
+    assert_eq!(plan.next(), Some(Op::Add(v4(), "203.0.113.7".into())));
 }
 
 #[test]
 fn a_ban_under_a_wider_one_is_in_force_at_once() {
-    let mut plan = Plan::new();
-    plan.replace(nets(&["203.0.113.0/24"]));
-    plan.sync(Set::V4, &strings(&["203.0.113.0/24"]));
-    plan.sync(Set::V6, &[]);
+    let mut plan = new_plan(1000);
+    plan.replace(all_ports(&nets(&["203.0.113.0/24"])));
+    plan.sync(&v4(), &strings(&["203.0.113.0/24"]));
+    plan.sync(&v6(), &[]);
     let inner = nets(&["203.0.113.7/32"])[0];
-    assert_eq!(plan.block(inner), [Change::Blocked(inner)]);
-    assert_eq!(plan.release(inner), [Change::Released(inner)]);
+    assert_eq!(plan.block(&scope(), inner), [(scope(), Change::Blocked(inner))]);
+    assert_eq!(plan.release(&scope(), inner), [(scope(), Change::Released(inner))]);
     assert!(plan.is_idle());
 }

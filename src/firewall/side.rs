@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::nets::{Nets, range_within};
-use super::plan::{Change, Found, Op, Set, parse, text};
+use super::plan::{Change, Found, Op, parse, text};
+use super::sets::{Family, Set};
 
 /// Above this many entries for an empty set, as after a reload, they go in with one call: there is
 /// no cover to lose, and each of them is let through until its turn has come.
@@ -170,12 +171,12 @@ impl Side {
         self.swap.and_then(|swap| range_within(&self.adds, &swap).next())
     }
 
-    pub(super) fn next(&mut self, set: Set) -> Option<Op> {
+    pub(super) fn next(&mut self, set: &Set) -> Option<Op> {
         if self.rewrite {
-            return Some(Op::SetAll(set, self.target.iter().map(|net| text(&net)).collect()));
+            return Some(Op::SetAll(set.clone(), self.target.iter().map(|net| text(&net)).collect()));
         }
         if let Some(entry) = self.junk.first() {
-            return Some(Op::Remove(set, entry.clone()));
+            return Some(Op::Remove(set.clone(), entry.clone()));
         }
         let add = self.swapping().or_else(|| {
             self.swap = None;
@@ -185,26 +186,26 @@ impl Side {
             return Some(self.towards(set, net));
         }
         let net = self.removes.first()?;
-        Some(Op::Remove(set, text(net)))
+        Some(Op::Remove(set.clone(), text(net)))
     }
 
     /// The next step towards having `net` entered: first out with whatever overlaps it.
-    fn towards(&mut self, set: Set, net: IpNet) -> Op {
+    fn towards(&mut self, set: &Set, net: IpNet) -> Op {
         let cover = self.held.cover(&net);
         let Some(obstacle) = cover.or_else(|| self.held.within(&net).next()) else {
-            return Op::Add(set, text(&net));
+            return Op::Add(set.clone(), text(&net));
         };
         let swap = cover.unwrap_or(net);
         if !self.swap.is_some_and(|outer| outer.contains(&swap)) {
             self.swap = Some(swap);
         }
-        Op::Remove(set, text(&obstacle))
+        Op::Remove(set.clone(), text(&obstacle))
     }
 
     pub(super) fn done(&mut self, op: &Op, clock: u64) -> Vec<Change> {
         match op {
             Op::Add(set, entry) => {
-                let Some(net) = parse(*set, entry) else {
+                let Some(net) = parse(set.family, entry) else {
                     return Vec::new();
                 };
                 self.held.insert(net);
@@ -216,7 +217,7 @@ impl Side {
                     self.tried.insert(entry.clone());
                     return Vec::new();
                 }
-                let Some(net) = parse(*set, entry) else {
+                let Some(net) = parse(set.family, entry) else {
                     return Vec::new();
                 };
                 self.held.remove(&net);
@@ -227,7 +228,7 @@ impl Side {
                 self.junk.clear();
                 self.tried.clear();
                 self.rewrite = false;
-                self.hold(entries.iter().filter_map(|e| parse(*set, e)), clock);
+                self.hold(entries.iter().filter_map(|e| parse(set.family, e)), clock);
                 self.settle()
             }
         }
@@ -242,13 +243,13 @@ impl Side {
         (!self.held.contains(&net) && self.leaving.remove(&net)).then_some(Change::Released(net))
     }
 
-    pub(super) fn sync(&mut self, set: Set, entries: &[String], clock: u64) -> Found {
+    pub(super) fn sync(&mut self, family: Family, entries: &[String], clock: u64) -> Found {
         let before = std::mem::take(&mut self.held);
         let mut found = Found::default();
         let mut now = Vec::with_capacity(entries.len());
         self.junk.clear();
         for entry in entries {
-            if let Some(net) = parse(set, entry) {
+            if let Some(net) = parse(family, entry) {
                 now.push(net);
             } else {
                 self.junk.insert(entry.clone());

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use zbus::connection::Builder;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, DBusError, ObjectServer, OwnedObjectPath, OwnedVariant, interface};
+use zbus::{Connection, DBusError, ObjectServer, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 const NAME: &str = "org.fedoraproject.FirewallD1";
 const PATH: &str = "/org/fedoraproject/FirewallD1";
@@ -95,10 +95,12 @@ pub(super) fn exception(text: &str) -> Fault {
 #[derive(Default)]
 pub(super) struct Inner {
     pub(super) permanent: BTreeSet<String>,
-    pub(super) policy: bool,
+    /// The rules of the permanent policy, if there is one.
+    pub(super) policy: Option<Vec<String>>,
     pub(super) runtime: BTreeMap<String, BTreeSet<String>>,
-    runtime_policy: bool,
-    /// Entries that a reload brings with it.
+    /// The rules in force.
+    pub(super) runtime_policy: Option<Vec<String>>,
+    /// Entries of the permanent configuration, which a reload brings with it.
     pub(super) baked: Vec<(String, String)>,
     calls: Vec<String>,
     /// Faults for the next calls of a method.
@@ -114,7 +116,7 @@ impl Inner {
         for (set, entry) in &self.baked {
             self.runtime.get_mut(set).unwrap().insert(entry.clone());
         }
-        self.runtime_policy = self.policy;
+        self.runtime_policy.clone_from(&self.policy);
     }
 }
 
@@ -160,7 +162,7 @@ impl Fake {
         let fake = Self::default();
         fake.with(|inner| {
             inner.permanent = ["wardend4", "wardend6"].map(String::from).into();
-            inner.policy = true;
+            inner.policy = Some(rules(&["wardend4", "wardend6"]));
             inner.load();
         });
         fake
@@ -202,6 +204,12 @@ impl Main {
         self.0.with(Inner::load);
         Self::reloaded(&emitter).await?;
         Ok(())
+    }
+
+    #[zbus(name = "listServices")]
+    async fn services(&self) -> Result<Vec<String>, Fault> {
+        self.0.enter("listServices", "").await?;
+        Ok(["http", "ssh"].map(String::from).into())
     }
 
     #[zbus(signal)]
@@ -286,9 +294,56 @@ impl Policies {
     #[zbus(name = "getPolicies")]
     async fn names(&self) -> Result<Vec<String>, Fault> {
         self.0.enter("getPolicies", "").await?;
-        let loaded = self.0.with(|inner| inner.runtime_policy);
+        let loaded = self.0.with(|inner| inner.runtime_policy.is_some());
         Ok(if loaded { vec!["wardend".to_owned()] } else { Vec::new() })
     }
+
+    #[zbus(name = "getPolicySettings")]
+    async fn settings(&self, name: &str) -> Result<HashMap<String, OwnedVariant>, Fault> {
+        self.0.enter("getPolicySettings", name).await?;
+        match self.0.with(|inner| inner.runtime_policy.clone()) {
+            Some(rules) => Ok(policy_settings(&rules)),
+            None => Err(exception(&format!("INVALID_POLICY: {name}"))),
+        }
+    }
+
+    #[zbus(name = "setPolicySettings")]
+    async fn set(&self, name: &str, settings: HashMap<String, OwnedVariant>) -> Result<(), Fault> {
+        let rules = rules_of(&settings);
+        self.0.enter("setPolicySettings", &format!("{name} {}", rules.join("; "))).await?;
+        self.0.with(|inner| {
+            if let Some(missing) = named_sets(&rules).find(|name| !inner.runtime.contains_key(name)) {
+                return Err(exception(&format!("INVALID_IPSET: {missing}")));
+            }
+            inner.runtime_policy = Some(rules.clone());
+            Ok(())
+        })
+    }
+}
+
+/// The rules that the default scope has for these sets.
+pub(super) fn rules(sets: &[&str]) -> Vec<String> {
+    let family = |set: &str| if set.starts_with("wardend4") { "ipv4" } else { "ipv6" };
+    sets.iter().map(|set| format!(r#"rule family="{}" source ipset="{set}" drop"#, family(set))).collect()
+}
+
+fn rules_of(settings: &HashMap<String, OwnedVariant>) -> Vec<String> {
+    settings["rich_rules"].try_clone().unwrap().try_into().unwrap()
+}
+
+fn named_sets(rules: &[String]) -> impl Iterator<Item = String> {
+    rules.iter().map(|rule| rule.split("ipset=\"").nth(1).unwrap().split('"').next().unwrap().to_owned())
+}
+
+fn policy_settings(rules: &[String]) -> HashMap<String, OwnedVariant> {
+    let own = |value: Variant<'_>| value.try_to_owned().unwrap();
+    HashMap::from([
+        ("target".to_owned(), own("CONTINUE".into())),
+        ("priority".to_owned(), own((-1000_i32).into())),
+        ("ingress_zones".to_owned(), own(vec!["ANY"].into())),
+        ("egress_zones".to_owned(), own(vec!["HOST"].into())),
+        ("rich_rules".to_owned(), own(rules.into())),
+    ])
 }
 
 type Settings = (String, String, String, String, HashMap<String, String>, Vec<String>);
@@ -310,18 +365,25 @@ impl Config {
     #[zbus(name = "addPolicy")]
     async fn add_policy(&self, name: &str, settings: HashMap<String, OwnedVariant>) -> Result<OwnedObjectPath, Fault> {
         let priority = i32::try_from(&*settings["priority"]).unwrap();
-        let rules: Vec<String> = settings["rich_rules"].try_clone().unwrap().try_into().unwrap();
+        let rules = rules_of(&settings);
         let text = format!("{name} {priority} {}", rules.join("; "));
         self.0.enter("addPolicy", &text).await?;
         self.0.with(|inner| {
-            if !["wardend4", "wardend6"].iter().all(|s| inner.permanent.contains(*s)) {
+            if !named_sets(&rules).all(|set| inner.permanent.contains(&set)) {
                 return Err(exception("INVALID_IPSET: Policy 'wardend'"));
             }
-            if std::mem::replace(&mut inner.policy, true) {
+            if inner.policy.is_some() {
                 return Err(exception("NAME_CONFLICT: wardend"));
             }
+            inner.policy = Some(rules.clone());
             Ok(path("policy", name))
         })
+    }
+
+    #[zbus(name = "getIPSetNames")]
+    async fn set_names(&self) -> Result<Vec<String>, Fault> {
+        self.0.enter("getIPSetNames", "").await?;
+        Ok(self.0.with(|inner| inner.permanent.iter().cloned().collect()))
     }
 
     #[zbus(name = "getIPSetByName")]
@@ -344,7 +406,7 @@ impl Config {
         name: &str,
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<OwnedObjectPath, Fault> {
-        if !self.0.with(|inner| inner.policy) {
+        if self.0.with(|inner| inner.policy.is_none()) {
             return Err(exception(&format!("INVALID_POLICY: {name}")));
         }
         let path = path("policy", name);
@@ -354,25 +416,63 @@ impl Config {
 }
 
 fn path(kind: &str, name: &str) -> OwnedObjectPath {
-    format!("{CONFIG}/{kind}/{name}").try_into().unwrap()
+    format!("{CONFIG}/{kind}/{}", name.replace('-', "_")).try_into().unwrap()
 }
 
 #[interface(name = "org.fedoraproject.FirewallD1.config.ipset")]
 impl Object {
+    #[zbus(name = "getEntries")]
+    fn entries(&self) -> Vec<String> {
+        self.0.with(|inner| {
+            let ours = inner.baked.iter().filter(|(set, _)| *set == self.1);
+            ours.map(|(_, entry)| entry.clone()).collect()
+        })
+    }
+
+    #[zbus(name = "setEntries")]
+    async fn set_entries(&self, entries: Vec<String>) -> Result<(), Fault> {
+        self.0.enter("permanent setEntries", &format!("{} {}", self.1, entries.join(" "))).await?;
+        self.0.with(|inner| {
+            inner.baked.retain(|(set, _)| *set != self.1);
+            inner.baked.extend(entries.into_iter().map(|entry| (self.1.clone(), entry)));
+        });
+        Ok(())
+    }
+
     #[zbus(name = "remove")]
     async fn remove(&self) -> Result<(), Fault> {
         self.0.enter("remove", &self.1).await?;
-        self.0.with(|inner| inner.permanent.remove(&self.1));
+        self.0.with(|inner| {
+            let named = named_sets(inner.policy.as_deref().unwrap_or_default()).any(|set| set == self.1);
+            assert!(!named, "the policy names {} still", self.1);
+            inner.permanent.remove(&self.1)
+        });
         Ok(())
     }
 }
 
 #[interface(name = "org.fedoraproject.FirewallD1.config.policy")]
 impl PolicyObject {
+    #[zbus(name = "getSettings")]
+    fn settings(&self) -> HashMap<String, OwnedVariant> {
+        policy_settings(&self.0.with(|inner| inner.policy.clone()).unwrap_or_default())
+    }
+
+    #[zbus(name = "update")]
+    async fn update(&self, settings: HashMap<String, OwnedVariant>) -> Result<(), Fault> {
+        let rules = rules_of(&settings);
+        self.0.enter("update", &format!("wardend {}", rules.join("; "))).await?;
+        self.0.with(|inner| {
+            assert!(named_sets(&rules).all(|set| inner.permanent.contains(&set)), "a set is missing: {rules:?}");
+            inner.policy = Some(rules);
+        });
+        Ok(())
+    }
+
     #[zbus(name = "remove")]
     async fn remove(&self) -> Result<(), Fault> {
         self.0.enter("remove", "policy").await?;
-        self.0.with(|inner| inner.policy = false);
+        self.0.with(|inner| inner.policy = None);
         Ok(())
     }
 }

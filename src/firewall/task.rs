@@ -14,9 +14,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 use zbus::Connection;
 
-use super::firewalld::{Firewalld, Objects, Trouble};
+use super::firewalld::{Firewalld, Trouble};
 use super::inbox::{Event, Inbox};
-use super::plan::{Change, Op, Plan, Set};
+use super::objects::Runtime;
+use super::plan::{Change, News, Op, Plan};
+use super::sets::Layout;
 use super::words::{self, ABSENT, CUT_OFF, DEAF};
 use super::{Order, Report, State};
 
@@ -77,6 +79,7 @@ async fn setup(
     let owner = firewalld.owner().await?;
     let mut task = Task {
         plan: Plan::new(),
+        layout: Layout::default(),
         inbox,
         reports,
         state: State::Starting,
@@ -93,6 +96,7 @@ async fn setup(
         last_reload: None,
         reload_gap: RELOAD_GAP,
         suspects: BTreeSet::new(),
+        unknown: BTreeSet::new(),
     };
     task.meet(owner);
     Ok((task, firewalld))
@@ -101,6 +105,7 @@ async fn setup(
 #[allow(clippy::struct_excessive_bools)] // independent facts, each with one reader
 struct Task {
     plan: Plan,
+    layout: Layout,
     inbox: Inbox,
     reports: UnboundedSender<Report>,
     state: State,
@@ -110,7 +115,8 @@ struct Task {
     remove: bool,
     /// firewalld must be asked what it holds.
     stale: bool,
-    /// Ipsets and policy have been seen since the last event that may have cost them.
+    /// Ipsets, policy and permanent configuration have been seen since the last event that may
+    /// have cost them.
     checked: bool,
     /// This owner has been seen with everything in place once.
     met: bool,
@@ -123,6 +129,8 @@ struct Task {
     reload_gap: Duration,
     /// Entries, and sets, that were refused once.
     suspects: BTreeSet<String>,
+    /// Services that firewalld does not know.
+    unknown: BTreeSet<String>,
 }
 
 impl Task {
@@ -158,7 +166,10 @@ impl Task {
         }
         self.failures = 0;
         self.reload_gap = RELOAD_GAP;
-        self.enter(State::Up);
+        self.enter(match words::unknown(&self.unknown) {
+            Some(sentence) => State::Down(sentence),
+            None => State::Up,
+        });
         self.wait(Some(self.audit)).await
     }
 
@@ -207,20 +218,21 @@ impl Task {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Block(net) => {
-                let change = self.plan.block(net);
-                self.report(change);
+            Order::Block(scope, net) => {
+                let news = self.plan.block(&scope, net);
+                self.report(news);
                 if let Some(pause) = self.pause.filter(|_| self.hurry) {
                     self.pause = Some(pause.min(Instant::now() + PAUSE_WITH_NEWS));
                 }
             }
-            Order::Release(net) => {
-                let change = self.plan.release(net);
-                self.report(change);
+            Order::Release(scope, net) => {
+                let news = self.plan.release(&scope, net);
+                self.report(news);
             }
-            Order::Replace(list) => {
-                let changes = self.plan.replace(list);
-                self.report(changes);
+            Order::Replace { scopes, list } => {
+                self.lay_out(Layout::new(&scopes));
+                let news = self.plan.replace(list);
+                self.report(news);
                 self.armed = true;
             }
             Order::Audit => self.audit = Instant::now(),
@@ -229,6 +241,23 @@ impl Task {
                 self.armed = false;
             }
         }
+    }
+
+    /// Bans may close something else from now on. New sets have to be there before anything is
+    /// entered; the rules for old ones go last, when everybody is in the new ones.
+    fn lay_out(&mut self, layout: Layout) {
+        if layout == self.layout {
+            return;
+        }
+        if !layout.sets.iter().all(|set| self.layout.sets.contains(set)) {
+            self.met = false;
+            // It is by our own doing.
+            self.last_reload = None;
+        }
+        self.plan.lay_out(&layout);
+        self.layout = layout;
+        self.stale = true;
+        self.checked = false;
     }
 
     /// firewalld has a new owner, or none.
@@ -257,15 +286,15 @@ impl Task {
         if !self.met {
             // Only with a firewalld that we don't know yet is this looked at first. Otherwise the
             // entries are what is urgent.
-            self.check(firewalld).await?;
+            self.look(firewalld).await?;
             if !self.met {
                 return Ok(());
             }
         }
         self.stale = false;
         let mut lists = Vec::new();
-        for set in Set::ALL {
-            match self.call(firewalld.entries(set)).await? {
+        for set in self.plan.sets() {
+            match self.call(firewalld.entries(&set)).await? {
                 Ok(entries) => lists.push((set, entries)),
                 Err(error) => return self.trouble(firewalld, Trouble::from(&error)).await,
             }
@@ -275,8 +304,8 @@ impl Task {
             }
         }
         for (set, entries) in lists {
-            let (found, changes) = self.plan.sync(set, &entries);
-            for text in words::found(set, &found) {
+            let (found, changes) = self.plan.sync(&set, &entries);
+            for text in words::found(&set, &found) {
                 self.tell(text);
             }
             self.report(changes);
@@ -294,7 +323,7 @@ impl Task {
         }
         let trouble = match reply {
             Ok(()) => {
-                self.suspects.remove(subject(op));
+                self.suspects.remove(&subject(op));
                 let changes = self.plan.done(op);
                 self.report(changes);
                 return Ok(());
@@ -311,7 +340,7 @@ impl Task {
             }
             // The first time it may be our idea of the set that is out of date, or of a whole
             // list a single entry, which comes to light when they are entered one by one.
-            (Trouble::Refused(_), _) if self.suspects.insert(subject(op).to_owned()) => {
+            (Trouble::Refused(_), _) if self.suspects.insert(subject(op)) => {
                 self.plan.failed(op);
                 self.stale = true;
                 Ok(())
@@ -333,19 +362,69 @@ impl Task {
         }
     }
 
-    /// Sees to it that ipsets and policy are there.
-    async fn check(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        self.checked = true;
-        match self.call(firewalld.objects()).await? {
+    /// Sees to it that ipsets and policy are in force, with as few calls as it takes.
+    async fn look(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        let layout = self.layout.clone();
+        let found = self
+            .call(async {
+                let unknown = firewalld.unknown_services(&layout).await?;
+                let rules = layout.rules(|service| !unknown.contains(service));
+                let runtime = firewalld.runtime(&layout, &rules).await?;
+                Ok((unknown, rules, runtime))
+            })
+            .await?;
+        let (unknown, rules, runtime) = match found {
+            Ok(found) => found,
             Err(error) => {
                 self.fail(&Trouble::from(&error));
-                Ok(())
+                return Ok(());
             }
-            Ok(Objects { ip_sets: true, policy: true }) => {
-                self.met = true;
-                Ok(())
+        };
+        if layout != self.layout {
+            return Ok(());
+        }
+        self.unknown = unknown;
+        match runtime {
+            Runtime::Complete => self.met = true,
+            Runtime::OtherRules => match self.call(firewalld.set_rules(&rules)).await? {
+                Ok(()) => {
+                    self.met = true;
+                    self.checked = false;
+                    self.tell(words::RULES.to_owned());
+                }
+                Err(error) => self.fail(&Trouble::from(&error)),
+            },
+            Runtime::Missing => return self.bootstrap(firewalld).await,
+        }
+        Ok(())
+    }
+
+    /// The same, and the permanent configuration as well.
+    async fn check(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        self.checked = true;
+        self.met = false;
+        self.look(firewalld).await?;
+        if self.met && self.checked {
+            self.repair(firewalld).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the permanent configuration right. True if it is.
+    async fn repair(&mut self, firewalld: &Firewalld) -> Result<bool, Over> {
+        let layout = self.layout.clone();
+        let rules = layout.rules(|service| !self.unknown.contains(service));
+        match self.call(firewalld.repair(&layout, &rules)).await? {
+            Ok(repairs) => {
+                for text in words::repaired(&repairs) {
+                    self.tell(text);
+                }
+                Ok(true)
             }
-            Ok(_) => self.bootstrap(firewalld).await,
+            Err(error) => {
+                self.fail(&Trouble::from(&error));
+                Ok(false)
+            }
         }
     }
 
@@ -358,8 +437,7 @@ impl Task {
             self.pause = Some(next.min(now + LONGEST_PAUSE));
             return Ok(());
         }
-        if let Err(error) = self.call(firewalld.create()).await? {
-            self.fail(&Trouble::from(&error));
+        if !self.repair(firewalld).await? {
             return Ok(());
         }
         if self.last_reload.replace(now).is_some() {
@@ -423,12 +501,12 @@ impl Task {
         }
     }
 
-    fn report(&self, changes: impl IntoIterator<Item = Change>) {
+    fn report(&self, news: Vec<News>) {
         let at = now();
-        for change in changes {
+        for (scope, change) in news {
             self.send(match change {
-                Change::Blocked(source) => Report::Blocked { source, at },
-                Change::Released(source) => Report::Released { source, at },
+                Change::Blocked(source) => Report::Blocked { scope, source, at },
+                Change::Released(source) => Report::Released { scope, source, at },
             });
         }
     }
@@ -445,9 +523,9 @@ impl Task {
 }
 
 /// What an operation is about: an entry, or a set as a whole.
-fn subject(op: &Op) -> &str {
+fn subject(op: &Op) -> String {
     match op {
-        Op::Add(_, entry) | Op::Remove(_, entry) => entry,
+        Op::Add(_, entry) | Op::Remove(_, entry) => entry.clone(),
         Op::SetAll(set, _) => set.name(),
     }
 }

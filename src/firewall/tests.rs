@@ -4,13 +4,28 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{sleep, timeout};
 
-use super::stand_in::{Bus, Fake, Inner, exception, network};
+use super::stand_in::{Bus, Fake, Inner, exception, network, rules};
 use super::{Order, Report, State, start};
+use crate::jail::Scope;
+
+fn all_ports() -> Arc<Scope> {
+    Arc::default()
+}
+
+fn ssh() -> Arc<Scope> {
+    Arc::new(Scope::new(vec!["ssh".parse().unwrap()], true))
+}
+
+/// The whole list, of bans of all ports.
+fn replace(list: &[&str]) -> Order {
+    Order::Replace { scopes: vec![all_ports()], list: list.iter().map(|n| (all_ports(), network(n))).collect() }
+}
 
 /// The daemon's end: orders in, reports out.
 struct Daemon {
@@ -23,7 +38,7 @@ impl Daemon {
     async fn start(bus: &Bus, list: &[&str]) -> Self {
         let (orders, reports) = start(bus.connect().await);
         let daemon = Self { orders, reports, seen: Vec::new() };
-        daemon.order(Order::Replace(list.iter().map(|n| network(n)).collect()));
+        daemon.order(replace(list));
         daemon
     }
 
@@ -32,11 +47,11 @@ impl Daemon {
     }
 
     fn block(&self, net: &str) {
-        self.order(Order::Block(network(net)));
+        self.order(Order::Block(all_ports(), network(net)));
     }
 
     fn release(&self, net: &str) {
-        self.order(Order::Release(network(net)));
+        self.order(Order::Release(all_ports(), network(net)));
     }
 
     /// Reads reports up to the one that is waited for.
@@ -141,10 +156,10 @@ async fn what_is_in_force_already_is_not_touched() {
 async fn a_reload_loses_nothing() {
     let bus = Bus::start();
     let fake = Fake::ready();
-    fake.with(|inner| inner.baked.push(("wardend4".into(), "192.0.2.1".into())));
     let firewalld = fake.serve(&bus).await;
     let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
     daemon.up().await;
+    fake.with(|inner| inner.baked.push(("wardend4".into(), "192.0.2.1".into())));
     fake.reload(&firewalld).await;
     let told = |r: &Report| matches!(r, Report::Told(t) if t.contains("192.0.2.1"));
     daemon.until(told).await;
@@ -235,7 +250,7 @@ async fn lost_ipsets_are_made_again_without_a_reload_loop() {
     daemon.up().await;
     let delete = |inner: &mut Inner| {
         inner.permanent.clear();
-        inner.policy = false;
+        inner.policy = None;
         inner.load();
     };
     fake.with(delete);
@@ -330,7 +345,7 @@ async fn removal_takes_the_policy_first_and_stays_removed() {
     daemon.block("203.0.113.8");
     sleep(Duration::from_millis(300)).await;
     assert!(fake.calls(&["addIPSet"]).is_empty());
-    daemon.order(Order::Replace(vec![network("203.0.113.9")]));
+    daemon.order(replace(&["203.0.113.9"]));
     daemon.blocked("203.0.113.9").await;
     assert_eq!(fake.entries(), set(&["203.0.113.9"]));
 }
@@ -356,6 +371,72 @@ async fn a_long_list_goes_into_an_empty_set_at_once() {
     daemon.released("203.0.113.99").await;
     assert_eq!(fake.entries().len(), refs.len() - 1);
     assert_eq!(fake.calls(&["setEntries"]).len(), 2);
+}
+
+#[tokio::test]
+async fn a_scope_gets_sets_and_rules_of_its_own_and_loses_them_when_no_jail_has_it() {
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    let _firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+    daemon.up().await;
+    let both = vec![(all_ports(), network("203.0.113.7")), (ssh(), network("203.0.113.8"))];
+    daemon.order(Order::Replace { scopes: vec![all_ports(), ssh()], list: both });
+    daemon.blocked("203.0.113.8").await;
+    daemon.blocked("203.0.113.7").await;
+    let (ssh4, ssh6) = ("wardend4-sshrejec-", "wardend6-sshrejec-");
+    let names = fake.calls(&["addIPSet"]);
+    assert!(names[0].contains(ssh4) && names[1].contains(ssh6) && names.len() == 2, "{names:?}");
+    let rules = fake.calls(&["update"]);
+    assert!(rules.len() == 1 && rules[0].contains("service name=\"ssh\" reject"), "{rules:?}");
+    assert_eq!(fake.calls(&["reload"]).len(), 1);
+
+    // The one that is in both stays; the scope that is gone goes policy first, without a reload.
+    daemon.order(replace(&["203.0.113.7"]));
+    let told = |r: &Report| matches!(r, Report::Told(t) if t.contains("no jail has") && t.contains("wardend4-ssh"));
+    daemon.until(told).await;
+    assert_eq!(fake.calls(&["reload"]).len(), 1);
+    assert_eq!(fake.with(|inner| inner.permanent.clone()), set(&["wardend4", "wardend6"]));
+    let rules = fake.calls(&["setPolicySettings"]);
+    assert!(rules.len() == 1 && !rules[0].contains("reject"), "{rules:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_firewalld_does_not_know_is_named_and_holds_up_nothing() {
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    let _firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+    daemon.up().await;
+    let scope = Arc::new(Scope::new(vec!["shh".parse().unwrap(), "22/tcp".parse().unwrap()], false));
+    let list = vec![(all_ports(), network("203.0.113.7")), (Arc::clone(&scope), network("203.0.113.8"))];
+    daemon.order(Order::Replace { scopes: vec![all_ports(), scope], list });
+    let text = daemon.down().await;
+    assert!(text.contains("no service named shh"), "{text}");
+    assert_eq!(fake.entries(), set(&["203.0.113.7", "203.0.113.8"]));
+}
+
+#[tokio::test]
+async fn what_somebody_has_changed_in_the_policy_is_put_right() {
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    let _firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+    daemon.up().await;
+    fake.with(|inner| inner.runtime_policy.as_mut().unwrap().pop());
+    daemon.order(Order::Audit);
+    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("other rules"))).await;
+    fake.with(|inner| {
+        inner.policy.as_mut().unwrap().pop();
+        inner.baked.push(("wardend4".to_owned(), "203.0.113.7".to_owned()));
+    });
+    daemon.order(Order::Audit);
+    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("it is right again"))).await;
+    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("wardend4 held 1 entries"))).await;
+    fake.with(|inner| {
+        assert!(inner.policy.as_ref() == Some(&rules(&["wardend4", "wardend6"])) && inner.baked.is_empty());
+    });
+    assert_eq!(fake.calls(&["reload"]).len(), 0);
 }
 
 #[tokio::test]

@@ -4,8 +4,12 @@
 //! They stand together so that they say the same things in the same words; a state is compared
 //! by its sentence, so the same trouble is told once.
 
+use std::collections::BTreeSet;
+
 use super::firewalld::Trouble;
-use super::plan::{Found, Set};
+use super::objects::Repairs;
+use super::plan::Found;
+use super::sets::Set;
 
 pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be \
                                  applied when it starts (systemctl start firewalld).";
@@ -23,8 +27,49 @@ const NOT_LOADED: &str = "firewalld has not loaded wardend's ipsets and policy a
 pub(super) const CUT_OFF: &str = "the connection to the system bus is lost; the entries in \
                                   firewalld stay as they are until wardend is restarted.";
 
-pub(super) const CREATED: &str = "firewalld had no ipsets or no policy for wardend; they have \
-                                  been created and firewalld is told to reload.";
+pub(super) const CREATED: &str = "firewalld had not all of wardend's ipsets and its policy in force; they are \
+                                  configured and firewalld is told to reload.";
+
+pub(super) const RULES: &str = "the policy wardend in firewalld had other rules than wardend's jails ask for; it \
+                                has the right ones again.";
+
+/// What had to be changed in the permanent configuration; what was created is told with the reload.
+pub(super) fn repaired(repairs: &Repairs) -> Vec<String> {
+    let mut told = Vec::new();
+    if repairs.policy {
+        told.push(
+            "the permanent configuration of the policy wardend in firewalld was another than wardend's jails ask \
+             for; it is right again."
+                .to_owned(),
+        );
+    }
+    if !repairs.gone.is_empty() {
+        told.push(format!(
+            "no jail has the ports and action of these ipsets any more, so they are removed from firewalld's \
+             permanent configuration: {}.",
+            repairs.gone.join(", ")
+        ));
+    }
+    for (name, count) in &repairs.baked {
+        told.push(format!(
+            "the permanent configuration of ipset {name} held {count} entries (firewall-cmd \
+             --runtime-to-permanent writes them); they are removed, because bans are not permanent."
+        ));
+    }
+    told
+}
+
+/// Which services firewalld does not know.
+pub(super) fn unknown(services: &BTreeSet<String>) -> Option<String> {
+    let names: Vec<&str> = services.iter().map(String::as_str).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "firewalld knows no service named {}, so bans from its ports are not in force; correct ports in \
+             wardend.conf, or add the service to firewalld (firewall-cmd --get-services lists them).",
+            names.join(" or ")
+        )
+    })
+}
 
 /// Why the bans are not in force, or not all of them.
 pub(super) fn down(trouble: &Trouble) -> String {
@@ -70,7 +115,7 @@ fn sample(entries: &[String]) -> Option<String> {
 }
 
 /// What a look into an ipset has brought up.
-pub(super) fn found(set: Set, found: &Found) -> Vec<String> {
+pub(super) fn found(set: &Set, found: &Found) -> Vec<String> {
     let name = set.name();
     let foreign = sample(&found.foreign).map(|sample| {
         format!(

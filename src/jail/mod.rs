@@ -8,6 +8,7 @@
 //! ago is spared: locking an admin out is worse than an attacker's further try.
 
 mod ignore;
+mod scope;
 mod source;
 mod window;
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::source::inside;
 pub use self::{
     ignore::{HostName, Ignored},
+    scope::{Port, Protocol, Scope},
     source::{Prefixes, text_of},
 };
 use self::{
@@ -79,6 +81,8 @@ pub struct JailSettings {
     pub subnet: Option<Subnet>,
     /// The most sources that are counted at a time.
     pub max_sources: usize,
+    /// What its bans close, and how.
+    pub scope: Arc<Scope>,
 }
 
 /// When a network is banned as a whole: a distributed attack.

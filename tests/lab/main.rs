@@ -26,6 +26,7 @@ mod plan;
 mod start;
 mod state;
 mod survive;
+mod walls;
 
 /// Makes each named function a test per release.
 macro_rules! scenarios {
@@ -84,6 +85,8 @@ scenarios! {
     survive:
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
         a_long_backlog_holds_up_no_ban_and_fills_no_memory;
+    walls:
+        a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it;
     package:
         the_package_comes_works_and_goes_without_a_trace,
         purged_while_the_daemon_is_down_it_leaves_nothing_either;
