@@ -21,10 +21,17 @@ pub(super) struct Announcer<I> {
 }
 
 impl<I: Interface> Announcer<I> {
-    /// What the object says now needs no announcement.
+    /// An object is told in full when it comes, so what it says then is no change.
     pub(super) async fn new(connection: &Connection, interface: InterfaceRef<I>) -> zbus::Result<Self> {
-        let told = properties(connection, &interface).await?;
-        Ok(Self { interface, told })
+        let mut announcer = Self { interface, told: HashMap::new() };
+        announcer.begin(connection).await?;
+        Ok(announcer)
+    }
+
+    /// What the object says now needs no announcement.
+    pub(super) async fn begin(&mut self, connection: &Connection) -> zbus::Result<()> {
+        self.told = properties(connection, &self.interface).await?;
+        Ok(())
     }
 
     /// Announces what is not as it was told last.

@@ -1,5 +1,6 @@
 //! `org.wardend1.Jail` at `/org/wardend1/jail/NAME`: a jail's settings and counters.
 
+use tokio::sync::watch;
 use zbus::{OwnedObjectPath, interface};
 
 use super::{BanRow, Command, Core, Error, INFINITY, JailCounts, JailRow, PATH};
@@ -21,7 +22,10 @@ pub(crate) fn path_of(jail: &str) -> OwnedObjectPath {
 }
 
 pub(crate) struct Jail {
-    pub(super) settings: JailSettings,
+    pub(super) name: String,
+    /// As the core last published them: a reload must not wait for the lock on this object, which a
+    /// method holds that waits for the core.
+    pub(super) settings: watch::Receiver<JailSettings>,
     pub(super) core: Core,
 }
 
@@ -29,12 +33,12 @@ impl Jail {
     /// The counters, as the core last published them. A getter must not ask the core: zbus reads
     /// all properties while an object is put on the bus, when the core does not answer yet.
     fn row(&self) -> Option<JailRow> {
-        self.core.status.borrow().jails.iter().find(|jail| jail.name == self.settings.name).cloned()
+        self.core.status.borrow().jails.iter().find(|jail| jail.name == self.name).cloned()
     }
 
     fn counts(&self) -> JailCounts {
         let status = self.core.status.borrow();
-        status.counted.jails.get(self.settings.name.as_str()).copied().unwrap_or_default()
+        status.counted.jails.get(self.name.as_str()).copied().unwrap_or_default()
     }
 }
 
@@ -43,100 +47,104 @@ impl Jail {
     /// Its name.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> String {
-        self.settings.name.clone()
+        self.name.clone()
     }
 
     /// The name of its filter.
     #[zbus(property)]
     fn filter(&self) -> String {
-        self.settings.filter.name.clone()
+        self.settings.borrow().filter.name.clone()
     }
 
     /// The classes of rules that it counts.
     #[zbus(property)]
     fn classes(&self) -> Vec<String> {
-        self.settings.classes.clone()
+        self.settings.borrow().classes.clone()
     }
 
     /// So many failures within `FindTimeUSec` lead to a ban.
     #[zbus(property)]
     fn max_retry(&self) -> u32 {
-        self.settings.maxretry
+        self.settings.borrow().maxretry
     }
 
     /// The window in µs.
     #[zbus(property, name = "FindTimeUSec")]
     fn find_time_usec(&self) -> u64 {
-        self.settings.findtime
+        self.settings.borrow().findtime
     }
 
     /// How long a first ban lasts in µs; 2⁶⁴−1 for ever.
     #[zbus(property, name = "BanTimeUSec")]
     fn ban_time_usec(&self) -> u64 {
-        self.settings.bantime.unwrap_or(INFINITY)
+        self.settings.borrow().bantime.unwrap_or(INFINITY)
     }
 
     /// How many times as long as the one before each further ban lasts.
     #[zbus(property)]
     fn ban_time_factor(&self) -> u32 {
-        self.settings.bantime_factor
+        self.settings.borrow().bantime_factor
     }
 
     /// The longest that a ban becomes in this way in µs; 2⁶⁴−1 without a limit.
     #[zbus(property, name = "BanTimeMaxUSec")]
     fn ban_time_max_usec(&self) -> u64 {
-        self.settings.bantime_max.unwrap_or(INFINITY)
+        self.settings.borrow().bantime_max.unwrap_or(INFINITY)
     }
 
     /// Up to so many µs longer a ban lasts, by chance.
     #[zbus(property, name = "BanTimeJitterUSec")]
     fn ban_time_jitter_usec(&self) -> u64 {
-        self.settings.bantime_jitter
+        self.settings.borrow().bantime_jitter
     }
 
     /// After so many µs without a ban a source starts anew.
     #[zbus(property, name = "ForgetUSec")]
     fn forget_usec(&self) -> u64 {
-        self.settings.forget
+        self.settings.borrow().forget
     }
 
     /// What is never banned, beside loopback: networks, then names of hosts.
     #[zbus(property, name = "IgnoreIP")]
     fn ignore_ip(&self) -> Vec<String> {
-        let networks = self.settings.ignoreip.iter().map(|ignored| text_of(ignored.network));
-        networks.chain(self.settings.names.iter().map(|host| host.name.clone())).collect()
+        let settings = self.settings.borrow();
+        let networks = settings.ignoreip.iter().map(|ignored| text_of(ignored.network));
+        networks.chain(settings.names.iter().map(|host| host.name.clone())).collect()
     }
 
     /// A source from which somebody has logged in within so many µs is not banned; 0 if every
     /// source is, 2⁶⁴−1 if a login counts for ever.
     #[zbus(property, name = "SpareLoginsUSec")]
     fn spare_logins_usec(&self) -> u64 {
-        self.settings.spare_logins.unwrap_or(0)
+        self.settings.borrow().spare_logins.unwrap_or(0)
     }
 
     /// So many leading bits of an IPv4 address make a source.
     #[zbus(property, name = "IPv4Prefix")]
     fn ipv4_prefix(&self) -> u8 {
-        self.settings.prefixes.ipv4
+        self.settings.borrow().prefixes.ipv4
     }
 
     /// So many leading bits of an IPv6 address make a source.
     #[zbus(property, name = "IPv6Prefix")]
     fn ipv6_prefix(&self) -> u8 {
-        self.settings.prefixes.ipv6
+        self.settings.borrow().prefixes.ipv6
     }
 
     /// When so many sources of one network are banned or failing, the network is banned: this
     /// number, and the leading bits of an IPv4 and an IPv6 network; all 0 if that never happens.
     #[zbus(property)]
     fn subnet(&self) -> (u32, u8, u8) {
-        self.settings.subnet.map_or((0, 0, 0), |subnet| (subnet.maxretry, subnet.prefixes.ipv4, subnet.prefixes.ipv6))
+        self.settings
+            .borrow()
+            .subnet
+            .map_or((0, 0, 0), |subnet| (subnet.maxretry, subnet.prefixes.ipv4, subnet.prefixes.ipv6))
     }
 
     /// The most sources that are counted at a time.
     #[zbus(property)]
     fn max_sources(&self) -> u64 {
-        self.settings.max_sources as u64
+        self.settings.borrow().max_sources as u64
     }
 
     /// Bans in force.
@@ -179,7 +187,7 @@ impl Jail {
     #[zbus(out_args("bans"))]
     async fn list_bans(&self) -> Result<Vec<BanRow>, Error> {
         let mut bans = self.core.ask(Command::ListBans).await?;
-        bans.retain(|ban| ban.jail == self.settings.name);
+        bans.retain(|ban| ban.jail == self.name);
         Ok(bans)
     }
 }

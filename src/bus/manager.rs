@@ -52,7 +52,7 @@ impl Manager {
 
     /// Bans an address or network in a jail for so many µs: 0 for as long as the jail would,
     /// 2⁶⁴−1 for ever. The ban is on disk when the call returns.
-    #[zbus(out_args("source", "until_usec"))]
+    #[zbus(out_args("source", "until_usec"), proxy(allow_interactive_auth))]
     #[allow(clippy::too_many_arguments, reason = "four arguments of the method, and what zbus hands in")]
     async fn ban(
         &self,
@@ -81,7 +81,7 @@ impl Manager {
 
     /// Ends the ban of an address or network in a jail, or in all jails if the name is empty,
     /// and clears its counters. Returns the bans that ended.
-    #[zbus(out_args("bans"))]
+    #[zbus(out_args("bans"), proxy(allow_interactive_auth))]
     async fn unban(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -97,7 +97,7 @@ impl Manager {
     }
 
     /// Ends all bans. Returns how many.
-    #[zbus(out_args("count"))]
+    #[zbus(out_args("count"), proxy(allow_interactive_auth))]
     async fn unban_all(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -132,6 +132,7 @@ impl Manager {
     }
 
     /// Reads the configuration anew. A mistake in it is the error, and changes nothing.
+    #[zbus(proxy(allow_interactive_auth))]
     async fn reload(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -143,6 +144,7 @@ impl Manager {
 
     /// Takes wardend's policy and ipsets out of firewalld, for good: before the package goes. A
     /// restart of wardend puts them back.
+    #[zbus(proxy(allow_interactive_auth))]
     async fn remove_firewall(
         &self,
         #[zbus(header)] header: Header<'_>,

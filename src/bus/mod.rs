@@ -177,7 +177,7 @@ pub(crate) struct Objects {
     connection: Connection,
     core: Core,
     manager: Announcer<Manager>,
-    jails: HashMap<String, Announcer<Jail>>,
+    jails: HashMap<String, (watch::Sender<JailSettings>, Announcer<Jail>)>,
 }
 
 impl Objects {
@@ -207,14 +207,24 @@ impl Objects {
             server.remove::<Jail, _>(jail::path_of(&name)).await?;
         }
         for settings in jails {
-            if let Some(known) = self.jails.get(&settings.name) {
-                known.interface.get_mut().await.settings = settings.clone();
-            } else {
-                let path = jail::path_of(&settings.name);
-                server.at(&path, Jail { settings: settings.clone(), core: self.core.clone() }).await?;
-                let interface = server.interface(&path).await?;
-                self.jails.insert(settings.name.clone(), Announcer::new(&self.connection, interface).await?);
+            if let Some((known, _)) = self.jails.get(&settings.name) {
+                known.send_replace(settings.clone());
+                continue;
             }
+            let (name, path) = (settings.name.clone(), jail::path_of(&settings.name));
+            let (sender, settings) = watch::channel(settings.clone());
+            server.at(&path, Jail { name: name.clone(), settings, core: self.core.clone() }).await?;
+            let announcer = Announcer::new(&self.connection, server.interface(&path).await?).await?;
+            self.jails.insert(name, (sender, announcer));
+        }
+        Ok(())
+    }
+
+    /// What the objects say now needs no announcement: nobody could have asked before.
+    pub(crate) async fn begin(&mut self) -> zbus::Result<()> {
+        self.manager.begin(&self.connection).await?;
+        for (_, jail) in self.jails.values_mut() {
+            jail.begin(&self.connection).await?;
         }
         Ok(())
     }
@@ -222,7 +232,7 @@ impl Objects {
     /// Announces the properties that have changed.
     pub(crate) async fn announce(&mut self) -> zbus::Result<()> {
         self.manager.announce(&self.connection).await?;
-        for jail in self.jails.values_mut() {
+        for (_, jail) in self.jails.values_mut() {
             jail.announce(&self.connection).await?;
         }
         Ok(())
@@ -265,7 +275,8 @@ mod tests {
         let settings = Settings::load(&[]).unwrap().jails.remove(0);
         let (mut manager, mut jail) = (String::new(), String::new());
         Manager::new(core.clone()).introspect_to_writer(&mut manager, 2);
-        Jail { settings, core }.introspect_to_writer(&mut jail, 2);
+        let settings = watch::channel(settings).1;
+        Jail { name: "sshd".to_owned(), settings, core }.introspect_to_writer(&mut jail, 2);
         [("Manager", manager), ("Jail", jail)]
     }
 

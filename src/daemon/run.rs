@@ -251,6 +251,7 @@ impl Daemon {
     /// Takes the bus name, last of all, and tells the manager.
     async fn become_ready(&mut self) -> Result<(), Fatal> {
         self.publish().await;
+        self.objects.begin().await.map_err(Fatal::Bus)?;
         self.connection.request_name(bus::NAME).await.map_err(Fatal::Name)?;
         self.ready = true;
         notify::ready(&self.status_line());

@@ -3,6 +3,7 @@
 use crate::attack::Guesses;
 use crate::machine::{Machine, Release};
 
+/// Stops a thread for real: nothing in the daemon knows of it.
 const WEDGE: &str = include_str!("wedge.py");
 const HASTY: &str = "[Service]\nWatchdogSec=10s\nRestartSec=100ms\n";
 
@@ -73,4 +74,36 @@ pub(crate) fn a_reload_returns_when_the_new_configuration_is_in_force(release: R
         println!("{}: Type=notify-reload: 5 of 5 in force at once; a mistake exits with {code}", release.name());
     }
     assert_eq!(restarts(&machine), "0");
+}
+
+/// Writes more lines than its unit may within two seconds, and one more when they are over: then
+/// journald says how many it has dropped.
+const TALKATIVE: &str = r#"
+import os, socket, time
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+log.connect("/dev/log")
+for number in range(101):
+    log.send(f"<38>{time.strftime('%b %e %T')} sshd[{os.getpid()}]: Nothing that a filter knows.".encode())
+    time.sleep(3 if number == 99 else 0)
+time.sleep(1)
+"#;
+
+pub(crate) fn what_journald_drops_of_sshd_is_told_once(release: Release) {
+    let machine = Machine::prepare(release).file("/root/talkative.py", TALKATIVE).boot();
+    for unit in ["other.service", "ssh@talkative.service"] {
+        machine.run(&format!(
+            "systemd-run --quiet --wait --unit={unit} -p LogRateLimitBurst=10 -p LogRateLimitIntervalSec=2s python3 /root/talkative.py"
+        ));
+        machine.wait_for_message(&format!("messages from {unit}"));
+    }
+    let told = machine.wait_for_message("journald dropped ");
+    println!("{}: {told}", release.name());
+    let lost = || machine.run("busctl get-property org.wardend1 /org/wardend1 org.wardend1.Manager NLost");
+    machine.wait_until("it is published", || lost().trim() != "t 0");
+    println!("  NLost {}", lost().trim());
+    machine
+        .run("systemctl restart wardend && systemctl reload wardend && systemctl kill --signal=KILL wardend; sleep 1");
+    machine.wait_until("wardend is up", || machine.try_run("wardenctl status").code == 0);
+    let all = machine.messages("journald dropped ");
+    assert!(all.len() == 1 && all[0].contains("ssh@talkative.service"), "told once, and of sshd alone: {all:?}");
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::attack::Guesses;
 use crate::machine::{Machine, Release};
+use crate::plan::PASSWORD;
 
 const CLIENT: &str = include_str!("client.py");
 const FLOOD: &str = include_str!("flood.py");
@@ -135,8 +136,13 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     machine.run("rm /etc/wardend/wardend.conf.d/bad.conf");
 
     // What is left to be heard: a jail that comes and goes, a spared source, a leak.
-    machine.write("/etc/wardend/wardend.conf.d/slow.conf", "[jail.slow]\nfilter = \"sshd\"\nmaxretry = 9\n");
-    machine.run("systemctl reload wardend && rm /etc/wardend/wardend.conf.d/slow.conf && systemctl reload wardend");
+    let slow = "/etc/wardend/wardend.conf.d/slow.conf";
+    machine.write(slow, "[jail.sshd]\nmaxretry = 4\n[jail.slow]\nfilter = \"sshd\"\nmaxretry = 9\n");
+    machine.run("systemctl reload wardend");
+    machine.wait_until("the new setting is announced", || {
+        machine.run("cat /run/heard").contains(r#""org.wardend1.Jail",{"MaxRetry":{"type":"u","data":4}}"#)
+    });
+    machine.run(&format!("rm {slow} && systemctl reload wardend"));
     let honest = machine.attacker("203.0.113.8");
     assert!(honest.can_login("alice"));
     honest.guess(Guesses { prompts: 3, ..Guesses::default() });
@@ -164,6 +170,13 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     for (member, payload) in &heard {
         println!("  {member}: {}", payload.chars().take(200).collect::<String>());
     }
+    // Whoever asks for it starts it, as long as it is enabled.
+    machine.run("systemctl stop wardend");
+    assert_eq!(call(&machine, "alice", MANAGER, "ListJails").0, 0);
+    machine.run("systemctl --quiet disable --now wardend");
+    let (code, said) = call(&machine, "alice", MANAGER, "ListJails");
+    assert!(code != 0 && machine.try_run("systemctl is-active wardend").code != 0, "{said}");
+    machine.run("systemctl --quiet enable --now wardend");
     println!("{}", machine.run("busctl introspect org.wardend1 /org/wardend1 | cut -c 1-120"));
 }
 
@@ -176,6 +189,26 @@ pub(crate) fn twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban(release: R
     assert!(lines[0].starts_with("Banned sshd 203.0.113.7 "), "{said}");
     assert!(lines[1].starts_with("banned: ") && lines[1].contains("by a program"), "{said}");
     assert_eq!(lines[2], "Unbanned sshd 203.0.113.7 command");
+}
+
+pub(crate) fn somebody_without_the_right_may_give_the_password_of_who_has_it(release: Release) {
+    let machine = Machine::prepare(release).file("/root/terminal.py", include_str!("terminal.py")).boot();
+    machine.run("cp /root/terminal.py /tmp && chmod 644 /tmp/terminal.py");
+    let ban = |password: &str, interactive: bool| {
+        let output = machine.try_run(&format!(
+            "runuser -u alice -- python3 /tmp/terminal.py '{password}' busctl --allow-interactive-authorization={interactive} \
+             call org.wardend1 {} {} Ban ssts 192.0.2.7 sshd 0 ''",
+            MANAGER.0, MANAGER.1
+        ));
+        println!("{}: interactive {interactive}, exit code {}:\n{}", release.name(), output.code, output.stdout.trim());
+        output
+    };
+    let silent = ban(PASSWORD, false);
+    assert!(silent.code != 0 && !silent.stdout.contains("Password:"), "nobody is asked who does not want to be");
+    let wrong = ban("wrong", true);
+    assert!(wrong.code != 0 && wrong.stdout.contains("Authentication is required to ban a host."), "{}", wrong.stdout);
+    assert_eq!(ban(PASSWORD, true).code, 0);
+    assert!(machine.run("wardenctl list").contains("192.0.2.7"));
 }
 
 /// Clients a round, and rounds: more by `WARDEND_FLOOD_CLIENTS` and `WARDEND_FLOOD_ROUNDS`.

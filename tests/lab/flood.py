@@ -12,6 +12,7 @@ clients, attackers, user = int(sys.argv[1]), int(sys.argv[2]), pwd.getpwnam(sys.
 BUS = "unix:path=/run/dbus/system_bus_socket"
 CONNECTIONS = 40  # of root, and as many of the user: the bus allows 256 each
 UNIT = "/org/freedesktop/systemd1/unit/wardend_2eservice"
+JAIL = "org.wardend1.Jail"
 NAME, PATH, MANAGER = "org.wardend1", "/org/wardend1", "org.wardend1.Manager"
 
 
@@ -55,17 +56,18 @@ def done(kind):
         loop.quit()
 
 
-def call(connection, method, signature, *arguments, interface=MANAGER):
+def call(connection, method, signature, *arguments, interface=MANAGER, path=PATH):
     global left
     left += 1
     connection.call_async(
-        NAME, PATH, interface, method, signature, arguments,
+        NAME, path, interface, method, signature, arguments,
         lambda *_: done(f"{method} answered"),
         lambda error: done(f"{method} {error.get_dbus_name()}"), timeout=240)
 
 
 def client(number):
-    """Each looks around; one in ten of root's bans somebody, and each of the user's tries to."""
+    """Each looks around; one in ten of root's bans somebody, one in
+    fifty reloads, and each of the user's tries to."""
     mine, theirs = root[number % CONNECTIONS], poor[number % CONNECTIONS]
     for connection in (mine, theirs):
         call(connection, "ListBans", "")
@@ -74,6 +76,9 @@ def client(number):
         call(connection, "GetAll", "s", MANAGER, interface="org.freedesktop.DBus.Properties")
     if number % 10 == 0:
         call(mine, "Ban", "ssts", f"192.0.{2 + number // 2500}.{number // 10 % 250 + 1}", "sshd", dbus.UInt64(3600_000_000), "flood")
+    if number % 50 == 0:
+        call(mine, "Reload", "")
+    call(theirs, "ListBans", "", interface=JAIL, path=f"{PATH}/jail/sshd")
     call(theirs, "Ban", "ssts", "192.0.2.250", "sshd", dbus.UInt64(0), "")
 
 

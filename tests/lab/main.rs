@@ -50,10 +50,12 @@ scenarios! {
         no_failure_is_lost_while_the_journal_rotates;
     alive:
         a_stuck_thread_has_the_daemon_restarted_and_nothing_is_lost,
-        a_reload_returns_when_the_new_configuration_is_in_force;
+        a_reload_returns_when_the_new_configuration_is_in_force,
+        what_journald_drops_of_sshd_is_told_once;
     bus:
         every_member_of_the_bus_answers_as_documented,
         twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban,
+        somebody_without_the_right_may_give_the_password_of_who_has_it,
         a_flood_of_callers_and_of_bans_holds_nothing_up;
     cut:
         a_ban_cuts_what_its_source_has_open_and_nobody_elses,

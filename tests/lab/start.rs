@@ -1,6 +1,7 @@
 //! How the daemon starts, or refuses to, on a real machine.
 
 use crate::attack::Connection;
+use crate::host;
 use crate::machine::{Machine, Release};
 
 /// A machine on which wardend is installed and not started yet.
@@ -195,7 +196,10 @@ print(s.makefile().read(), end=\"\")'";
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
-    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    let parser = "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+for family in parse(sys.argv[1]): print(family.type, family.name, len(family.samples))";
+    let families = host::run("/usr/bin/python3", &["-c", parser, &text]).expect("OpenMetrics, for its own parser");
+    assert!(families.contains("histogram wardend_ban_latency_seconds 14"), "{families}");
     println!("{text}");
     assert_eq!(machine.run("systemctl --failed --plain --no-legend"), "");
     let rated = machine.run("systemd-analyze security --no-pager wardend-metrics@x.service | tail -n 1");
@@ -255,6 +259,11 @@ pub(crate) fn the_journal_explains_a_ban(release: Release) {
     for cursor in cursors {
         let line = machine.run(&format!("journalctl --cursor='{cursor}' -n 1 -o cat"));
         assert!(line.starts_with("Failed password for root from 203.0.113.7 port "), "{line}");
+    }
+    let catalog = include_str!("../../units/wardend.catalog");
+    for id in catalog.lines().filter_map(|line| line.strip_prefix("-- ")) {
+        let entry = machine.run(&format!("journalctl --dump-catalog {id}"));
+        assert!(entry.contains("\nDefined-By: wardend\n"), "{id}: {entry}");
     }
     let explained = machine.run("journalctl -x WARDEND_ADDRESS=203.0.113.7 -n 1");
     assert!(explained.contains("203.0.113.7 was banned in jail sshd"), "{explained}");
