@@ -25,6 +25,7 @@ use crate::{
     fnv,
     jail::{Bound, Jail, JailSettings, SavedJail, Scope, Verdict, text_of},
     record::{Record, USEC_PER_SEC, Usec},
+    suggest,
 };
 
 /// How long after the begin of a ban what its source still gets through is no wonder: firewalld
@@ -126,7 +127,7 @@ pub enum Ended {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The jail does not exist.
-    #[error("There is no jail '{0}'; there are: {1}.")]
+    #[error("There is no jail '{0}'; {1}")]
     NoSuchJail(String, String),
     /// The source is not banned.
     #[error("{0}")]
@@ -376,8 +377,8 @@ impl Engine {
 
     fn find(&self, jail: &str) -> Result<usize, CommandError> {
         self.jails.iter().position(|known| known.settings.name == jail).ok_or_else(|| {
-            let names: Vec<&str> = self.jails.iter().map(|jail| jail.settings.name.as_str()).collect();
-            CommandError::NoSuchJail(jail.to_owned(), names.join(", "))
+            let names = self.jails.iter().map(|jail| jail.settings.name.as_str());
+            CommandError::NoSuchJail(jail.to_owned(), suggest::instead(jail, names))
         })
     }
 

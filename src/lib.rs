@@ -32,6 +32,7 @@ pub mod record;
 mod session;
 mod snapshot;
 mod stream;
+mod suggest;
 mod time;
 
 pub use bans::Ban;

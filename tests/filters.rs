@@ -388,5 +388,5 @@ fn test_says_which_rule_reads_a_message_or_why_none_does() {
         assert!(out.contains(says), "{message}\n{out}");
     }
     let (ok, _, err) = wardenctl(&["test", "shd", "x"]);
-    assert!(!ok && err.contains("There is no filter 'shd'; there are: sshd"), "{err}");
+    assert!(!ok && err.contains("There is no filter 'shd'; did you mean 'sshd'?"), "{err}");
 }

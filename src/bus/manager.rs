@@ -6,7 +6,10 @@ use ipnet::IpNet;
 use zbus::{Connection, OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
 use super::{BanRow, Command, Core, Error, INFINITY, JailRow, explain, polkit::Authority};
-use crate::engine::{Duration, parse_network};
+use crate::{
+    engine::{Duration, parse_network},
+    suggest,
+};
 
 pub(crate) struct Manager {
     core: Core,
@@ -42,12 +45,10 @@ impl Manager {
     #[zbus(out_args("jail"))]
     async fn get_jail(&self, name: &str) -> Result<zbus::OwnedObjectPath, Error> {
         let jails = self.core.ask(Command::ListJails).await?;
-        let names: Vec<String> = jails.iter().map(|jail| jail.name.clone()).collect();
-        jails
-            .into_iter()
-            .find(|jail| jail.name == name)
-            .map(|jail| jail.path)
-            .ok_or_else(|| Error::NoSuchJail(format!("There is no jail '{name}'; there are: {}.", names.join(", "))))
+        jails.iter().find(|jail| jail.name == name).map(|jail| jail.path.clone()).ok_or_else(|| {
+            let instead = suggest::instead(name, jails.iter().map(|jail| jail.name.as_str()));
+            Error::NoSuchJail(format!("There is no jail '{name}'; {instead}"))
+        })
     }
 
     /// Bans an address or network in a jail for so many µs: 0 for as long as the jail would,

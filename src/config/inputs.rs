@@ -19,7 +19,7 @@ use super::{
     ConfigError,
     fragments::{Fragment, JailTable, Ports, Switch, Time},
 };
-use crate::filter::line_of;
+use crate::{filter::line_of, suggest::toml_mistake};
 
 /// What is read where no directory has a `wardend.conf`: the very file that is installed.
 const BUILT_IN: &str = include_str!("../../units/wardend.conf");
@@ -115,8 +115,7 @@ impl Inputs {
     pub(crate) fn add(&mut self, source: &Source) -> Result<(), ConfigError> {
         let fragment: Fragment = toml::from_str(&source.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            Place { file: source.name.clone(), line: line_of(&source.text, at) }
-                .error(format!("{}.", error.message().replace('\n', " ")))
+            Place { file: source.name.clone(), line: line_of(&source.text, at) }.error(toml_mistake(&error))
         })?;
         self.default.add(fragment.default, source, 0);
         for (name, table) in fragment.jail {

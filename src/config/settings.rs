@@ -15,6 +15,7 @@ use crate::{
     filter::Filter,
     jail::{HostName, Ignored, JailSettings, Port, Prefixes, Scope, Subnet},
     record::{Fields, USEC_PER_SEC, Usec},
+    suggest,
 };
 
 /// The configuration in force.
@@ -206,8 +207,7 @@ fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigEr
     let name = mode.map_or("normal", |located| located.value.as_str());
     filter.mode(name).map(<[String]>::to_vec).ok_or_else(|| {
         let place = mode.map_or(&input.jail.place, |located| &located.place);
-        let known: Vec<&str> = filter.mode_names().collect();
-        place.error(format!("filter '{filter}' has no mode '{name}'; it has: {}.", known.join(", ")))
+        place.error(format!("filter '{filter}' has no mode '{name}'; {}", suggest::instead(name, filter.mode_names())))
     })
 }
 

@@ -91,8 +91,9 @@ fn spans_are_seconds_or_words() {
 #[test]
 fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
     for (text, line, says) in [
-        ("[default]\nmaxretries = 3\n", 2, "unknown field `maxretries`"),
-        ("\n[defaults]\n", 2, "unknown field `defaults`"),
+        ("[default]\nmaxretries = 3\n", 2, "unknown field `maxretries`; did you mean 'maxretry'?"),
+        ("\n[defaults]\n", 2, "unknown field `defaults`; did you mean 'default'?"),
+        ("[jail.sshd]\nmode = \"strict\"\n", 2, "there are: aggressive, normal."),
         ("[default]\nmaxretry = 0\n", 2, "write a number from 1 to 1000"),
         ("[default]\nmaxretry = \"5\"\n", 2, "invalid type: string"),
         ("[default]\nfindtime = \"soon\"\n", 2, "no span of time; write it as"),
@@ -115,7 +116,7 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[jail.sshd]\nports = [\"0/tcp\"]\n", 2, "'0/tcp' is no port"),
         ("[default]\naction = \"refuse\"\n", 2, "write \"drop\" or \"reject\""),
         ("[default]\nipv4-prefix = 33\n", 2, "write a number from 8 to 32"),
-        ("[jail.sshd]\nmode = \"agressive\"\n", 2, "it has: aggressive, normal"),
+        ("[jail.sshd]\nmode = \"agressive\"\n", 2, "did you mean 'aggressive'?"),
         ("[jail.sshd]\nclasses = [\"atuh\"]\n", 2, "has no class 'atuh'"),
         ("[jail.sshd]\nfilter = \"../sshd\"\n", 2, "no name of a filter"),
         ("[jail.sshd]\nclasses = []\n", 2, "would count nothing"),
@@ -127,7 +128,7 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         let place = format!("etc/wardend.conf.d/mine.conf:{line}: ");
         assert!(error.contains(&place), "{text:?}: {error}");
         assert!(error.contains(says), "{text:?}: {error}");
-        assert!(error.ends_with('.'), "{text:?}: {error}");
+        assert!(error.ends_with(['.', '?']), "{text:?}: {error}");
     }
 }
 

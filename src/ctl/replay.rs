@@ -25,6 +25,7 @@ use crate::{
     jail::text_of,
     journal::{Entry, Position, Reader, Where},
     record::{Cursor, Usec},
+    suggest::instead,
 };
 
 /// Shows whom wardend would have banned, from past journals.
@@ -132,11 +133,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines> {
     let mut settings = Settings::load(directories)?;
     if let Some(jail) = &arguments.jail {
-        let names: Vec<String> = settings.jails.iter().map(|jail| jail.name.clone()).collect();
-        settings.jails.retain(|known| known.name == *jail);
-        if settings.jails.is_empty() {
-            bail!("There is no jail '{jail}'; there are: {}.", names.join(", "));
+        if !settings.jails.iter().any(|known| known.name == *jail) {
+            let names = settings.jails.iter().map(|jail| jail.name.as_str());
+            bail!("There is no jail '{jail}'; {}", instead(jail, names));
         }
+        settings.jails.retain(|known| known.name == *jail);
     }
     let since = arguments.since.as_deref().map(super::time::parse).transpose().context("--since")?;
     let until = arguments.until.as_deref().map(super::time::parse).transpose().context("--until")?;

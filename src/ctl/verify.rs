@@ -17,6 +17,7 @@ use crate::{
     config::{ConfigError, Settings, filters},
     filter::{Filter, FilterText},
     record::Fields,
+    suggest::instead,
 };
 
 /// Options of `verify`.
@@ -102,8 +103,9 @@ pub(super) fn texts_by_name_or_path(
         return Ok((name_of(path), texts_of(path, directories)?));
     }
     let Some(texts) = filters::texts(filter, directories)? else {
-        let names: Vec<String> = filters::names(directories)?.into_iter().collect();
-        bail!("There is no filter '{filter}'; there are: {}. Or name its file, with a '/'.", names.join(", "));
+        let names = filters::names(directories)?;
+        let instead = instead(filter, names.iter().map(String::as_str));
+        bail!("There is no filter '{filter}'; {instead} Or name its file, with a '/'.");
     };
     Ok((filter.to_owned(), texts))
 }

@@ -185,7 +185,7 @@ fn an_order_bans_and_unbans_and_says_why_not() {
     let mut ban = |source: &str, jail: &str| desk.engine.ban(net(source), jail, Duration::OfJail, "", 0, out);
     assert_eq!(ban("2001:db8:a:7::1", "sshd").unwrap().source, net("2001:db8:a:7::/64"));
     assert_eq!(ban("203.0.113.0/24", "sshd").unwrap().source, net("203.0.113.0/24"));
-    assert_eq!(ban("203.0.113.7", "shd").unwrap_err().to_string(), "There is no jail 'shd'; there are: sshd.");
+    assert_eq!(ban("203.0.113.7", "shd").unwrap_err().to_string(), "There is no jail 'shd'; did you mean 'sshd'?");
     for ignored in ["192.0.2.7", "192.0.0.0/16", "127.0.0.1", "126.0.0.0/7", "::1"] {
         assert!(ban(ignored, "sshd").unwrap_err().to_string().contains("can't be banned"), "{ignored}");
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use toml::Spanned;
 
 use super::FilterError;
+use crate::suggest::toml_mistake;
 
 /// The text of a filter file or of one of its drop-ins; the path is for messages only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl FilterText {
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, FilterError> {
         toml::from_str(&self.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            self.error(at, format!("{}.", error.message().trim_end_matches('.').replace('\n', " ")))
+            self.error(at, toml_mistake(&error))
         })
     }
 }

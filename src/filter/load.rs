@@ -16,7 +16,7 @@ use super::{
     pattern::Pattern,
     proof::{self, Automaton, Fooled, ProofError},
 };
-use crate::record::Fields;
+use crate::{record::Fields, suggest::instead};
 
 /// The most rules of a filter: the proof asks about each pair of them.
 const MAX_RULES: usize = 200;
@@ -148,8 +148,7 @@ fn add<'t>(rules: &mut Vec<Written<'t>>, tables: Vec<RuleTable>, text: &'t Filte
 }
 
 fn no_rule(name: &str, rules: &[Written<'_>]) -> String {
-    let names: Vec<&str> = rules.iter().map(Written::name).collect();
-    format!("there is no rule '{name}'; there are: {}.", names.join(", "))
+    format!("there is no rule '{name}'; {}", instead(name, rules.iter().map(Written::name)))
 }
 
 /// Whether what a rule says of itself fits together.

@@ -170,7 +170,7 @@ pub(crate) fn only_root_may_ban_and_everybody_may_look(release: Release) {
         assert!(refused.stderr.contains("is needed for org.wardend1."), "{verb}: {}", refused.stderr);
     }
     let unknown = machine.try_run("wardenctl ban 203.0.113.7 --jail shd");
-    assert!(unknown.stderr.contains("There is no jail 'shd'; there are: sshd."), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("There is no jail 'shd'; did you mean 'sshd'?"), "{}", unknown.stderr);
 }
 
 pub(crate) fn a_socket_tells_the_numbers_to_whoever_connects(release: Release) {
