@@ -24,6 +24,11 @@ pub(crate) fn format(usec: Usec) -> String {
     }
 }
 
+/// The time of day, in local time.
+pub(crate) fn clock(usec: Usec) -> String {
+    format(usec).split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
 /// A span of time in at most two units, as systemctl prints it: "1h 30min".
 pub(crate) fn span(usec: Usec) -> String {
     const UNITS: [(u64, &str); 5] = [(604_800, "w"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];

@@ -30,7 +30,7 @@ pub(crate) use self::{
     explain::Attempt,
     jail::JailProxy,
     logcontrol::{LOG_CONTROL_PATH, LogControl},
-    manager::{Manager, ManagerProxy, ManagerSignals},
+    manager::{Banned, Manager, ManagerProxy, ManagerSignals, Unbanned},
 };
 use crate::{
     bans::Ban,

@@ -4,9 +4,9 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::{
-    bus::{end, manager, sentence},
+    bus::{end, manager, sentence, steer},
     complete,
-    output::{Json, Table, line, print_json, when},
+    output::{Cell, Json, Style, Table, closing, line, print_json, relative, when},
 };
 use crate::{
     bus::{BanRow, INFINITY},
@@ -95,7 +95,7 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
     }
     let mut bans = manager.list_bans().await.map_err(sentence)?;
     bans.retain(|ban| options.jail.as_ref().is_none_or(|jail| *jail == ban.jail));
-    if let Some(mode) = options.json.mode {
+    if let Some(mode) = options.json.mode() {
         let bans: Vec<BanJson<'_>> = bans.iter().map(BanJson::from).collect();
         return print_json(&bans, mode);
     }
@@ -105,17 +105,17 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
         let left = end(ban.until_usec).map_or_else(|| "for ever".to_owned(), |until| span(until.saturating_sub(now)));
         let why = if ban.rule.is_empty() { format!("by hand {}", ban.reason) } else { ban.rule.clone() };
         table.row([
-            ban.source.clone(),
-            ban.jail.clone(),
-            when(ban.since_usec),
-            left,
-            format!("#{}", ban.count),
-            ban.failures.to_string(),
-            why.trim_end().to_owned(),
+            Cell::from(&ban.source),
+            Cell::from(&ban.jail),
+            Cell::from(relative(ban.since_usec)),
+            Cell::from(left),
+            Cell::from(format!("#{}", ban.count)),
+            Cell::from(ban.failures.to_string()),
+            Cell::from(why.trim_end()).in_style(Style::Faint),
         ]);
     }
     table.print()?;
-    line(&format!("\n{} listed.", count(bans.len(), "ban", "bans")))
+    closing(&format!("{} listed.", count(bans.len(), "ban", "bans")))
 }
 
 pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
@@ -125,11 +125,12 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
         Some(Ok(Some(usec))) => usec,
         Some(Err(what)) => bail!("--for is {what}"),
     };
-    let manager = manager().await?;
+    let daemon = steer().await?;
     for source in &options.sources {
-        let (source, until) = manager.ban(source, &options.jail, usec, &options.reason).await.map_err(sentence)?;
+        let order = (source, &options.jail, usec, &options.reason);
+        let (source, until): (String, u64) = daemon.call("Ban", &order).await?;
         let until = end(until);
-        match options.json.mode {
+        match options.json.mode() {
             Some(mode) => {
                 print_json(&serde_json::json!({ "jail": options.jail, "source": source, "until_usec": until }), mode)?;
             }
@@ -143,18 +144,19 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
 }
 
 pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
-    let manager = manager().await?;
+    let daemon = steer().await?;
     if options.all {
-        let ended = manager.unban_all().await.map_err(sentence)?;
-        return match options.json.mode {
+        let ended: u32 = daemon.call("UnbanAll", &()).await?;
+        return match options.json.mode() {
             Some(mode) => print_json(&serde_json::json!({ "unbanned": ended }), mode),
             None => line(&format!("Ended {}.", count(ended as usize, "ban", "bans"))),
         };
     }
     for source in &options.sources {
         let jail = options.jail.as_deref().unwrap_or_default();
-        for ban in manager.unban(source, jail).await.map_err(sentence)? {
-            match options.json.mode {
+        let ended: Vec<BanRow> = daemon.call("Unban", &(source, jail)).await?;
+        for ban in ended {
+            match options.json.mode() {
                 Some(mode) => print_json(&BanJson::from(&ban), mode)?,
                 None => line(&format!("Unbanned {} in jail {}.", ban.source, ban.jail))?,
             }

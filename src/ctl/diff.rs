@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    output::{Json, Table, line, print_json, when},
+    output::{Json, Table, closing, print_json, when},
     replay::{Line, Period},
 };
 use crate::{
@@ -126,7 +126,7 @@ pub(super) fn print(before: &Found, after: &Found, json: Json) -> anyhow::Result
         bans_before: bans(before),
         bans_after: bans(after),
     };
-    if let Some(mode) = json.mode {
+    if let Some(mode) = json.mode() {
         for difference in &differences {
             print_json(difference, mode)?;
         }
@@ -138,8 +138,8 @@ pub(super) fn print(before: &Found, after: &Found, json: Json) -> anyhow::Result
         table.row([source.clone(), jail.clone(), before.shown(), after.shown(), first, change.join(", ")]);
     }
     table.print()?;
-    line(&format!(
-        "\n{} of {} would change; {} instead of {}.",
+    closing(&format!(
+        "{} of {} would change; {} instead of {}.",
         summary.changed,
         count(keys.len(), "source", "sources"),
         count(usize::try_from(summary.bans_after).unwrap_or(usize::MAX), "ban", "bans"),

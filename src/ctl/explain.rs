@@ -9,7 +9,7 @@ use zbus::OwnedVariant;
 use super::{
     bus::{end, manager, sentence},
     complete,
-    output::{Json, line, print_json, when},
+    output::{Json, Style, line, print_json, relative, when},
 };
 use crate::{bus::Attempt, events::shown, record::Usec, time::count};
 
@@ -70,10 +70,18 @@ impl ExplainJson {
 
     fn print(&self, address: &str) -> anyhow::Result<()> {
         let counted = if self.source == address { String::new() } else { format!(" (counted as {})", self.source) };
-        line(&format!("{address}{counted} in jail {}: {}", self.jail, self.state))?;
+        let style = match self.state.as_str() {
+            "banned" => Style::Bad,
+            "counting" | "spared" => Style::Warning,
+            "clear" | "ignored" => Style::Good,
+            _ => Style::Plain,
+        };
+        line(&format!("{address}{counted} in jail {}: {}", self.jail, style.paint(&self.state)))?;
         if let (Some(ban), Some(since)) = (&self.ban, self.since_usec) {
-            let until = self.until_usec.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", when(until)));
-            line(&format!("       Ban: {ban} since {} {until}, #{} of this source", when(since), self.ban_count))?;
+            let end = |until| format!("{}; {}", when(until), relative(until));
+            line(&format!("       Ban: {ban}, #{} of this source", self.ban_count))?;
+            line(&format!("     Since: {}; {}", when(since), relative(since)))?;
+            line(&format!("     Until: {}", self.until_usec.map_or_else(|| "for ever".to_owned(), end)))?;
         } else if self.ban_count > 0 {
             line(&format!("    Before: banned {}", count(self.ban_count as usize, "time", "times")))?;
         }
@@ -94,7 +102,7 @@ pub(super) async fn explain(options: &Explain) -> anyhow::Result<()> {
     let known = manager().await?.explain(&options.address).await.map_err(sentence)?;
     for jail in known {
         let jail = ExplainJson::read(jail)?;
-        match options.json.mode {
+        match options.json.mode() {
             Some(mode) => print_json(&jail, mode)?,
             None => jail.print(&options.address)?,
         }

@@ -2,10 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{
-    bus::{manager, sentence},
-    output::line,
-};
+use super::{bus::steer, output::line};
 
 /// Verbs of `firewall`.
 #[derive(Debug, clap::Subcommand)]
@@ -15,9 +12,9 @@ pub(super) enum Firewall {
 }
 
 pub(super) async fn firewall(verb: &Firewall) -> anyhow::Result<()> {
-    let manager = manager().await?;
+    let daemon = steer().await?;
     match verb {
-        Firewall::Remove => manager.remove_firewall().await.map_err(sentence)?,
+        Firewall::Remove => daemon.call::<_, ()>("RemoveFirewall", &()).await?,
     }
     line("wardend's policy and ipsets are gone from firewalld; a restart of wardend puts them back.")?;
     let left = clear_away(Path::new("/etc/firewalld"));

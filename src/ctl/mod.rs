@@ -1,10 +1,11 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
-//! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `reload`,
-//! `firewall` and `metrics` talk to the daemon over its bus
-//! interface; `replay`, `verify` and `test` need no daemon. Exit codes: 0 done, 1 it could not be
-//! done (the sentence says why), 2 the command line can't be understood.
+//! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `watch`, `metrics`, `reload` and `firewall`
+//! talk to the daemon over its bus interface; `replay`, `verify`, `test` and `cat-config` need no
+//! daemon. Exit codes: 0 done, 1 it could not be done (the sentence says why), 2 the command line
+//! can't be understood, 3 the daemon does not run, 4 it is not allowed.
 
+mod agent;
 mod bans;
 mod bus;
 mod complete;
@@ -13,12 +14,14 @@ mod diff;
 mod explain;
 mod firewall;
 mod output;
+mod pager;
 mod reload;
 mod replay;
 mod show;
 mod test;
 mod time;
 mod verify;
+mod watch;
 
 use std::{
     io::{self, Write},
@@ -34,6 +37,8 @@ use crate::config;
 #[derive(Debug, Parser)]
 #[command(name = "wardenctl", version, disable_help_subcommand = true)]
 struct Arguments {
+    #[command(flatten)]
+    manner: output::Manner,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -60,6 +65,8 @@ enum Verb {
     /// Closes the connections of a source; wardend-cut@.service runs it
     #[command(hide = true)]
     Cut(cut::Arguments),
+    /// Shows bans and their ends as they happen
+    Watch(watch::Watch),
     /// Prints what the daemon counts, as OpenMetrics text
     Metrics,
     /// Shows whom wardend would have banned, from past journals
@@ -75,6 +82,7 @@ pub fn main() -> ExitCode {
     // A shell that completes a command line asks by this variable; it never comes back from here.
     clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
     let arguments = Arguments::parse();
+    output::prepare(arguments.manner, arguments.verb.is_paged());
     let outcome = match &arguments.verb {
         Verb::Status(options) => bus::on_the_bus(show::status(options)),
         Verb::List(options) => bus::on_the_bus(bans::list(options)),
@@ -84,19 +92,36 @@ pub fn main() -> ExitCode {
         Verb::Ban(options) => bus::on_the_bus(bans::ban(options)),
         Verb::Unban(options) => bus::on_the_bus(bans::unban(options)),
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
+        Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
         Verb::Metrics => bus::on_the_bus(show::metrics()),
         Verb::Cut(arguments) => cut::run(arguments),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
     };
+    pager::close();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "wardenctl: {error:#}");
-            ExitCode::FAILURE
+            exit_code(&error)
         }
+    }
+}
+
+impl Verb {
+    /// Whether what it prints may be longer than the screen: what acts, or goes on, is not paged.
+    fn is_paged(&self) -> bool {
+        !matches!(self, Self::Ban(_) | Self::Unban(_) | Self::Reload | Self::Firewall(_) | Self::Cut(_) | Self::Watch(_))
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        Some(bus::Refused::NotRunning) => ExitCode::from(3),
+        Some(bus::Refused::NotAuthorized(_)) => ExitCode::from(4),
+        None => ExitCode::FAILURE,
     }
 }
 

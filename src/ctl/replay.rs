@@ -238,7 +238,7 @@ impl Lines {
         self.summary.failures = self.of.values().map(|line| line.failures).sum();
         self.summary.bans = self.of.values().map(|line| line.bans).sum();
         let summary = &self.summary;
-        if let Some(mode) = json.mode {
+        if let Some(mode) = json.mode() {
             for line in self.of.values() {
                 print_json(line, mode)?;
             }
@@ -261,8 +261,8 @@ impl Lines {
             ]);
         }
         table.print()?;
-        super::output::line(&format!(
-            "\n{} records read, {} known to a rule; {} failures of {} sources, {} bans.",
+        super::output::closing(&format!(
+            "{} records read, {} known to a rule; {} failures of {} sources, {} bans.",
             summary.records, summary.matched, summary.failures, summary.sources, summary.bans
         ))
     }

@@ -5,7 +5,7 @@ use zbus::proxy::CacheProperties;
 
 use super::{
     bus::{manager, sentence},
-    output::{Json, Table, line, print_json},
+    output::{Json, Style, Table, closing, line, print_json},
 };
 use crate::{
     bus::JailProxy,
@@ -30,7 +30,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let failures = manager.n_failures().await.map_err(sentence)?;
     let jails = manager.list_jails().await.map_err(sentence)?;
     let bans: u32 = jails.iter().map(|jail| jail.bans).sum();
-    if let Some(mode) = options.json.mode {
+    if let Some(mode) = options.json.mode() {
         return print_json(
             &serde_json::json!({
                 "version": version, "state": state, "firewall": firewall, "firewall_message": message,
@@ -39,11 +39,15 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
             mode,
         );
     }
-    line(&format!("wardend {version}: {state}"))?;
-    line(&format!(
-        "  Firewall: {firewall}{}",
-        if message.is_empty() { String::new() } else { format!(". {message}") }
-    ))?;
+    let style = if state == "running" { Style::Good } else { Style::Bad };
+    line(&format!("{} wardend {version}: {}", style.paint("●"), style.paint(&state)))?;
+    let style = match firewall.as_str() {
+        "up" => Style::Good,
+        "starting" => Style::Warning,
+        _ => Style::Bad,
+    };
+    let message = if message.is_empty() { String::new() } else { format!(". {message}") };
+    line(&format!("  Firewall: {}{message}", style.paint(&firewall)))?;
     line(&format!("      Bans: {bans}"))?;
     line(&format!("  Failures: {failures}"))?;
     for jail in jails {
@@ -57,7 +61,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
 
 pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
     let jails = manager().await?.list_jails().await.map_err(sentence)?;
-    if let Some(mode) = options.json.mode {
+    if let Some(mode) = options.json.mode() {
         return print_json(&jails, mode);
     }
     let mut table = Table::new(["JAIL", "BANS", "FAILING", "SESSIONS"]);
@@ -65,7 +69,7 @@ pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
         table.row([jail.name.clone(), jail.bans.to_string(), jail.failing.to_string(), jail.sessions.to_string()]);
     }
     table.print()?;
-    line(&format!("\n{} listed.", count(jails.len(), "jail", "jails")))
+    closing(&format!("{} listed.", count(jails.len(), "jail", "jails")))
 }
 
 pub(super) async fn metrics() -> anyhow::Result<()> {

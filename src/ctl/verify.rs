@@ -12,7 +12,7 @@ use std::{
 use anyhow::bail;
 use serde::Serialize;
 
-use super::output::{Json, Table, line, print_json};
+use super::output::{Cell, Json, Style, Table, line, print_json};
 use crate::{
     config::{ConfigError, Settings, filters},
     filter::{Filter, FilterText},
@@ -159,19 +159,23 @@ fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) 
 }
 
 fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
-    if let Some(mode) = json.mode {
+    if let Some(mode) = json.mode() {
         return verdicts.iter().try_for_each(|verdict| print_json(verdict, mode));
     }
     let mut table = Table::new(["WHAT", "RESULT", "DROP-INS", "RULES", "PAIRS", "TIME"]);
     for verdict in verdicts {
         let number = |number: usize| if number == 0 { "-".to_owned() } else { number.to_string() };
         table.row([
-            verdict.what.clone(),
-            if verdict.ok { "ok" } else { "refused" }.to_owned(),
-            number(verdict.drop_ins),
-            number(verdict.rules),
-            number(verdict.pairs),
-            format!("{}.{} ms", verdict.usec / 1000, verdict.usec % 1000 / 100),
+            Cell::from(&verdict.what),
+            if verdict.ok {
+                Cell::from("ok").in_style(Style::Good)
+            } else {
+                Cell::from("refused").in_style(Style::Bad)
+            },
+            Cell::from(number(verdict.drop_ins)),
+            Cell::from(number(verdict.rules)),
+            Cell::from(number(verdict.pairs)),
+            Cell::from(format!("{}.{} ms", verdict.usec / 1000, verdict.usec % 1000 / 100)),
         ]);
     }
     table.print()?;

@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use self::shape::shape;
-use super::output::{Json, Table, line, print_json, printable};
+use super::output::{Json, Table, closing, line, print_json, printable};
 use crate::{
     filter::{Counts, Filter, Nearest, Reading, Rule, Why, Withheld},
     journal::{Entry, Position, Reader, Where},
@@ -86,7 +86,7 @@ fn one(filter: &Filter, message: &str, json: Json) -> anyhow::Result<()> {
         Some(reading) => answer(filter, reading),
         None => unread(filter, message),
     };
-    match json.mode {
+    match json.mode() {
         Some(mode) => print_json(&answer, mode)?,
         None => print(&answer, reading.as_ref().map(|reading| reading.rule))?,
     }
@@ -287,7 +287,7 @@ fn journal(filter: &Filter, fields: Fields, arguments: &Arguments) -> anyhow::Re
 }
 
 fn report(hits: &[RuleHits<'_>], shapes: &[Unread], summary: &Summary, json: Json) -> anyhow::Result<()> {
-    if let Some(mode) = json.mode {
+    if let Some(mode) = json.mode() {
         hits.iter().try_for_each(|hits| print_json(hits, mode))?;
         shapes.iter().try_for_each(|unread| print_json(unread, mode))?;
         return print_json(&serde_json::json!({ "summary": summary }), mode);
@@ -304,8 +304,8 @@ fn report(hits: &[RuleHits<'_>], shapes: &[Unread], summary: &Summary, json: Jso
         table.row([String::new(), format!("  {}", unread.example)]);
     }
     table.print()?;
-    line(&format!(
-        "\n{} records, {} read by a rule, {} by none, in {} shapes.",
+    closing(&format!(
+        "{} records, {} read by a rule, {} by none, in {} shapes.",
         summary.records, summary.read, summary.unread, summary.shapes
     ))
 }
