@@ -34,7 +34,7 @@ pub(crate) struct Located<T> {
 }
 
 /// A file and a line.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: String,
     pub(crate) line: usize,
@@ -169,7 +169,7 @@ impl JailInput {
 }
 
 impl Source {
-    fn place(&self, at: usize) -> Place {
+    pub(crate) fn place(&self, at: usize) -> Place {
         Place { file: self.name.clone(), line: line_of(&self.text, at) }
     }
 
@@ -180,12 +180,17 @@ impl Source {
     }
 }
 
+/// The configuration that is built in.
+pub(crate) fn built_in() -> Source {
+    Source { name: BUILT_IN_NAME.to_owned(), text: BUILT_IN.to_owned() }
+}
+
 /// The files in the order in which they are laid over each other.
 pub(crate) fn sources(directories: &[PathBuf]) -> Result<Vec<Source>, ConfigError> {
     let main = directories.iter().map(|directory| directory.join("wardend.conf")).find(|path| path.exists());
     let mut found = vec![match main {
         Some(path) => Source::read(&path)?,
-        None => Source { name: BUILT_IN_NAME.to_owned(), text: BUILT_IN.to_owned() },
+        None => built_in(),
     }];
     let mut drop_ins: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
     for directory in directories.iter().rev() {

@@ -7,6 +7,7 @@
 pub(crate) mod filters;
 mod fragments;
 mod inputs;
+pub(crate) mod origin;
 mod settings;
 #[cfg(test)]
 mod tests;

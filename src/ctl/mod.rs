@@ -8,6 +8,7 @@
 mod agent;
 mod bans;
 mod bus;
+mod cat_config;
 mod complete;
 mod cut;
 mod diff;
@@ -73,6 +74,8 @@ enum Verb {
     Replay(replay::Arguments),
     /// Proves that filters can't be fooled, and checks the configuration
     Verify(verify::Arguments),
+    /// Shows the configuration, and the line that each value is from
+    CatConfig(cat_config::Arguments),
     /// Shows what a filter makes of a message or of a journal
     Test(test::Arguments),
 }
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Verb::Cut(arguments) => cut::run(arguments),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
+        Verb::CatConfig(arguments) => cat_config::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
     };
     pager::close();

@@ -77,7 +77,7 @@ impl Event {
     fn read(signal: &Message) -> anyhow::Result<Option<Self>> {
         let header = signal.header();
         let time_usec = now();
-        let event = match header.member().map(|member| member.as_str()) {
+        let event = match header.member().map(zbus::names::MemberName::as_str) {
             Some("Banned") => {
                 let signal = Banned::from_message(signal.clone()).context("Banned is no signal")?;
                 let banned =
