@@ -30,7 +30,7 @@ pub(crate) use self::{
     explain::Attempt,
     jail::JailProxy,
     logcontrol::{LOG_CONTROL_PATH, LogControl},
-    manager::{Banned, Manager, ManagerProxy, ManagerSignals, Unbanned},
+    manager::{Banned, Failure, Leak, Manager, ManagerProxy, ManagerSignals, Spared, Unbanned},
 };
 use crate::{
     bans::Ban,

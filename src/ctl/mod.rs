@@ -16,6 +16,7 @@ mod explain;
 mod firewall;
 mod output;
 mod pager;
+mod progress;
 mod reload;
 mod replay;
 mod show;
@@ -66,7 +67,7 @@ enum Verb {
     /// Closes the connections of a source; wardend-cut@.service runs it
     #[command(hide = true)]
     Cut(cut::Arguments),
-    /// Shows bans and their ends as they happen
+    /// Shows failures, bans and their ends as they happen
     Watch(watch::Watch),
     /// Prints what the daemon counts, as OpenMetrics text
     Metrics,
@@ -117,7 +118,10 @@ pub fn main() -> ExitCode {
 impl Verb {
     /// Whether what it prints may be longer than the screen: what acts, or goes on, is not paged.
     fn is_paged(&self) -> bool {
-        !matches!(self, Self::Ban(_) | Self::Unban(_) | Self::Reload | Self::Firewall(_) | Self::Cut(_) | Self::Watch(_))
+        !matches!(
+            self,
+            Self::Ban(_) | Self::Unban(_) | Self::Reload | Self::Firewall(_) | Self::Cut(_) | Self::Watch(_)
+        )
     }
 }
 

@@ -16,7 +16,10 @@ use anyhow::{Context, bail};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::output::{Json, Table, print_json, when};
+use super::{
+    output::{Json, Table, print_json, when},
+    progress::Progress,
+};
 use crate::{
     bans::Ban,
     config::Settings,
@@ -148,6 +151,10 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
     };
     let filters: Vec<&Filter> = settings.jails.iter().map(|jail| &*jail.filter).collect();
     let mut reader = Reader::open(&journal, filters, settings.fields.clone())?;
+    let mut progress = Progress::new(match until {
+        Some(until) => Some(until),
+        None => reader.end()?,
+    });
     reader.seek(&since.map_or(Position::Head, Position::Since))?;
 
     let mut lines = Lines::default();
@@ -159,6 +166,7 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
             break;
         }
         lines.summary.records += 1;
+        progress.at(record.time);
         lines.summary.matched += u64::from(engine.record(&record, &mut effects));
         lines.take(&mut effects);
     }

@@ -1,22 +1,26 @@
-//! `watch`: bans and their ends as they happen, from the signals on the bus.
+//! `watch`: failures, bans and their ends as they happen, from the signals on the bus.
 //!
 //! It goes on over a restart of the daemon, and ends with Ctrl-C.
 
-use std::{future::poll_fn, pin::Pin};
-
 use anyhow::Context;
-use serde_json::json;
-use zbus::{Message, export::futures_core::Stream};
+use serde_json::{Value, json};
+use zbus::Message;
 
 use super::{
     bus::{end, manager, sentence},
     complete,
-    output::{Json, Style, line, print_json, printable},
+    output::{Json, Style, line, print_json, printable, relative},
 };
 use crate::{
-    bus::{Banned, Unbanned},
+    bus::{Banned, Failure, Leak, Spared, Unbanned},
+    record::Usec,
+    stream::next,
     time::{clock, now, span},
 };
+
+/// What is wrong with a signal that can't be read.
+const NO_SIGNAL: &str = "What came over the bus is no signal";
+const FORM: &str = "A signal has another form than wardenctl knows; install wardend and wardenctl of one version";
 
 /// Options of `watch`.
 #[derive(Debug, clap::Args)]
@@ -40,7 +44,7 @@ pub(super) async fn watch(options: &Watch) -> anyhow::Result<()> {
             signal = next(&mut signals) => {
                 let signal = signal.context("The connection to the bus is lost")?;
                 if let Some(event) = Event::read(&signal)?
-                    && options.jail.as_ref().is_none_or(|jail| *jail == event.jail)
+                    && (options.jail.is_none() || event.jail.is_none() || options.jail == event.jail)
                 {
                     event.print(options.json)?;
                 }
@@ -58,74 +62,117 @@ pub(super) async fn watch(options: &Watch) -> anyhow::Result<()> {
     }
 }
 
-async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await
-}
-
 /// What a signal says, for people and as JSON.
 struct Event {
-    jail: String,
+    /// None where it belongs to no single jail.
+    jail: Option<String>,
     style: Style,
     name: &'static str,
     source: String,
     what: String,
-    json: serde_json::Value,
+    json: Value,
 }
 
 impl Event {
     /// None for signals of which `watch` has nothing to say.
     fn read(signal: &Message) -> anyhow::Result<Option<Self>> {
-        let header = signal.header();
         let time_usec = now();
-        let event = match header.member().map(zbus::names::MemberName::as_str) {
+        let event = match signal.header().member().map(zbus::names::MemberName::as_str) {
             Some("Banned") => {
-                let signal = Banned::from_message(signal.clone()).context("Banned is no signal")?;
-                let banned =
-                    signal.args().context("The signal Banned has another form; is wardenctl of another version?")?;
+                let banned = Banned::from_message(signal.clone()).context(NO_SIGNAL)?;
+                let banned = banned.args().context(FORM)?;
                 let until = end(banned.until_usec);
                 let length = until.map_or_else(
                     || "for ever".to_owned(),
                     |until| format!("for {}", span(until.saturating_sub(time_usec))),
                 );
                 Self {
-                    jail: banned.jail.to_owned(),
+                    jail: Some(banned.jail.to_owned()),
                     style: Style::Bad,
                     name: "banned",
                     source: banned.source.to_owned(),
                     what: format!("{length}, #{}", banned.count),
-                    json: json!({
-                        "event": "banned", "time_usec": time_usec, "jail": banned.jail, "source": banned.source,
-                        "until_usec": until, "count": banned.count,
-                    }),
+                    json: json!({ "until_usec": until, "count": banned.count }),
                 }
             }
             Some("Unbanned") => {
-                let signal = Unbanned::from_message(signal.clone()).context("Unbanned is no signal")?;
-                let ended =
-                    signal.args().context("The signal Unbanned has another form; is wardenctl of another version?")?;
+                let ended = Unbanned::from_message(signal.clone()).context(NO_SIGNAL)?;
+                let ended = ended.args().context(FORM)?;
                 Self {
-                    jail: ended.jail.to_owned(),
+                    jail: Some(ended.jail.to_owned()),
                     style: Style::Good,
                     name: "unbanned",
                     source: ended.source.to_owned(),
                     what: match ended.why {
-                        "expired" => "its time is over".to_owned(),
-                        "command" => "by hand".to_owned(),
-                        "jail-gone" => "its jail is gone".to_owned(),
-                        "ignored" => "it is ignored now".to_owned(),
-                        "widened" => "its whole network is banned".to_owned(),
-                        "crowded" => "there were too many bans".to_owned(),
-                        other => other.to_owned(),
-                    },
+                        "expired" => "its time is over",
+                        "command" => "by hand",
+                        "jail-gone" => "its jail is gone",
+                        "ignored" => "it is ignored now",
+                        "widened" => "its whole network is banned",
+                        "crowded" => "there were too many bans",
+                        other => other,
+                    }
+                    .to_owned(),
+                    json: json!({ "why": ended.why }),
+                }
+            }
+            Some("Failure") => {
+                let failure = Failure::from_message(signal.clone()).context(NO_SIGNAL)?;
+                let failure = failure.args().context(FORM)?;
+                let omitted = match failure.omitted {
+                    0 => String::new(),
+                    omitted => format!("; {omitted} more before it"),
+                };
+                Self {
+                    jail: Some(failure.jail.to_owned()),
+                    style: Style::Warning,
+                    name: "failure",
+                    source: failure.source.to_owned(),
+                    what: format!("{}{omitted}", failure.rule),
                     json: json!({
-                        "event": "unbanned", "time_usec": time_usec, "jail": ended.jail, "source": ended.source,
-                        "why": ended.why,
+                        "address": failure.address, "rule": failure.rule, "record_usec": failure.time_usec,
+                        "omitted": failure.omitted,
                     }),
+                }
+            }
+            Some("Leak") => {
+                let leak = Leak::from_message(signal.clone()).context(NO_SIGNAL)?;
+                let leak = leak.args().context(FORM)?;
+                Self {
+                    jail: None,
+                    style: Style::Bad,
+                    name: "leak",
+                    source: leak.source.to_owned(),
+                    what: format!("{} reached sshd all the same: {}", leak.address, leak.rule),
+                    json: json!({ "address": leak.address, "rule": leak.rule }),
+                }
+            }
+            Some("Spared") => {
+                let spared = Spared::from_message(signal.clone()).context(NO_SIGNAL)?;
+                let spared = spared.args().context(FORM)?;
+                Self {
+                    jail: Some(spared.jail.to_owned()),
+                    style: Style::Warning,
+                    name: "spared",
+                    source: spared.source.to_owned(),
+                    what: format!("{} failures, but a login {}", spared.failures, relative(spared.login_usec)),
+                    json: json!({ "login_usec": spared.login_usec, "failures": spared.failures }),
                 }
             }
             _ => return Ok(None),
         };
-        Ok(Some(event))
+        Ok(Some(event.dated(time_usec)))
+    }
+
+    /// With what all events have in common.
+    fn dated(mut self, time_usec: Usec) -> Self {
+        if let Value::Object(fields) = &mut self.json {
+            fields.insert("event".to_owned(), self.name.into());
+            fields.insert("time_usec".to_owned(), time_usec.into());
+            fields.insert("jail".to_owned(), self.jail.clone().into());
+            fields.insert("source".to_owned(), self.source.clone().into());
+        }
+        self
     }
 
     fn print(&self, json: Json) -> anyhow::Result<()> {
@@ -133,7 +180,8 @@ impl Event {
             return print_json(&self.json, mode);
         }
         let name = self.style.paint(&format!("{:<8}", self.name));
-        let what = Style::Faint.paint(&printable(&self.what));
-        line(&format!("{} {name} {} in jail {}, {what}", clock(now()), printable(&self.source), self.jail))
+        let jail = self.jail.as_ref().map_or_else(String::new, |jail| format!(" in jail {jail}"));
+        let what = printable(&self.what);
+        line(&format!("{} {name} {}{jail}: {what}", clock(now()), printable(&self.source)))
     }
 }

@@ -173,6 +173,13 @@ impl Reader {
         Ok(Some(if dropped { Entry::Lost { time, cursor: record.cursor, unit, count } } else { Entry::Record(record) }))
     }
 
+    /// The time of the last entry that the filters ask for. Moves away from where reading was.
+    pub(crate) fn end(&mut self) -> Result<Option<Usec>, JournalError> {
+        self.journal.seek_tail()?;
+        let found = self.journal.previous()? > 0;
+        Ok(if found { Some(self.journal.timestamp_usec()?) } else { None })
+    }
+
     /// Waits until something is written, at most so long. journald announces entries late, so
     /// a short wait is a poll.
     pub(crate) fn wait(&mut self, at_most: std::time::Duration) {

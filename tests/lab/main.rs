@@ -13,6 +13,7 @@ mod alive;
 mod attack;
 mod bans;
 mod bus;
+mod client;
 mod cut;
 mod ground;
 mod host;
@@ -57,6 +58,9 @@ scenarios! {
         twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban,
         somebody_without_the_right_may_give_the_password_of_who_has_it,
         a_flood_of_callers_and_of_bans_holds_nothing_up;
+    client:
+        watch_shows_failures_bans_and_their_ends_as_they_happen,
+        at_a_terminal_polkit_asks_for_a_password;
     cut:
         a_ban_cuts_what_its_source_has_open_and_nobody_elses,
         with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,
