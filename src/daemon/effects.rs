@@ -61,13 +61,14 @@ impl Daemon {
                         let _ = self.objects.manager().spared(&jail, &source, login, count).await;
                     }
                 }
-                Effect::Leak { ban, failure, .. } if self.caught_up => {
+                Effect::Leak { scope, ban, failure } if self.caught_up => {
                     self.counted.leaks += 1;
                     if self.leaks.may_say(ban) {
+                        let _ = self.orders.send(Order::Suspect(scope, ban));
+                        let _ = self.orders.send(Order::Audit);
                         let (ban, address) = (text_of(ban), failure.address.to_string());
                         events::leak(&ban, &failure);
                         let _ = self.objects.manager().leak(&ban, &address, &failure.rule).await;
-                        let _ = self.orders.send(Order::Audit);
                     }
                 }
                 Effect::Crowded(jail, bound) => {

@@ -20,6 +20,8 @@ use super::sets::Set;
 pub(super) trait Main {
     #[zbus(name = "reload")]
     fn reload(&self) -> zbus::Result<()>;
+    #[zbus(property, name = "version")]
+    fn version(&self) -> zbus::Result<String>;
     #[zbus(name = "listServices")]
     fn list_services(&self) -> zbus::Result<Vec<String>>;
 
@@ -72,6 +74,8 @@ pub(super) trait Config {
     fn add_ip_set(&self, name: &str, settings: &IpSetSettings<'_>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(name = "addPolicy")]
     fn add_policy(&self, name: &str, settings: &HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(property, name = "FlushAllOnReload")]
+    fn flush_all_on_reload(&self) -> zbus::Result<String>;
     #[zbus(name = "getIPSetNames")]
     fn ip_set_names(&self) -> zbus::Result<Vec<String>>;
     #[zbus(name = "getIPSetByName")]
@@ -115,6 +119,10 @@ pub(super) enum Trouble {
     Denied,
     /// Nobody answers to firewalld's name.
     Gone,
+    /// firewalld drops everything, by order.
+    Panic,
+    /// firewalld runs, but could not load its configuration; its reason.
+    Failed(String),
     /// Everything else, in firewalld's words.
     Other(String),
 }
@@ -131,6 +139,8 @@ impl From<&zbus::Error> for Trouble {
                     "ALREADY_ENABLED" | "NOT_ENABLED" | "NAME_CONFLICT" => Self::Already,
                     "INVALID_IPSET" | "INVALID_POLICY" => Self::Missing,
                     "INVALID_ENTRY" | "INVALID_ADDR" | "INVALID_FAMILY" => Self::Refused(text.to_owned()),
+                    "PANIC_MODE" => Self::Panic,
+                    "RUNNING_BUT_FAILED" => Self::Failed(text.to_owned()),
                     "" => Self::Other(name.to_string()),
                     _ => Self::Other(text.to_owned()),
                 }

@@ -16,6 +16,8 @@ mod objects;
 mod plan;
 mod sets;
 mod side;
+mod slot;
+mod steps;
 mod task;
 mod words;
 
@@ -51,6 +53,9 @@ pub(crate) enum Order {
     },
     /// Compare what firewalld holds with the list now, and not in a few minutes.
     Audit,
+    /// This source has got through although it is locked out: enter it anew, whatever firewalld
+    /// lists.
+    Suspect(Arc<Scope>, IpNet),
     /// Take policy and ipsets away from firewalld for good, in the order that never leaves a
     /// policy without its ipsets, with one reload. Only a [`Order::Replace`] brings them back.
     Remove,

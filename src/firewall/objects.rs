@@ -77,6 +77,18 @@ impl Firewalld {
         self.policy.set_settings(POLICY, &HashMap::from([("rich_rules", Variant::from(rules))])).await
     }
 
+    /// Whether this firewalld answers before a list is in the kernel.
+    pub(super) async fn settles_late(&self) -> bool {
+        let version = self.main().version().await.unwrap_or_default();
+        let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+        (numbers.next(), numbers.next()) >= (Some(2), Some(4)) || version.is_empty()
+    }
+
+    /// Whether a reload of this firewalld enters all entries again one by one.
+    pub(super) async fn keeps_entries(&self) -> bool {
+        self.config.flush_all_on_reload().await.is_ok_and(|flushes| flushes == "no")
+    }
+
     /// Puts the permanent configuration right, and touches nothing that is.
     pub(super) async fn repair(&self, layout: &Layout, rules: &[String]) -> zbus::Result<Repairs> {
         let mut repairs = Repairs::default();
@@ -118,7 +130,7 @@ impl Firewalld {
 
     async fn add_set(&self, set: &Set) -> zbus::Result<bool> {
         let name = set.name();
-        let options = HashMap::from([("family", set.family.option()), ("maxelem", MAX_ENTRIES)]);
+        let options = HashMap::from([("family", set.pool.family.option()), ("maxelem", MAX_ENTRIES)]);
         let settings = ("", name.as_str(), "", "hash:net", options, Vec::new());
         ignore_already(self.config.add_ip_set(&name, &settings).await)
     }

@@ -1,24 +1,19 @@
 //! What is wanted, what firewalld is believed to hold, and the next operation from one to the
 //! other. Pure: no bus, no clock.
 //!
-//! firewalld refuses entries that overlap, so of nested networks only the widest is entered, and
-//! a change of the widest is a swap: out with what is in the way, in with what takes its place.
-//! A swap is the only time at which somebody who stays banned is let through, so it is always
-//! finished before anything else is begun. Everything else is done entry by entry, bans first;
-//! a whole set is rewritten only where that costs no cover.
+//! There is one list for each scope and address family ([`super::side`]), which lies in several
+//! sets. The plan lets them take turns, the oldest ban first, and keeps track of the one operation
+//! that is in flight.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::sets::{Family, Layout, Set};
-use super::side::Side;
+use super::sets::{Family, Layout, Pool, Set};
+use super::side::{Action, Side};
+use super::steps::Limits;
 use crate::jail::Scope;
-
-/// Above this many pending operations in one set firewalld is quicker, by an order of magnitude
-/// and more, when it gets the whole list, so much that a moment without cover is worth it.
-const BULK: usize = 1000;
 
 /// One call of firewalld.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +29,17 @@ impl Op {
             Self::Add(set, _) | Self::Remove(set, _) | Self::SetAll(set, _) => set,
         }
     }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This call.
+    Do(Op),
+    /// Nothing before this time, in ms.
+    Wait(u64),
+    /// Nothing.
+    Idle,
 }
 
 /// Where something has changed, and what.
@@ -67,55 +73,57 @@ pub(super) fn parse(family: Family, entry: &str) -> Option<IpNet> {
     (Family::of(&net) == family && text(&net) == entry).then_some(net)
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Plan {
-    sides: BTreeMap<Set, Side>,
+    sides: BTreeMap<Pool, Side>,
     /// Counts additions, so that bans are entered in the order in which they came.
     clock: u64,
-    in_flight: Option<Op>,
-    bulk: usize,
+    in_flight: Option<Pool>,
+    /// How long after the answer a list may still be on its way into the kernel, in ms.
+    settle: u64,
+    limits: Limits,
 }
 
 impl Plan {
-    pub(crate) fn new() -> Self {
-        Self::with_bulk(BULK)
-    }
-
-    pub(super) fn with_bulk(bulk: usize) -> Self {
-        Self { sides: BTreeMap::new(), clock: 0, in_flight: None, bulk }
-    }
-
     /// These sets are there, or will be: new ones are empty and unknown, others are forgotten.
     pub(crate) fn lay_out(&mut self, layout: &Layout) {
-        self.sides.retain(|set, _| layout.sets.contains(set));
-        for set in &layout.sets {
-            self.sides.entry(set.clone()).or_insert_with(|| Side::new(self.bulk));
+        let (pools, limits) = (layout.pools(), self.limits);
+        self.sides.retain(|pool, _| pools.contains(pool));
+        for pool in pools {
+            let family = pool.family;
+            self.sides.entry(pool).or_insert_with(|| Side::new(family, limits));
         }
     }
 
-    /// Works on the side of a set, if there is one, with the next tick of the clock and the
-    /// operation that is in flight for it.
-    fn on<T: Default>(&mut self, set: &Set, work: impl FnOnce(&mut Side, u64, Option<&Op>) -> T) -> T {
+    #[cfg(test)]
+    pub(super) fn with(limits: Limits, settle: u64) -> Self {
+        Self { settle, limits, ..Self::default() }
+    }
+
+    pub(crate) fn set_settle(&mut self, settle: u64) {
+        self.settle = settle;
+    }
+
+    /// Works on one list with the next tick of the clock.
+    fn on(&mut self, pool: &Pool, work: impl FnOnce(&mut Side)) -> Vec<News> {
         self.clock += 1;
-        let flight = self.in_flight.as_ref().filter(|op| op.set() == set);
-        match self.sides.get_mut(set) {
-            Some(side) => work(side, self.clock, flight),
-            None => T::default(),
-        }
+        let Some(side) = self.sides.get_mut(pool) else { return Vec::new() };
+        side.clock = self.clock;
+        work(side);
+        side.take_changes().into_iter().map(|change| (Arc::clone(&pool.scope), change)).collect()
     }
 
     pub(crate) fn block(&mut self, scope: &Arc<Scope>, net: IpNet) -> Vec<News> {
-        let net = net.trunc();
-        let set = Set { scope: Arc::clone(scope), family: Family::of(&net) };
-        let changes = self.on(&set, |side, clock, flight| side.block(net, clock, flight));
-        news(&set, changes)
+        self.on(&Pool::of(scope, &net), |side| side.block(net.trunc()))
     }
 
     pub(crate) fn release(&mut self, scope: &Arc<Scope>, net: IpNet) -> Vec<News> {
-        let net = net.trunc();
-        let set = Set { scope: Arc::clone(scope), family: Family::of(&net) };
-        let changes = self.on(&set, |side, clock, flight| side.release(net, clock, flight));
-        news(&set, changes)
+        self.on(&Pool::of(scope, &net), |side| side.release(net.trunc()))
+    }
+
+    /// The source has been seen at large: its entry is entered anew, whatever firewalld lists.
+    pub(crate) fn suspect(&mut self, scope: &Arc<Scope>, net: IpNet) {
+        self.on(&Pool::of(scope, &net), |side| side.suspect(net.trunc()));
     }
 
     /// Makes `list` the wanted list. What is in both is left alone.
@@ -124,14 +132,14 @@ impl Plan {
         let wanted = self
             .sides
             .iter()
-            .flat_map(|(set, side)| side.wanted.iter().map(|net| (Arc::clone(&set.scope), net)).collect::<Vec<_>>());
+            .flat_map(|(pool, side)| side.wanted.iter().map(|net| (Arc::clone(&pool.scope), net)).collect::<Vec<_>>());
         let gone: Vec<(Arc<Scope>, IpNet)> = wanted.filter(|it| !list.contains(it)).collect();
         // Inner ones first, or they would be said to stand for themselves for a moment.
         let gone = gone.into_iter().rev();
         let mut all: Vec<News> = gone.flat_map(|(scope, net)| self.release(&scope, net)).collect();
         for (scope, net) in list {
-            let set = Set { scope: Arc::clone(&scope), family: Family::of(&net) };
-            if self.sides.get(&set).is_some_and(|side| !side.wanted.contains(&net)) {
+            let known = self.sides.get(&Pool::of(&scope, &net)).is_none_or(|side| side.wanted.contains(&net));
+            if !known {
                 all.extend(self.block(&scope, net));
             }
         }
@@ -140,113 +148,88 @@ impl Plan {
 
     /// firewalld has lost everything, or may have: nothing is known until it is asked again.
     pub(crate) fn lost(&mut self) {
-        self.sides.values_mut().for_each(|side| side.synced = false);
+        self.sides.values_mut().for_each(Side::lost);
     }
 
-    /// All sets.
-    pub(crate) fn sets(&self) -> Vec<Set> {
-        self.sides.keys().cloned().collect()
-    }
-
-    /// Takes in what firewalld says that it holds.
-    pub(crate) fn sync(&mut self, set: &Set, entries: &[String]) -> (Found, Vec<News>) {
-        let (found, changes) = self.on(set, |side, clock, _| {
-            let found = side.sync(set.family, entries, clock);
-            (found, side.settle())
-        });
-        (found, news(set, changes))
-    }
-
-    /// The next operation, which is then in flight until [`Plan::done`], [`Plan::failed`] or
-    /// [`Plan::refused`]. There is none as long as it is unknown what firewalld holds.
-    pub(crate) fn next(&mut self) -> Option<Op> {
-        if self.in_flight.is_some() || !self.sides.values().all(|side| side.synced) {
-            return None;
+    /// Takes in what firewalld says that it holds, set by set, all of a list together.
+    pub(crate) fn sync(&mut self, lists: &[(Set, Vec<String>)]) -> (Vec<(Set, Found)>, Vec<News>) {
+        let (mut all, mut news) = (Vec::new(), Vec::new());
+        for sets in lists.chunk_by(|a, b| a.0.pool == b.0.pool) {
+            let entries: Vec<&[String]> = sets.iter().map(|(_, entries)| &entries[..]).collect();
+            let pool = sets[0].0.pool.clone();
+            news.extend(self.on(&pool, |side| {
+                let found = side.sync(&entries);
+                all.extend(sets.iter().map(|(set, _)| set.clone()).zip(found));
+            }));
         }
-        let turns = self.sides.iter_mut().filter_map(|(set, side)| Some((side.urgency()?, set, side)));
-        let (_, set, side) = turns.min_by_key(|(urgency, ..)| *urgency)?;
-        let op = side.next(set);
-        self.in_flight.clone_from(&op);
-        op
+        (all, news)
     }
 
-    /// The operation has been carried out.
-    pub(crate) fn done(&mut self, op: &Op) -> Vec<News> {
-        self.in_flight = None;
-        let changes = self.on(op.set(), |side, clock, _| {
-            let mut changes = side.done(op, clock);
-            changes.extend(side.landed());
-            changes
-        });
-        news(op.set(), changes)
+    /// The next operation, which is then in flight until [`Plan::done`], [`Plan::failed`],
+    /// [`Plan::forget`] or [`Plan::refused`]. There is none as long as it is unknown what
+    /// firewalld holds.
+    pub(crate) fn next(&mut self, now: u64) -> Next {
+        if self.in_flight.is_some() || !self.sides.values().all(|side| side.synced) {
+            return Next::Idle;
+        }
+        let mut turns: Vec<(&Pool, &mut Side)> = self.sides.iter_mut().collect();
+        turns.sort_by_key(|(_, side)| side.urgency());
+        let mut wait = None;
+        for (pool, side) in turns {
+            match side.next(now) {
+                Ok((slot, action)) => {
+                    self.in_flight = Some(pool.clone());
+                    let set = Set { pool: pool.clone(), slot };
+                    return Next::Do(match action {
+                        Action::Add(net) => Op::Add(set, text(&net)),
+                        Action::Remove(entry) => Op::Remove(set, entry),
+                        Action::Write(list) => Op::SetAll(set, list.iter().map(text).collect()),
+                    });
+                }
+                Err(at) => wait = [wait, at].into_iter().flatten().min(),
+            }
+        }
+        wait.map_or(Next::Idle, Next::Wait)
+    }
+
+    fn land(&mut self, work: impl FnOnce(&mut Side, u64)) -> Vec<News> {
+        let settle = self.settle;
+        match self.in_flight.take() {
+            Some(pool) => self.on(&pool, |side| work(side, settle)),
+            None => Vec::new(),
+        }
+    }
+
+    /// The operation has been carried out, at this time in ms.
+    pub(crate) fn done(&mut self, now: u64) -> Vec<News> {
+        self.land(|side, settle| side.done(now, settle))
     }
 
     /// What became of the operation is unknown, and it is not the operation's fault. A sync
     /// follows.
-    pub(crate) fn forget(&mut self, op: &Op) {
-        debug_assert_eq!(self.in_flight.as_ref(), Some(op));
-        self.in_flight = None;
+    pub(crate) fn forget(&mut self) {
+        self.land(|side, _| side.forget());
     }
 
     /// The operation has failed for what it is. A sync follows.
-    pub(crate) fn failed(&mut self, op: &Op) {
-        self.in_flight = None;
-        self.on(op.set(), |side, clock, _| match op {
-            Op::Add(set, entry) => {
-                // One entry that firewalld can't digest must not keep the others waiting.
-                if let Some(net) = parse(set.family, entry)
-                    && side.drop_add(&net)
-                {
-                    side.push_add(net, clock);
-                }
-            }
-            Op::Remove(_, entry) => {
-                side.tried.insert(entry.clone());
-            }
-            Op::SetAll(..) => {
-                side.rewrite = false;
-                side.no_bulk = true;
-            }
-        });
+    pub(crate) fn failed(&mut self) {
+        self.land(|side, _| side.failed());
     }
 
     /// firewalld will never take this entry: it is given up, and what it covered stands for
     /// itself again.
-    pub(crate) fn refused(&mut self, op: &Op) -> Vec<News> {
-        self.in_flight = None;
-        let changes = self.on(op.set(), |side, clock, _| {
-            let mut changes = Vec::new();
-            if let Op::Add(set, entry) = op
-                && let Some(net) = parse(set.family, entry)
-            {
-                changes = side.leave(net, clock, None);
-            }
-            changes.extend(side.landed());
-            changes
-        });
-        news(op.set(), changes)
+    pub(crate) fn refused(&mut self) -> Vec<News> {
+        self.land(|side, _| side.refused())
     }
 
     /// Whether the operation is about an entry in somebody else's spelling.
     pub(crate) fn is_junk(&self, op: &Op) -> bool {
-        matches!(op, Op::Remove(set, entry) if self.sides.get(set).is_some_and(|side| side.junk.contains(entry)))
-    }
-
-    /// Everything is known and nothing is left to be done.
-    #[cfg(test)]
-    pub(super) fn is_idle(&mut self) -> bool {
-        self.in_flight.is_none() && self.sides.values().all(|side| side.synced && side.urgency().is_none())
+        let slot = |set: &Set| self.sides.get(&set.pool).and_then(|side| side.slots.get(set.slot));
+        matches!(op, Op::Remove(set, entry) if slot(set).is_some_and(|slot| slot.junk.contains(entry)))
     }
 
     #[cfg(test)]
-    pub(super) fn announced(&self) -> BTreeSet<(Arc<Scope>, IpNet)> {
-        let of = |(set, side): (&Set, &Side)| {
-            side.announced.iter().map(|net| (Arc::clone(&set.scope), *net)).collect::<Vec<_>>()
-        };
-        self.sides.iter().flat_map(of).collect()
+    pub(super) fn sides(&self) -> &BTreeMap<Pool, Side> {
+        &self.sides
     }
-}
-
-fn news(set: &Set, changes: Vec<Change>) -> Vec<News> {
-    changes.into_iter().map(|change| (Arc::clone(&set.scope), change)).collect()
 }

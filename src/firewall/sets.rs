@@ -1,8 +1,10 @@
 //! The ipsets that wardend owns in firewalld, by name, and the rules that look into them.
 //!
-//! One set holds the bans of one scope and one address family. The names are what an admin types
+//! The bans of one scope and one address family are a pool, and a pool has several sets, because an
+//! entry costs firewalld more in a large one ([`super::steps`]). The names are what an admin types
 //! after `firewall-cmd --ipset=`: `wardend4` and `wardend6` for bans of all ports, `wardend4-ssh`
-//! for those of one service, and so on. Everything that begins like that is wardend's.
+//! for those of one service; `wardend4-1` and so on take what the first set of a pool has no room
+//! for. Everything that begins like that is wardend's.
 
 use std::sync::Arc;
 
@@ -54,17 +56,42 @@ impl Family {
     }
 }
 
-/// One ipset.
+/// How many sets a pool has. Each is a rule more for a packet to pass, and one of them is kept
+/// empty; with eight, ten thousand bans are added at the cost of a few hundred.
+pub(crate) const SLOTS: usize = 8;
+
+/// The bans of one scope and one family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Set {
+pub(crate) struct Pool {
     pub(crate) scope: Arc<Scope>,
     pub(crate) family: Family,
 }
 
+impl Pool {
+    /// Where a ban belongs.
+    pub(crate) fn of(scope: &Arc<Scope>, net: &IpNet) -> Self {
+        Self { scope: Arc::clone(scope), family: Family::of(net) }
+    }
+}
+
+/// One ipset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Set {
+    pub(crate) pool: Pool,
+    /// Less than [`SLOTS`].
+    pub(crate) slot: usize,
+}
+
 impl Set {
     pub(crate) fn name(&self) -> String {
-        let (prefix, key) = (self.family.prefix(), self.scope.key());
-        if key.is_empty() { prefix.to_owned() } else { format!("{prefix}-{key}") }
+        let (mut name, key) = (self.pool.family.prefix().to_owned(), self.pool.scope.key());
+        if !key.is_empty() {
+            name = format!("{name}-{key}");
+        }
+        if self.slot > 0 {
+            name = format!("{name}-{}", self.slot);
+        }
+        name
     }
 }
 
@@ -84,8 +111,13 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn new(scopes: &[Arc<Scope>]) -> Self {
-        let of = |scope: &Arc<Scope>| Family::ALL.map(|family| Set { scope: Arc::clone(scope), family });
-        Self { sets: scopes.iter().flat_map(of).collect() }
+        let pools = scopes.iter().flat_map(|scope| Family::ALL.map(|family| Pool { scope: Arc::clone(scope), family }));
+        let of = |pool: Pool| (0..SLOTS).map(move |slot| Set { pool: pool.clone(), slot });
+        Self { sets: pools.flat_map(of).collect() }
+    }
+
+    pub(crate) fn pools(&self) -> Vec<Pool> {
+        self.sets.iter().filter(|set| set.slot == 0).map(|set| set.pool.clone()).collect()
     }
 
     /// The names of the sets.
@@ -95,7 +127,8 @@ impl Layout {
 
     /// The services that the rules name, some of them twice.
     pub(crate) fn services(&self) -> impl Iterator<Item = &str> {
-        self.sets.iter().flat_map(|set| set.scope.ports()).filter_map(|port| match port {
+        let firsts = self.sets.iter().filter(|set| set.slot == 0);
+        firsts.flat_map(|set| set.pool.scope.ports()).filter_map(|port| match port {
             Port::Service(name) => Some(&**name),
             Port::Numbers(..) => None,
         })
@@ -106,8 +139,8 @@ impl Layout {
     pub(crate) fn rules(&self, known: impl Fn(&str) -> bool) -> Vec<String> {
         let mut rules = Vec::new();
         for set in &self.sets {
-            let scope = &set.scope;
-            let source = format!(r#"rule family="{}" source ipset="{}""#, set.family.attribute(), set.name());
+            let scope = &set.pool.scope;
+            let source = format!(r#"rule family="{}" source ipset="{}""#, set.pool.family.attribute(), set.name());
             let action = if scope.rejects() { "reject" } else { "drop" };
             if scope.ports().is_empty() {
                 rules.push(format!("{source} {action}"));
@@ -143,7 +176,11 @@ mod tests {
             assert!(name.len() <= 31, "{name}");
             assert!(is_ours(&name), "{name}");
         }
-        assert_eq!(layout.names()[..4], ["wardend4", "wardend6", "wardend4-ssh", "wardend6-ssh"]);
+        let names = layout.names();
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 6 * SLOTS);
+        for name in ["wardend4", "wardend6", "wardend4-7", "wardend4-ssh", "wardend6-ssh-1"] {
+            assert!(names.contains(&name.to_owned()), "{name}");
+        }
         for foreign in ["wardend", "wardend44", "wardend5", "mywardend4", "warden4"] {
             assert!(!is_ours(foreign), "{foreign}");
         }
@@ -153,12 +190,16 @@ mod tests {
     fn each_port_has_a_rule_and_unknown_services_have_none() {
         let layout = Layout::new(&[scope(&[], false), scope(&["ssh", "nossh", "22-23/tcp", "53/udp"], true)]);
         let rules = layout.rules(|service| service == "ssh");
-        assert_eq!(rules.len(), 2 + 6);
-        assert_eq!(rules[0], r#"rule family="ipv4" source ipset="wardend4" drop"#);
-        assert!(rules[2].ends_with(r#" service name="ssh" reject"#), "{}", rules[2]);
-        assert!(rules[3].ends_with(r#" port port="22-23" protocol="tcp" reject"#), "{}", rules[3]);
-        assert!(rules[7].starts_with(r#"rule family="ipv6" source ipset="wardend6-"#), "{}", rules[7]);
-        assert!(rules[7].ends_with(r#" port port="53" protocol="udp" reject"#), "{}", rules[7]);
+        assert_eq!(rules.len(), (2 + 6) * SLOTS);
+        for (set, end) in [("4", r#"" drop"#), ("6-3", r#"" drop"#)] {
+            assert!(rules.iter().any(|rule| rule.ends_with(&format!(r#" source ipset="wardend{set}{end}"#))), "{set}");
+        }
+        for port in [r#"service name="ssh""#, r#"port port="22-23" protocol="tcp""#, r#"port port="53" protocol="udp""#]
+        {
+            let of = rules.iter().filter(|rule| rule.ends_with(&format!("{port} reject")));
+            assert_eq!(of.count(), 2 * SLOTS, "{port}");
+        }
+        assert!(rules.iter().all(|rule| rule.contains("ipv4") == rule.contains("wardend4")));
         assert_eq!(layout.services().collect::<Vec<_>>(), ["nossh", "ssh"].repeat(2));
     }
 }

@@ -1,49 +1,51 @@
-//! One ipset: the wanted list of one family, what firewalld is believed to hold of it, and the
-//! difference.
+//! The bans of one scope and family: the wanted list, what firewalld is believed to hold of it in
+//! several sets, and the difference.
 //!
 //! Every change keeps the difference up to date at the cost of a few look-ups, so that one ban
-//! among a hundred thousand costs what one ban among ten does. [`super::plan`] has the rules that
-//! the operations follow.
+//! among a hundred thousand costs what one ban among ten does. Each network of the target (the
+//! widest of the wanted ones) is in one of three states: at home in a set, on the move from a set
+//! that is to be emptied, or missing. [`super::steps`] decides what is done next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::nets::{Nets, range_within};
-use super::plan::{Change, Found, Op, parse, text};
-use super::sets::{Family, Set};
-
-/// Above this many entries for an empty set, as after a reload, they go in with one call: there is
-/// no cover to lose, and each of them is let through until its turn has come.
-const FEW: usize = 8;
+use super::nets::Nets;
+use super::plan::{Change, Found, parse, text};
+use super::sets::{Family, SLOTS};
+use super::slot::{Mode, Slot};
+use super::steps::Limits;
 
 /// Since when an addition has been waiting: the plan's clock, and the order within one tick.
-type Age = (u64, u64);
+pub(super) type Age = (u64, u64);
 
-/// One family. `target` is always the widest of `wanted`; `adds` and `removes` are always the
-/// difference between `target` and `held`.
-#[derive(Debug, Default)]
+/// One call for a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Add(IpNet),
+    Remove(String),
+    Write(Vec<IpNet>),
+}
+
+/// The list of one family in one scope.
+#[derive(Debug)]
 pub(super) struct Side {
+    family: Family,
+    pub(super) limits: Limits,
     pub(super) wanted: Nets,
-    target: Nets,
-    held: Nets,
-    adds: BTreeSet<IpNet>,
-    /// `adds` by age, and the age of each.
-    ages: BTreeMap<Age, IpNet>,
+    /// The widest of `wanted`.
+    pub(super) target: Nets,
+    pub(super) slots: Vec<Slot>,
+    /// In which set a network of the target is in force, to stay there.
+    pub(super) home: BTreeMap<IpNet, usize>,
+    /// In force in a set that is being emptied.
+    pub(super) moves: BTreeSet<IpNet>,
+    /// Not in force. By age, and the age of each.
+    pub(super) adds: BTreeMap<Age, IpNet>,
     age_of: BTreeMap<IpNet, Age>,
     counter: u64,
-    removes: BTreeSet<IpNet>,
-    /// Entries in a spelling of somebody else's; they can only be removed word for word.
-    pub(super) junk: BTreeSet<String>,
-    /// Junk that has been removed before and may be back: firewalld can hold entries that it
-    /// can't find again.
-    pub(super) tried: BTreeSet<String>,
-    /// The next operation is to write the whole set.
-    pub(super) rewrite: bool,
-    /// Writing the whole set has failed; entry by entry shows which one is at fault.
+    /// Writing a whole set has failed; entry by entry shows which one is at fault.
     pub(super) no_bulk: bool,
-    /// The network in which a swap is under way.
-    swap: Option<IpNet>,
     /// What is held is known.
     pub(super) synced: bool,
     /// Sources of which "blocked" has been said and is still true.
@@ -52,271 +54,307 @@ pub(super) struct Side {
     leaving: BTreeSet<IpNet>,
     /// Those of `leaving` that came during a call which may just be entering them.
     unsure: Vec<IpNet>,
-    bulk: usize,
+    pub(super) flight: Option<(usize, Action)>,
+    pub(super) clock: u64,
+    changes: Vec<Change>,
 }
 
 impl Side {
-    pub(super) fn new(bulk: usize) -> Self {
-        Self { bulk, ..Self::default() }
-    }
-
-    pub(super) fn block(&mut self, net: IpNet, clock: u64, flight: Option<&Op>) -> Vec<Change> {
-        self.leaving.remove(&net);
-        self.enter(net, clock);
-        // Every order is answered, also one that finds its source blocked already.
-        self.announced.remove(&net);
-        let cover = self.target.cover(&net);
-        if cover.is_some_and(|cover| self.stays(&cover, flight)) { self.announce(&net) } else { Vec::new() }
-    }
-
-    pub(super) fn release(&mut self, net: IpNet, clock: u64, flight: Option<&Op>) -> Vec<Change> {
-        self.announced.remove(&net);
-        let mut changes = self.leave(net, clock, flight);
-        if !self.synced || flight.is_some() || self.held.contains(&net) {
-            self.leaving.insert(net);
-            self.unsure.push(net);
-        } else {
-            changes.push(Change::Released(net));
+    pub(super) fn new(family: Family, limits: Limits) -> Self {
+        Self {
+            family,
+            limits,
+            wanted: Nets::default(),
+            target: Nets::default(),
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            home: BTreeMap::new(),
+            moves: BTreeSet::new(),
+            adds: BTreeMap::new(),
+            age_of: BTreeMap::new(),
+            counter: 0,
+            no_bulk: false,
+            synced: false,
+            announced: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            unsure: Vec::new(),
+            flight: None,
+            clock: 0,
+            changes: Vec::new(),
         }
-        changes
     }
 
-    /// Whether an entry of the target is held and will be: one that is on its way out is no cover.
-    fn stays(&self, entry: &IpNet, flight: Option<&Op>) -> bool {
-        let going = matches!(flight, Some(Op::Remove(_, gone)) if *gone == text(entry));
-        self.synced && self.held.contains(entry) && !going
+    /// What has changed since the last time.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
-    fn enter(&mut self, net: IpNet, clock: u64) {
+    pub(super) fn block(&mut self, net: IpNet) {
+        self.leaving.remove(&net);
         if self.wanted.insert(net) && self.target.cover(&net).is_none() {
             for inner in self.target.within(&net).collect::<Vec<_>>() {
                 self.target.remove(&inner);
-                self.compare(inner, clock);
+                self.compare(inner);
             }
             self.target.insert(net);
-            self.compare(net, clock);
+            self.compare(net);
+        }
+        // Every order is answered, also one that finds its source blocked already.
+        let said = self.changes.contains(&Change::Blocked(net));
+        if !said && let Some(cover) = self.target.cover(&net).filter(|cover| self.is_in_force(cover)) {
+            self.announced.remove(&net);
+            self.announce(&cover);
         }
     }
 
-    /// What takes the place of the network may be held still, if the swap had not begun.
-    pub(super) fn leave(&mut self, net: IpNet, clock: u64, flight: Option<&Op>) -> Vec<Change> {
-        let mut changes = Vec::new();
+    pub(super) fn release(&mut self, net: IpNet) {
+        self.announced.remove(&net);
+        self.leave(net);
+        if !self.synced || self.flight.is_some() || self.slots.iter().any(|slot| slot.held.contains(&net)) {
+            self.leaving.insert(net);
+            self.unsure.push(net);
+        } else {
+            self.changes.push(Change::Released(net));
+        }
+    }
+
+    /// The network is wanted no more, and what is inside it stands for itself.
+    pub(super) fn leave(&mut self, net: IpNet) {
         if self.wanted.remove(&net) && self.target.remove(&net) {
-            self.compare(net, clock);
+            self.compare(net);
             for inner in self.wanted.widest_within(&net) {
                 self.target.insert(inner);
-                self.compare(inner, clock);
-                if self.stays(&inner, flight) {
-                    changes.extend(self.announce(&inner));
-                }
+                self.compare(inner);
             }
         }
-        changes
+    }
+
+    /// The source has been seen at large: whatever firewalld lists, its entry is not in force.
+    pub(super) fn suspect(&mut self, net: IpNet) {
+        let Some(entry) = self.target.cover(&net) else { return };
+        for slot in &mut self.slots {
+            if slot.held.contains(&entry) {
+                slot.doubted.insert(entry);
+            }
+        }
+        self.compare(entry);
+    }
+
+    fn is_in_force(&self, entry: &IpNet) -> bool {
+        self.synced && (self.home.contains_key(entry) || self.moves.contains(entry))
+    }
+
+    /// Whether an entry of this set can be built upon.
+    fn stands(&self, index: usize, net: &IpNet) -> bool {
+        let slot = &self.slots[index];
+        let going = match &self.flight {
+            Some((set, Action::Remove(gone))) => *set == index && *gone == text(net),
+            Some((set, Action::Write(_))) => *set == index,
+            _ => false,
+        };
+        slot.mode != Mode::Broken && !going && slot.held.contains(net) && !slot.doubted.contains(net)
+    }
+
+    /// Brings the difference up to date for one network.
+    pub(super) fn compare(&mut self, net: IpNet) {
+        let wanted = self.target.contains(&net);
+        let in_mode = |side: &Self, index: usize, mode| side.slots[index].mode == mode && side.stands(index, &net);
+        let before = self.home.get(&net).copied().filter(|index| in_mode(self, *index, Mode::Open));
+        let home = before.or_else(|| (0..SLOTS).find(|index| in_mode(self, *index, Mode::Open))).filter(|_| wanted);
+        let moves = wanted && home.is_none() && (0..SLOTS).any(|index| in_mode(self, index, Mode::Emptying));
+        match home {
+            Some(index) => self.home.insert(net, index),
+            None => self.home.remove(&net),
+        };
+        if moves {
+            self.moves.insert(net);
+        } else {
+            self.moves.remove(&net);
+        }
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let needed = home == Some(index) || (moves && slot.mode == Mode::Emptying);
+            if slot.held.contains(&net) && !needed {
+                slot.surplus.insert(net);
+            } else {
+                slot.surplus.remove(&net);
+            }
+        }
+        if wanted && home.is_none() && !moves {
+            if !self.age_of.contains_key(&net) {
+                self.push_add(net);
+                self.lose(&net);
+            }
+        } else {
+            self.drop_add(&net);
+            if wanted && self.synced {
+                self.announce(&net);
+            }
+        }
     }
 
     /// The network is covered, and with it all inside it.
-    fn announce(&mut self, net: &IpNet) -> Vec<Change> {
+    fn announce(&mut self, net: &IpNet) {
         let covered = self.wanted.within(net);
-        covered.filter(|source| self.announced.insert(*source)).map(Change::Blocked).collect()
+        self.changes.extend(covered.filter(|source| self.announced.insert(*source)).map(Change::Blocked));
     }
 
-    /// Brings `adds` and `removes` up to date for one network.
-    fn compare(&mut self, net: IpNet, clock: u64) {
-        let (wanted, held) = (self.target.contains(&net), self.held.contains(&net));
-        if wanted && !held {
-            self.push_add(net, clock);
-        } else {
-            self.drop_add(&net);
-        }
-        if held && !wanted {
-            self.removes.insert(net);
-        } else {
-            self.removes.remove(&net);
-        }
-    }
-
-    pub(super) fn push_add(&mut self, net: IpNet, clock: u64) {
-        if self.adds.insert(net) {
-            self.counter += 1;
-            let age = (clock, self.counter);
-            self.ages.insert(age, net);
-            self.age_of.insert(net, age);
-        }
-    }
-
-    pub(super) fn drop_add(&mut self, net: &IpNet) -> bool {
-        if let Some(age) = self.age_of.remove(net) {
-            self.ages.remove(&age);
-        }
-        self.adds.remove(net)
-    }
-
-    /// How soon this side should have its turn; the least first. `None`: it has nothing to do.
-    pub(super) fn urgency(&self) -> Option<(u8, Age)> {
-        if self.rewrite || !self.junk.is_empty() {
-            return Some((0, (0, 0)));
-        }
-        let oldest = self.ages.first_key_value().map(|(&age, _)| age);
-        if self.swapping().is_some() {
-            return Some((0, (0, 1)));
-        }
-        match oldest {
-            Some(age) => Some((1, age)),
-            None => (!self.removes.is_empty()).then_some((2, (0, 0))),
-        }
-    }
-
-    /// The next network to enter in the swap that is under way.
-    fn swapping(&self) -> Option<IpNet> {
-        self.swap.and_then(|swap| range_within(&self.adds, &swap).next())
-    }
-
-    pub(super) fn next(&mut self, set: &Set) -> Option<Op> {
-        if self.rewrite {
-            return Some(Op::SetAll(set.clone(), self.target.iter().map(|net| text(&net)).collect()));
-        }
-        if let Some(entry) = self.junk.first() {
-            return Some(Op::Remove(set.clone(), entry.clone()));
-        }
-        let add = self.swapping().or_else(|| {
-            self.swap = None;
-            self.ages.first_key_value().map(|(_, &net)| net)
-        });
-        if let Some(net) = add {
-            return Some(self.towards(set, net));
-        }
-        let net = self.removes.first()?;
-        Some(Op::Remove(set.clone(), text(net)))
-    }
-
-    /// The next step towards having `net` entered: first out with whatever overlaps it.
-    fn towards(&mut self, set: &Set, net: IpNet) -> Op {
-        let cover = self.held.cover(&net);
-        let Some(obstacle) = cover.or_else(|| self.held.within(&net).next()) else {
-            return Op::Add(set.clone(), text(&net));
+    /// The network is not covered by itself; nor is what is inside it, if nothing else covers it.
+    fn lose(&mut self, net: &IpNet) {
+        let covered = |source: &IpNet| {
+            let by = |slot: &Slot| slot.held.cover(source).is_some_and(|cover| !slot.doubted.contains(&cover));
+            self.slots.iter().any(|slot| slot.mode != Mode::Broken && by(slot))
         };
-        let swap = cover.unwrap_or(net);
-        if !self.swap.is_some_and(|outer| outer.contains(&swap)) {
-            self.swap = Some(swap);
+        let open: Vec<IpNet> = self.wanted.within(net).filter(|source| !covered(source)).collect();
+        for source in open {
+            self.announced.remove(&source);
         }
-        Op::Remove(set.clone(), text(&obstacle))
     }
 
-    pub(super) fn done(&mut self, op: &Op, clock: u64) -> Vec<Change> {
-        match op {
-            Op::Add(set, entry) => {
-                let Some(net) = parse(set.family, entry) else {
-                    return Vec::new();
-                };
-                self.held.insert(net);
-                self.compare(net, clock);
-                self.announce(&net)
+    fn push_add(&mut self, net: IpNet) {
+        self.counter += 1;
+        let age = (self.clock, self.counter);
+        self.adds.insert(age, net);
+        self.age_of.insert(net, age);
+    }
+
+    fn drop_add(&mut self, net: &IpNet) -> bool {
+        self.age_of.remove(net).is_some_and(|age| self.adds.remove(&age).is_some())
+    }
+
+    /// Changes what is to become of a set.
+    pub(super) fn turn(&mut self, index: usize, mode: Mode) {
+        self.slots[index].mode = mode;
+        for net in self.slots[index].held.iter().collect::<Vec<_>>() {
+            self.compare(net);
+        }
+    }
+
+    /// The call has been carried out, at the time `now`; a list is in the kernel some time later.
+    pub(super) fn done(&mut self, now: u64, settle: u64) {
+        let Some((index, action)) = self.flight.take() else { return };
+        let slot = &mut self.slots[index];
+        match action {
+            Action::Add(net) => {
+                slot.held.insert(net);
+                self.compare(net);
             }
-            Op::Remove(set, entry) => {
-                if self.junk.remove(entry) {
-                    self.tried.insert(entry.clone());
-                    return Vec::new();
+            Action::Remove(entry) => {
+                if slot.junk.remove(&entry) {
+                    slot.tried.insert(entry);
+                } else if let Some(net) = parse(self.family, &entry) {
+                    slot.tried.remove(&entry);
+                    slot.held.remove(&net);
+                    slot.doubted.remove(&net);
+                    self.compare(net);
+                    self.left(net);
                 }
-                let Some(net) = parse(set.family, entry) else {
-                    return Vec::new();
-                };
-                self.held.remove(&net);
-                self.compare(net, clock);
-                self.left(net).into_iter().collect()
             }
-            Op::SetAll(set, entries) => {
-                self.junk.clear();
-                self.tried.clear();
-                self.rewrite = false;
-                self.hold(entries.iter().filter_map(|e| parse(set.family, e)), clock);
-                self.settle()
+            Action::Write(entries) => {
+                let new = Slot { held: entries.iter().copied().collect(), settles: now + settle, ..Slot::default() };
+                let before = std::mem::replace(slot, new);
+                for net in before.held.iter().chain(entries) {
+                    self.compare(net);
+                    self.left(net);
+                }
+            }
+        }
+        for net in std::mem::take(&mut self.unsure) {
+            self.left(net);
+        }
+    }
+
+    /// If the network was to go, and is in no set any more, it has gone.
+    fn left(&mut self, net: IpNet) {
+        if !self.slots.iter().any(|slot| slot.held.contains(&net)) && self.leaving.remove(&net) {
+            self.changes.push(Change::Released(net));
+        }
+    }
+
+    /// What became of the call is unknown, and it is not the call's fault.
+    pub(super) fn forget(&mut self) {
+        self.flight = None;
+    }
+
+    /// The call has failed for what it is.
+    pub(super) fn failed(&mut self) {
+        let Some((index, action)) = self.flight.take() else { return };
+        match action {
+            Action::Add(net) => {
+                // One entry that firewalld can't digest must not keep the others waiting.
+                if self.drop_add(&net) {
+                    self.push_add(net);
+                }
+            }
+            Action::Remove(entry) => {
+                // firewalld may list what the kernel has not.
+                if !self.slots[index].tried.insert(entry) {
+                    self.turn(index, Mode::Broken);
+                }
+            }
+            Action::Write(entries) => {
+                self.no_bulk |= !entries.is_empty();
+                self.turn(index, Mode::Broken);
             }
         }
     }
 
-    /// After a call: what was released during it is out, unless the call has entered it.
-    pub(super) fn landed(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.unsure).into_iter().filter_map(|net| self.left(net)).collect()
+    /// firewalld will never take this entry: it is given up, and what it covered stands for
+    /// itself again.
+    pub(super) fn refused(&mut self) {
+        if let Some((_, Action::Add(net))) = self.flight.take() {
+            self.leave(net);
+        }
     }
 
-    fn left(&mut self, net: IpNet) -> Option<Change> {
-        (!self.held.contains(&net) && self.leaving.remove(&net)).then_some(Change::Released(net))
+    /// firewalld has lost everything, or may have.
+    pub(super) fn lost(&mut self) {
+        self.synced = false;
+        self.slots.iter_mut().for_each(|slot| *slot = Slot::default());
     }
 
-    pub(super) fn sync(&mut self, family: Family, entries: &[String], clock: u64) -> Found {
-        let before = std::mem::take(&mut self.held);
-        let mut found = Found::default();
-        let mut now = Vec::with_capacity(entries.len());
-        self.junk.clear();
-        for entry in entries {
-            if let Some(net) = parse(family, entry) {
-                now.push(net);
-            } else {
-                self.junk.insert(entry.clone());
-                found.foreign.push(entry.clone());
+    /// Takes in what firewalld holds in each set.
+    pub(super) fn sync(&mut self, lists: &[&[String]]) -> Vec<Found> {
+        let mut all = Vec::new();
+        for (index, entries) in lists.iter().enumerate() {
+            let slot = &mut self.slots[index];
+            let before = std::mem::take(&mut slot.held);
+            let mut found = Found::default();
+            slot.junk.clear();
+            for entry in *entries {
+                if let Some(net) = parse(self.family, entry) {
+                    slot.held.insert(net);
+                    let ours = self.target.contains(&net) || self.wanted.contains(&net) || self.leaving.contains(&net);
+                    let known = self.synced && before.contains(&net);
+                    if !(ours || known) {
+                        found.foreign.push(entry.clone());
+                    }
+                } else {
+                    slot.junk.insert(entry.clone());
+                    found.foreign.push(entry.clone());
+                }
             }
-        }
-        self.hold(now, clock);
-        for net in self.held.iter().filter(|n| !self.target.contains(n)) {
-            let ours = self.leaving.contains(&net) || self.wanted.contains(&net);
-            let known = self.synced && before.contains(&net);
-            if !ours && !known {
-                found.foreign.push(text(&net));
+            if self.synced {
+                let gone = before.iter().filter(|net| self.home.get(net) == Some(&index) && !slot.held.contains(net));
+                found.missing.extend(gone.map(|net| text(&net)));
             }
-        }
-        if self.synced {
-            let gone = before.iter().filter(|net| self.target.contains(net) && !self.held.contains(net));
-            found.missing.extend(gone.map(|net| text(&net)));
+            slot.surplus.clear();
+            slot.tried.retain(|entry| entries.contains(entry));
+            slot.doubted.retain(|net| slot.held.contains(net));
+            all.push(found);
         }
         self.synced = true;
-        self.swap = None;
-        self.no_bulk &= !self.adds.is_empty() || !self.removes.is_empty();
-        self.rewrite = self.should_rewrite();
-        self.tried.retain(|entry| self.junk.contains(entry));
-        found
-    }
-
-    /// Writing the whole set empties it first, so it is for a set that covers little of what is
-    /// wanted; and for one that holds what can't be taken out in any other way.
-    fn should_rewrite(&self) -> bool {
-        if self.junk.iter().any(|entry| self.tried.contains(entry)) {
-            return true;
-        }
-        let pending = self.adds.len() + self.removes.len() + self.junk.len();
-        let kept = self.held.len() - self.removes.len();
-        let empty = self.held.len() == 0 && self.junk.is_empty() && pending > FEW;
-        let mostly = pending > self.bulk && kept * 2 <= self.target.len();
-        (empty || mostly) && !self.no_bulk
-    }
-
-    fn hold(&mut self, nets: impl IntoIterator<Item = IpNet>, clock: u64) {
-        self.held = nets.into_iter().collect();
-        self.removes.clear();
-        let held: Vec<IpNet> = self.held.iter().collect();
+        self.home.clear();
+        self.moves.clear();
+        let held: Vec<IpNet> = self.slots.iter().flat_map(|slot| slot.held.iter()).collect();
         for net in held.into_iter().chain(self.target.iter().collect::<Vec<_>>()) {
-            self.compare(net, clock);
+            self.compare(net);
         }
-    }
-
-    /// Says of every source whether it has come into force or gone out of it.
-    pub(super) fn settle(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for source in self.wanted.iter() {
-            if self.held.cover(&source).is_none() {
-                self.announced.remove(&source);
-                continue;
-            }
-            // Somebody else's wider entry covers too, but it is about to go.
-            let stays = self.target.cover(&source).is_some_and(|net| self.held.contains(&net));
-            if stays && self.announced.insert(source) {
-                changes.push(Change::Blocked(source));
-            }
+        for net in self.adds.values().copied().collect::<Vec<_>>() {
+            self.lose(&net);
+        }
+        for net in self.leaving.iter().copied().collect::<Vec<_>>() {
+            self.left(net);
         }
         self.unsure.clear();
-        let leaving = std::mem::take(&mut self.leaving);
-        let (in_force, out) = leaving.into_iter().partition(|n| self.held.contains(n));
-        self.leaving = in_force;
-        changes.extend(BTreeSet::into_iter(out).map(Change::Released));
-        changes
+        all
     }
 }

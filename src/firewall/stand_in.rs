@@ -20,6 +20,8 @@ use zbus::connection::Builder;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, DBusError, ObjectServer, OwnedObjectPath, OwnedVariant, Variant, interface};
 
+use super::sets::Layout;
+
 const NAME: &str = "org.fedoraproject.FirewallD1";
 const PATH: &str = "/org/fedoraproject/FirewallD1";
 const CONFIG: &str = "/org/fedoraproject/FirewallD1/config";
@@ -108,6 +110,8 @@ pub(super) struct Inner {
     /// A fault for all calls that change something.
     pub(super) denied: bool,
     pub(super) delay: Duration,
+    /// Another version than 2.3.1.
+    pub(super) version: Option<String>,
 }
 
 impl Inner {
@@ -161,8 +165,8 @@ impl Fake {
     pub(super) fn ready() -> Self {
         let fake = Self::default();
         fake.with(|inner| {
-            inner.permanent = ["wardend4", "wardend6"].map(String::from).into();
-            inner.policy = Some(rules(&["wardend4", "wardend6"]));
+            inner.permanent = Layout::new(&[Arc::default()]).names().into_iter().collect();
+            inner.policy = Some(Layout::new(&[Arc::default()]).rules(|_| true));
             inner.load();
         });
         fake
@@ -204,6 +208,11 @@ impl Main {
         self.0.with(Inner::load);
         Self::reloaded(&emitter).await?;
         Ok(())
+    }
+
+    #[zbus(property, name = "version")]
+    fn version(&self) -> String {
+        self.0.with(|inner| inner.version.clone()).unwrap_or_else(|| "2.3.1".to_owned())
     }
 
     #[zbus(name = "listServices")]
@@ -319,12 +328,6 @@ impl Policies {
             Ok(())
         })
     }
-}
-
-/// The rules that the default scope has for these sets.
-pub(super) fn rules(sets: &[&str]) -> Vec<String> {
-    let family = |set: &str| if set.starts_with("wardend4") { "ipv4" } else { "ipv6" };
-    sets.iter().map(|set| format!(r#"rule family="{}" source ipset="{set}" drop"#, family(set))).collect()
 }
 
 fn rules_of(settings: &HashMap<String, OwnedVariant>) -> Vec<String> {

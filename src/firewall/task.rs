@@ -17,7 +17,7 @@ use zbus::Connection;
 use super::firewalld::{Firewalld, Trouble};
 use super::inbox::{Event, Inbox};
 use super::objects::Runtime;
-use super::plan::{Change, News, Op, Plan};
+use super::plan::{Change, News, Next, Op, Plan};
 use super::sets::Layout;
 use super::words::{self, ABSENT, CUT_OFF, DEAF};
 use super::{Order, Report, State};
@@ -35,6 +35,9 @@ const PAUSE_WITH_NEWS: Duration = Duration::from_secs(1);
 const PAUSE_IF_DENIED: Duration = Duration::from_secs(10);
 /// The least time between two reloads of the same firewalld: a reload costs all its users.
 const RELOAD_GAP: Duration = Duration::from_secs(60);
+
+/// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second.
+const SETTLE: u64 = 3000;
 
 /// The connection is gone, or nobody gives orders any more.
 struct Over;
@@ -78,7 +81,8 @@ async fn setup(
     };
     let owner = firewalld.owner().await?;
     let mut task = Task {
-        plan: Plan::new(),
+        plan: Plan::default(),
+        began: Instant::now(),
         layout: Layout::default(),
         inbox,
         reports,
@@ -97,6 +101,7 @@ async fn setup(
         reload_gap: RELOAD_GAP,
         suspects: BTreeSet::new(),
         unknown: BTreeSet::new(),
+        warned: false,
     };
     task.meet(owner);
     Ok((task, firewalld))
@@ -105,6 +110,8 @@ async fn setup(
 #[allow(clippy::struct_excessive_bools)] // independent facts, each with one reader
 struct Task {
     plan: Plan,
+    /// Zero of the plan's time.
+    began: Instant,
     layout: Layout,
     inbox: Inbox,
     reports: UnboundedSender<Report>,
@@ -131,6 +138,8 @@ struct Task {
     suspects: BTreeSet<String>,
     /// Services that firewalld does not know.
     unknown: BTreeSet<String>,
+    /// The admin has been told what FlushAllOnReload=no does.
+    warned: bool,
 }
 
 impl Task {
@@ -158,9 +167,11 @@ impl Task {
         if self.stale {
             return self.resync(firewalld).await;
         }
-        if let Some(op) = self.plan.next() {
-            return self.perform(firewalld, &op).await;
-        }
+        let wait = match self.plan.next(self.ms()) {
+            Next::Do(op) => return self.perform(firewalld, &op).await,
+            Next::Wait(until) => Some(self.began + Duration::from_millis(until)),
+            Next::Idle => None,
+        };
         if !self.checked {
             return self.check(firewalld).await;
         }
@@ -170,7 +181,12 @@ impl Task {
             Some(sentence) => State::Down(sentence),
             None => State::Up,
         });
-        self.wait(Some(self.audit)).await
+        self.wait(Some(wait.unwrap_or(self.audit).min(self.audit))).await
+    }
+
+    /// The plan's time.
+    fn ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Waits for one event, or until the time has come.
@@ -236,6 +252,7 @@ impl Task {
                 self.armed = true;
             }
             Order::Audit => self.audit = Instant::now(),
+            Order::Suspect(scope, net) => self.plan.suspect(&scope, net),
             Order::Remove => {
                 self.remove = true;
                 self.armed = false;
@@ -293,7 +310,7 @@ impl Task {
         }
         self.stale = false;
         let mut lists = Vec::new();
-        for set in self.plan.sets() {
+        for set in self.layout.sets.clone() {
             match self.call(firewalld.entries(&set)).await? {
                 Ok(entries) => lists.push((set, entries)),
                 Err(error) => return self.trouble(firewalld, Trouble::from(&error)).await,
@@ -303,13 +320,13 @@ impl Task {
                 return Ok(());
             }
         }
-        for (set, entries) in lists {
-            let (found, changes) = self.plan.sync(&set, &entries);
-            for text in words::found(&set, &found) {
+        let (found, news) = self.plan.sync(&lists);
+        for (set, found) in &found {
+            for text in words::found(set, found) {
                 self.tell(text);
             }
-            self.report(changes);
         }
+        self.report(news);
         Ok(())
     }
 
@@ -318,14 +335,14 @@ impl Task {
         let reply = self.call(firewalld.perform(op)).await?;
         if self.stale {
             // The reply may be from before or after the loss. The resync will tell.
-            self.plan.forget(op);
+            self.plan.forget();
             return Ok(());
         }
         let trouble = match reply {
             Ok(()) => {
                 self.suspects.remove(&subject(op));
-                let changes = self.plan.done(op);
-                self.report(changes);
+                let news = self.plan.done(self.ms());
+                self.report(news);
                 return Ok(());
             }
             Err(error) => Trouble::from(&error),
@@ -334,29 +351,29 @@ impl Task {
             (Trouble::Already, _) => {
                 // An entry that is listed but can't be found is still in force: look again.
                 self.stale = junk;
-                let changes = self.plan.done(op);
-                self.report(changes);
+                let news = self.plan.done(self.ms());
+                self.report(news);
                 Ok(())
             }
             // The first time it may be our idea of the set that is out of date, or of a whole
             // list a single entry, which comes to light when they are entered one by one.
             (Trouble::Refused(_), _) if self.suspects.insert(subject(op)) => {
-                self.plan.failed(op);
+                self.plan.failed();
                 self.stale = true;
                 Ok(())
             }
             (Trouble::Refused(reason), Op::Add(_, entry)) => {
                 self.tell(words::refused(entry, reason));
-                let changes = self.plan.refused(op);
-                self.report(changes);
+                let news = self.plan.refused();
+                self.report(news);
                 Ok(())
             }
             (Trouble::Missing | Trouble::Denied | Trouble::Gone, _) => {
-                self.plan.forget(op);
+                self.plan.forget();
                 self.trouble(firewalld, trouble).await
             }
             _ => {
-                self.plan.failed(op);
+                self.plan.failed();
                 self.trouble(firewalld, trouble).await
             }
         }
@@ -370,10 +387,10 @@ impl Task {
                 let unknown = firewalld.unknown_services(&layout).await?;
                 let rules = layout.rules(|service| !unknown.contains(service));
                 let runtime = firewalld.runtime(&layout, &rules).await?;
-                Ok((unknown, rules, runtime))
+                Ok((unknown, rules, runtime, firewalld.settles_late().await))
             })
             .await?;
-        let (unknown, rules, runtime) = match found {
+        let (unknown, rules, runtime, late) = match found {
             Ok(found) => found,
             Err(error) => {
                 self.fail(&Trouble::from(&error));
@@ -384,6 +401,7 @@ impl Task {
             return Ok(());
         }
         self.unknown = unknown;
+        self.plan.set_settle(if late { SETTLE } else { 0 });
         match runtime {
             Runtime::Complete => self.met = true,
             Runtime::OtherRules => match self.call(firewalld.set_rules(&rules)).await? {
@@ -404,8 +422,11 @@ impl Task {
         self.checked = true;
         self.met = false;
         self.look(firewalld).await?;
-        if self.met && self.checked {
-            self.repair(firewalld).await?;
+        if self.met && self.checked && self.repair(firewalld).await? && !self.warned {
+            self.warned = self.call(async { Ok(firewalld.keeps_entries().await) }).await?.unwrap_or(false);
+            if self.warned {
+                self.tell(words::KEEPS.to_owned());
+            }
         }
         Ok(())
     }

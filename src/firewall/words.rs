@@ -17,6 +17,8 @@ pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and wil
 const DENIED: &str = "firewalld does not let wardend change the firewall; bans are kept and will \
                       be applied when polkit allows it (check that polkitd is running and that \
                       /usr/share/polkit-1/rules.d/50-wardend.rules is installed).";
+const PANIC: &str = "firewalld is in panic mode and drops everything; bans are kept and will be applied when it \
+                     ends (firewall-cmd --panic-off).";
 pub(super) const DEAF: &str = "firewalld has not answered for a minute; bans are kept and \
                                will be applied when it answers (see journalctl -u firewalld).";
 
@@ -26,6 +28,10 @@ const NOT_LOADED: &str = "firewalld has not loaded wardend's ipsets and policy a
 
 pub(super) const CUT_OFF: &str = "the connection to the system bus is lost; the entries in \
                                   firewalld stay as they are until wardend is restarted.";
+
+pub(super) const KEEPS: &str = "firewalld keeps the entries of ipsets over a reload and enters them again one by \
+                                one (FlushAllOnReload=no in /etc/firewalld/firewalld.conf): with many bans a \
+                                reload takes long, and nobody can connect meanwhile; set it to yes.";
 
 pub(super) const CREATED: &str = "firewalld had not all of wardend's ipsets and its policy in force; they are \
                                   configured and firewalld is told to reload.";
@@ -77,6 +83,11 @@ pub(super) fn down(trouble: &Trouble) -> String {
         Trouble::Denied => DENIED.to_owned(),
         Trouble::Gone => ABSENT.to_owned(),
         Trouble::Missing | Trouble::Already => NOT_LOADED.to_owned(),
+        Trouble::Panic => PANIC.to_owned(),
+        Trouble::Failed(text) => format!(
+            "firewalld runs, but could not load its configuration, so bans are kept and not in force; mend it \
+             (firewall-cmd --check-config, journalctl -u firewalld) and restart firewalld: {text}."
+        ),
         Trouble::Other(text) | Trouble::Refused(text) => format!(
             "firewalld could not do what was asked of it; bans are kept and it is tried again \
              (see journalctl -u firewalld): {text}."
@@ -98,7 +109,8 @@ pub(super) fn not_removed(trouble: &Trouble) -> String {
         Trouble::Gone => "firewalld is not running (systemctl start firewalld)",
         Trouble::Missing => "one of them is not in the permanent configuration",
         Trouble::Already => "they are gone already",
-        Trouble::Other(text) | Trouble::Refused(text) => text,
+        Trouble::Panic => "firewalld is in panic mode (firewall-cmd --panic-off)",
+        Trouble::Other(text) | Trouble::Refused(text) | Trouble::Failed(text) => text,
     };
     format!("wardend's policy and ipsets could not be taken away from firewalld: {reason}.")
 }

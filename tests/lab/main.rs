@@ -92,7 +92,9 @@ scenarios! {
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
         a_long_backlog_holds_up_no_ban_and_fills_no_memory;
     walls:
-        a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it;
+        a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it,
+        what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told,
+        an_entry_that_only_firewalld_believes_in_is_entered_anew;
     package:
         the_package_comes_works_and_goes_without_a_trace,
         purged_while_the_daemon_is_down_it_leaves_nothing_either;
