@@ -4,6 +4,7 @@
 # make demo       the main job, shown on a freshly booted machine
 # make lab        a root shell in such a machine
 # make deb, rpm   packages, in target/package (REVISION=1)
+# make lint       what lintian and rpmlint say of these packages
 # make bench      how fast, beside the floor
 
 prefix ?= /usr
@@ -35,7 +36,7 @@ CARGO_DEB = 3.8.0
 CARGO_RPM = 0.21.1
 REVISION ?= 1
 
-.PHONY: all install stage deb rpm package-deb package-rpm check demo lab bench needs
+.PHONY: all install stage deb rpm package-deb package-rpm lint check demo lab bench needs
 
 all:
 	$(CARGO) build --release --locked --bins
@@ -73,6 +74,10 @@ stage:
 	$(MAKE) --no-print-directory install prefix=/usr DESTDIR=$(KIND_ROOT)
 	strip --strip-unneeded $(KIND_ROOT)/usr/libexec/wardend $(KIND_ROOT)/usr/bin/wardenctl
 
+lint: deb rpm
+	lintian --fail-on error,warning target/package/wardend_*-$(REVISION)_*.deb
+	rpmlint --config packaging/rpm/rpmlint.toml target/package/wardend-*-$(REVISION).*.rpm
+
 deb: all
 	@$(MAKE) --no-print-directory package-deb
 
@@ -82,6 +87,7 @@ rpm: all
 # The packages of what is built already (WARDEND_BINDIR_BUILT), as the lab takes them.
 package-deb:
 	@$(MAKE) --no-print-directory stage KIND_ROOT=target/package/deb zshcompdir=/usr/share/zsh/vendor-completions
+	install -D -m 644 packaging/deb/lintian-overrides target/package/deb/usr/share/lintian/overrides/wardend
 	@packaging/tool cargo-deb $(CARGO_DEB)
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --quiet --no-build --no-strip --locked $(DEB_OPTIONS) --deb-revision $(REVISION) --output target/package/
 

@@ -1,32 +1,11 @@
 //! wardenctl beside a running daemon: what is live, and who is asked for a password.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use crate::machine::{Machine, Release};
 use crate::plan::PASSWORD;
-
-/// Runs a command at a terminal of its own and answers prompts for a password with `$1`.
-const TERMINAL: &str = r#"
-import os, pty, sys, termios, time
-pid, terminal = pty.fork()
-if pid == 0:
-    os.execvp(sys.argv[2], sys.argv[2:])
-said, answered = b"", 0
-while True:
-    try:
-        more = os.read(terminal, 4096)
-    except OSError:
-        more = b""
-    if not more:
-        break
-    said += more
-    if said.count(b"Password:") > answered:
-        answered += 1
-        # What is typed before the agent has turned the echo off is thrown away.
-        while termios.tcgetattr(terminal)[3] & termios.ECHO:
-            time.sleep(0.01)
-        os.write(terminal, sys.argv[1].encode() + b"\n")
-sys.stdout.write(said.decode(errors="replace"))
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"#;
 
 pub(crate) fn watch_shows_failures_bans_and_their_ends_as_they_happen(release: Release) {
     let machine = Machine::prepare(release).hasty_passwords().boot();
@@ -56,11 +35,11 @@ pub(crate) fn watch_shows_failures_bans_and_their_ends_as_they_happen(release: R
 }
 
 pub(crate) fn at_a_terminal_polkit_asks_for_a_password(release: Release) {
-    let machine = Machine::prepare(release).file("/root/terminal", TERMINAL).boot();
+    let machine = Machine::prepare(release).file("/root/terminal.py", include_str!("terminal.py")).boot();
     // polkit asks only within a login session, and at its terminal.
     let ask = |password: &str, command: &str| {
         let session = format!("runuser --login alice --session-command='wardenctl {command}'");
-        machine.try_run(&format!("python3 /root/terminal '{password}' {session}"))
+        machine.try_run(&format!("python3 /root/terminal.py '{password}' {session}"))
     };
     let banned = || machine.run("wardenctl list").contains("203.0.113.7 ");
     let silent = ask(PASSWORD, "--no-ask-password ban 203.0.113.7");
@@ -81,4 +60,55 @@ pub(crate) fn at_a_terminal_polkit_asks_for_a_password(release: Release) {
     assert!(unknown.code == 1 && unknown.stderr.contains("did you mean 'sshd'?"), "{}", unknown.stderr);
     machine.run("systemctl stop wardend");
     assert_eq!(machine.try_run("wardenctl list").code, 3, "it does not run");
+}
+
+/// The shells are this host's, the daemon is the machine's: a `wardenctl` in the PATH leads from one
+/// to the other.
+pub(crate) fn shells_offer_jails_and_what_is_banned(release: Release) {
+    let machine = Machine::boot(release);
+    machine.run("wardenctl ban 203.0.113.7");
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy());
+    let enter = machine.enter(&[]);
+    let words: Vec<String> = std::iter::once(enter.get_program()).chain(enter.get_args()).map(quoted).collect();
+    let told = ["COMPLETE", "_CLAP_IFS", "_CLAP_COMPLETE_INDEX", "_CLAP_COMPLETE_COMP_TYPE", "_CLAP_COMPLETE_SPACE"];
+    let told: Vec<String> = told.iter().map(|name| format!("{name}=\"${name}\"")).collect();
+    let door = directory.path().join("wardenctl");
+    fs::write(&door, format!("#!/bin/sh\nexec {} {} wardenctl \"$@\"\n", words.join(" "), told.join(" ")))
+        .and_then(|()| fs::set_permissions(&door, fs::Permissions::from_mode(0o755)))
+        .expect("it was made here");
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap_or_default());
+    let completions = concat!(env!("CARGO_MANIFEST_DIR"), "/completions/wardenctl");
+    let zsh = format!("autoload -Uz compinit; compinit -D -u; source {completions}.zsh");
+    for (shell, setup) in [
+        (&["bash", "--norc", "-i"][..], format!("source {completions}.bash")),
+        (&["zsh", "-f", "-i"], zsh),
+        (&["fish", "--no-config", "--command"], format!("source {completions}.fish; complete -C ")),
+    ] {
+        if Command::new(shell[0]).args(["-c", "true"]).output().is_err() {
+            println!("left out: {} is not installed", shell[0]);
+            continue;
+        }
+        for (words, offered) in [("wardenctl unban 20", "203.0.113.7"), ("wardenctl list --jail s", "sshd")] {
+            let mut command = if shell[0] == "fish" {
+                let mut fish = Command::new(shell[0]);
+                fish.args(&shell[1..]).arg(format!("{setup}'{words}'"));
+                fish
+            } else {
+                let mut python = Command::new("/usr/bin/python3");
+                let offered = format!("{} {offered}", words.rsplit_once(' ').expect("it has two words").0);
+                python.args(["-c", include_str!("tab.py"), &setup, words, &offered]).args(shell);
+                python
+            };
+            let output = command.env("PATH", &path).env("TERM", "xterm").output().expect("it starts");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                output.status.success() && (shell[0] != "fish" || said.trim().starts_with(offered)),
+                "{}: {said}{}",
+                shell[0],
+                String::from_utf8_lossy(&output.stderr)
+            );
+            println!("{}: {} completes `{words}` to {offered}", release.name(), shell[0]);
+        }
+    }
 }

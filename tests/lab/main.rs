@@ -24,6 +24,7 @@ mod maker;
 mod network;
 mod package;
 mod plan;
+mod readme;
 mod start;
 mod state;
 mod survive;
@@ -60,7 +61,8 @@ scenarios! {
         a_flood_of_callers_and_of_bans_holds_nothing_up;
     client:
         watch_shows_failures_bans_and_their_ends_as_they_happen,
-        at_a_terminal_polkit_asks_for_a_password;
+        at_a_terminal_polkit_asks_for_a_password,
+        shells_offer_jails_and_what_is_banned;
     cut:
         a_ban_cuts_what_its_source_has_open_and_nobody_elses,
         with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,
@@ -80,6 +82,7 @@ scenarios! {
         only_root_may_ban_and_everybody_may_look,
         a_socket_tells_the_numbers_to_whoever_connects,
         its_log_level_can_be_changed_by_root_alone,
+        its_sandbox_is_as_tight_as_promised_while_it_works,
         the_installed_interfaces_are_the_live_ones,
         the_journal_explains_a_ban;
     state:
@@ -95,6 +98,8 @@ scenarios! {
         a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it,
         what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told,
         an_entry_that_only_firewalld_believes_in_is_entered_anew;
+    readme:
+        the_readme_holds_for_a_new_user;
     package:
         the_package_comes_works_and_goes_without_a_trace,
         purged_while_the_daemon_is_down_it_leaves_nothing_either;

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use crate::attack::Connection;
+use crate::attack::{Attacker, Connection};
 use crate::machine::{Machine, Release};
+use crate::network::server_for;
 
 const ATTACKER: &str = "203.0.113.7";
 
@@ -34,9 +36,66 @@ fn packages() -> &'static [PathBuf; 2] {
             let (said, complaint) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
             assert!(made.status.success(), "make package-deb fails:\n{said}{complaint}");
             let path = said.lines().rev().find(|line| line.trim().ends_with(".deb"));
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(path.expect("cargo-deb names its package").trim())
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path.expect("cargo-deb names its package").trim());
+            lint(&path);
+            path
         })
     })
+}
+
+/// What Debian's own checker says of a package, if this machine has it.
+fn lint(package: &Path) {
+    match Command::new("lintian").args(["--fail-on", "error,warning"]).arg(package).output() {
+        Ok(said) => {
+            assert!(said.status.success(), "lintian: {}", String::from_utf8_lossy(&said.stdout));
+        }
+        Err(_) => println!("left out: lintian is not installed"),
+    }
+}
+
+/// Tries to connect to port 22 fifty times a second until its input ends, and says how often it
+/// has tried and how often somebody answered.
+const KNOCK: &str = r"
+import select, socket, sys, time
+source, target = sys.argv[1:]
+pending, tried, answered = {}, 0, 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    knock = socket.socket()
+    knock.setblocking(False)
+    knock.bind((source, 0))
+    knock.connect_ex((target, 22))
+    pending[knock] = time.monotonic()
+    tried += 1
+    for done in select.select([], list(pending), [], 0.02)[1]:
+        answered += done.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        pending.pop(done)
+        done.close()
+    for late in [knock for knock, since in pending.items() if time.monotonic() - since > 1]:
+        pending.pop(late)
+        late.close()
+    time.sleep(0.02)
+print(tried, answered)
+";
+
+/// Somebody who knocks at sshd's door without a pause.
+struct Knocking(Child);
+
+impl Knocking {
+    fn begin(attacker: Attacker<'_>) -> Self {
+        let (source, target) = (attacker.address().to_string(), server_for(attacker.address()).to_string());
+        let mut command = attacker.command(&["python3", "-c", KNOCK, &source, &target]);
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ip starts"))
+    }
+
+    /// How often it has knocked, and how often somebody answered.
+    fn end(mut self) -> (u64, u64) {
+        drop(self.0.stdin.take());
+        let output = self.0.wait_with_output().expect("it was started here");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let numbers: Vec<u64> = said.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let [tried, answered] = numbers[..] else { panic!("knocking failed: {said}") };
+        (tried, answered)
+    }
 }
 
 /// Every file outside the places where a machine only works: what a package may leave behind.
@@ -83,6 +142,10 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
     attacker.wrong_passwords("root", 5);
     machine.wait_for_message("firewalld blocks 203.0.113.7");
     assert_eq!(attacker.can_connect(), Connection::TimedOut);
+    let stranger = Knocking::begin(machine.attacker("203.0.113.50"));
+    std::thread::sleep(Duration::from_millis(500));
+    let (tried, answered) = stranger.end();
+    assert!(answered > 0, "who is not banned is answered; tried {tried} times");
 
     // The completion that was installed offers what is banned.
     machine.write(
@@ -94,7 +157,8 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
     let offered = machine.run("bash /root/complete");
     assert!(offered.lines().any(|line| line.trim() == ATTACKER), "{offered}");
 
-    // The upgrade, while one asks without a pause whether the ban is in force and another guesses.
+    // The upgrade, while one who is banned knocks without a pause, another asks firewalld's set
+    // whether the ban is in it, and a third of the others' guesses fall into the time without a daemon.
     machine.write(
         "/root/probe",
         "while [ ! -e /root/enough ]; do\n\
@@ -103,23 +167,43 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
     );
     machine.run("systemd-run --quiet --unit=probe sh /root/probe");
     second_attacker.wrong_passwords("root", 2);
+    let others: Vec<Attacker<'_>> = (20..26).map(|last| machine.attacker(&format!("203.0.113.{last}"))).collect();
+    let knocking = Knocking::begin(attacker);
     let before = machine.run("systemctl show -p MainPID --value wardend");
     std::thread::scope(|scope| {
-        let guesses = scope.spawn(|| second_attacker.wrong_passwords("root", 3));
+        scope.spawn(|| second_attacker.wrong_passwords("root", 3));
+        scope.spawn(|| others.iter().map(|other| other.wrong_passwords("root", 5)).sum::<usize>());
         install(&machine, second);
-        let _ = guesses.join();
     });
     assert!(machine.run("dpkg-query -W -f '${Version} ${Status}' wardend").ends_with("-2 install ok installed"));
     assert_ne!(machine.run("systemctl show -p MainPID --value wardend"), before, "the new daemon runs");
-    machine.wait_for_message("firewalld blocks 203.0.113.9");
+    for attacker in others.iter().chain([&second_attacker]) {
+        machine.wait_for_message(&format!("firewalld blocks {}", attacker.address()));
+    }
+    let (tried, answered) = knocking.end();
     machine.run("touch /root/enough; while systemctl --quiet is-active probe; do sleep 0.1; done");
     let (held, holes) = (
         machine.run("grep -c held /root/probed || :").trim().to_owned(),
         machine.run("grep -c hole /root/probed || :").trim().to_owned(),
     );
-    println!("{}: during the upgrade the ban was seen {held} times and missed {holes} times", release.name());
-    assert_ne!(held, "0", "the probe has looked");
-    assert_eq!(holes, "0", "the ban was in force throughout; seen {held} times");
+    println!(
+        "{}: during the upgrade a banned host knocked {tried} times and was answered {answered} times; the ban was \
+         seen {held} times and missed {holes} times",
+        release.name()
+    );
+    assert!(tried > 20 && held != "0", "both probes have looked");
+    assert_eq!((answered, holes.as_str()), (0, "0"), "the ban was in force throughout");
+    // What the daemons have counted, the old one and the new one, is what the journal holds.
+    let replayed = machine.run("wardenctl replay --json | tail -n 1");
+    let of = |text: &str, key: &str| {
+        let value: serde_json::Value = serde_json::from_str(text).expect("it is JSON");
+        value.pointer(key).and_then(serde_json::Value::as_u64).expect("it has numbers")
+    };
+    machine.wait_until("no failure is lost", || {
+        let counted = of(&machine.run("wardenctl status --json"), "/failures");
+        counted == of(&machine.run("wardenctl replay --json | tail -n 1"), "/summary/failures")
+    });
+    println!("{}: {} failures counted", release.name(), of(&replayed, "/summary/failures"));
     assert_eq!(attacker.can_connect(), Connection::TimedOut);
     assert_eq!(second_attacker.can_connect(), Connection::TimedOut);
     assert_eq!(machine.messages("Banned 203.0.113.7 in jail").len(), 1, "nobody is banned twice");

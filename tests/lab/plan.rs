@@ -98,6 +98,12 @@ impl Plan {
 /// Installs wardend below `root` as a package would: the Makefile's files, then what a
 /// maintainer script does for a machine that is not running.
 pub(crate) fn install(root: &Path) {
+    make_install(root);
+    in_root(root, "systemd-sysusers && systemctl enable --quiet wardend.service");
+}
+
+/// The Makefile's files alone.
+pub(crate) fn make_install(root: &Path) {
     // A test is told where the programs are; an example only lies one directory below them.
     let this = std::env::current_exe().expect("/proc is mounted");
     let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
@@ -118,7 +124,6 @@ pub(crate) fn install(root: &Path) {
         String::from_utf8_lossy(&made.stdout),
         String::from_utf8_lossy(&made.stderr)
     );
-    in_root(root, "systemd-sysusers && systemctl enable --quiet wardend.service");
 }
 
 fn in_root(root: &Path, command: &str) {

@@ -202,8 +202,6 @@ for family in parse(sys.argv[1]): print(family.type, family.name, len(family.sam
     assert!(families.contains("histogram wardend_ban_latency_seconds 14"), "{families}");
     println!("{text}");
     assert_eq!(machine.run("systemctl --failed --plain --no-legend"), "");
-    let rated = machine.run("systemd-analyze security --no-pager wardend-metrics@x.service | tail -n 1");
-    println!("{}: {}", release.name(), rated.trim());
 }
 
 pub(crate) fn its_log_level_can_be_changed_by_root_alone(release: Release) {
@@ -267,4 +265,23 @@ pub(crate) fn the_journal_explains_a_ban(release: Release) {
     }
     let explained = machine.run("journalctl -x WARDEND_ADDRESS=203.0.113.7 -n 1");
     assert!(explained.contains("203.0.113.7 was banned in jail sshd"), "{explained}");
+}
+
+pub(crate) fn its_sandbox_is_as_tight_as_promised_while_it_works(release: Release) {
+    let machine = Machine::prepare(release).hasty_passwords().boot();
+    machine.attacker("203.0.113.7").wrong_passwords("root", 5);
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    machine.run("systemctl start wardend-metrics.socket");
+    for unit in ["wardend.service", "wardend-metrics@x.service", "wardend-cut@x.service"] {
+        let rated = machine.run(&format!("systemd-analyze security --no-pager {unit} | tail -n 1"));
+        println!("{}: {}", release.name(), rated.trim());
+        let score: f64 = rated.split_whitespace().find_map(|word| word.parse().ok()).expect("it is rated");
+        // What cuts connections needs the network and the capability to do it.
+        let promised = if unit.starts_with("wardend-cut") { 3.0 } else { 0.5 };
+        assert!(score <= promised, "{rated}");
+    }
+    let verified =
+        machine.try_run("systemd-analyze verify --man=no wardend.service wardend-metrics.socket wardend-cut@x.service");
+    let complaints: Vec<&str> = verified.stderr.lines().filter(|line| line.contains("wardend")).collect();
+    assert!(verified.code == 0 && complaints.is_empty(), "{}", verified.stderr);
 }

@@ -1,21 +1,25 @@
-"""Runs a command on a terminal of its own, with polkit's agent beside it, and types a password when
-one is asked for: terminal.py PASSWORD COMMAND..."""
-import os, pty, shlex, sys
+"""Runs a command on a terminal of its own, and types a password whenever one is asked for:
+terminal.py PASSWORD COMMAND..."""
+import os, pty, sys, termios, time
 
-password, command = sys.argv[1], shlex.join(sys.argv[2:])
+password, command = sys.argv[1], sys.argv[2:]
 child, terminal = pty.fork()
 if child == 0:
-    # The agent speaks for this very process, which becomes the command.
-    os.execlp("sh", "sh", "-c", f"pkttyagent --process $$ & sleep 2; exec {command}")
-said, typed = "", False
+    os.execvp(command[0], command)
+said, typed = "", 0
 while True:
     try:
         part = os.read(terminal, 4096).decode(errors="replace")
     except OSError:
         break
+    if not part:
+        break
     said += part
-    if "Password:" in said and not typed:
+    if said.count("Password:") > typed:
+        typed += 1
+        # What is typed before the agent has turned the echo off is thrown away.
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:
+            time.sleep(0.01)
         os.write(terminal, password.encode() + b"\n")
-        typed = True
 print(said)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
