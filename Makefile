@@ -116,3 +116,4 @@ lab: needs
 bench: needs
 	$(CARGO) bench --locked --bench filter --bench replay --bench state
 	@tests/lab/run-latency
+	@tests/lab/run-scale

@@ -24,6 +24,8 @@ use super::{Order, Report, State};
 
 /// How often firewalld's list is compared with ours when nothing else gives cause to.
 const AUDIT: Duration = Duration::from_secs(300);
+/// The least time between two comparisons, however many leaks ask for one.
+const AUDIT_GAP: Duration = Duration::from_secs(2);
 /// A call may be slow: another client can keep firewalld busy for minutes. After this time the
 /// admin is told, and the wait goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -97,6 +99,7 @@ async fn setup(
         pause: None,
         hurry: true,
         audit: Instant::now() + AUDIT,
+        looked: Instant::now(),
         last_reload: None,
         reload_gap: RELOAD_GAP,
         suspects: BTreeSet::new(),
@@ -132,6 +135,8 @@ struct Task {
     /// A new ban may cut the pause short: not when it needs an admin to change anything.
     hurry: bool,
     audit: Instant,
+    /// When it was last compared.
+    looked: Instant,
     last_reload: Option<Instant>,
     reload_gap: Duration,
     /// Entries, and sets, that were refused once.
@@ -161,6 +166,7 @@ impl Task {
         self.pause = None;
         if now >= self.audit {
             self.audit = now + AUDIT;
+            self.looked = now;
             self.stale = true;
             self.checked = false;
         }
@@ -251,7 +257,7 @@ impl Task {
                 self.report(news);
                 self.armed = true;
             }
-            Order::Audit => self.audit = Instant::now(),
+            Order::Audit => self.audit = self.looked + AUDIT_GAP,
             Order::Suspect(scope, net) => self.plan.suspect(&scope, net),
             Order::Remove => {
                 self.remove = true;
