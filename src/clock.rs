@@ -2,7 +2,7 @@
 //!
 //! Everything that the engine remembers has wall-clock times, which are journald's. Clocks are
 //! set: by NTP after a boot with a dead battery, by hand, after a virtual machine was paused. A
-//! record's cursor holds journald's monotonic clock too, and within one boot the distance between
+//! record holds journald's monotonic clock too, and within one boot the distance between
 //! the two tells a set clock from time that has passed. What was remembered is then moved along,
 //! so nine minutes that were left of a ban stay nine minutes, and failures stay as far apart as
 //! they were. From one boot to the next only the wall clock counts, but it does not run backwards:
@@ -10,7 +10,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Record, USEC_PER_SEC, Usec};
+use crate::{
+    cursor::Moment,
+    record::{Record, USEC_PER_SEC, Usec},
+};
 
 /// Smaller differences are no set clock: NTP bends clocks by up to 500 ppm (adjtimex(2)), and
 /// journald takes both times one after the other.
@@ -21,7 +24,8 @@ const BOOTS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Boot {
     /// `_BOOT_ID`.
-    id: Box<str>,
+    #[serde(with = "hex")]
+    id: u128,
     /// The latest monotonic time that was seen in it …
     monotonic: Usec,
     /// … and how far the wall clock was ahead of it then.
@@ -58,9 +62,9 @@ impl Clock {
     /// Takes the time of a record in.
     pub(crate) fn see(&mut self, record: &Record) -> Seen {
         let mut seen = Seen { time: record.time, set: 0 };
-        if let Some((id, monotonic)) = record.cursor.monotonic() {
+        if let Some(Moment { boot: id, monotonic }) = record.moment {
             let ahead = record.time.wrapping_sub(monotonic).cast_signed();
-            if let Some(boot) = self.boots.iter_mut().rev().find(|boot| *boot.id == *id) {
+            if let Some(boot) = self.boots.iter_mut().rev().find(|boot| boot.id == id) {
                 let tolerance = TOLERANCE + monotonic.abs_diff(boot.monotonic) / 1000;
                 let set = ahead.wrapping_sub(boot.ahead);
                 let was_set = set.unsigned_abs() > tolerance;
@@ -79,7 +83,7 @@ impl Clock {
                 if self.boots.len() >= BOOTS {
                     self.boots.remove(0);
                 }
-                self.boots.push(Boot { id: id.into(), monotonic, ahead });
+                self.boots.push(Boot { id, monotonic, ahead });
             }
         }
         self.now = self.now.saturating_add_signed(seen.set);
@@ -93,6 +97,20 @@ impl Clock {
         if let Some(boot) = self.boots.last_mut() {
             boot.ahead = boot.ahead.saturating_add(by);
         }
+    }
+}
+
+/// Identifiers of boots as journald writes them.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(id: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{id:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map_err(D::Error::custom)
     }
 }
 

@@ -396,8 +396,8 @@ impl Engine {
     fn judge(&mut self, index: usize, verdicts: &mut Vec<Verdict>, out: &mut Vec<Effect>) {
         let mut failing: Vec<(IpNet, Usec)> = Vec::new();
         for verdict in verdicts.drain(..) {
-            let settings = &self.jails[index].settings;
-            let jail: Arc<str> = settings.name.as_str().into();
+            let Jail { settings, name, .. } = &self.jails[index];
+            let jail = Arc::clone(name);
             match verdict {
                 Verdict::Failed(source, failure, at) => {
                     self.failures = self.failures.saturating_add(1);

@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     bans::Ban,
+    cursor::Cursor,
     engine::Ended,
     failure::{Failure, Failures},
     jail::{Bound, text_of},
@@ -81,7 +82,7 @@ pub(crate) fn ban(ban: &Ban) {
         (_, _, Some(reason)) if !reason.is_empty() => format!("by hand, {}", shown(reason)),
         _ => "by hand".to_owned(),
     };
-    let cursors: Vec<&str> = failures.iter().map(|failure| failure.cursor.as_str()).collect();
+    let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
     info!(
         MESSAGE_ID = BAN,
         WARDEND_JAIL = jail,
@@ -201,10 +202,10 @@ pub(crate) fn no_state() {
 }
 
 /// The place in the journal at which the saved state ends is gone.
-pub(crate) fn journal_gone(cursor: &str) {
+pub(crate) fn journal_gone(cursor: &Cursor) {
     warn!(
         MESSAGE_ID = JOURNAL_GONE,
-        WARDEND_CURSOR = cursor,
+        WARDEND_CURSOR = %cursor,
         "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has."
     );
 }
@@ -212,7 +213,7 @@ pub(crate) fn journal_gone(cursor: &str) {
 /// A source would be banned, but somebody has logged in from there not long ago.
 pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
     let failures: Vec<Failure> = failures.iter().collect();
-    let cursors: Vec<&str> = failures.iter().map(|failure| failure.cursor.as_str()).collect();
+    let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
     warn!(
         MESSAGE_ID = SPARED,
         WARDEND_JAIL = jail,
@@ -236,7 +237,7 @@ pub(crate) fn leak(ban: &str, failure: &Failure) {
         WARDEND_SOURCE = ban,
         WARDEND_ADDRESS = address,
         WARDEND_RULE = &*failure.rule,
-        WARDEND_EVIDENCE = failure.cursor.as_str(),
+        WARDEND_EVIDENCE = %failure.cursor,
         "{ban} is banned, but {address} still got through to sshd: over a connection from before the ban, or the firewall doesn't hold. What firewalld has is compared now."
     );
 }

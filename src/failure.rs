@@ -14,7 +14,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::record::{Cursor, Usec};
+use crate::{
+    cursor::{Cursor, Entry, Place},
+    record::Usec,
+};
 
 /// One failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +27,7 @@ pub struct Failure {
     /// When journald received the message, in µs; moved along if the clock was set since.
     pub time: Usec,
     /// The rule that read it.
-    pub rule: Box<str>,
+    pub rule: Arc<str>,
     /// The user name as sshd printed it, if it did.
     pub user: Option<Box<str>>,
     /// The record that shows it.
@@ -41,60 +44,14 @@ pub(crate) struct View<'p> {
     cursor: Place<'p>,
 }
 
-/// A cursor in the form of sd_journal_get_cursor(3), or any other text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place<'p> {
-    Entry(Entry),
-    Text(&'p str),
-}
-
-/// `s=…;i=…;b=…;m=…;t=…;x=…`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Entry {
-    file: u128,
-    number: u64,
-    boot: u128,
-    monotonic: u64,
-    realtime: u64,
-    hash: u64,
-}
-
-impl Entry {
-    /// The monotonic time at a wall-clock time, if nobody sets the clock.
-    fn monotonic_at(&self, realtime: u64) -> u64 {
-        self.monotonic.wrapping_add(realtime.wrapping_sub(self.realtime))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(';');
-        let mut next = |key: &str| parts.next()?.strip_prefix(key)?.strip_prefix('=');
-        let entry = Self {
-            file: u128::from_str_radix(next("s")?, 16).ok()?,
-            number: u64::from_str_radix(next("i")?, 16).ok()?,
-            boot: u128::from_str_radix(next("b")?, 16).ok()?,
-            monotonic: u64::from_str_radix(next("m")?, 16).ok()?,
-            realtime: u64::from_str_radix(next("t")?, 16).ok()?,
-            hash: u64::from_str_radix(next("x")?, 16).ok()?,
-        };
-        // The text must come back to the letter: it is compared with what journalctl prints.
-        (entry.text() == text).then_some(entry)
-    }
-
-    fn text(&self) -> String {
-        let Self { file, number, boot, monotonic, realtime, hash } = self;
-        format!("s={file:032x};i={number:x};b={boot:032x};m={monotonic:x};t={realtime:x};x={hash:x}")
-    }
-}
-
 impl<'p> View<'p> {
     pub(crate) fn of(failure: &'p Failure) -> Self {
-        let text = failure.cursor.as_str();
         Self {
             address: failure.address,
             time: failure.time,
             rule: &failure.rule,
             user: failure.user.as_deref(),
-            cursor: Entry::parse(text).map_or(Place::Text(text), Place::Entry),
+            cursor: failure.cursor.place(),
         }
     }
 
@@ -105,10 +62,7 @@ impl<'p> View<'p> {
             time: self.time,
             rule: self.rule.into(),
             user: self.user.map(Into::into),
-            cursor: match self.cursor {
-                Place::Entry(entry) => Cursor::from(entry.text()),
-                Place::Text(text) => Cursor::from(text),
-            },
+            cursor: self.cursor.into(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod bus;
 mod clock;
 pub mod config;
 pub mod ctl;
+mod cursor;
 pub mod daemon;
 pub mod engine;
 mod events;

@@ -1,58 +1,20 @@
 //! One journal entry, reduced to what a filter can ask for.
 //!
-//! The journal reader fetches only the fields that some filter names ([`Fields`]), and hands
-//! them on as a [`Record`] together with the time at which journald received the entry and the
-//! cursor that finds it again. Values are bytes: journald promises no encoding, and an attacker
+//! The journal reader fetches only the fields that some filter names ([`Fields`]), and only of
+//! entries whose message some rule may read, and hands them on as a [`Record`] together with the
+//! time at which journald received the entry and the cursor that finds it again. Values are bytes: journald promises no encoding, and an attacker
 //! chooses part of them. Everything behind this type is pure.
 
-use std::fmt;
+use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+pub use crate::cursor::Cursor;
+use crate::cursor::Moment;
 
 /// Microseconds since the epoch, as journald's `__REALTIME_TIMESTAMP` (systemd.journal-fields(7)).
 pub type Usec = u64;
 
 /// Microseconds in one second.
 pub const USEC_PER_SEC: Usec = 1_000_000;
-
-/// The position of a record in the journal, opaque as in sd_journal_get_cursor(3).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Cursor(Box<str>);
-
-impl Cursor {
-    /// The text form, for `journalctl --cursor=` and sd_journal_seek_cursor(3).
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The boot that the record is from, and the monotonic time in it, in µs. Opaque or not, all
-    /// cursors since systemd 38 have both.
-    pub(crate) fn monotonic(&self) -> Option<(&str, Usec)> {
-        let (_, rest) = self.0.split_once(";b=")?;
-        let (boot, rest) = rest.split_once(";m=")?;
-        let (monotonic, _) = rest.split_once(';')?;
-        Some((boot, Usec::from_str_radix(monotonic, 16).ok()?))
-    }
-}
-
-impl From<&str> for Cursor {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl From<String> for Cursor {
-    fn from(text: String) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The name of the field that every filter reads.
 pub(crate) const MESSAGE: &str = "MESSAGE";
@@ -116,33 +78,55 @@ impl Fields {
 }
 
 /// One journal entry as the core sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// When journald received it, in µs since the epoch.
     pub time: Usec,
-    /// Where it stands in the journal.
-    pub cursor: Cursor,
-    values: Vec<Option<Box<[u8]>>>,
+    /// The same in the life of the machine, if that is known.
+    pub(crate) moment: Option<Moment>,
+    /// Where it stands in the journal; none if nobody will ask.
+    pub cursor: Option<Cursor>,
+    /// The values one behind the other, and where each lies: a record that is used again and
+    /// again needs no more memory.
+    bytes: Vec<u8>,
+    places: Vec<Option<Range<usize>>>,
 }
 
 impl Record {
     /// A record without any field yet.
     pub fn new(fields: &Fields, time: Usec, cursor: Cursor) -> Self {
-        Self { time, cursor, values: vec![None; fields.len()] }
+        let moment = cursor.moment();
+        let mut record = Self { time, moment, cursor: Some(cursor), ..Self::default() };
+        record.make_room(fields);
+        record
+    }
+
+    /// Makes this another record: one that no filter asks for any field of.
+    pub(crate) fn begin(&mut self, time: Usec, moment: Option<Moment>) {
+        (self.time, self.moment, self.cursor) = (time, moment, None);
+        self.bytes.clear();
+        self.places.clear();
+    }
+
+    /// Makes room for the values of fields.
+    pub(crate) fn make_room(&mut self, fields: &Fields) {
+        self.places.resize(fields.len(), None);
     }
 
     /// Sets a field. An entry can hold a field more than once; the first value stays, as
     /// sd_journal_get_data(3) has it.
     pub fn set(&mut self, field: FieldId, value: &[u8]) {
         let value = if field == FieldId::RAW { &[] } else { value };
-        if let Some(slot @ None) = self.values.get_mut(field.0) {
-            *slot = Some(value.into());
+        if let Some(place @ None) = self.places.get_mut(field.0) {
+            let begin = self.bytes.len();
+            self.bytes.extend_from_slice(value);
+            *place = Some(begin..self.bytes.len());
         }
     }
 
     /// The value of a field, if the entry has it.
     pub fn get(&self, field: FieldId) -> Option<&[u8]> {
-        self.values.get(field.0)?.as_deref()
+        self.bytes.get(self.places.get(field.0)?.clone()?)
     }
 
     /// Whether journald stored the message otherwise than it was sent.

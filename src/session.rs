@@ -65,7 +65,8 @@ pub(crate) struct Line<'a> {
     pub(crate) address: Option<IpAddr>,
     pub(crate) user: Option<&'a [u8]>,
     pub(crate) time: Usec,
-    pub(crate) cursor: &'a Cursor,
+    /// None of a line that counts for nothing by itself.
+    pub(crate) cursor: Option<&'a Cursor>,
 }
 
 impl Line<'_> {
@@ -84,9 +85,9 @@ impl Line<'_> {
         Failure {
             address,
             time: self.time,
-            rule: self.rule.name.as_str().into(),
+            rule: self.rule.name.clone(),
             user: self.user.map(|user| String::from_utf8_lossy(user).into()),
-            cursor: self.cursor.clone(),
+            cursor: self.cursor.cloned().unwrap_or_default(),
         }
     }
 }
@@ -128,31 +129,39 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// Takes one line of the session `key`.
-    pub(crate) fn observe(&mut self, key: &str, line: &Line<'_>, out: &mut Vec<Outcome>) {
-        if !self.open.contains_key(key) {
-            if !line.is_worth_a_session() {
-                return;
+    pub(crate) fn observe(&mut self, key: SessionKey, line: &Line<'_>, out: &mut Vec<Outcome>) {
+        let ends = line.rule.ends_session;
+        if let Some(session) = self.open.get_mut(&key) {
+            let nameless = session.address.is_none();
+            session.take(line, out);
+            if nameless && let Some(address) = session.address {
+                *self.addresses.entry(address).or_default() += 1;
             }
-            if self.open.len() >= CAPACITY
-                && let Some((session, _)) = self.take_silent(Usec::MAX)
-            {
+            if ends && let Some(session) = self.remove(&key) {
                 session.end(line.time, out);
-                out.push(Outcome::Crowded);
+                self.tidy();
             }
-            self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.into())));
+            return;
         }
-        let session = self.open.entry(key.into()).or_default();
-        let nameless = session.address.is_none();
-        session.take(line, out);
-        if nameless && let Some(address) = session.address {
-            *self.addresses.entry(address).or_default() += 1;
+        if !line.is_worth_a_session() {
+            return;
         }
-        if line.rule.ends_session
-            && let Some(session) = self.remove(key)
+        if self.open.len() >= CAPACITY
+            && let Some((session, _)) = self.take_silent(Usec::MAX)
         {
             session.end(line.time, out);
-            self.tidy();
+            out.push(Outcome::Crowded);
         }
+        let mut session = Session::default();
+        session.take(line, out);
+        if ends {
+            return session.end(line.time, out);
+        }
+        if let Some(address) = session.address {
+            *self.addresses.entry(address).or_default() += 1;
+        }
+        self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.clone())));
+        self.open.insert(key, session);
     }
 
     fn remove(&mut self, key: &str) -> Option<Session> {
@@ -246,7 +255,7 @@ impl Sessions {
 
     /// The filter was read anew: its attempts may have other numbers now.
     pub(crate) fn adapt(&mut self, filter: &Filter) {
-        let attempt = |rule: &str| filter.rules().find(|known| known.name == rule)?.attempt;
+        let attempt = |rule: &str| filter.rules().find(|known| *known.name == *rule)?.attempt;
         for session in self.open.values_mut() {
             session.seen.retain_mut(|seen| attempt(&seen.rule).map(|number| seen.attempt = number).is_some());
         }
@@ -315,7 +324,7 @@ impl Session {
     /// Whether the line shows an attempt that no other line has shown already.
     fn is_another(&mut self, line: &Line<'_>) -> bool {
         let Some(shared) = line.rule.attempt else { return true };
-        let rule = line.rule.name.as_str();
+        let rule = &*line.rule.name;
         let counted = self.seen.iter().filter(|seen| seen.attempt == shared).map(|seen| seen.times).max().unwrap_or(0);
         let at = self.seen.iter().position(|seen| seen.attempt == shared && *seen.rule == *rule).unwrap_or_else(|| {
             self.seen.push(Seen { attempt: shared, rule: rule.into(), times: 0 });

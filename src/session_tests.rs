@@ -48,7 +48,7 @@ fn address(byte: u8) -> IpAddr {
 }
 
 fn rule<'f>(filter: &'f Filter, name: &str) -> &'f Rule {
-    filter.rules().find(|rule| rule.name == name).unwrap()
+    filter.rules().find(|rule| *rule.name == *name).unwrap()
 }
 
 /// Adds up outcomes: the failures that stand, as (key of the cursor, rule, address, time).
@@ -103,9 +103,9 @@ fn run(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
             address: step.address.map(address),
             user: None,
             time: step.time,
-            cursor: &cursor,
+            cursor: Some(&cursor),
         };
-        sessions.observe(&step.key.to_string(), &line, &mut out);
+        sessions.observe(step.key.to_string().into(), &line, &mut out);
         standing.take(out);
     }
     let mut out = Vec::new();
@@ -180,11 +180,11 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
         address: Some(address(7)),
         user: None,
         time: 0,
-        cursor: &cursor,
+        cursor: Some(&cursor),
     };
     for key in 0..=CAPACITY {
         line.time = key as Usec;
-        sessions.observe(&key.to_string(), &line, &mut out);
+        sessions.observe(key.to_string().into(), &line, &mut out);
     }
     assert_eq!(sessions.len(), CAPACITY);
     assert!(
@@ -193,7 +193,7 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
     );
     // What the jail doesn't count is not worth a place.
     line.counted = false;
-    sessions.observe("uncounted", &line, &mut out);
+    sessions.observe("uncounted".into(), &line, &mut out);
     assert_eq!((sessions.len(), out.len()), (CAPACITY, 2));
 }
 
@@ -205,8 +205,9 @@ fn short_sessions_leave_nothing_behind() {
     let cursor = Cursor::from("c");
     for key in 0..10_000 {
         let address = Some(address(7));
-        let line = Line { rule: rule(&filter, "last"), counted: true, address, user: None, time: key, cursor: &cursor };
-        sessions.observe(&key.to_string(), &line, &mut out);
+        let line =
+            Line { rule: rule(&filter, "last"), counted: true, address, user: None, time: key, cursor: Some(&cursor) };
+        sessions.observe(key.to_string().into(), &line, &mut out);
     }
     assert_eq!((sessions.len(), out.len()), (0, 10_000));
     assert!(sessions.agenda.len() <= 1025, "{}", sessions.agenda.len());
@@ -305,11 +306,11 @@ proptest! {
             let cursor = Cursor::from(index.to_string());
             let line = Line {
                 rule: rule(&filter, step.rule), counted: step.counted, address: step.address.map(address),
-                user: None, time: step.time, cursor: &cursor,
+                user: None, time: step.time, cursor: Some(&cursor),
             };
             for (sessions, out) in [(&mut whole, &mut one), (&mut split, &mut two)] {
                 let_time_pass(sessions, step.time, out);
-                sessions.observe(&step.key.to_string(), &line, out);
+                sessions.observe(step.key.to_string().into(), &line, out);
             }
         }
         for (sessions, out) in [(&mut whole, &mut one), (&mut split, &mut two)] {

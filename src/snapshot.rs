@@ -102,7 +102,7 @@ fn read(text: &[u8]) -> Result<Snapshot, String> {
     }
     let snapshot: Snapshot = serde_json::from_str(document.state.get()).map_err(damaged)?;
     match &snapshot.cursor {
-        Some(cursor) if cursor.monotonic().is_none() => Err(format!("names no place in a journal ('{cursor}')")),
+        Some(cursor) if cursor.moment().is_none() => Err(format!("names no place in a journal ('{cursor}')")),
         _ => Ok(snapshot),
     }
 }

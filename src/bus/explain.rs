@@ -33,7 +33,7 @@ pub(super) fn dictionary(known: &Explanation, users: bool) -> zbus::Result<HashM
         .iter()
         .map(|failure| Attempt {
             time_usec: failure.time,
-            rule: failure.rule.into(),
+            rule: failure.rule.to_string(),
             user: failure.user.filter(|_| users).unwrap_or_default().into(),
             address: failure.address.to_string(),
             cursor: failure.cursor.to_string(),

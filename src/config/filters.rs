@@ -126,7 +126,7 @@ mod tests {
 
     fn rules(directories: &[PathBuf]) -> Vec<String> {
         let filter = load("x", directories, &mut Fields::default()).unwrap().unwrap();
-        filter.rules().map(|rule| rule.name.clone()).collect()
+        filter.rules().map(|rule| rule.name.to_string()).collect()
     }
 
     #[test]
@@ -168,6 +168,6 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("own.toml"), "mask = ['prohibited']\n").unwrap();
         let filter = load("sshd", &[root.path().to_owned()], &mut Fields::default()).unwrap().unwrap();
-        assert!(filter.rules().all(|rule| rule.name != "prohibited"));
+        assert!(filter.rules().all(|rule| *rule.name != *"prohibited"));
     }
 }

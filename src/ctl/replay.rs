@@ -7,7 +7,8 @@
 //! ([`super::diff`]).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
 };
@@ -24,10 +25,10 @@ use crate::{
     bans::Ban,
     config::Settings,
     engine::{Effect, Engine},
-    filter::Filter,
+    failure::Failure,
     jail::text_of,
-    journal::{Entry, Position, Reader, Where},
-    record::{Cursor, Usec},
+    journal::{Position, Reader, Step, Where},
+    record::{Cursor, Record, Usec},
     suggest::instead,
 };
 
@@ -59,6 +60,10 @@ pub(super) struct Arguments {
     json: Json,
 }
 
+/// The most records that are shown of each source: the latest, so that a long journal takes no
+/// more memory than a short one.
+const MOST_EVIDENCE: usize = 16;
+
 /// One ban.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Period {
@@ -73,8 +78,8 @@ pub(super) struct Period {
 pub(super) struct Line {
     jail: String,
     source: String,
-    /// The address of the latest failure.
-    address: String,
+    /// That of the latest failure; none yet if it is unspecified.
+    address: IpAddr,
     failures: u64,
     pub(super) bans: u64,
     first_usec: Usec,
@@ -82,8 +87,9 @@ pub(super) struct Line {
     banned_at_usec: Option<Usec>,
     pub(super) periods: Vec<Period>,
     users: BTreeSet<String>,
-    rules: BTreeMap<String, u64>,
-    evidence: Vec<Cursor>,
+    rules: BTreeMap<Arc<str>, u64>,
+    /// Of the latest failures.
+    evidence: VecDeque<Cursor>,
 }
 
 impl Line {
@@ -91,7 +97,7 @@ impl Line {
         Self {
             jail,
             source: text_of(source),
-            address: String::new(),
+            address: Ipv4Addr::UNSPECIFIED.into(),
             failures: 0,
             bans: 0,
             first_usec: Usec::MAX,
@@ -100,8 +106,19 @@ impl Line {
             periods: Vec::new(),
             users: BTreeSet::new(),
             rules: BTreeMap::new(),
-            evidence: Vec::new(),
+            evidence: VecDeque::new(),
         }
+    }
+
+    /// Takes in who, when and where of a failure.
+    fn show(&mut self, failure: &Failure) {
+        self.address = failure.address;
+        self.first_usec = self.first_usec.min(failure.time);
+        self.last_usec = self.last_usec.max(failure.time);
+        if self.evidence.len() == MOST_EVIDENCE {
+            self.evidence.pop_front();
+        }
+        self.evidence.push_back(failure.cursor.clone());
     }
 }
 
@@ -149,7 +166,7 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
         (None, []) => Where::System,
         (None, files) => Where::Files(files.to_vec()),
     };
-    let filters: Vec<&Filter> = settings.jails.iter().map(|jail| &*jail.filter).collect();
+    let filters = settings.jails.iter().map(|jail| Arc::clone(&jail.filter)).collect();
     let mut reader = Reader::open(&journal, filters, settings.fields.clone())?;
     let mut progress = Progress::new(match until {
         Some(until) => Some(until),
@@ -160,8 +177,8 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
     let mut lines = Lines::default();
     let mut engine = Engine::new(settings.jails);
     let mut effects = Vec::new();
-    while let Some(entry) = reader.next()? {
-        let Entry::Record(record) = entry else { continue };
+    let mut record = Record::default();
+    while reader.next(&mut record)? != Step::End {
         if until.is_some_and(|until| record.time > until) {
             break;
         }
@@ -189,13 +206,14 @@ impl Lines {
                 Effect::Failed { jail, source, failure, ignored: false } => {
                     let line =
                         self.of.entry((jail.clone(), source)).or_insert_with(|| Line::new(jail.to_string(), source));
-                    line.address = failure.address.to_string();
                     line.failures += 1;
-                    line.first_usec = line.first_usec.min(failure.time);
-                    line.last_usec = line.last_usec.max(failure.time);
-                    line.users.extend(failure.user.map(String::from));
-                    *line.rules.entry(failure.rule.into()).or_default() += 1;
-                    line.evidence.push(failure.cursor);
+                    if let Some(user) = failure.user.as_deref()
+                        && !line.users.contains(user)
+                    {
+                        line.users.insert(user.to_owned());
+                    }
+                    *line.rules.entry(failure.rule.clone()).or_default() += 1;
+                    line.show(&failure);
                 }
                 Effect::TakenBack { jail, source, failure } => {
                     if let Some(line) = self.of.get_mut(&(jail, source)) {
@@ -227,12 +245,7 @@ impl Lines {
         let line = self.of.entry((jail.clone(), source)).or_insert_with(|| {
             // A network that is banned for what its hosts did has no failures of its own.
             let mut line = Line::new(jail.to_string(), source);
-            for failure in failures.iter() {
-                line.address = failure.address.to_string();
-                line.first_usec = failure.time.min(line.first_usec);
-                line.last_usec = failure.time.max(line.last_usec);
-                line.evidence.push(failure.cursor);
-            }
+            failures.iter().for_each(|failure| line.show(&failure));
             line
         });
         line.bans += 1;

@@ -91,7 +91,7 @@ impl Daemon {
         // What can fail comes first. The batches that the old thread has ready are read again.
         let follower = Follower::start(filters, settings.fields, position).map_err(|error| error.to_string())?;
         if let (false, Some(cursor)) = (follower.resumed, &self.cursor) {
-            events::journal_gone(cursor.as_str());
+            events::journal_gone(cursor);
         }
         self.follower = follower;
         self.names = Names::ask(&self.connection, &settings.jails);

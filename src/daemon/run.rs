@@ -38,7 +38,7 @@ use crate::{
     events,
     firewall::{self, Order, Report},
     jail::{Bound, Scope},
-    journal::{Batch, Entry, Follower, Position},
+    journal::{Batch, Follower, Loss, Position},
     record::{Cursor, Usec},
     snapshot::{Snapshot, Store},
     time::{count, now},
@@ -141,7 +141,7 @@ impl Daemon {
         let origin = position.clone();
         let follower = Follower::start(filters, settings.fields, position)?;
         if let (false, Some(cursor)) = (follower.resumed, &cursor) {
-            events::journal_gone(cursor.as_str());
+            events::journal_gone(cursor);
         }
 
         let (orders, reports) = firewall::start(connection.clone());
@@ -261,28 +261,28 @@ impl Daemon {
 
     async fn read(&mut self, batch: Batch) {
         self.busy = true;
-        for entry in batch.entries {
-            match entry {
-                Entry::Record(record) => {
-                    if self.engine.record(&record, &mut self.effects) {
-                        self.saving.touch();
-                    }
-                    self.counted.records += 1;
-                    self.read_up_to = record.time;
-                    self.cursor = Some(record.cursor);
-                    self.carry_out().await;
-                }
-                Entry::Lost { unit, count, cursor, .. } => {
-                    // What was lost of other services matters to none of the jails.
-                    if self.engine.jails().any(|jail| jail.filter.records.may_come_from(&unit)) {
-                        self.counted.lost = self.counted.lost.saturating_add(count);
-                        events::journal_loss(&unit, count);
-                    }
-                    self.cursor = Some(cursor);
-                    self.saving.touch();
-                }
+        if !self.caught_up {
+            self.backlog += batch.records.len();
+        }
+        for record in batch.records {
+            if self.engine.record(&record, &mut self.effects) {
+                self.saving.touch();
             }
-            self.backlog += usize::from(!self.caught_up);
+            self.counted.records += 1;
+            self.read_up_to = record.time;
+            self.carry_out().await;
+        }
+        for Loss { unit, count } in batch.losses {
+            // What was lost of other services matters to none of the jails.
+            if self.engine.jails().any(|jail| jail.filter.records.may_come_from(&unit)) {
+                self.counted.lost = self.counted.lost.saturating_add(count);
+                events::journal_loss(&unit, count);
+            }
+            self.saving.touch();
+        }
+        // Nothing saves the state while a batch is half done.
+        if batch.position.is_some() {
+            self.cursor = batch.position;
         }
         if batch.caught_up && !self.caught_up {
             self.caught_up = true;

@@ -377,7 +377,8 @@ impl Both {
                 let (wall, monotonic) = (self.wall(self.time), self.time - self.booted);
                 let cursor = format!("s=1;i={:x};b={:032x};m={monotonic:x};t={wall:x};x=0", self.lines, self.boot);
                 let mut record = self.desk.record(wall, pid, &message);
-                record.cursor = Cursor::from(cursor);
+                let cursor = Cursor::from(cursor);
+                (record.moment, record.cursor) = (cursor.moment(), Some(cursor));
                 let held = (self.time + late * SECOND, record, pid, host, *what);
                 self.held.push(held);
                 self.hand_over(self.time)?;
@@ -434,8 +435,7 @@ impl Both {
             && self.held[at].0 <= to
         {
             let (_, record, pid, host, what) = self.held.remove(at);
-            let (_, monotonic) = record.cursor.monotonic().unwrap();
-            let time = self.booted + monotonic;
+            let time = self.booted + record.moment.unwrap().monotonic;
             self.desk.engine.record(&record, &mut self.desk.effects);
             let now = self.reference.now.max(time);
             self.reference.ahead = self.desk.engine.clock.now().wrapping_sub(now).cast_signed();

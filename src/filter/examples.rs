@@ -18,7 +18,7 @@ impl Filter {
             }
             for example in &table.ignore {
                 let found = self.find(example.get_ref().as_bytes());
-                if found.is_some_and(|(found, _)| self.rule(found).name == *rule) {
+                if found.is_some_and(|(found, _)| *self.rule(found).name == **rule) {
                     return Err(text.error(
                         example.span().start,
                         format!("rule '{rule}' matches this line, which it says it ignores."),
@@ -30,18 +30,17 @@ impl Filter {
     }
 
     fn check(&self, rule: &str, message: &str, address: Option<&str>, user: Option<&str>) -> Result<(), String> {
-        let Some((found, captures)) = self.find(message.as_bytes()) else {
+        let Some((found, tokens)) = self.find(message.as_bytes()) else {
             return Err("is matched by no rule".to_owned());
         };
-        if self.rule(found).name != rule {
+        if *self.rule(found).name != *rule {
             return Err(format!("is matched by rule '{}', which goes first", self.rule(found).name));
         }
-        let read = self.captured(found, &captures, message.len(), false);
-        let seen = read.address.map(|address| address.to_string());
+        let seen = self.address(found, &tokens, message.len(), false).map(|address| address.to_string());
         if seen.as_deref() != address {
             return Err(format!("names {}, not {}", or_none(seen.as_deref()), or_none(address)));
         }
-        let seen = read.user.map(|user| String::from_utf8_lossy(user).into_owned());
+        let seen = tokens.user.map(|user| String::from_utf8_lossy(user).into_owned());
         if user.is_some() && seen.as_deref() != user {
             return Err(format!("names the user {}, not {}", or_none(seen.as_deref()), or_none(user)));
         }

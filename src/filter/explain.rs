@@ -58,16 +58,16 @@ impl Rule {
 impl Filter {
     /// Reads a message as the daemon would.
     pub(crate) fn examine<'m>(&self, message: &'m [u8], altered: bool) -> Option<Reading<'_, 'm>> {
-        let (id, captures) = self.find(message)?;
-        let read = self.captured(id, &captures, message.len(), altered);
-        let withheld = captures.name(pattern::ADDR).map(|token| token.as_bytes()).and_then(|token| {
+        let (id, tokens) = self.find(message)?;
+        let address = self.address(id, &tokens, message.len(), altered);
+        let withheld = tokens.address.and_then(|token| {
             if self.may_be_cut(id, message.len(), altered) {
                 Some(Withheld::Cut(message.len()))
             } else {
                 address::parse(token).is_none().then_some(Withheld::NoAddress(token))
             }
         });
-        Some(Reading { rule: self.rule(id), address: read.address, user: read.user, pid: read.pid, withheld })
+        Some(Reading { rule: self.rule(id), address, user: tokens.user, pid: tokens.pid, withheld })
     }
 
     /// The rule that comes nearest to a message that none reads.

@@ -13,6 +13,7 @@ use super::{
     Filter, FilterError, FilterText, RecordMatch, Rule,
     dispatch::Dispatch,
     file::{Counts, DropIn, FilterFile, RuleTable},
+    halves::Halves,
     pattern::Pattern,
     proof::{self, Automaton, Fooled, ProofError},
 };
@@ -324,7 +325,7 @@ fn compile(rule: &Written<'_>, pattern: &Pattern, attempts: &mut Vec<String>) ->
         })
     });
     Ok(Rule {
-        name: rule.name().to_owned(),
+        name: rule.name().into(),
         class: table.class.as_ref().map(|class| class.get_ref().clone()),
         counts: table.counts,
         ends_session: table.ends_session,
@@ -332,6 +333,7 @@ fn compile(rule: &Written<'_>, pattern: &Pattern, attempts: &mut Vec<String>) ->
         attempt,
         pattern: table.pattern.get_ref().clone(),
         regex,
+        halves: Halves::of(pattern),
         attacker_first: pattern.attacker_first,
         truncated_at: table.truncated_at,
     })

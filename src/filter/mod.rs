@@ -13,6 +13,7 @@ mod dispatch;
 mod examples;
 mod explain;
 mod file;
+mod halves;
 mod load;
 mod pattern;
 mod proof;
@@ -23,8 +24,8 @@ use std::{fmt, net::IpAddr};
 
 use regex::bytes::{Captures, Regex};
 
-use self::dispatch::Dispatch;
 pub use self::file::{Counts, FilterText};
+use self::{dispatch::Dispatch, halves::Halves};
 pub(crate) use self::{
     explain::{Nearest, Reading, Why, Withheld},
     file::line_of,
@@ -79,7 +80,7 @@ pub struct RecordMatch {
 #[derive(Debug)]
 pub struct Rule {
     /// Its name, unique in the filter.
-    pub name: String,
+    pub name: std::sync::Arc<str>,
     /// What a jail may choose to count; only failures and evidence have one.
     pub class: Option<String>,
     /// What its messages say.
@@ -92,6 +93,8 @@ pub struct Rule {
     pub(crate) attempt: Option<usize>,
     pattern: String,
     regex: Regex,
+    /// The same, read from both ends.
+    halves: Option<Halves>,
     attacker_first: bool,
     truncated_at: Option<usize>,
 }
@@ -105,6 +108,17 @@ impl RuleId {
     pub fn index(self) -> usize {
         self.0
     }
+}
+
+/// What the engine will want to know of a record, as far as the beginning of its message tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wants {
+    /// When it was written: no rule reads it.
+    Nothing,
+    /// The fields that the filters ask for.
+    Fields,
+    /// These, and its cursor: it may show a failure.
+    Evidence,
 }
 
 /// What a filter reads in one record.
@@ -159,36 +173,37 @@ impl Filter {
         &self.rules[id.0]
     }
 
+    /// What is wanted of a record with this message.
+    pub(crate) fn wants(&self, message: &[u8]) -> Wants {
+        let of = |rule: usize| match self.rules[rule].counts {
+            Counts::Failure | Counts::Evidence => Wants::Evidence,
+            Counts::Success | Counts::Pardon | Counts::Nothing => Wants::Fields,
+        };
+        self.dispatch.candidates(message).map(of).max().unwrap_or(Wants::Nothing)
+    }
+
     /// Reads a record: nothing if it is not this filter's, or if no rule knows its message.
     pub fn read<'r>(&self, record: &'r Record) -> Option<Sighting<'r>> {
+        let message = record.message();
+        // Most records are this filter's by the journal's matches, and most messages no rule's.
+        let (rule, tokens) = self.find(message)?;
         if !self.records.matches(record) {
             return None;
         }
-        let message = record.message();
-        let (rule, captures) = self.find(message)?;
-        let read = self.captured(rule, &captures, message.len(), record.is_altered());
-        let session = if self.rule(rule).standalone { None } else { self.session_key(record, read.pid) };
-        Some(Sighting { rule, address: read.address, user: read.user, session })
+        let address = self.address(rule, &tokens, message.len(), record.is_altered());
+        let session = if self.rule(rule).standalone { None } else { self.session_key(record, tokens.pid) };
+        Some(Sighting { rule, address, user: tokens.user, session })
     }
 
     /// The rule that reads a message.
-    fn find<'m>(&self, message: &'m [u8]) -> Option<(RuleId, Captures<'m>)> {
-        self.dispatch
-            .candidates(message)
-            .find_map(|rule| Some((RuleId(rule), self.rules[rule].regex.captures(message)?)))
+    fn find<'m>(&self, message: &'m [u8]) -> Option<(RuleId, Tokens<'m>)> {
+        self.dispatch.candidates(message).find_map(|rule| Some((RuleId(rule), self.rules[rule].read(message)?)))
     }
 
-    /// What a rule took from a message. `altered`: journald has not stored it as it was sent.
-    fn captured<'m>(&self, rule: RuleId, captures: &Captures<'m>, length: usize, altered: bool) -> Captured<'m> {
-        let address = captures
-            .name(pattern::ADDR)
-            .filter(|_| !self.may_be_cut(rule, length, altered))
-            .and_then(|token| address::parse(token.as_bytes()));
-        Captured {
-            address,
-            user: captures.name(pattern::USER).map(|token| token.as_bytes()),
-            pid: captures.name(pattern::PID).map(|token| token.as_bytes()),
-        }
+    /// The address that a rule took from a message, if it can be trusted. `altered`: journald has not
+    /// stored the message as it was sent.
+    fn address(&self, rule: RuleId, tokens: &Tokens<'_>, length: usize, altered: bool) -> Option<IpAddr> {
+        tokens.address.filter(|_| !self.may_be_cut(rule, length, altered)).and_then(address::parse)
     }
 
     /// Whether a message may have lost its end behind attacker text, so that what looks like the
@@ -226,10 +241,28 @@ impl Filter {
 }
 
 /// What the tokens of a rule took from a message.
-struct Captured<'m> {
-    address: Option<IpAddr>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tokens<'m> {
+    address: Option<&'m [u8]>,
     user: Option<&'m [u8]>,
     pid: Option<&'m [u8]>,
+}
+
+impl<'m> Tokens<'m> {
+    fn of(captures: &Captures<'m>) -> Self {
+        let of = |name| captures.name(name).map(|token| token.as_bytes());
+        Self { address: of(pattern::ADDR), user: of(pattern::USER), pid: of(pattern::PID) }
+    }
+}
+
+impl Rule {
+    /// What the rule takes from a message, if it matches.
+    fn read<'m>(&self, message: &'m [u8]) -> Option<Tokens<'m>> {
+        match &self.halves {
+            Some(halves) => halves.read(message),
+            None => Some(Tokens::of(&self.regex.captures(message)?)),
+        }
+    }
 }
 
 impl RecordMatch {

@@ -10,9 +10,12 @@
 //! same text with the same flags, and the text is parsed by itself before it is put between the
 //! anchors, so no stray bracket can reach outside them.
 
+use std::ops::Range;
+
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::{
     ParserBuilder,
+    ast::{self, Ast},
     hir::{Hir, literal::Extractor},
 };
 
@@ -63,6 +66,9 @@ pub(crate) const PID: &str = "PID";
 pub(crate) struct Pattern {
     /// The regular expression, without its anchors.
     expression: String,
+    /// Where the attacker text stands in it, if there is one such token, and whether it is a
+    /// `<USER>`.
+    attacker: Option<(Range<usize>, bool)>,
     hir: Hir,
     /// It has text that an attacker may choose ahead of the address, so a message that was cut
     /// off may end on a forged address.
@@ -84,6 +90,7 @@ impl Pattern {
         let mut seen: Vec<&str> = Vec::new();
         let mut attacker_seen = false;
         let mut attacker_first = false;
+        let mut attackers: Vec<(Range<usize>, bool)> = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find('<') {
             let (before, after) = rest.split_at(open);
@@ -110,6 +117,7 @@ impl Pattern {
                 ));
             };
             attacker_seen |= has_repetition(before);
+            let begin = expression.len();
             if let Some(group) = token.group {
                 if seen.contains(&group) {
                     return Err(format!("has <{name}> more than once; a message has one {group}"));
@@ -123,6 +131,9 @@ impl Pattern {
             attacker_first |= token.name == ADDR && attacker_seen;
             // A token that is repeated is a run of text like any other.
             attacker_seen |= token.attacker;
+            if token.attacker {
+                attackers.push((begin..expression.len(), token.group == Some(USER)));
+            }
             rest = &after[close + 1..];
         }
         expression.push_str(rest);
@@ -133,7 +144,17 @@ impl Pattern {
             .build()
             .parse(&expression)
             .map_err(|error| format!("is no regular expression: {}", last_line(&error.to_string())))?;
-        Ok(Self { expression, hir, attacker_first, has_address: seen.contains(&ADDR) })
+        let attacker = attackers.pop().filter(|_| attackers.is_empty());
+        Ok(Self { expression, attacker, hir, attacker_first, has_address: seen.contains(&ADDR) })
+    }
+
+    /// What stands before and behind the attacker text, if these are expressions by themselves and
+    /// the address is in the second; and whether the text is a `<USER>`.
+    pub(crate) fn halves(&self) -> Option<(&str, bool, &str)> {
+        let (place, user) = self.attacker.clone()?;
+        let (head, tail) = (&self.expression[..place.start], &self.expression[place.end..]);
+        let group = format!("(?P<{ADDR}>");
+        ([head, tail].into_iter().all(stands_alone) && tail.contains(&group)).then_some((head, user, tail))
     }
 
     /// Compiles the expression between its anchors.
@@ -162,6 +183,19 @@ impl Pattern {
             _ => vec![Box::default()],
         }
     }
+}
+
+/// Whether a piece of an expression means the same without what is around it: it is whole, with
+/// no alternative to all of it, and neither flags nor a look at its surroundings.
+fn stands_alone(piece: &str) -> bool {
+    let groups = piece.match_indices("(?").all(|(at, _)| {
+        let kind = &piece[at + 2..];
+        kind.starts_with(':') || kind.starts_with("P<")
+    });
+    let alternative = |ast: &Ast| matches!(ast, Ast::Alternation(_));
+    let whole = ast::parse::Parser::new().parse(piece).is_ok_and(|ast| !alternative(&ast));
+    let meaning = ParserBuilder::new().unicode(false).utf8(false).build().parse(piece);
+    groups && whole && meaning.is_ok_and(|hir| hir.properties().look_set().is_empty())
 }
 
 /// Whether a piece of an expression can stretch: an unescaped `*`, `+` or `{` outside a class.
@@ -194,7 +228,7 @@ fn last_line(text: &str) -> &str {
 }
 
 /// Flags and limits that every pattern is compiled with.
-fn build(expression: &str) -> Result<Regex, String> {
+pub(super) fn build(expression: &str) -> Result<Regex, String> {
     RegexBuilder::new(expression).unicode(false).dot_matches_new_line(true).size_limit(SIZE_LIMIT).build().map_err(
         |error| match error {
             regex::Error::CompiledTooBig(limit) => {

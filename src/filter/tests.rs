@@ -132,7 +132,7 @@ fn rules_that_overlap_must_mean_the_same_or_say_which_goes_first() {
 
     let first = git.clone() + "over = ['failed']\n";
     let filter = load(&[&format!("{HEAD}{FAILED}"), &first]).unwrap();
-    let reading = |message: &'static str| filter.examine(message.as_bytes(), false).unwrap().rule.name.clone();
+    let reading = |message: &'static str| filter.examine(message.as_bytes(), false).unwrap().rule.name.to_string();
     assert_eq!(reading("failed git from 203.0.113.7"), "git");
     assert_eq!(reading("failed root from 203.0.113.7"), "failed");
 
@@ -148,7 +148,7 @@ fn rules_that_overlap_must_mean_the_same_or_say_which_goes_first() {
 fn a_drop_in_adds_rules_and_masks_single_ones() {
     let main = format!("{HEAD}{FAILED}");
     let extra = rule("extra", "failure", "refused <ADDR>") + "class = 'auth'\n";
-    let names = |filter: &Filter| filter.rules().map(|rule| rule.name.clone()).collect::<Vec<_>>();
+    let names = |filter: &Filter| filter.rules().map(|rule| rule.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(&load(&[&main, &extra]).unwrap()), ["failed", "extra"]);
     let replace = format!("mask = ['failed']\n{}class = 'auth'\n", rule("failed", "evidence", "gone <ADDR>"));
     let filter = load(&[&main, &replace]).unwrap();
@@ -226,7 +226,7 @@ fn a_message_that_no_rule_reads_is_told_what_is_in_its_way() {
     let filter = Filter::load("sshd", &[text], &mut Fields::default()).unwrap();
     let nearest = |message: &'static str| {
         assert!(filter.examine(message.as_bytes(), false).is_none());
-        filter.nearest(message.as_bytes()).map(|nearest| (nearest.rule.name.as_str(), nearest.why))
+        filter.nearest(message.as_bytes()).map(|nearest| (&*nearest.rule.name, nearest.why))
     };
     for (message, rule, why) in [
         ("Failed password for root from host.example port 1 ssh2", "failed-password", Why::Address(b"host.example")),

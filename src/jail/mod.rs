@@ -192,6 +192,8 @@ pub enum Bound {
 #[derive(Debug)]
 pub(crate) struct Jail {
     pub(crate) settings: JailSettings,
+    /// The settings' name, for what is told of the jail again and again.
+    pub(crate) name: Arc<str>,
     counted: Vec<bool>,
     sessions: Sessions,
     sources: BTreeMap<IpNet, Tally>,
@@ -208,6 +210,7 @@ impl Jail {
     pub(crate) fn new(settings: JailSettings) -> Self {
         Self {
             counted: counted(&settings),
+            name: settings.name.as_str().into(),
             settings,
             sessions: Sessions::default(),
             sources: BTreeMap::new(),
@@ -229,11 +232,11 @@ impl Jail {
             address: sighting.address,
             user: sighting.user,
             time,
-            cursor: &record.cursor,
+            cursor: record.cursor.as_ref(),
         };
         let mut outcomes = std::mem::take(&mut self.outcomes);
         match (sighting.session, line.address) {
-            (Some(key), _) => self.sessions.observe(&key, &line, &mut outcomes),
+            (Some(key), _) => self.sessions.observe(key, &line, &mut outcomes),
             (None, Some(address)) if line.counted && line.rule.counts == Counts::Failure => {
                 outcomes.push(Outcome::Failure(line.failure(address), line.time));
             }

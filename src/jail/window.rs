@@ -27,6 +27,10 @@ pub(crate) struct Tally(Failures);
 impl Tally {
     /// Adds a failure. Returns the failures that make the source guilty, if it is.
     pub(crate) fn add(&mut self, failure: &Failure, maxretry: usize, findtime: Usec) -> Option<Failures> {
+        if self.is_far_from(failure, maxretry, findtime) {
+            self.0.push(failure);
+            return None;
+        }
         let mut views: Vec<View<'_>> = self.0.views().collect();
         let place = views.partition_point(|known| known.time <= failure.time);
         views.insert(place, View::of(failure));
@@ -46,6 +50,18 @@ impl Tally {
             None => views.into_iter().skip(surplus).filter(|view| view.time >= since).collect(),
         };
         guilty
+    }
+
+    /// Whether a failure is the newest, too few were before it for a window, and none of them is
+    /// too old: most are so, and then nothing is to be put in order.
+    fn is_far_from(&self, failure: &Failure, maxretry: usize, findtime: Usec) -> bool {
+        let (mut count, mut oldest, mut newest) = (1, failure.time, 0);
+        for view in self.0.views() {
+            count += 1;
+            oldest = oldest.min(view.time);
+            newest = newest.max(view.time);
+        }
+        count < maxretry && newest <= failure.time && failure.time - oldest <= findtime.saturating_add(LATE)
     }
 
     /// Removes a failure.

@@ -16,8 +16,11 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Entry, JournalError, Position, Reader, Where};
-use crate::{filter::Filter, record::Fields};
+use super::{JournalError, Loss, Position, Reader, Step, Where};
+use crate::{
+    filter::Filter,
+    record::{Cursor, Fields, Record},
+};
 
 /// How often to look while entries come in.
 const HOT_TICK: Duration = Duration::from_millis(10);
@@ -30,10 +33,15 @@ const BATCH: usize = 512;
 /// The most batches on their way.
 const BATCHES: usize = 8;
 
-/// Some entries, in the journal's order.
-#[derive(Debug)]
+/// Some entries.
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) entries: Vec<Entry>,
+    /// In the journal's order.
+    pub(crate) records: Vec<Record>,
+    /// What journald dropped meanwhile.
+    pub(crate) losses: Vec<Loss>,
+    /// Where the last of the entries stands: all before it are in this batch or in one before.
+    pub(crate) position: Option<Cursor>,
     /// There was nothing more to read at that moment.
     pub(crate) caught_up: bool,
 }
@@ -66,8 +74,7 @@ impl Follower {
         let progress = Progress { pulse: Arc::clone(&pulse), horizon: Arc::clone(&horizon), started };
         let reading = move || {
             let open = || -> Result<(Reader, bool), JournalError> {
-                let filters = filters.iter().map(AsRef::as_ref);
-                let mut reader = Reader::open(&Where::System, filters, fields)?;
+                let mut reader = Reader::open(&Where::System, filters, fields)?.with_losses()?;
                 let resumed = reader.seek(&position)?;
                 Ok((reader, resumed))
             };
@@ -121,7 +128,7 @@ fn run(reader: &mut Reader, sender: &mpsc::Sender<Result<Batch, JournalError>>, 
         let batch = read(reader);
         let failed = batch.is_err();
         let (some, caught_up) =
-            batch.as_ref().map_or((true, false), |batch| (!batch.entries.is_empty(), batch.caught_up));
+            batch.as_ref().map_or((true, false), |batch| (batch.position.is_some(), batch.caught_up));
         // The first batch goes out even if it is empty: it says that the daemon is up to date.
         if (some || first) && sender.blocking_send(batch).is_err() {
             return;
@@ -146,12 +153,17 @@ fn run(reader: &mut Reader, sender: &mpsc::Sender<Result<Batch, JournalError>>, 
 }
 
 fn read(reader: &mut Reader) -> Result<Batch, JournalError> {
-    let mut entries = Vec::new();
-    while entries.len() < BATCH {
-        match reader.next()? {
-            Some(entry) => entries.push(entry),
-            None => return Ok(Batch { entries, caught_up: true }),
+    let mut batch = Batch::default();
+    while !batch.caught_up && batch.records.len() + batch.losses.len() < BATCH {
+        let mut record = Record::default();
+        match reader.next(&mut record)? {
+            Step::Record => batch.records.push(record),
+            Step::Lost(loss) => batch.losses.push(loss),
+            Step::End => batch.caught_up = true,
         }
     }
-    Ok(Batch { entries, caught_up: false })
+    if !(batch.records.is_empty() && batch.losses.is_empty()) {
+        batch.position = Some(reader.position()?);
+    }
+    Ok(batch)
 }

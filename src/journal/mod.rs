@@ -11,7 +11,7 @@ mod follow;
 mod reader;
 
 pub(crate) use self::follow::{Batch, Follower};
-pub use self::reader::{Entry, Position, Reader, Where};
+pub use self::reader::{Loss, Position, Reader, Step, Where};
 
 /// Why the journal can't be read: a sentence with the mend.
 #[derive(Debug, thiserror::Error)]

@@ -1,22 +1,32 @@
 //! Walks a journal with sd-journal(3) and makes records of its entries.
 //!
-//! The filters' fields become matches, so that libsystemd's index skips everything else; of an
-//! entry only the fields that a filter asks for are copied, in one pass over its data. A
-//! separate match follows journald's own notice that it had to drop messages of a unit: what
+//! The filters' fields become matches, so that libsystemd's index skips nearly everything else.
+//! Each further look costs about as much as the way to the entry, so the first one is for the
+//! message, and only if some rule may read that, a second one, in one pass over the entry's data,
+//! takes the fields that a filter asks for. Asking for the cursor is the third, and only for lines
+//! that can count as a failure.
+//!
+//! A separate match follows journald's own notice that it had to drop messages of a unit: what
 //! was never written can't be counted, but it can be told.
 
-use std::{ffi::CString, path::PathBuf};
+use std::{ffi::CString, path::PathBuf, sync::Arc};
 
-use systemd::journal::{Journal, OpenDirectoryOptions, OpenFilesOptions, OpenOptions};
+use systemd::journal::{Journal, JournalEntryField, OpenDirectoryOptions, OpenFilesOptions, OpenOptions};
 
 use super::JournalError;
 use crate::{
-    filter::Filter,
+    cursor::Moment,
+    filter::{Filter, Wants},
     record::{Cursor, Fields, Record, Usec},
 };
 
 /// `SD_MESSAGE_JOURNAL_DROPPED` of sd-messages.h.
 const DROPPED: &str = "a596d6fe7bfa4994828e72309e95d61e";
+/// What its messages begin with, so that not every entry is asked for its `MESSAGE_ID`.
+const SUPPRESSED: &[u8] = b"Suppressed ";
+/// Fields in which nearly all entries of a machine are alike. To have the index look for them
+/// costs as much as the rest of the way and skips next to nothing; they are checked in the entry.
+const COMMON: [&str; 7] = ["_TRANSPORT", "_UID", "_GID", "_HOSTNAME", "_MACHINE_ID", "PRIORITY", "SYSLOG_FACILITY"];
 
 /// Which journal to read.
 #[derive(Clone, Debug, Default)]
@@ -41,28 +51,33 @@ pub enum Position {
     After(Cursor),
 }
 
-/// One entry that the filters ask for.
-#[derive(Debug)]
-pub enum Entry {
-    /// A record for the engine.
-    Record(Record),
-    /// journald dropped messages.
-    Lost {
-        /// When it said so, in µs.
-        time: Usec,
-        /// Where it said so.
-        cursor: Cursor,
-        /// Whose messages.
-        unit: String,
-        /// How many.
-        count: u64,
-    },
+/// What [`Reader::next`] has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The end, for now.
+    End,
+    /// An entry that the filters may ask for.
+    Record,
+    /// journald's notice that it dropped messages.
+    Lost(Loss),
+}
+
+/// Messages that journald dropped.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Whose.
+    pub unit: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// A journal, open and matched.
 pub struct Reader {
     journal: Journal,
-    fields: std::sync::Arc<Fields>,
+    filters: Vec<Arc<Filter>>,
+    fields: Arc<Fields>,
+    /// Of every entry all fields are fetched, whatever its message.
+    thorough: bool,
     /// [`Position::After`] found another entry than the one it named, and that one is new.
     pending: bool,
 }
@@ -72,11 +87,7 @@ impl Reader {
     ///
     /// # Errors
     /// If it can't be opened, or nothing in it can be read.
-    pub fn open<'f>(
-        journal: &Where,
-        filters: impl IntoIterator<Item = &'f Filter>,
-        fields: std::sync::Arc<Fields>,
-    ) -> Result<Self, JournalError> {
+    pub fn open(journal: &Where, filters: Vec<Arc<Filter>>, fields: Arc<Fields>) -> Result<Self, JournalError> {
         let (opened, what) = match journal {
             Where::System => (OpenOptions::default().system(true).local_only(true).open(), None),
             Where::Directory(path) => {
@@ -100,22 +111,37 @@ impl Reader {
             Some(name) if journal.usage()? == 0 => return Err(JournalError::Empty(name)),
             _ => {}
         }
-        let mut seen: Vec<&Filter> = Vec::new();
-        for filter in filters {
-            if seen.iter().any(|known| known.records == filter.records) {
+        for (place, filter) in filters.iter().enumerate() {
+            if filters[..place].iter().any(|known| known.records == filter.records) {
                 continue;
             }
-            for (name, _, values) in &filter.records.fields {
+            let fields = &filter.records.fields;
+            let telling = fields.iter().any(|(name, ..)| !COMMON.contains(&name.as_str()));
+            for (name, _, values) in fields.iter().filter(|(name, ..)| !telling || !COMMON.contains(&name.as_str())) {
                 for value in values {
                     journal.match_add(name, value.as_str())?;
                 }
             }
             journal.match_or()?;
-            seen.push(filter);
         }
-        journal.match_add("MESSAGE_ID", DROPPED)?;
-        journal.match_add("_TRANSPORT", "driver")?;
-        Ok(Self { journal, fields, pending: false })
+        Ok(Self { journal, filters, fields, thorough: false, pending: false })
+    }
+
+    /// Follows journald's notices of dropped messages as well.
+    ///
+    /// # Errors
+    /// If sd-journal has no memory.
+    pub fn with_losses(mut self) -> Result<Self, JournalError> {
+        self.journal.match_add("MESSAGE_ID", DROPPED)?;
+        self.journal.match_add("_TRANSPORT", "driver")?;
+        Ok(self)
+    }
+
+    /// Fetches the fields of all entries, also of those whose message no rule may read.
+    #[must_use]
+    pub fn thorough(mut self) -> Self {
+        self.thorough = true;
+        self
     }
 
     /// Goes to a position. False if it named an entry that is no longer there: reading goes on
@@ -129,11 +155,12 @@ impl Reader {
             Position::Head => self.journal.seek_head()?,
             Position::Since(time) => self.journal.seek_realtime_usec(*time)?,
             Position::After(cursor) => {
-                self.journal.seek_cursor(c_string(cursor.as_str())?)?;
+                let cursor = cursor.to_string();
+                self.journal.seek_cursor(c_string(&cursor)?)?;
                 if self.journal.next()? == 0 {
                     return Ok(false);
                 }
-                let found = self.journal.test_cursor(c_string(cursor.as_str())?)?;
+                let found = self.journal.test_cursor(c_string(&cursor)?)?;
                 self.pending = !found;
                 return Ok(found);
             }
@@ -141,36 +168,70 @@ impl Reader {
         Ok(true)
     }
 
-    /// The next entry, or none at the end of the journal. May be called again later, when more
-    /// has been written.
+    /// Goes to the next entry and makes `record` of it, unless the journal ends. May be called again
+    /// later, when more has been written.
     ///
     /// # Errors
     /// If the journal can't be read.
-    #[expect(clippy::should_implement_trait, reason = "an end that is not final, and errors: no iterator")]
-    pub fn next(&mut self) -> Result<Option<Entry>, JournalError> {
+    pub fn next(&mut self, record: &mut Record) -> Result<Step, JournalError> {
         if !std::mem::take(&mut self.pending) && self.journal.next()? == 0 {
-            return Ok(None);
+            return Ok(Step::End);
         }
-        let time = self.journal.timestamp_usec()?;
-        let mut record = Record::new(&self.fields, time, Cursor::from(self.journal.cursor()?));
-        let (mut dropped, mut unit, mut count) = (false, String::new(), 0);
-        self.journal.restart_data();
+        let (monotonic, boot) = self.journal.monotonic_timestamp()?;
+        let moment = Moment { boot: u128::from_be_bytes(*boot.as_bytes()), monotonic };
+        record.begin(self.journal.timestamp_usec()?, Some(moment));
         // A field that can't be read (a damaged file) must not stop the daemon at this entry for
         // ever: what can be read of it counts.
+        let (wants, suppressed) = match self.journal.get_data(c"MESSAGE") {
+            Ok(field) => {
+                let message = field.as_ref().and_then(JournalEntryField::value).unwrap_or_default();
+                let wants = self.filters.iter().map(|filter| filter.wants(message)).max();
+                (wants.unwrap_or(Wants::Nothing), message.starts_with(SUPPRESSED))
+            }
+            Err(_) => (Wants::Nothing, false),
+        };
+        if suppressed && let Some(loss) = self.loss() {
+            return Ok(Step::Lost(loss));
+        }
+        if wants > Wants::Nothing || self.thorough {
+            record.make_room(&self.fields);
+            self.journal.restart_data();
+            while let Ok(Some(field)) = self.journal.enumerate_data() {
+                if let Some(id) = self.fields.find(field.name()) {
+                    record.set(id, field.value().unwrap_or_default());
+                }
+            }
+        }
+        if wants == Wants::Evidence {
+            record.cursor = Some(self.position()?);
+        }
+        Ok(Step::Record)
+    }
+
+    /// What the entry says of dropped messages, if it is journald's own.
+    fn loss(&mut self) -> Option<Loss> {
+        let mut loss = Loss::default();
+        let (mut dropped, mut driver) = (false, false);
+        self.journal.restart_data();
         while let Ok(Some(field)) = self.journal.enumerate_data() {
             let value = field.value().unwrap_or_default();
             match field.name() {
                 b"MESSAGE_ID" => dropped = value == DROPPED.as_bytes(),
-                b"N_DROPPED" => count = String::from_utf8_lossy(value).parse().unwrap_or(0),
-                b"OBJECT_SYSTEMD_UNIT" => unit = String::from_utf8_lossy(value).into_owned(),
-                name => {
-                    if let Some(id) = self.fields.find(name) {
-                        record.set(id, value);
-                    }
-                }
+                b"_TRANSPORT" => driver = value == b"driver",
+                b"N_DROPPED" => loss.count = String::from_utf8_lossy(value).parse().unwrap_or(0),
+                b"OBJECT_SYSTEMD_UNIT" => loss.unit = String::from_utf8_lossy(value).into_owned(),
+                _ => {}
             }
         }
-        Ok(Some(if dropped { Entry::Lost { time, cursor: record.cursor, unit, count } } else { Entry::Record(record) }))
+        (dropped && driver).then_some(loss)
+    }
+
+    /// Where the entry stands that [`Self::next`] came to last.
+    ///
+    /// # Errors
+    /// If it has come to none yet.
+    pub fn position(&self) -> Result<Cursor, JournalError> {
+        Ok(self.journal.cursor()?.into())
     }
 
     /// The time of the last entry that the filters ask for. Moves away from where reading was.

@@ -20,9 +20,8 @@ pub(crate) fn latency(release: Release, bans: usize) {
         machine.wait_for_message(&format!("firewalld blocks {address},"));
         cuts.push(held.cut_at());
     }
-    let output = machine.run("journalctl -u wardend MESSAGE_ID=d3900ade55e14a7491ea1ddb5189c835 -o json --output-fields=WARDEND_LATENCY_USEC");
     // The first ban finds the journal thread asleep: it is the one that makes the jail hot.
-    let times = fields(&output, "WARDEND_LATENCY_USEC").into_iter().skip(1).collect();
+    let times = latencies(&machine).split_off(1);
     tell(release, "the record's journal timestamp to firewalld's reply", times);
 
     let begins =
@@ -51,4 +50,12 @@ fn tell(release: Release, what: &str, mut usec: Vec<u64>) {
         listed[listed.len() - 1],
         listed.join(" ")
     );
+}
+
+/// What wardend has said of its bans so far, in µs, the oldest first.
+pub(crate) fn latencies(machine: &Machine) -> Vec<u64> {
+    let output = machine.run(
+        "journalctl -q -u wardend MESSAGE_ID=d3900ade55e14a7491ea1ddb5189c835 -o json --output-fields=WARDEND_LATENCY_USEC",
+    );
+    fields(&output, "WARDEND_LATENCY_USEC")
 }

@@ -1,6 +1,6 @@
 //! The lab by hand: `shell` for looking around in a machine, `demo` for showing one under
-//! attack, `latency` and `scale` for figures, `recordings` for what can be shown without any
-//! machine.
+//! attack, `latency`, `live` and `scale` for figures, `recordings` for what can be shown without
+//! any machine.
 //!
 //! All boot with the modules of the tests, so what is seen here is what the tests see. It
 //! is an example and not a program of its own, because nobody should install it.
@@ -12,6 +12,7 @@ mod attack;
 mod demo;
 mod host;
 mod latency;
+mod live;
 mod machine;
 mod network;
 mod plan;
@@ -35,10 +36,11 @@ fn main() -> ExitCode {
         ("shell", Some(release)) => shell::shell(release),
         ("demo", Some(release)) => demo::demo(release),
         ("latency", Some(release)) => latency::latency(release, 25),
+        ("live", Some(release)) => live::live(release),
         ("scale", Some(release)) => scale::BANS.into_iter().for_each(|bans| scale::scale(release, bans)),
         ("recordings", _) => recordings::recordings(),
         _ => {
-            println!("usage: lab shell|demo|latency|scale [debian12|debian13], lab recordings");
+            println!("usage: lab shell|demo|latency|live|scale [debian12|debian13], lab recordings");
             return ExitCode::from(2);
         }
     }

@@ -20,8 +20,8 @@ use self::shape::shape;
 use super::output::{Json, Table, closing, line, print_json, printable};
 use crate::{
     filter::{Counts, Filter, Nearest, Reading, Rule, Why, Withheld},
-    journal::{Entry, Position, Reader, Where},
-    record::Fields,
+    journal::{Position, Reader, Step, Where},
+    record::{Fields, Record},
 };
 
 /// Options of `test`.
@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let filter = Filter::load(&name, &texts, &mut fields)?;
     match &arguments.message {
         Some(message) => one(&filter, message, arguments.json),
-        None => journal(&filter, fields, arguments),
+        None => journal(&Arc::new(filter), fields, arguments),
     }
 }
 
@@ -170,7 +170,7 @@ fn unread<'f>(filter: &'f Filter, message: &str) -> Answer<'f> {
         address: None,
         user: None,
         pid: None,
-        nearest: nearest.map(|nearest| nearest.rule.name.as_str()),
+        nearest: nearest.map(|nearest| &*nearest.rule.name),
         why,
     }
 }
@@ -234,7 +234,7 @@ struct Summary {
 /// The most shapes that are told apart; what comes after is counted, not shown.
 const MOST_SHAPES: usize = 10_000;
 
-fn journal(filter: &Filter, fields: Fields, arguments: &Arguments) -> anyhow::Result<()> {
+fn journal(filter: &Arc<Filter>, fields: Fields, arguments: &Arguments) -> anyhow::Result<()> {
     let since = arguments.since.as_deref().map(super::time::parse).transpose().context("--since")?;
     let until = arguments.until.as_deref().map(super::time::parse).transpose().context("--until")?;
     let place = match (&arguments.directory, arguments.file.as_slice()) {
@@ -242,15 +242,15 @@ fn journal(filter: &Filter, fields: Fields, arguments: &Arguments) -> anyhow::Re
         (None, []) => Where::System,
         (None, files) => Where::Files(files.to_vec()),
     };
-    let mut reader = Reader::open(&place, [filter], Arc::new(fields))?;
+    let mut reader = Reader::open(&place, vec![Arc::clone(filter)], Arc::new(fields))?.thorough();
     reader.seek(&since.map_or(Position::Head, Position::Since))?;
 
     let mut hits: BTreeMap<&str, RuleHits<'_>> =
-        filter.rules().map(|rule| (rule.name.as_str(), RuleHits { rule: &rule.name, hits: 0, withheld: 0 })).collect();
+        filter.rules().map(|rule| (&*rule.name, RuleHits { rule: &rule.name, hits: 0, withheld: 0 })).collect();
     let mut shapes: HashMap<String, Unread> = HashMap::new();
     let mut summary = Summary::default();
-    while let Some(entry) = reader.next()? {
-        let Entry::Record(record) = entry else { continue };
+    let mut record = Record::default();
+    while reader.next(&mut record)? != Step::End {
         if until.is_some_and(|until| record.time > until) {
             break;
         }
@@ -261,7 +261,7 @@ fn journal(filter: &Filter, fields: Fields, arguments: &Arguments) -> anyhow::Re
         let message = record.message();
         if let Some(reading) = filter.examine(message, record.is_altered()) {
             summary.read += 1;
-            if let Some(known) = hits.get_mut(reading.rule.name.as_str()) {
+            if let Some(known) = hits.get_mut(&*reading.rule.name) {
                 known.hits += 1;
                 known.withheld += u64::from(reading.withheld.is_some());
             }
