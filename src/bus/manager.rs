@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use zbus::{Connection, OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
-use super::{BanRow, Command, Core, Error, INFINITY, JailRow, explain, polkit::Authority};
+use super::{BanRow, Command, Core, Error, INFINITY, JailRow, SetRow, explain, polkit::Authority};
 use crate::{
     engine::{Duration, parse_network},
     suggest,
@@ -141,6 +141,29 @@ impl Manager {
     ) -> Result<(), Error> {
         self.authority.check(connection, &header, "org.wardend1.reload", &[]).await?;
         self.core.ask(Command::Reload).await?.map_err(Error::InvalidConfiguration)
+    }
+
+    /// What firewalld holds against what it should: the state (`starting`, `up`, `down`) with a
+    /// sentence if it is down; the policy (`right`, `other-rules`, `missing`, `unknown` if firewalld
+    /// can't be asked); and of the ipsets for each address family and choice of ports the name of
+    /// the first, how many of them hold anything, how many entries they should hold and do, which
+    /// are missing, and which are not wardend's.
+    #[zbus(out_args("state", "message", "policy", "sets"))]
+    async fn firewall_status(&self) -> Result<(String, String, String, Vec<SetRow>), Error> {
+        let status = self.core.ask(Command::FirewallStatus).await?;
+        Ok((status.state, status.message, status.policy, status.sets))
+    }
+
+    /// Compares what firewalld holds with what it should, puts it right, and returns when that is
+    /// done: a sentence for each thing that was put right.
+    #[zbus(out_args("done"), proxy(allow_interactive_auth))]
+    async fn sync_firewall(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<String>, Error> {
+        self.authority.check(connection, &header, "org.wardend1.reload", &[]).await?;
+        self.core.ask(Command::SyncFirewall).await?.map_err(Error::Failed)
     }
 
     /// Takes wardend's policy and ipsets out of firewalld, for good: before the package goes. A

@@ -96,6 +96,37 @@ pub(crate) struct JailRow {
     pub(crate) path: zbus::OwnedObjectPath,
 }
 
+/// The ipsets of one scope and family, and how what they hold differs from what they should:
+/// `(suuuasas)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub(crate) struct SetRow {
+    /// The first of them.
+    #[serde(rename = "set")]
+    pub(crate) name: String,
+    /// How many of them hold anything.
+    pub(crate) sets: u32,
+    /// How many entries they should hold.
+    pub(crate) wanted: u32,
+    /// How many they hold.
+    pub(crate) held: u32,
+    /// Entries that should be there.
+    pub(crate) missing: Vec<String>,
+    /// Entries that should not.
+    pub(crate) foreign: Vec<String>,
+}
+
+/// What firewalld holds against what it should: `(sssa(suuuasas))`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub(crate) struct FirewallStatus {
+    /// `starting`, `up` or `down`.
+    pub(crate) state: String,
+    /// Why it is down; empty if it is not.
+    pub(crate) message: String,
+    /// `right`, `other-rules`, `missing` or `unknown`.
+    pub(crate) policy: String,
+    pub(crate) sets: Vec<SetRow>,
+}
+
 /// What the core is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -117,6 +148,8 @@ pub(crate) enum Command {
     Explain(IpAddr, oneshot::Sender<Vec<Explanation>>),
     Reload(oneshot::Sender<Result<(), String>>),
     RemoveFirewall(oneshot::Sender<Result<(), String>>),
+    FirewallStatus(oneshot::Sender<FirewallStatus>),
+    SyncFirewall(oneshot::Sender<Result<Vec<String>, String>>),
 }
 
 /// What the core publishes.

@@ -2,20 +2,103 @@
 
 use std::{fs, io, path::Path};
 
-use super::{bus::steer, output::line};
+use super::{
+    bus::{manager, sentence, steer},
+    output::{Json, Style, Table, closing, line, print_json},
+};
+use crate::{
+    bus::{FirewallStatus, SetRow},
+    time::count,
+};
 
 /// Verbs of `firewall`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Firewall {
+    /// Shows what firewalld holds against what it should
+    Status(Status),
+    /// Compares what firewalld holds with what it should, and puts it right
+    Sync,
     /// Takes wardend's policy and ipsets out of firewalld, before the package is removed
     Remove,
 }
 
+/// Options of `firewall status`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    json: Json,
+}
+
 pub(super) async fn firewall(verb: &Firewall) -> anyhow::Result<()> {
-    let daemon = steer().await?;
     match verb {
-        Firewall::Remove => daemon.call::<_, ()>("RemoveFirewall", &()).await?,
+        Firewall::Status(options) => status(options).await,
+        Firewall::Sync => sync().await,
+        Firewall::Remove => remove().await,
     }
+}
+
+async fn status(options: &Status) -> anyhow::Result<()> {
+    let (state, message, policy, sets) = manager().await?.firewall_status().await.map_err(sentence)?;
+    if let Some(mode) = options.json.mode() {
+        return print_json(&FirewallStatus { state, message, policy, sets }, mode);
+    }
+    let style = match state.as_str() {
+        "up" => Style::Good,
+        "starting" => Style::Warning,
+        _ => Style::Bad,
+    };
+    let message = if message.is_empty() { String::new() } else { format!(". {message}") };
+    line(&format!("Firewall: {}{message}", style.paint(&state)))?;
+    let (style, policy) = match policy.as_str() {
+        "right" => (Style::Good, "wardend, as it should be"),
+        "other-rules" => (Style::Bad, "wardend, with other rules than it should have"),
+        "missing" => (Style::Bad, "wardend or one of its ipsets is missing"),
+        _ => (Style::Warning, "unknown, firewalld can't be asked"),
+    };
+    line(&format!("  Policy: {}", style.paint(policy)))?;
+    let mut table = Table::new(["BANS", "SETS", "WANTED", "HELD", "MISSING", "FOREIGN"]);
+    for set in &sets {
+        table.row([
+            set.name.clone(),
+            set.sets.to_string(),
+            set.wanted.to_string(),
+            set.held.to_string(),
+            set.missing.len().to_string(),
+            set.foreign.len().to_string(),
+        ]);
+    }
+    table.print()?;
+    for SetRow { name, missing, foreign, .. } in &sets {
+        for (entries, what) in [(missing, "missing"), (foreign, "not wardend's")] {
+            if !entries.is_empty() {
+                line(&format!("{name}, {what}: {}", some(entries)))?;
+            }
+        }
+    }
+    closing(&format!("{} listed.", count(sets.len(), "list", "lists")))
+}
+
+/// The first of a list that may be long.
+fn some(entries: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown = entries.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
+    if entries.len() > SHOWN { format!("{shown} and {} more", entries.len() - SHOWN) } else { shown }
+}
+
+async fn sync() -> anyhow::Result<()> {
+    let done: Vec<String> = steer().await?.call("SyncFirewall", &()).await?;
+    for what in &done {
+        line(what)?;
+    }
+    line(if done.is_empty() {
+        "firewalld holds what it should; there was nothing to put right."
+    } else {
+        "firewalld holds what it should."
+    })
+}
+
+async fn remove() -> anyhow::Result<()> {
+    steer().await?.call::<_, ()>("RemoveFirewall", &()).await?;
     line("wardend's policy and ipsets are gone from firewalld; a restart of wardend puts them back.")?;
     let left = clear_away(Path::new("/etc/firewalld"));
     if !left.is_empty() {

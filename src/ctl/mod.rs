@@ -120,7 +120,12 @@ impl Verb {
     fn is_paged(&self) -> bool {
         !matches!(
             self,
-            Self::Ban(_) | Self::Unban(_) | Self::Reload | Self::Firewall(_) | Self::Cut(_) | Self::Watch(_)
+            Self::Ban(_)
+                | Self::Unban(_)
+                | Self::Reload
+                | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
+                | Self::Cut(_)
+                | Self::Watch(_)
         )
     }
 }

@@ -36,6 +36,14 @@ impl Daemon {
                 self.removal = Some(reply);
                 let _ = self.orders.send(Order::Remove);
             }
+            Command::FirewallStatus(reply) => {
+                self.inspections.push_back(reply);
+                let _ = self.orders.send(Order::Inspect);
+            }
+            Command::SyncFirewall(reply) => {
+                self.syncs.push_back(reply);
+                let _ = self.orders.send(Order::Sync);
+            }
             Command::UnbanAll(reply) => {
                 let mut ended = 0;
                 for source in self.engine.banned() {

@@ -164,6 +164,16 @@ impl Daemon {
                     let _ = reply.send(outcome);
                 }
             }
+            Report::Inspected(inspection) => {
+                if let Some(reply) = self.inspections.pop_front() {
+                    let _ = reply.send(self.firewall_status(inspection));
+                }
+            }
+            Report::Synced(outcome) => {
+                if let Some(reply) = self.syncs.pop_front() {
+                    let _ = reply.send(outcome);
+                }
+            }
             Report::Released { .. } => {}
         }
     }

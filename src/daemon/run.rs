@@ -6,7 +6,7 @@
 //! nothing and waits for nothing that is slow.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -32,7 +32,7 @@ use super::{
     wall::Wall,
 };
 use crate::{
-    bus::{self, Command, Core, Counted, Objects, Status},
+    bus::{self, Command, Core, Counted, FirewallStatus, Objects, Status},
     config::Settings,
     engine::{Effect, Engine},
     events,
@@ -92,6 +92,9 @@ pub(super) struct Daemon {
     pub(super) effects: Vec<Effect>,
     /// Who waits for the sets and the policy to be gone from firewalld.
     pub(super) removal: Option<oneshot::Sender<Result<(), String>>>,
+    /// Who waits for a look at what firewalld holds, and for that to be right; answered in turn.
+    pub(super) inspections: VecDeque<oneshot::Sender<FirewallStatus>>,
+    pub(super) syncs: VecDeque<oneshot::Sender<Result<Vec<String>, String>>>,
     /// The journal's backlog has been read.
     pub(super) caught_up: bool,
     pub(super) backlog: usize,
@@ -178,6 +181,8 @@ impl Daemon {
             bygone: HashSet::new(),
             effects,
             removal: None,
+            inspections: VecDeque::new(),
+            syncs: VecDeque::new(),
             caught_up: false,
             backlog: 0,
             progress_told: Instant::now(),

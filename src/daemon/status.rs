@@ -7,8 +7,8 @@ use super::{
     run::{Daemon, TICK},
 };
 use crate::{
-    bus::{self, Status},
-    firewall,
+    bus::{self, FirewallStatus, SetRow, Status},
+    firewall::{self, Inspection},
     time::{count, now},
 };
 
@@ -16,17 +16,10 @@ impl Daemon {
     /// Publishes what there is to know, and tells what has changed: STATUS, and the properties on
     /// the bus.
     pub(super) async fn publish(&mut self) {
-        let firewall_message = match &self.firewall {
-            firewall::State::Down(why) => why.clone(),
-            _ => String::new(),
-        };
+        let (firewall_state, firewall_message) = self.firewall_state();
         let status = Status {
             state: if firewall_message.is_empty() { "running" } else { "degraded" },
-            firewall_state: match &self.firewall {
-                firewall::State::Starting => "starting",
-                firewall::State::Up => "up",
-                firewall::State::Down(_) => "down",
-            },
+            firewall_state,
             firewall_message,
             cursor: self.cursor.as_ref().map_or_else(String::new, ToString::to_string),
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
@@ -58,6 +51,30 @@ impl Daemon {
             Some(horizon) => u64::try_from(horizon.elapsed().as_micros()).unwrap_or(u64::MAX),
             None => now().saturating_sub(self.read_up_to),
         }
+    }
+
+    /// The state of the firewall, and the sentence that belongs to it.
+    fn firewall_state(&self) -> (&'static str, String) {
+        match &self.firewall {
+            firewall::State::Starting => ("starting", String::new()),
+            firewall::State::Up => ("up", String::new()),
+            firewall::State::Down(why) => ("down", why.clone()),
+        }
+    }
+
+    /// What firewalld holds, as the bus tells it.
+    pub(super) fn firewall_status(&self, inspection: Inspection) -> FirewallStatus {
+        let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (state, message) = self.firewall_state();
+        let sets = inspection.standings.into_iter().map(|set| SetRow {
+            name: set.name,
+            sets: short(set.sets),
+            wanted: short(set.wanted),
+            held: short(set.held),
+            missing: set.missing,
+            foreign: set.foreign,
+        });
+        FirewallStatus { state: state.to_owned(), message, policy: inspection.policy.to_owned(), sets: sets.collect() }
     }
 
     pub(super) fn status_line(&self) -> String {

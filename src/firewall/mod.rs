@@ -11,6 +11,7 @@
 mod cut;
 mod firewalld;
 mod inbox;
+mod inspect;
 mod nets;
 mod objects;
 mod plan;
@@ -34,6 +35,7 @@ use ipnet::IpNet;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 pub(crate) use self::cut::Cut;
+pub(crate) use self::inspect::Inspection;
 use crate::jail::Scope;
 
 /// What the daemon wants of the firewall. Networks are in their truncated form.
@@ -56,6 +58,10 @@ pub(crate) enum Order {
     /// This source has got through although it is locked out: enter it anew, whatever firewalld
     /// lists.
     Suspect(Arc<Scope>, IpNet),
+    /// The same for somebody who waits for the end of it: [`Report::Synced`].
+    Sync,
+    /// Only look at what firewalld holds: [`Report::Inspected`].
+    Inspect,
     /// Take policy and ipsets away from firewalld for good, in the order that never leaves a
     /// policy without its ipsets, with one reload. Only a [`Order::Replace`] brings them back.
     Remove,
@@ -96,6 +102,10 @@ pub(crate) enum Report {
     },
     /// The state has changed.
     State(State),
+    /// The answer to [`Order::Sync`]: what was put right, sentence by sentence, or why it can't be.
+    Synced(Result<Vec<String>, String>),
+    /// The answer to [`Order::Inspect`].
+    Inspected(Inspection),
     /// The answer to [`Order::Remove`].
     Removed(Result<(), String>),
     /// Something an admin should hear once.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::inspect::Standing;
 use super::sets::{Family, Layout, Pool, Set};
 use super::side::{Action, Side};
 use super::steps::Limits;
@@ -149,6 +150,26 @@ impl Plan {
     /// firewalld has lost everything, or may have: nothing is known until it is asked again.
     pub(crate) fn lost(&mut self) {
         self.sides.values_mut().for_each(Side::lost);
+    }
+
+    /// How what firewalld says that it holds differs from what it should, list by list; nothing is
+    /// taken in.
+    pub(crate) fn compare(&self, seen: &[(Set, Vec<String>)]) -> Vec<Standing> {
+        let standing = |(pool, side): (&Pool, &Side)| {
+            let sets = seen.iter().filter(|(set, entries)| set.pool == *pool && !entries.is_empty());
+            let (sets, held): (Vec<&Set>, Vec<&Vec<String>>) = sets.map(|(set, entries)| (set, entries)).unzip();
+            let held: BTreeSet<&String> = held.into_iter().flatten().collect();
+            let wanted: BTreeSet<String> = side.target.iter().map(|net| text(&net)).collect();
+            Standing {
+                name: Set { pool: pool.clone(), slot: 0 }.name(),
+                sets: sets.len(),
+                wanted: wanted.len(),
+                held: held.len(),
+                missing: wanted.iter().filter(|entry| !held.contains(entry)).cloned().collect(),
+                foreign: held.into_iter().filter(|entry| !wanted.contains(*entry)).cloned().collect(),
+            }
+        };
+        self.sides.iter().map(standing).collect()
     }
 
     /// Takes in what firewalld says that it holds, set by set, all of a list together.

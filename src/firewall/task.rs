@@ -16,6 +16,7 @@ use zbus::Connection;
 
 use super::firewalld::{Firewalld, Trouble};
 use super::inbox::{Event, Inbox};
+use super::inspect::Inspection;
 use super::objects::Runtime;
 use super::plan::{Change, News, Next, Op, Plan};
 use super::sets::Layout;
@@ -92,6 +93,10 @@ async fn setup(
         owner: None,
         armed: false,
         remove: false,
+        inspections: 0,
+        syncs: 0,
+        mended: Vec::new(),
+        changes: 0,
         stale: true,
         checked: false,
         met: false,
@@ -123,6 +128,13 @@ struct Task {
     /// The daemon has given the whole list, and nobody has had the objects removed since.
     armed: bool,
     remove: bool,
+    /// How many wait for a look at what firewalld holds.
+    inspections: usize,
+    /// How many wait for everything to be right, and what they will hear.
+    syncs: usize,
+    mended: Vec<String>,
+    /// How many entries and lists were written for them.
+    changes: usize,
     /// firewalld must be asked what it holds.
     stale: bool,
     /// Ipsets, policy and permanent configuration have been seen since the last event that may
@@ -148,7 +160,14 @@ struct Task {
 }
 
 impl Task {
+    /// One call, or one wait. Whoever only asks comes after it, so that no flood of questions holds
+    /// up a ban.
     async fn turn(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        self.work(firewalld).await?;
+        if self.inspections > 0 { self.inspect(firewalld).await } else { Ok(()) }
+    }
+
+    async fn work(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
         // Everything that has been ordered by now is one change of the plan.
         while let Ok(order) = self.inbox.orders.try_recv() {
             self.take(Event::Order(Some(order)))?;
@@ -158,6 +177,7 @@ impl Task {
             return self.dismantle(firewalld).await;
         }
         if !self.armed || self.owner.is_none() {
+            self.synced(&Err(if self.armed { ABSENT } else { words::TAKEN_OUT }.to_owned()));
             return self.wait(None).await;
         }
         if let Some(pause) = self.pause.filter(|pause| *pause > now) {
@@ -187,6 +207,9 @@ impl Task {
             Some(sentence) => State::Down(sentence),
             None => State::Up,
         });
+        let mut mended = std::mem::take(&mut self.mended);
+        mended.extend(words::changes(std::mem::take(&mut self.changes)));
+        self.synced(&Ok(mended));
         self.wait(Some(wait.unwrap_or(self.audit).min(self.audit))).await
     }
 
@@ -199,6 +222,9 @@ impl Task {
     async fn wait(&mut self, until: Option<Instant>) -> Result<(), Over> {
         if self.inbox.closed {
             return Err(Over);
+        }
+        if self.inspections > 0 {
+            return Ok(());
         }
         tokio::select! {
             biased;
@@ -259,6 +285,16 @@ impl Task {
             }
             Order::Audit => self.audit = self.looked + AUDIT_GAP,
             Order::Suspect(scope, net) => self.plan.suspect(&scope, net),
+            Order::Sync => {
+                if self.syncs == 0 {
+                    self.mended.clear();
+                    self.changes = 0;
+                }
+                self.syncs += 1;
+                self.audit = Instant::now();
+                self.pause = None;
+            }
+            Order::Inspect => self.inspections += 1,
             Order::Remove => {
                 self.remove = true;
                 self.armed = false;
@@ -346,6 +382,7 @@ impl Task {
         }
         let trouble = match reply {
             Ok(()) => {
+                self.changes += 1;
                 self.suspects.remove(&subject(op));
                 let news = self.plan.done(self.ms());
                 self.report(news);
@@ -503,6 +540,30 @@ impl Task {
         self.failures = self.failures.saturating_add(1);
         self.pause = Some(Instant::now() + pause);
         self.enter(State::Down(words::down(trouble)));
+        self.synced(&Err(words::down(trouble)));
+    }
+
+    /// Looks once for all who have asked.
+    async fn inspect(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        let asked = std::mem::take(&mut self.inspections);
+        let (policy, seen) = if self.owner.is_some() {
+            let layout = self.layout.clone();
+            self.call(async { Ok(firewalld.inspect(&layout).await) }).await?.unwrap_or(("unknown", Vec::new()))
+        } else {
+            ("unknown", Vec::new())
+        };
+        let inspection = Inspection { policy, standings: self.plan.compare(&seen) };
+        for _ in 0..asked {
+            self.send(Report::Inspected(inspection.clone()));
+        }
+        Ok(())
+    }
+
+    /// Answers whoever waits for everything to be right.
+    fn synced(&mut self, outcome: &Result<Vec<String>, String>) {
+        for _ in 0..std::mem::take(&mut self.syncs) {
+            self.send(Report::Synced(outcome.clone()));
+        }
     }
 
     async fn dismantle(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
@@ -538,7 +599,10 @@ impl Task {
         }
     }
 
-    fn tell(&self, text: String) {
+    fn tell(&mut self, text: String) {
+        if self.syncs > 0 {
+            self.mended.push(text.clone());
+        }
         self.send(Report::Told(text));
     }
 

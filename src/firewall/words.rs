@@ -10,6 +10,7 @@ use super::firewalld::Trouble;
 use super::objects::Repairs;
 use super::plan::Found;
 use super::sets::Set;
+use crate::time::count;
 
 pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be \
                                  applied when it starts (systemctl start firewalld).";
@@ -35,6 +36,9 @@ pub(super) const KEEPS: &str = "firewalld keeps the entries of ipsets over a rel
 
 pub(super) const CREATED: &str = "firewalld had not all of wardend's ipsets and its policy in force; they are \
                                   configured and firewalld is told to reload.";
+
+pub(super) const TAKEN_OUT: &str = "wardend's ipsets and policy were taken out of firewalld by order; reload or restart \
+                                    wardend to put them back.";
 
 pub(super) const RULES: &str = "the policy wardend in firewalld had other rules than wardend's jails ask for; it \
                                 has the right ones again.";
@@ -63,6 +67,11 @@ pub(super) fn repaired(repairs: &Repairs) -> Vec<String> {
         ));
     }
     told
+}
+
+/// How much was written to put the entries right.
+pub(super) fn changes(calls: usize) -> Option<String> {
+    (calls > 0).then(|| format!("the entries of the ipsets were put right with {}.", count(calls, "change", "changes")))
 }
 
 /// Which services firewalld does not know.

@@ -54,12 +54,12 @@ impl Default for Guesses<'_> {
 /// minutes, and bash cannot choose its source address.
 const PROBE: &str = r#"
 import socket, sys
-source, target = sys.argv[1:]
+source, target, port = sys.argv[1:]
 with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET) as probe:
     probe.settimeout(2)
     try:
         probe.bind((source, 0))
-        probe.connect((target, 22))
+        probe.connect((target, int(port)))
     except TimeoutError:
         sys.exit("timed out")
     except ConnectionRefusedError:
@@ -137,9 +137,15 @@ impl Attacker<'_> {
     /// Looks whether sshd answers this address.
     #[track_caller]
     pub(crate) fn can_connect(&self) -> Connection {
+        self.can_connect_to(22)
+    }
+
+    /// The same for another port on which sshd listens.
+    #[track_caller]
+    pub(crate) fn can_connect_to(&self, port: u16) -> Connection {
         let target = server_for(self.address).to_string();
         let source = self.address.to_string();
-        let mut probe = self.command(&["python3", "-c", PROBE, &source, &target]);
+        let mut probe = self.command(&["python3", "-c", PROBE, &source, &target, &port.to_string()]);
         let output = probe.output().expect("ip starts");
         match String::from_utf8_lossy(&output.stderr).trim() {
             "open" => Connection::Open,

@@ -14,7 +14,9 @@ mod attack;
 mod bans;
 mod bus;
 mod client;
+mod compare;
 mod cut;
+mod faults;
 mod ground;
 mod host;
 mod hostile;
@@ -23,6 +25,7 @@ mod machine;
 mod maker;
 mod network;
 mod package;
+mod packets;
 mod plan;
 mod readme;
 mod start;
@@ -63,6 +66,13 @@ scenarios! {
         watch_shows_failures_bans_and_their_ends_as_they_happen,
         at_a_terminal_polkit_asks_for_a_password,
         shells_offer_jails_and_what_is_banned;
+    compare:
+        what_is_wrong_in_firewalld_is_shown_and_put_right_on_order;
+    faults:
+        after_any_faults_of_firewalld_it_holds_what_it_should,
+        a_restart_of_the_bus_is_told_and_costs_no_ban;
+    packets:
+        whoever_is_banned_is_locked_out_in_every_zone_and_nobody_else;
     cut:
         a_ban_cuts_what_its_source_has_open_and_nobody_elses,
         with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,
