@@ -103,7 +103,12 @@ pub enum Effect {
     },
     /// What the source still has open is to be closed, once the firewall locks it out: firewalld
     /// lets live what is established.
-    Cut(IpNet),
+    Cut {
+        /// To what.
+        scope: Arc<Scope>,
+        /// Whose.
+        source: IpNet,
+    },
 }
 
 /// Why a ban has ended.
@@ -414,10 +419,10 @@ impl Engine {
                     if let Some((scope, ban, since)) = leak
                         && since.saturating_add(LEAK_GRACE) < failure.time
                     {
-                        out.push(Effect::Leak { scope, ban, failure });
+                        out.push(Effect::Leak { scope: Arc::clone(&scope), ban, failure });
                         // Perhaps on a connection that had not said a word before the ban.
                         if self.jails[index].settings.cut {
-                            out.push(Effect::Cut(ban));
+                            out.push(Effect::Cut { scope, source: ban });
                         }
                     }
                 }
@@ -490,18 +495,15 @@ impl Engine {
 
     fn start_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
         // The firewall first: everything else can wait a millisecond.
-        if let Some(scope) = self.scope(&ban.jail).cloned()
-            && !self.is_blocked(ban.source, &scope)
-        {
+        let scope = self.scope(&ban.jail).cloned();
+        if let Some(scope) = scope.clone().filter(|scope| !self.is_blocked(ban.source, scope)) {
             out.push(Effect::Block { scope, source: ban.source, since: ban.since });
         }
         self.bans.add(ban.clone());
         let (now, source) = (ban.since, ban.source);
-        let cut = self.is_to_be_cut(&ban);
+        let cut = scope.filter(|_| self.is_to_be_cut(&ban));
         out.push(Effect::Banned(ban));
-        if cut {
-            out.push(Effect::Cut(source));
-        }
+        out.extend(cut.map(|scope| Effect::Cut { scope, source }));
         while let Some((source, jail)) = self.bans.surplus() {
             out.push(Effect::Crowded(jail.clone(), Bound::Bans));
             self.end_ban(source, &jail, now, Ended::Crowded, out);

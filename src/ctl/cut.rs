@@ -1,9 +1,10 @@
-//! `wardenctl cut SOURCE`: what wardend-cut@.service runs, with the one capability that it takes.
+//! `wardenctl cut SOURCE[_SOURCE…][_PORT…]`: what wardend-cut@.service runs, with the one
+//! capability that it takes.
 //!
 //! firewalld lets live what is established, so what a banned source still has open is closed in
 //! the kernel (SOCK_DESTROY, sock_diag(7)). ss(8) speaks to the kernel for us. Its filter is a
-//! language of its own, so all that it gets is an address that was parsed here; and its exit code
-//! says nothing, so it is asked afterwards what is left.
+//! language of its own, so all that it gets are addresses and numbers that were parsed here; and
+//! its exit code says nothing, so it is asked afterwards what is left.
 
 use std::process::{Command, Output};
 
@@ -16,36 +17,88 @@ use crate::{engine::parse_network, jail::text_of, time::count};
 /// Options of `cut`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Addresses and networks, with `_` between them
-    sources: String,
+    /// Addresses and networks, and the ports here to which they are cut (tcp22, udp6000:6010) if
+    /// not to all; with `_` between them
+    #[arg(value_parser = parse)]
+    what: What,
 }
 
-/// Whatever is connected; what is in TIME-WAIT has nobody behind it any more.
-const CONNECTED: [&str; 8] =
-    ["--no-header", "--numeric", "--tcp", "--udp", "state", "connected", "exclude", "time-wait"];
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct What {
+    sources: Vec<IpNet>,
+    ports: Vec<Ports>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ports {
+    protocol: &'static str,
+    first: u16,
+    last: u16,
+}
+
+fn parse(text: &str) -> Result<What, String> {
+    let mut what = What { sources: Vec::new(), ports: Vec::new() };
+    for word in text.split('_') {
+        let ports = ["tcp", "udp"].into_iter().find_map(|protocol| Some((protocol, word.strip_prefix(protocol)?)));
+        let Some((protocol, range)) = ports else {
+            what.sources.push(parse_network(word)?);
+            continue;
+        };
+        let (first, last) = range.split_once(':').unwrap_or((range, range));
+        let number = |digits: &str| digits.parse().map_err(|_| format!("'{word}' is no port (tcp22, udp6000:6010)."));
+        what.ports.push(Ports { protocol, first: number(first)?, last: number(last)? });
+    }
+    if what.sources.is_empty() { Err("There is no address to cut.".to_owned()) } else { Ok(what) }
+}
+
+impl What {
+    /// The filters for ss, each with its protocols. It takes `::1` for an address and a port, so a
+    /// length always goes with an address.
+    fn filters(&self) -> Vec<(Vec<&'static str>, String)> {
+        let sources = any(self.sources.iter().map(|source| format!("dst {source}")));
+        if self.ports.is_empty() {
+            return vec![(vec!["--tcp", "--udp"], sources)];
+        }
+        let mut filters = Vec::new();
+        for (protocol, option) in [("tcp", "--tcp"), ("udp", "--udp")] {
+            let ports = self.ports.iter().filter(|ports| ports.protocol == protocol);
+            let ports: Vec<String> =
+                ports.map(|it| format!("( sport ge :{} and sport le :{} )", it.first, it.last)).collect();
+            if !ports.is_empty() {
+                filters.push((vec![option], format!("{sources} and {}", any(ports.into_iter()))));
+            }
+        }
+        filters
+    }
+}
+
+fn any(terms: impl Iterator<Item = String>) -> String {
+    format!("( {} )", terms.collect::<Vec<_>>().join(" or "))
+}
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let sources = arguments.sources.split('_').map(parse_network).collect::<Result<Vec<IpNet>, String>>();
-    let sources = sources.map_err(anyhow::Error::msg)?;
-    let killed = ss(&["--kill"], &sources)?;
-    let left = lines(&ss(&[], &sources)?);
-    let names = sources.iter().map(|source| text_of(*source)).collect::<Vec<_>>().join(", ");
-    if left > 0 {
-        let said = String::from_utf8_lossy(&killed.stderr);
-        let why = said.lines().find(|line| line.contains("SOCK_DESTROY")).unwrap_or("the kernel does not say why");
-        bail!("{} of {names} can't be closed ({why}).", count(left, "connection", "connections"));
+    let what = &arguments.what;
+    let names = what.sources.iter().map(|source| text_of(*source)).collect::<Vec<_>>().join(", ");
+    let mut closed = 0;
+    for (protocols, filter) in what.filters() {
+        let killed = ss(&["--kill"], &protocols, &filter)?;
+        let left = lines(&ss(&[], &protocols, &filter)?);
+        if left > 0 {
+            let said = String::from_utf8_lossy(&killed.stderr);
+            let why = said.lines().find(|line| line.contains("SOCK_DESTROY")).unwrap_or("the kernel does not say why");
+            bail!("{} of {names} can't be closed ({why}).", count(left, "connection", "connections"));
+        }
+        closed += lines(&killed);
     }
-    line(&format!("Closed {} of {names}.", count(lines(&killed), "connection", "connections")))
+    line(&format!("Closed {} of {names}.", count(closed, "connection", "connections")))
 }
 
-/// Asks ss for what is connected to the sources. It takes `::1` for an address and a port, so a length
-/// always goes with the address.
-fn ss(options: &[&str], sources: &[IpNet]) -> anyhow::Result<Output> {
-    let filter = sources.iter().map(|source| format!("dst {source}")).collect::<Vec<_>>().join(" or ");
+/// Asks ss for whatever is connected; what is in TIME-WAIT has nobody behind it any more.
+fn ss(options: &[&str], protocols: &[&str], filter: &str) -> anyhow::Result<Output> {
     let output = Command::new("ss")
         .args(options)
-        .args(CONNECTED)
-        .arg(filter)
+        .args(protocols)
+        .args(["--no-header", "--numeric", "state", "connected", "exclude", "time-wait", filter])
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .output()
@@ -59,4 +112,32 @@ fn ss(options: &[&str], sources: &[IpNet]) -> anyhow::Result<Output> {
 /// One line a connection.
 fn lines(output: &Output) -> usize {
     output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_numbers_reach_the_filter() {
+        let all = parse("203.0.113.7_2001:db8::/64").unwrap();
+        assert_eq!(all.filters()[0].1, "( dst 203.0.113.7/32 or dst 2001:db8::/64 )");
+        let some = parse("203.0.113.0/24_tcp22_tcp2220:2225_udp53").unwrap();
+        assert_eq!(
+            some.filters(),
+            [
+                (
+                    vec!["--tcp"],
+                    "( dst 203.0.113.0/24 ) and ( ( sport ge :22 and sport le :22 ) or ( sport ge :2220 and sport le :2225 ) )"
+                        .to_owned()
+                ),
+                (vec!["--udp"], "( dst 203.0.113.0/24 ) and ( ( sport ge :53 and sport le :53 ) )".to_owned()),
+            ]
+        );
+        for text in
+            ["", "tcp22", "203.0.113.7 or dst 203.0.113.8", "203.0.113.7_tcp", "203.0.113.7_tcp99999", "x", "0.0.0.0/0"]
+        {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
 }

@@ -234,7 +234,7 @@ impl Lines {
                 | Effect::ClockSet(_)
                 | Effect::Block { .. }
                 | Effect::Release { .. }
-                | Effect::Cut(_) => {}
+                | Effect::Cut { .. } => {}
             }
         }
     }

@@ -1,9 +1,11 @@
 //! When what a banned source still has open is closed: never before the ban is in force, or the
 //! source would be back at once.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use ipnet::IpNet;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender},
     time::{Duration, Instant},
@@ -13,7 +15,7 @@ use zbus::Connection;
 use super::quiet::Quiet;
 use crate::{
     events,
-    firewall::{self, Cut},
+    firewall::{self, Cut, CutTarget},
     jail::text_of,
 };
 
@@ -21,46 +23,46 @@ use crate::{
 const SPAN: Duration = Duration::from_secs(3600);
 
 pub(super) struct Cutting {
-    sources: UnboundedSender<IpNet>,
+    targets: UnboundedSender<CutTarget>,
     outcomes: UnboundedReceiver<Cut>,
-    /// Sources that are to be cut once they are locked out.
-    held: HashSet<IpNet>,
-    /// Sources that are being cut, and since when.
-    begun: HashMap<IpNet, Instant>,
+    /// What is to be cut once it is locked out.
+    held: HashSet<CutTarget>,
+    /// What is being cut, and since when.
+    begun: HashMap<CutTarget, Instant>,
     troubles: Quiet<String>,
 }
 
 impl Cutting {
     pub(super) fn new(connection: &Connection) -> Self {
-        let (sources, outcomes) = firewall::start_cutting(connection.clone());
-        Self { sources, outcomes, held: HashSet::new(), begun: HashMap::new(), troubles: Quiet::new(SPAN) }
+        let (targets, outcomes) = firewall::start_cutting(connection.clone());
+        Self { targets, outcomes, held: HashSet::new(), begun: HashMap::new(), troubles: Quiet::new(SPAN) }
     }
 
-    /// The source is to be cut: now, if its ban is in force.
-    pub(super) fn cut(&mut self, source: IpNet, in_force: bool) {
+    /// A source is to be cut: now, if its ban is in force.
+    pub(super) fn cut(&mut self, target: CutTarget, in_force: bool) {
         if in_force {
-            self.begin(source);
+            self.begin(target);
         } else {
-            self.held.insert(source);
+            self.held.insert(target);
         }
     }
 
-    /// The ban of the source is in force.
-    pub(super) fn in_force(&mut self, source: IpNet) {
-        if self.held.remove(&source) {
-            self.begin(source);
+    /// The ban of a source is in force.
+    pub(super) fn in_force(&mut self, target: &CutTarget) {
+        if let Some(target) = self.held.take(target) {
+            self.begin(target);
         }
     }
 
     /// The source is let in again.
-    pub(super) fn forget(&mut self, source: IpNet) {
-        self.held.remove(&source);
+    pub(super) fn forget(&mut self, target: &CutTarget) {
+        self.held.remove(target);
     }
 
-    fn begin(&mut self, source: IpNet) {
-        self.begun.entry(source).or_insert_with(Instant::now);
+    fn begin(&mut self, target: CutTarget) {
+        self.begun.entry(target.clone()).or_insert_with(Instant::now);
         // Without the task there is no bus, and then the daemon ends.
-        let _ = self.sources.send(source);
+        let _ = self.targets.send(target);
     }
 
     /// What has become of some; never, if nothing is under way.
@@ -73,7 +75,7 @@ impl Cutting {
 
     pub(super) fn tell(&mut self, cut: &Cut) {
         for source in &cut.sources {
-            let begun = self.begun.remove(source);
+            let begun = self.begun.remove(&(Arc::clone(&cut.scope), *source));
             match &cut.outcome {
                 Ok(()) => events::cut(&text_of(*source), begun.map_or(Duration::ZERO, |begun| begun.elapsed())),
                 Err(why) if self.troubles.may_say(why.clone()) => events::not_cut(&text_of(*source), why),

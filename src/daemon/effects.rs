@@ -39,15 +39,16 @@ impl Daemon {
                     self.waiting.insert((Arc::clone(&scope), source), since);
                     let _ = self.orders.send(Order::Block(scope, source));
                 }
-                Effect::Cut(source) => {
+                Effect::Cut { scope, source } => {
                     let up = self.caught_up && matches!(self.firewall, firewall::State::Up);
-                    let waits =
-                        self.engine.scopes().into_iter().any(|scope| self.waiting.contains_key(&(scope, source)));
-                    self.cutting.cut(source, up && !waits);
+                    let target = (scope, source);
+                    let in_force = up && !self.waiting.contains_key(&target);
+                    self.cutting.cut(target, in_force);
                 }
                 Effect::Release { scope, source } if self.caught_up => {
-                    self.cutting.forget(source);
-                    self.waiting.remove(&(Arc::clone(&scope), source));
+                    let target = (Arc::clone(&scope), source);
+                    self.cutting.forget(&target);
+                    self.waiting.remove(&target);
                     let _ = self.orders.send(Order::Release(scope, source));
                 }
                 Effect::Failed { jail, source, failure, ignored } => {
@@ -137,8 +138,9 @@ impl Daemon {
     pub(super) async fn hear(&mut self, report: Report) {
         match report {
             Report::Blocked { scope, source, at } => {
-                self.cutting.in_force(source);
-                if let Some(decided) = self.waiting.remove(&(scope, source)) {
+                let target = (scope, source);
+                self.cutting.in_force(&target);
+                if let Some(decided) = self.waiting.remove(&target) {
                     let latency = at.saturating_sub(decided);
                     self.counted.latency.add(latency);
                     events::in_force(&text_of(source), latency);

@@ -272,7 +272,7 @@ fn jails_that_close_the_same_share_a_block_and_others_have_their_own() {
     let mut ban = |jail: &str| {
         let mut out = Vec::new();
         engine.ban(source, jail, Duration::OfJail, "", 0, &mut out).unwrap();
-        out.retain(|effect| !matches!(effect, Effect::Banned(_) | Effect::Cut(_)));
+        out.retain(|effect| !matches!(effect, Effect::Banned(_) | Effect::Cut { .. }));
         out
     };
     assert_eq!(ban("a"), [block(&all_ports())]);
@@ -389,7 +389,7 @@ proptest! {
 }
 
 fn cuts(effects: &[Effect]) -> Vec<IpNet> {
-    let cut = |effect: &Effect| if let Effect::Cut(source) = effect { Some(*source) } else { None };
+    let cut = |effect: &Effect| if let Effect::Cut { source, .. } = effect { Some(*source) } else { None };
     effects.iter().filter_map(cut).collect()
 }
 
@@ -400,7 +400,7 @@ fn a_ban_cuts_only_where_something_is_open() {
     let effects = desk.wrong_password(SECOND, 1, "203.0.113.7");
     assert_eq!(cuts(&effects), [net("203.0.113.7")]);
     let at = |wanted: fn(&Effect) -> bool| effects.iter().position(wanted).unwrap();
-    assert!(at(|it| matches!(it, Effect::Block { .. })) < at(|it| matches!(it, Effect::Cut(_))), "ban first");
+    assert!(at(|it| matches!(it, Effect::Block { .. })) < at(|it| matches!(it, Effect::Cut { .. })), "ban first");
 
     // Each connection has ended before the next line, the last one with the line that leads to the ban.
     let left = |pid: u32| format!("Connection closed by invalid user x{pid} 203.0.113.8 port 4242 [preauth]");

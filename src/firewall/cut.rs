@@ -4,10 +4,12 @@
 //! CAP_NET_ADMIN, which the daemon has not. So it has systemd start `wardend-cut@.service`, which
 //! has that one capability and does that one thing; polkit allows the daemon to start this unit
 //! and no other. It is started by one job at a time, each for all sources that have come together
-//! meanwhile, so that no attack makes a crowd of processes; and nothing ever waits for it.
+//! meanwhile, so that no attack makes a crowd of processes; and nothing ever waits for it. What a ban
+//! does not close is not cut either, so the unit is told the ports of a ban that has some.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -16,14 +18,16 @@ use tokio::time::{Instant, sleep_until};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath, fdo, proxy};
 
-use crate::jail::text_of;
+use super::firewalld::{Firewalld, Trouble};
+use crate::jail::{Port, Scope, text_of};
 use crate::stream::next;
 
 /// How many sources wait at most. sshd has no more than 100 connections at a time that have not
 /// logged in (MaxStartups), so beyond this the oldest have nothing open any more.
 const MOST_WAITING: usize = 256;
-/// Of the 255 bytes of a unit's name.
-const LONGEST_INSTANCE: usize = 200;
+/// Of the 255 bytes of a unit's name, for sources and for ports.
+const LONGEST_NAMES: usize = 140;
+const LONGEST_PORTS: usize = 80;
 /// The unit ends by itself in less (TimeoutStartSec=).
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -45,42 +49,46 @@ trait Systemd {
     fn job_removed(&self, id: u32, job: zbus::ObjectPath<'_>, unit: String, result: String) -> zbus::Result<()>;
 }
 
+/// What is to be closed: the connections of a source to what its ban closes.
+pub(crate) type CutTarget = (Arc<Scope>, IpNet);
+
 /// What has become of the connections of these sources; an error is the part of a sentence that
 /// says why they live on.
 #[derive(Debug)]
 pub(crate) struct Cut {
+    pub(crate) scope: Arc<Scope>,
     pub(crate) sources: Vec<IpNet>,
     pub(crate) outcome: Result<(), String>,
 }
 
 /// The sources whose turn has not come yet, each once.
 #[derive(Debug, Default)]
-struct Queue(VecDeque<IpNet>);
+struct Queue(VecDeque<CutTarget>);
 
 impl Queue {
-    fn push(&mut self, source: IpNet) {
-        if !self.0.contains(&source) {
-            self.0.push_back(source);
+    fn push(&mut self, target: CutTarget) {
+        if !self.0.contains(&target) {
+            self.0.push_back(target);
             if self.0.len() > MOST_WAITING {
                 self.0.pop_front();
             }
         }
     }
 
-    /// As many as fit into the name of a unit, the newest first: they are the likeliest to have
-    /// something open.
-    fn take(&mut self) -> Option<(Vec<IpNet>, String)> {
-        let first = self.0.pop_back()?;
-        let (mut sources, mut instance) = (vec![first], escaped(first));
-        while let Some(source) = self.0.back() {
+    /// As many of one scope as fit into the name of a unit, the newest first: they are the likeliest
+    /// to have something open. And that part of the name.
+    fn take(&mut self) -> Option<(Arc<Scope>, Vec<IpNet>, String)> {
+        let (scope, first) = self.0.pop_back()?;
+        let (mut sources, mut names) = (vec![first], escaped(first));
+        while let Some((other, source)) = self.0.back() {
             let next = escaped(*source);
-            if instance.len() + 1 + next.len() > LONGEST_INSTANCE {
+            if *other != scope || names.len() + 1 + next.len() > LONGEST_NAMES {
                 break;
             }
-            instance = format!("{instance}_{next}");
-            sources.extend(self.0.pop_back());
+            names = format!("{names}_{next}");
+            sources.extend(self.0.pop_back().map(|(_, source)| source));
         }
-        Some((sources, format!("wardend-cut@{instance}.service")))
+        Some((scope, sources, names))
     }
 }
 
@@ -89,18 +97,25 @@ fn escaped(source: IpNet) -> String {
     text_of(source).replace('/', "-")
 }
 
+/// As the unit takes them: `tcp22`, `udp6000:6010`. Only these protocols can be cut.
+fn port(first: &str, last: &str, protocol: &str) -> Option<String> {
+    let range = if first == last { first.to_owned() } else { format!("{first}:{last}") };
+    ["tcp", "udp"].contains(&protocol).then(|| format!("{protocol}{range}"))
+}
+
 /// Ends when nobody gives sources any more, or the bus is gone.
-pub(super) async fn run(connection: Connection, sources: UnboundedReceiver<IpNet>, reports: UnboundedSender<Cut>) {
+pub(super) async fn run(connection: Connection, targets: UnboundedReceiver<CutTarget>, reports: UnboundedSender<Cut>) {
     // Whatever is wrong with the bus ends the daemon, which tells it.
     let Ok(systemd) = SystemdProxy::builder(&connection).cache_properties(CacheProperties::No).build().await else {
         return;
     };
     let Ok(removed) = systemd.receive_job_removed().await else { return };
-    let mut task = Task { systemd, removed, sources, queue: Queue::default() };
+    let Ok(firewalld) = Firewalld::new(&connection).await else { return };
+    let mut task = Task { systemd, firewalld, removed, targets, queue: Queue::default() };
     loop {
         tokio::select! {
-            source = task.sources.recv() => match source {
-                Some(source) => task.queue.push(source),
+            target = task.targets.recv() => match target {
+                Some(target) => task.queue.push(target),
                 None => return,
             },
             // Read at all times: zbus stops reading from the bus when one of its queues is full.
@@ -109,21 +124,25 @@ pub(super) async fn run(connection: Connection, sources: UnboundedReceiver<IpNet
                 None => return,
             },
         }
-        while let Ok(source) = task.sources.try_recv() {
-            task.queue.push(source);
+        while let Ok(target) = task.targets.try_recv() {
+            task.queue.push(target);
         }
-        while let Some((sources, unit)) = task.queue.take() {
-            let outcome = task.cut(&unit).await;
+        while let Some((scope, sources, names)) = task.queue.take() {
+            let outcome = match task.firewalld.cut_ports(&scope).await {
+                Ok(ports) => task.cut(&format!("wardend-cut@{names}{ports}.service")).await,
+                Err(why) => Err(why),
+            };
             // The daemon may be going down.
-            let _ = reports.send(Cut { sources, outcome });
+            let _ = reports.send(Cut { scope, sources, outcome });
         }
     }
 }
 
 struct Task {
     systemd: SystemdProxy<'static>,
+    firewalld: Firewalld,
     removed: JobRemovedStream,
-    sources: UnboundedReceiver<IpNet>,
+    targets: UnboundedReceiver<CutTarget>,
     queue: Queue,
 }
 
@@ -145,7 +164,7 @@ impl Task {
                     started = true;
                     reply.map_err(|error| not_started(&error))?;
                 }
-                Some(source) = self.sources.recv() => self.queue.push(source),
+                Some(target) = self.targets.recv() => self.queue.push(target),
                 () = sleep_until(deadline) => return Err(DEAF.to_owned()),
             }
             // The signal may overtake the reply.
@@ -155,6 +174,45 @@ impl Task {
                 _ => {}
             }
         }
+    }
+}
+
+impl Firewalld {
+    /// The ports of a scope, for the end of a unit's instance; none if it is all of them. Only
+    /// firewalld knows the ports of its services.
+    async fn cut_ports(&self, scope: &Scope) -> Result<String, String> {
+        let mut ports = BTreeSet::new();
+        let mut services: Vec<String> = Vec::new();
+        for it in scope.ports() {
+            match it {
+                Port::Service(name) => services.push(name.to_string()),
+                Port::Numbers(first, last, protocol) => {
+                    ports.extend(port(&first.to_string(), &last.to_string(), &protocol.to_string()));
+                }
+            }
+        }
+        for service in services {
+            let settings = match self.main().service_settings(&service).await {
+                Ok(settings) => settings,
+                // Then no rule names it either, see words::unknown.
+                Err(error) if Trouble::from(&error) == Trouble::Missing => continue,
+                Err(error) => return Err(format!("firewalld does not say what ports {service} has: {error}")),
+            };
+            let listed = settings.get("ports").and_then(|ports| ports.try_clone().ok());
+            let listed: Vec<(String, String)> = listed.and_then(|ports| ports.try_into().ok()).unwrap_or_default();
+            for (range, protocol) in listed {
+                let (first, last) = range.split_once('-').unwrap_or((&range, &range));
+                ports.extend(port(first, last, &protocol));
+            }
+        }
+        if !scope.ports().is_empty() && ports.is_empty() {
+            return Err("its ban closes no TCP or UDP port".to_owned());
+        }
+        let text = ports.into_iter().fold(String::new(), |text, port| text + "_" + &port);
+        if text.len() > LONGEST_PORTS {
+            return Err("its ban closes more ports than fit into the name of a unit".to_owned());
+        }
+        Ok(text)
     }
 }
 
@@ -177,20 +235,20 @@ mod tests {
     use super::*;
     use crate::engine::parse_network;
 
-    fn net(text: &str) -> IpNet {
-        parse_network(text).unwrap()
+    fn target(text: &str) -> CutTarget {
+        (Arc::new(Scope::default()), parse_network(text).unwrap())
     }
 
     #[test]
-    fn a_unit_is_named_as_systemd_escape_would() {
-        for (source, unit) in [
-            ("203.0.113.7", "wardend-cut@203.0.113.7.service"),
-            ("203.0.113.0/24", "wardend-cut@203.0.113.0-24.service"),
-            ("2001:db8:a:7::/64", "wardend-cut@2001:db8:a:7::-64.service"),
+    fn sources_are_written_as_systemd_escape_would() {
+        for (source, name) in [
+            ("203.0.113.7", "203.0.113.7"),
+            ("203.0.113.0/24", "203.0.113.0-24"),
+            ("2001:db8:a:7::/64", "2001:db8:a:7::-64"),
         ] {
             let mut queue = Queue::default();
-            queue.push(net(source));
-            assert_eq!(queue.take().unwrap().1, unit);
+            queue.push(target(source));
+            assert_eq!(queue.take().unwrap().2, name);
         }
     }
 
@@ -199,28 +257,44 @@ mod tests {
         let mut queue = Queue::default();
         for number in 0..=255_u32 {
             for _ in 0..2 {
-                queue.push(net(&format!("203.0.113.{number}")));
+                queue.push(target(&format!("203.0.113.{number}")));
             }
         }
         let (mut seen, mut units) = (Vec::new(), 0);
-        while let Some((sources, unit)) = queue.take() {
-            assert!(unit.len() <= 255, "{unit}");
-            assert_eq!(unit.split('_').count(), sources.len());
+        while let Some((_, sources, names)) = queue.take() {
+            assert!(names.len() <= LONGEST_NAMES, "{names}");
+            assert_eq!(names.split('_').count(), sources.len());
             seen.extend(sources);
             units += 1;
         }
         assert_eq!(seen.len(), 256);
-        assert_eq!(seen.iter().collect::<std::collections::BTreeSet<_>>().len(), 256);
-        assert!(units < 20, "{units}");
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 256);
+        assert!(units < 30, "{units}");
+        assert!("wardend-cut@.service".len() + LONGEST_NAMES + LONGEST_PORTS <= 255);
+    }
+
+    #[test]
+    fn sources_of_different_scopes_never_share_a_unit() {
+        let mut queue = Queue::default();
+        let ssh = Arc::new(Scope::new(vec!["ssh".parse().unwrap()], false));
+        queue.push(target("203.0.113.7"));
+        queue.push((Arc::clone(&ssh), target("203.0.113.7").1));
+        queue.push((Arc::clone(&ssh), target("203.0.113.8").1));
+        assert_eq!(queue.take().unwrap().1.len(), 2);
+        assert_eq!(queue.take().unwrap().0, target("203.0.113.7").0);
+        assert!(queue.take().is_none());
+        assert_eq!(port("22", "22", "tcp").as_deref(), Some("tcp22"));
+        assert_eq!(port("6000", "6010", "udp").as_deref(), Some("udp6000:6010"));
+        assert_eq!(port("22", "22", "sctp"), None);
     }
 
     #[test]
     fn a_flood_of_bans_makes_no_long_queue() {
         let mut queue = Queue::default();
         for number in 0..10_000_u32 {
-            queue.push(IpNet::from(std::net::IpAddr::from(number.to_be_bytes())));
+            queue.push((Arc::new(Scope::default()), IpNet::from(std::net::IpAddr::from(number.to_be_bytes()))));
         }
         assert_eq!(queue.0.len(), MOST_WAITING);
-        assert_eq!(queue.take().unwrap().0[0], net("0.0.39.15"), "the newest is the first");
+        assert_eq!(queue.take().unwrap().1[0], target("0.0.39.15").1, "the newest is the first");
     }
 }

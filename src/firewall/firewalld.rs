@@ -22,6 +22,8 @@ pub(super) trait Main {
     fn reload(&self) -> zbus::Result<()>;
     #[zbus(property, name = "version")]
     fn version(&self) -> zbus::Result<String>;
+    #[zbus(name = "getServiceSettings2")]
+    fn service_settings(&self, service: &str) -> zbus::Result<HashMap<String, OwnedVariant>>;
     #[zbus(name = "listServices")]
     fn list_services(&self) -> zbus::Result<Vec<String>>;
 

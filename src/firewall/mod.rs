@@ -34,8 +34,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-pub(crate) use self::cut::Cut;
 pub(crate) use self::inspect::Inspection;
+pub(crate) use self::cut::{Cut, CutTarget};
 use crate::jail::Scope;
 
 /// What the daemon wants of the firewall. Networks are in their truncated form.
@@ -122,9 +122,9 @@ pub(crate) fn start(connection: zbus::Connection) -> (UnboundedSender<Order>, Un
 }
 
 /// Starts the task that has the connections of banned sources closed.
-pub(crate) fn start_cutting(connection: zbus::Connection) -> (UnboundedSender<IpNet>, UnboundedReceiver<Cut>) {
-    let (source, sources) = mpsc::unbounded_channel();
+pub(crate) fn start_cutting(connection: zbus::Connection) -> (UnboundedSender<CutTarget>, UnboundedReceiver<Cut>) {
+    let (target, targets) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::unbounded_channel();
-    tokio::spawn(cut::run(connection, sources, report));
-    (source, reports)
+    tokio::spawn(cut::run(connection, targets, report));
+    (target, reports)
 }

@@ -81,11 +81,11 @@ with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET) as prob
 /// Connects, reads the banner, and then only listens: says when the connection ends, and how.
 const HOLD: &str = r#"
 import socket, sys, time
-source, target = sys.argv[1:]
+source, target, port = sys.argv[1:]
 with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET) as held:
     held.settimeout(10)
     held.bind((source, 0))
-    held.connect((target, 22))
+    held.connect((target, int(port)))
     held.recv(64)
     print("held", flush=True)
     held.settimeout(55)
@@ -227,9 +227,15 @@ impl Attacker<'_> {
     /// Connects to sshd and says nothing, for at most a minute.
     #[track_caller]
     pub(crate) fn hold(&self) -> Held {
+        self.hold_at(22)
+    }
+
+    /// The same at another port on which sshd listens.
+    #[track_caller]
+    pub(crate) fn hold_at(&self, port: u16) -> Held {
         let target = server_for(self.address).to_string();
         let source = self.address.to_string();
-        let mut client = self.command(&["python3", "-c", HOLD, &source, &target]);
+        let mut client = self.command(&["python3", "-c", HOLD, &source, &target, &port.to_string()]);
         let mut client = client.stdout(Stdio::piped()).spawn().expect("ip starts");
         let lines = lines_of(&mut client);
         let held = Held { client, lines };

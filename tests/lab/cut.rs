@@ -113,3 +113,23 @@ pub(crate) fn the_daemon_has_no_capability_and_may_start_no_other_unit(release: 
     let exposure = machine.run("systemd-analyze security --no-pager wardend-cut@192.0.2.99.service | tail -1");
     println!("{}: {}", release.name(), exposure.trim());
 }
+
+pub(crate) fn what_a_ban_does_not_close_is_not_cut_either(release: Release) {
+    const CONFIGURATION: &str =
+        "[jail.sshd]\nports = [\"ssh\"]\n[jail.high]\nfilter = \"sshd\"\nports = [\"2220-2225/tcp\"]\n";
+    let machine = Machine::prepare(release)
+        .file("/etc/wardend/wardend.conf.d/test.conf", CONFIGURATION)
+        .file("/etc/ssh/sshd_config.d/test.conf", "Port 22\nPort 2222\n")
+        .command("firewall-offline-cmd --quiet --zone=public --add-port=2222/tcp")
+        .boot();
+    for (address, jail, closed, left) in
+        [("203.0.113.7", "sshd", 22, 2222), ("203.0.113.8", "high", 2222, 22), ("2001:db8:a:7::1", "sshd", 22, 2222)]
+    {
+        let host = machine.attacker(address);
+        let (closed, left) = (host.hold_at(closed), host.hold_at(left));
+        machine.run(&format!("wardenctl ban {address} --jail {jail} --for 1h"));
+        assert!(closed.was_cut(), "{address}, jail {jail}");
+        assert!(left.is_open(), "{address}, jail {jail}");
+    }
+    assert_eq!(machine.messages("can't be closed").len(), 0);
+}
