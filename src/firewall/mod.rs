@@ -34,8 +34,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-pub(crate) use self::inspect::Inspection;
 pub(crate) use self::cut::{Cut, CutTarget};
+pub(crate) use self::inspect::Inspection;
 use crate::jail::Scope;
 
 /// What the daemon wants of the firewall. Networks are in their truncated form.

@@ -46,7 +46,7 @@ pub(crate) fn what_is_wrong_in_firewalld_is_shown_and_put_right_on_order(release
     assert!(text.contains("wardend4, missing: 203.0.113.7\nwardend4, not wardend's: 198.51.100.1\n"), "{text}");
 
     let refused = machine.try_run("runuser -u alice -- wardenctl firewall sync");
-    assert!(refused.code == 1 && refused.stderr.contains("org.wardend1.reload"), "{}", refused.stderr);
+    assert!(refused.code != 0 && refused.stderr.contains("org.wardend1.reload"), "{}", refused.stderr);
     machine.run("runuser -u alice -- wardenctl firewall status");
     let done = machine.run("wardenctl firewall sync");
     for said in ["198.51.100.1", "203.0.113.7", "other rules", "put right with 2 changes"] {

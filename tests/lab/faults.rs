@@ -21,19 +21,22 @@ const RULES: &str = "/usr/share/polkit-1/rules.d/50-wardend.rules";
 /// The kind of record that tells an outage (units/wardend.catalog).
 const LOST: &str = "a39daf4bcee144bb8572c8b300146a21";
 
-/// What an admin, a package or bad luck does to firewalld. `N` stands for a short time, `E` for an
-/// entry that nobody should have made. None of it may need anybody to look after wardend.
+/// What an admin, a package or bad luck does to firewalld. `@time` stands for a short time,
+/// `@entry` for an entry that nobody should have made. None of it may need anybody to look after wardend.
 const FAULTS: [(&str, &str); 16] = [
-    ("stopped and started", "systemctl stop firewalld; sleep N; systemctl start firewalld"),
-    ("killed", "systemctl kill --signal=KILL firewalld; sleep N; systemctl start firewalld"),
+    ("stopped and started", "systemctl stop firewalld; sleep @time; systemctl start firewalld"),
+    ("killed", "systemctl kill --signal=KILL firewalld; sleep @time; systemctl start firewalld"),
     ("restarted", "systemctl restart firewalld"),
-    ("restarted twice", "systemctl restart firewalld; sleep N; systemctl restart firewalld"),
+    ("restarted twice", "systemctl restart firewalld; sleep @time; systemctl restart firewalld"),
     ("reloaded", "firewall-cmd --reload"),
     ("reloaded in a loop", "for i in 1 2 3 4; do firewall-cmd --reload; done"),
     ("reloaded wholly", "firewall-cmd --complete-reload"),
-    ("in panic mode", "firewall-cmd --panic-on; sleep N; firewall-cmd --panic-off"),
-    ("blocked", "systemctl kill --signal=STOP firewalld; sleep N; sleep N; systemctl kill --signal=CONT firewalld"),
-    ("not allowed", "mv RULES /run/kept; sleep N; firewall-cmd --reload; sleep N; mv /run/kept RULES"),
+    ("in panic mode", "firewall-cmd --panic-on; sleep @time; firewall-cmd --panic-off"),
+    (
+        "blocked",
+        "systemctl kill --signal=STOP firewalld; sleep @time; sleep @time; systemctl kill --signal=CONT firewalld",
+    ),
+    ("not allowed", "mv @rules /run/kept; sleep @time; firewall-cmd --reload; sleep @time; mv /run/kept @rules"),
     (
         "told not to flush",
         "sed -i s/FlushAllOnReload=yes/FlushAllOnReload=no/ /etc/firewalld/firewalld.conf; firewall-cmd --reload; \
@@ -46,12 +49,18 @@ const FAULTS: [(&str, &str); 16] = [
         "firewall-cmd --permanent --delete-policy=wardend; firewall-cmd --permanent --delete-ipset=wardend4; \
          firewall-cmd --reload",
     ),
-    ("without the ipset alone", "firewall-cmd --permanent --delete-ipset=wardend6; firewall-cmd --reload"),
-    ("made permanent", "firewall-cmd --runtime-to-permanent; sleep N; firewall-cmd --reload"),
+    // firewalld fails as a whole then and takes no change from anybody, until an admin has mended its
+    // files and restarted it: here by taking away what names the missing set.
+    (
+        "without the ipset alone",
+        "firewall-cmd --permanent --delete-ipset=wardend6; firewall-cmd --reload; sleep @time; \
+         rm /etc/firewalld/policies/wardend.xml; systemctl restart firewalld",
+    ),
+    ("made permanent", "firewall-cmd --runtime-to-permanent; sleep @time; firewall-cmd --reload"),
     (
         "changed by hand",
-        "firewall-cmd --ipset=wardend4 --add-entry=E; for entry in $(firewall-cmd --ipset=wardend4 --get-entries | tail -2); do \
-         firewall-cmd --ipset=wardend4 --remove-entry=$entry; done; sleep N; wardenctl firewall sync",
+        "firewall-cmd --ipset=wardend4 --add-entry=@entry; for entry in $(firewall-cmd --ipset=wardend4 --get-entries | tail -2); do \
+         firewall-cmd --ipset=wardend4 --remove-entry=$entry; done; sleep @time; wardenctl firewall sync",
     ),
 ];
 
@@ -78,23 +87,20 @@ fn wanted(machine: &Machine) -> BTreeSet<String> {
 
 /// What the kernel locks out.
 fn held(machine: &Machine) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    for set in ["wardend4", "wardend6"] {
-        let text = machine.try_run(&format!("nft --json list set inet firewalld {set}")).stdout;
-        let json: Value = serde_json::from_str(&text).unwrap_or_default();
-        for part in json["nftables"].as_array().into_iter().flatten() {
-            for entry in part["set"]["elem"].as_array().into_iter().flatten() {
-                all.insert(match entry {
-                    Value::String(address) => address.clone(),
-                    entry => {
-                        let prefix = &entry["prefix"];
-                        format!("{}/{}", prefix["addr"].as_str().unwrap_or("?"), prefix["len"])
-                    }
-                });
+    let text = machine.try_run("nft --json list table inet firewalld").stdout;
+    let json: Value = serde_json::from_str(&text).unwrap_or_default();
+    let sets = json["nftables"].as_array().into_iter().flatten().map(|part| &part["set"]);
+    let ours = sets.filter(|set| set["name"].as_str().is_some_and(|name| name.starts_with("wardend")));
+    let entries = ours.flat_map(|set| set["elem"].as_array().into_iter().flatten());
+    entries
+        .map(|entry| match entry {
+            Value::String(address) => address.clone(),
+            entry => {
+                let prefix = &entry["prefix"];
+                format!("{}/{}", prefix["addr"].as_str().unwrap_or("?"), prefix["len"])
             }
-        }
-    }
-    all
+        })
+        .collect()
 }
 
 /// One attacker after the other, until it is enough.
@@ -143,7 +149,7 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
             let (what, how) = FAULTS[usize::try_from((at + seed) % FAULTS.len() as u64).expect("small")];
             let time = format!("0.{}", 1 + random.below(9));
             let entry = format!("198.51.100.{}", 1 + random.below(250));
-            let how = how.replace("RULES", RULES).replace('N', &time).replace('E', &entry);
+            let how = how.replace("@rules", RULES).replace("@time", &time).replace("@entry", &entry);
             println!("{}: {:>3}. firewalld is {what}", release.name(), number + 1);
             let _ = machine.try_run(&how);
             thread::sleep(Duration::from_millis(random.below(1200)));
