@@ -141,6 +141,19 @@ impl Jail {
             .map_or((0, 0, 0), |subnet| (subnet.maxretry, subnet.prefixes.ipv4, subnet.prefixes.ipv6))
     }
 
+    /// The services and ports that its bans close; `all` of them, if that is all there is.
+    #[zbus(property)]
+    fn ports(&self) -> Vec<String> {
+        let ports: Vec<String> = self.settings.borrow().scope.ports().iter().map(ToString::to_string).collect();
+        if ports.is_empty() { vec!["all".to_owned()] } else { ports }
+    }
+
+    /// What becomes of packets of who is banned: `drop` or `reject`.
+    #[zbus(property)]
+    fn action(&self) -> String {
+        if self.settings.borrow().scope.rejects() { "reject" } else { "drop" }.to_owned()
+    }
+
     /// The most sources that are counted at a time.
     #[zbus(property)]
     fn max_sources(&self) -> u64 {
