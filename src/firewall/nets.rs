@@ -51,11 +51,16 @@ impl Nets {
 
     /// The widest network that contains `net`; it may be `net` itself.
     pub(super) fn cover(&self, net: &IpNet) -> Option<IpNet> {
+        self.covers(net).next()
+    }
+
+    /// All networks that contain `net`, wider ones first.
+    pub(super) fn covers(&self, net: &IpNet) -> impl Iterator<Item = IpNet> {
         self.lengths
             .range(..=net.prefix_len())
             .filter_map(|(&length, _)| IpNet::new(net.addr(), length).ok())
             .map(|prefix| prefix.trunc())
-            .find(|prefix| self.set.contains(prefix))
+            .filter(|prefix| self.set.contains(prefix))
     }
 
     /// `net` and everything inside it, as far as it is in the set, wider ones first.

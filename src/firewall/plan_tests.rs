@@ -464,6 +464,20 @@ fn a_ban_under_a_wider_one_is_in_force_at_once() {
     assert_eq!(plan.next(0), Next::Idle);
 }
 
+#[test]
+fn an_entry_that_leaked_while_it_was_to_go_is_not_built_upon() {
+    let (wide, inner) = (nets(&["192.0.2.0/28"])[0], nets(&["192.0.2.8/29"])[0]);
+    let (mut plan, _) = plan(&[wide, inner], &["192.0.2.0/28"], &[]);
+    plan.release(&all_ports(), wide);
+    plan.suspect(&all_ports(), inner);
+    assert_eq!(plan.block(&all_ports(), wide), [], "firewalld lists it, and it holds nobody off");
+    let mut told = Vec::new();
+    while let Next::Do(_) = plan.next(0) {
+        told.extend(plan.done(0));
+    }
+    assert!(told.contains(&(all_ports(), Change::Blocked(wide))), "{told:?}");
+}
+
 /// What the calls cost firewalld, as measured: ms of its CPU time.
 struct Bill {
     held: BTreeMap<Set, usize>,

@@ -128,15 +128,20 @@ impl Side {
         }
     }
 
-    /// The source has been seen at large: whatever firewalld lists, its entry is not in force.
+    /// The source has been seen at large: whatever firewalld lists, no entry that covers it is in
+    /// force, not even one that is about to go and may be wanted again.
     pub(super) fn suspect(&mut self, net: IpNet) {
         let Some(entry) = self.target.cover(&net) else { return };
+        let mut doubted = BTreeSet::from([entry]);
         for slot in &mut self.slots {
-            if slot.held.contains(&entry) {
-                slot.doubted.insert(entry);
-            }
+            let covers: Vec<IpNet> = slot.held.covers(&net).collect();
+            slot.doubted.extend(covers.iter().copied());
+            doubted.extend(covers);
         }
-        self.compare(entry);
+        for entry in doubted {
+            self.compare(entry);
+            self.lose(&entry);
+        }
     }
 
     fn is_in_force(&self, entry: &IpNet) -> bool {
