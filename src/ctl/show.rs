@@ -28,13 +28,16 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let message = manager.firewall_message().await.map_err(sentence)?;
     let cursor = manager.journal_cursor().await.map_err(sentence)?;
     let failures = manager.n_failures().await.map_err(sentence)?;
+    let (leaks, spared) = (manager.n_leaks().await.map_err(sentence)?, manager.n_spared().await.map_err(sentence)?);
+    let (records, lost) = (manager.n_records().await.map_err(sentence)?, manager.n_lost().await.map_err(sentence)?);
     let jails = manager.list_jails().await.map_err(sentence)?;
     let bans: u32 = jails.iter().map(|jail| jail.bans).sum();
     if let Some(mode) = options.json.mode() {
         return print_json(
             &serde_json::json!({
                 "version": version, "state": state, "firewall": firewall, "firewall_message": message,
-                "journal_cursor": cursor, "bans": bans, "failures": failures, "jails": jails,
+                "journal_cursor": cursor, "bans": bans, "failures": failures, "leaks": leaks, "spared": spared,
+                "records": records, "lost": lost, "jails": jails,
             }),
             mode,
         );
@@ -48,8 +51,12 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     };
     let message = if message.is_empty() { String::new() } else { format!(". {message}") };
     line(&format!("  Firewall: {}{message}", style.paint(&firewall)))?;
+    let warned = |number: u64| (if number > 0 { Style::Warning } else { Style::Plain }).paint(&number.to_string());
+    line(&format!("   Journal: {records} records read, {} lost", warned(lost)))?;
     line(&format!("      Bans: {bans}"))?;
     line(&format!("  Failures: {failures}"))?;
+    line(&format!("     Leaks: {}", warned(leaks)))?;
+    line(&format!("    Spared: {}", warned(spared)))?;
     for jail in jails {
         line(&format!(
             "      Jail: {} ({} banned, {} failing, {} open sessions)",
