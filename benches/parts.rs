@@ -115,7 +115,6 @@ fn deciding(name: &'static str, source: &'static str) -> Part {
         jail.maxretry = 10;
     }
     let fields = Arc::clone(&settings.fields);
-    let mut engine = Engine::new(settings.jails);
     let mut records = Vec::new();
     for number in 0..CONNECTIONS {
         for (line, message) in [
@@ -152,6 +151,7 @@ fn deciding(name: &'static str, source: &'static str) -> Part {
     let mut effects = Vec::new();
     let elements = records.len() as u64;
     let run = move || {
+        let mut engine = Engine::new(settings.jails.clone());
         for record in &records {
             assert!(engine.record(black_box(record), &mut effects));
             effects.clear();
