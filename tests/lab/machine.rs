@@ -12,6 +12,7 @@ use std::io::{self, BufRead, BufReader, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,9 @@ pub(crate) struct Machine {
     release: Release,
     tree: PathBuf,
     network: Network,
-    notify: UnixDatagram,
+    /// What systemd-nspawn tells, read at all times: what nobody reads would hold it up, and with
+    /// it the machine's process 1.
+    notifications: Mutex<mpsc::Receiver<String>>,
     nspawn: Option<Child>,
     /// The machine's process 1, as the host counts.
     leader: u32,
@@ -82,7 +85,18 @@ impl Machine {
     /// Boots on what a plan has laid out.
     pub(crate) fn new(release: Release, tree: PathBuf, lease: Lease, network: Network, slot: Slot) -> Self {
         let notify = UnixDatagram::bind(lease.dir().join("notify")).expect("the machine's directory is new");
-        let mut machine = Self { release, tree, network, notify, nspawn: None, leader: 0, lease, _slot: slot };
+        let (sender, notifications) = mpsc::channel();
+        thread::spawn(move || read_all(&notify, &sender));
+        let mut machine = Self {
+            release,
+            tree,
+            network,
+            notifications: Mutex::new(notifications),
+            nspawn: None,
+            leader: 0,
+            lease,
+            _slot: slot,
+        };
         machine.power_on();
         machine
     }
@@ -231,7 +245,8 @@ impl Machine {
     #[track_caller]
     pub(crate) fn power_on(&mut self) {
         assert!(self.nspawn.is_none(), "the machine is on already");
-        self.drain_notifications();
+        // What earlier boots notified.
+        while self.notifications().try_recv().is_ok() {}
         let console = File::options().append(true).create(true).open(self.console_path());
         let console = console.expect("the machine's directory is writable");
         // The shell moves itself into the cgroup; the container inherits it.
@@ -264,9 +279,6 @@ impl Machine {
     fn wait_for_boot(&mut self) {
         let begin = Instant::now();
         let before = self.leader;
-        let tick = Some(Duration::from_secs(1));
-        self.notify.set_read_timeout(tick).expect("one second is not zero");
-        let mut message = [0; 4096];
         loop {
             let nspawn = self.nspawn.as_mut().expect("it was started");
             if let Ok(Some(status)) = nspawn.try_wait() {
@@ -276,8 +288,7 @@ impl Machine {
             if begin.elapsed() >= BOOT {
                 self.give_up(&format!("not up after {} s", BOOT.as_secs()));
             }
-            let Ok(length) = self.notify.recv(&mut message) else { continue };
-            let text = String::from_utf8_lossy(&message[..length]).into_owned();
+            let Ok(text) = self.notifications().recv_timeout(Duration::from_secs(1)) else { continue };
             for line in text.lines() {
                 if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
                     self.leader = pid.parse().expect("systemd-nspawn sends a number");
@@ -294,6 +305,10 @@ impl Machine {
         println!("{}: up after {:.1} s", self.release.name(), begin.elapsed().as_secs_f64());
     }
 
+    fn notifications(&mut self) -> &mut mpsc::Receiver<String> {
+        self.notifications.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wait_for_end(&mut self) {
         let Some(mut nspawn) = self.nspawn.take() else { return };
         let deadline = Instant::now() + BOOT;
@@ -304,13 +319,6 @@ impl Machine {
             // The standard library can wait for a child, but not until a time.
             thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    /// Forgets what earlier boots notified.
-    fn drain_notifications(&self) {
-        self.notify.set_nonblocking(true).expect("a socket can do both");
-        while self.notify.recv(&mut [0; 16]).is_ok() {}
-        self.notify.set_nonblocking(false).expect("a socket can do both");
     }
 
     fn console_path(&self) -> PathBuf {
@@ -339,6 +347,16 @@ impl Drop for Machine {
             self.power_cut();
         }
         // The lease gives back the rest.
+    }
+}
+
+/// Hands on every notification, as long as somebody may want it.
+fn read_all(notify: &UnixDatagram, sender: &mpsc::Sender<String>) {
+    let mut message = [0; 4096];
+    while let Ok(length) = notify.recv(&mut message) {
+        if sender.send(String::from_utf8_lossy(&message[..length]).into_owned()).is_err() {
+            return;
+        }
     }
 }
 
