@@ -356,7 +356,10 @@ impl World {
             }
             Step::Amid(order) => {
                 let op = self.tick();
+                let before = self.wanted.clone();
                 self.order(order);
+                // A call that is under way can't know who is wanted only now.
+                self.locked_out.retain(|probe| covered(&before, probe));
                 if let Some(op) = op {
                     self.done(&op);
                 }
