@@ -140,7 +140,7 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     machine.write(slow, "[jail.sshd]\nmaxretry = 4\n[jail.slow]\nfilter = \"sshd\"\nmaxretry = 9\n");
     machine.run("systemctl reload wardend");
     machine.wait_until("the new setting is announced", || {
-        machine.run("cat /run/heard").contains(r#""org.wardend1.Jail",{"MaxRetry":{"type":"u","data":4}}"#)
+        machine.run("cat /run/heard").contains(r#""MaxRetry":{"type":"u","data":4}"#)
     });
     machine.run(&format!("rm {slow} && systemctl reload wardend"));
     let honest = machine.attacker("203.0.113.8");

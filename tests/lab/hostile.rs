@@ -21,7 +21,8 @@ const NAMES: usize = 600;
 /// A run of the client may take a minute.
 const BATCH: usize = 60;
 
-const STRICT: &str = "[default]\nmaxretry = 1\nbantime = \"1h\"\n";
+/// The connection stays, so that the attacker hears what sshd makes of his first guess.
+const STRICT: &str = "[default]\nmaxretry = 1\nbantime = \"1h\"\ncut = false\n";
 const BOTH_METHODS: &str = "KbdInteractiveAuthentication yes\nPasswordAuthentication yes\n";
 
 /// The `index`th attacker: 254 in each of two IPv4 networks, the others each in an IPv6 one.

@@ -40,6 +40,11 @@ pub(crate) fn the_readme_holds_for_a_new_user(release: Release) {
     machine.run("systemctl reload wardend");
     assert!(commands.len() > 10, "{commands:?}");
     for command in commands.iter().filter(|command| !command.contains('…')) {
+        if command.starts_with("busctl monitor") {
+            // It goes on until it is told to stop.
+            assert_eq!(machine.try_run(&format!("timeout 2 {command}")).code, 124, "{command}");
+            continue;
+        }
         let output = machine.run(command);
         println!("{}: {command}: {} lines", release.name(), output.lines().count());
         assert!(!output.trim().is_empty(), "{command} says nothing");
