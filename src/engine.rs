@@ -7,23 +7,22 @@
 //! late somebody looks.
 
 mod explain;
+mod keep;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
-pub(crate) use self::explain::{Explanation, Standing};
+pub(crate) use self::{
+    explain::{Explanation, Standing},
+    keep::SavedEngine,
+};
 use crate::{
-    bans::{Ban, BanList, SavedBans},
+    bans::{Ban, BanList},
     clock::Clock,
     failure::{Failure, Failures},
     fnv,
-    jail::{Bound, Jail, JailSettings, SavedJail, Scope, Verdict, text_of},
+    jail::{Bound, Jail, JailSettings, Scope, Verdict, text_of},
     record::{Record, USEC_PER_SEC, Usec},
     suggest,
 };
@@ -560,101 +559,6 @@ fn scatter(text: &str) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
-}
-
-/// The engine's state in a snapshot, by jail.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct SavedEngine {
-    failures: u64,
-    clock: Clock,
-    names: BTreeMap<String, Vec<IpAddr>>,
-    jails: Vec<(Box<str>, SavedJail)>,
-    bans: SavedBans,
-}
-
-impl Engine {
-    /// The whole state.
-    pub(crate) fn save(&self) -> SavedEngine {
-        SavedEngine {
-            failures: self.failures,
-            clock: self.clock.clone(),
-            names: self.names.clone(),
-            jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
-            bans: self.bans.save(),
-        }
-    }
-
-    /// Takes over a saved state. What belongs to a jail that is
-    /// gone ends, and so does the ban of who is never banned any more. The firewall has to be given
-    /// the whole list ([`Self::blocked`]) afterwards.
-    pub(crate) fn load(&mut self, saved: SavedEngine, now: Usec, out: &mut Vec<Effect>) {
-        self.failures = saved.failures;
-        self.clock = saved.clock;
-        self.names = saved.names;
-        self.jails.iter_mut().for_each(|jail| jail.settings.resolve(&self.names));
-        self.bans = BanList::load(saved.bans);
-        for (name, state) in saved.jails {
-            if let Ok(index) = self.find(&name) {
-                self.jails[index].load(state);
-            }
-        }
-        self.end_what_is_gone(now, out);
-    }
-
-    /// Goes on under other settings. Counters and bans stay with the name of their jail; what
-    /// belongs to a jail that is gone ends, and so does the ban of who is never banned any more. The
-    /// firewall has to be given the whole list ([`Self::blocked`]) afterwards, because what a jail's
-    /// bans close may be another.
-    pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
-        let mut before = std::mem::take(&mut self.jails);
-        for mut settings in jails {
-            settings.resolve(&self.names);
-            let known = before.iter().position(|jail| jail.settings.name == settings.name);
-            self.jails.push(match known.map(|at| before.swap_remove(at)) {
-                Some(mut jail) => {
-                    jail.adapt(settings);
-                    jail
-                }
-                None => Jail::new(settings),
-            });
-        }
-        self.end_what_is_gone(now, out);
-    }
-
-    /// These names in `ignoreip` mean these addresses now.
-    pub(crate) fn resolve(&mut self, answers: BTreeMap<String, Vec<IpAddr>>, now: Usec, out: &mut Vec<Effect>) {
-        let mut names = self.names.clone();
-        names.extend(answers);
-        names.retain(|name, _| self.jails().any(|jail| jail.names.iter().any(|known| known.name == *name)));
-        if self.names != names {
-            self.names = names;
-            self.reload(self.jails().cloned().collect(), now, out);
-        }
-    }
-
-    /// From these addresses somebody is logged in right now: who was, and is not any more, has
-    /// logged out at the time `now`.
-    pub(crate) fn logged_in(&mut self, addresses: &BTreeSet<IpAddr>, now: Usec) {
-        self.jails.iter_mut().for_each(|jail| jail.logged_in(addresses, now));
-    }
-
-    fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {
-        let over: Vec<(IpNet, Arc<str>, Ended)> = self
-            .bans
-            .iter()
-            .filter_map(|ban| {
-                let why = match self.find(&ban.jail) {
-                    Err(_) => Ended::JailGone,
-                    Ok(index) if self.jails[index].settings.spares(ban.source).is_some() => Ended::Ignored,
-                    Ok(_) => return None,
-                };
-                Some((ban.source, ban.jail.clone(), why))
-            })
-            .collect();
-        for (source, jail, why) in over {
-            self.end_ban(source, &jail, now, why, out);
-        }
-    }
 }
 
 /// Parses what an admin types for a source: an address or a network.

@@ -336,6 +336,15 @@ fn whoever_is_logged_in_is_spared_and_for_a_while_after() {
     }
     assert!(spared(&desk.wrong_password(2_094 * SECOND, 2, "203.0.113.7")));
     assert_eq!(desk.attack(2_200 * SECOND, "203.0.113.7").source, net("203.0.113.7"));
+
+    // A jail that is new knows them too.
+    let mut jails: Vec<JailSettings> = desk.engine.jails().cloned().collect();
+    jails[0].name = "other".to_owned();
+    desk.engine.reload(jails, 3_000 * SECOND, &mut Vec::new());
+    for second in 3_000..3_004 {
+        desk.wrong_password(second * SECOND, 3, "2001:db8::1");
+    }
+    assert!(spared(&desk.wrong_password(3_004 * SECOND, 3, "2001:db8::1")));
 }
 
 fn history() -> impl Strategy<Value = Vec<(Usec, u32, String)>> {

@@ -394,6 +394,11 @@ impl Jail {
         }
     }
 
+    /// From where somebody is logged in.
+    pub(crate) fn present(&self) -> &BTreeSet<IpAddr> {
+        &self.present
+    }
+
     /// From these addresses, and from no others, somebody is logged in at the time `now`.
     pub(crate) fn logged_in(&mut self, addresses: &BTreeSet<IpAddr>, now: Usec) {
         for address in std::mem::replace(&mut self.present, addresses.clone()).difference(addresses) {

@@ -1,0 +1,120 @@
+//! What outlives a stop and a change of the settings: the state that goes into a snapshot and comes
+//! back, jails that take over what was counted under their name, and what is known from outside
+//! (what names mean, who is logged in).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, Ended, Engine};
+use crate::{
+    bans::{BanList, SavedBans},
+    clock::Clock,
+    jail::{Jail, JailSettings, SavedJail},
+    record::Usec,
+};
+
+/// The engine's state in a snapshot, by jail.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SavedEngine {
+    failures: u64,
+    clock: Clock,
+    names: BTreeMap<String, Vec<IpAddr>>,
+    jails: Vec<(Box<str>, SavedJail)>,
+    bans: SavedBans,
+}
+
+impl Engine {
+    /// The whole state.
+    pub(crate) fn save(&self) -> SavedEngine {
+        SavedEngine {
+            failures: self.failures,
+            clock: self.clock.clone(),
+            names: self.names.clone(),
+            jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
+            bans: self.bans.save(),
+        }
+    }
+
+    /// Takes over a saved state. What belongs to a jail that is
+    /// gone ends, and so does the ban of who is never banned any more. The firewall has to be given
+    /// the whole list ([`Self::blocked`]) afterwards.
+    pub(crate) fn load(&mut self, saved: SavedEngine, now: Usec, out: &mut Vec<Effect>) {
+        self.failures = saved.failures;
+        self.clock = saved.clock;
+        self.names = saved.names;
+        self.jails.iter_mut().for_each(|jail| jail.settings.resolve(&self.names));
+        self.bans = BanList::load(saved.bans);
+        for (name, state) in saved.jails {
+            if let Ok(index) = self.find(&name) {
+                self.jails[index].load(state);
+            }
+        }
+        self.end_what_is_gone(now, out);
+    }
+
+    /// Goes on under other settings. Counters and bans stay with the name of their jail; what
+    /// belongs to a jail that is gone ends, and so does the ban of who is never banned any more. The
+    /// firewall has to be given the whole list ([`Self::blocked`]) afterwards, because what a jail's
+    /// bans close may be another.
+    pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
+        let mut before = std::mem::take(&mut self.jails);
+        let present = before.first().map(|jail| jail.present().clone()).unwrap_or_default();
+        for mut settings in jails {
+            settings.resolve(&self.names);
+            let known = before.iter().position(|jail| jail.settings.name == settings.name);
+            self.jails.push(match known.map(|at| before.swap_remove(at)) {
+                Some(mut jail) => {
+                    jail.adapt(settings);
+                    jail
+                }
+                None => {
+                    let mut jail = Jail::new(settings);
+                    jail.logged_in(&present, now);
+                    jail
+                }
+            });
+        }
+        self.end_what_is_gone(now, out);
+    }
+
+    /// These names in `ignoreip` mean these addresses now.
+    pub(crate) fn resolve(&mut self, answers: BTreeMap<String, Vec<IpAddr>>, now: Usec, out: &mut Vec<Effect>) {
+        let mut names = self.names.clone();
+        names.extend(answers);
+        names.retain(|name, _| self.jails().any(|jail| jail.names.iter().any(|known| known.name == *name)));
+        if self.names != names {
+            self.names = names;
+            self.reload(self.jails().cloned().collect(), now, out);
+        }
+    }
+
+    /// From these addresses somebody is logged in right now: who was, and is not any more, has
+    /// logged out at the time `now`.
+    pub(crate) fn logged_in(&mut self, addresses: &BTreeSet<IpAddr>, now: Usec) {
+        self.jails.iter_mut().for_each(|jail| jail.logged_in(addresses, now));
+    }
+
+    fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {
+        let over: Vec<(IpNet, Arc<str>, Ended)> = self
+            .bans
+            .iter()
+            .filter_map(|ban| {
+                let why = match self.find(&ban.jail) {
+                    Err(_) => Ended::JailGone,
+                    Ok(index) if self.jails[index].settings.spares(ban.source).is_some() => Ended::Ignored,
+                    Ok(_) => return None,
+                };
+                Some((ban.source, ban.jail.clone(), why))
+            })
+            .collect();
+        for (source, jail, why) in over {
+            self.end_ban(source, &jail, now, why, out);
+        }
+    }
+}
