@@ -35,9 +35,11 @@ impl Daemon {
                 Effect::Unbanned(ban, why) => self.unbanned(&ban, why).await,
                 // What the backlog brings goes to the firewall at its end, all at once: most of it
                 // has come and gone.
-                Effect::Block { scope, source, since } if self.caught_up => {
+                Effect::Block { scope, source, since } => {
                     self.waiting.insert((Arc::clone(&scope), source), since);
-                    let _ = self.orders.send(Order::Block(scope, source));
+                    if self.caught_up {
+                        let _ = self.orders.send(Order::Block(scope, source));
+                    }
                 }
                 Effect::Cut { scope, source } => {
                     let up = self.caught_up && matches!(self.firewall, firewall::State::Up);
@@ -45,11 +47,13 @@ impl Daemon {
                     let in_force = up && !self.waiting.contains_key(&target);
                     self.cutting.cut(target, in_force);
                 }
-                Effect::Release { scope, source } if self.caught_up => {
+                Effect::Release { scope, source } => {
                     let target = (Arc::clone(&scope), source);
                     self.cutting.forget(&target);
                     self.waiting.remove(&target);
-                    let _ = self.orders.send(Order::Release(scope, source));
+                    if self.caught_up {
+                        let _ = self.orders.send(Order::Release(scope, source));
+                    }
                 }
                 Effect::Failed { jail, source, failure, ignored } => {
                     self.failed(&jail, source, &failure, ignored).await;
@@ -83,7 +87,7 @@ impl Daemon {
                     self.saving.touch();
                     events::clock_set(by);
                 }
-                Effect::Block { .. } | Effect::Release { .. } | Effect::TakenBack { .. } | Effect::Leak { .. } => {}
+                Effect::TakenBack { .. } | Effect::Leak { .. } => {}
             }
         }
         self.effects = effects;

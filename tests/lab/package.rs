@@ -177,8 +177,14 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
     });
     assert!(machine.run("dpkg-query -W -f '${Version} ${Status}' wardend").ends_with("-2 install ok installed"));
     assert_ne!(machine.run("systemctl show -p MainPID --value wardend"), before, "the new daemon runs");
+    // The old daemon may have gone between a ban and firewalld's answer, so it is the kernel that is
+    // asked.
     for attacker in others.iter().chain([&second_attacker]) {
-        machine.wait_for_message(&format!("firewalld blocks {}", attacker.address()));
+        machine.wait_for_message(&format!("Banned {} in jail sshd", attacker.address()));
+        machine.wait_until("the kernel has the ban", || {
+            let element = format!("nft get element inet firewalld wardend4 '{{ {} }}'", attacker.address());
+            machine.try_run(&element).code == 0
+        });
     }
     let (tried, answered) = knocking.end();
     machine.run("touch /root/enough; while systemctl --quiet is-active probe; do sleep 0.1; done");

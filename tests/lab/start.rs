@@ -102,16 +102,21 @@ pub(crate) fn bans_and_counters_outlive_a_restart_and_a_reboot(release: Release)
     {
         let attacker = machine.attacker("203.0.113.7");
         attacker.wrong_passwords("root", 3);
-        machine.run("systemctl restart wardend");
+        machine.run("systemctl stop wardend");
+        machine.attacker("203.0.113.8").wrong_passwords("root", 5);
+        machine.run("systemctl start wardend");
         attacker.wrong_passwords("root", 2);
         machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+        // What the backlog has brought is told like anything else.
+        machine.wait_for_message("Banned 203.0.113.8 in jail sshd");
+        machine.wait_for_message("firewalld blocks 203.0.113.8,");
     }
     machine.reboot();
     machine.wait_until("wardend is up", || machine.try_run("wardenctl status").code == 0);
     let list = machine.run("wardenctl list");
     assert!(list.contains("203.0.113.7 ") && list.contains("203.0.113.99 "), "{list}");
     machine.wait_until("the bans are in force", || {
-        machine.run("firewall-cmd --ipset=wardend4 --get-entries") == "203.0.113.7\n203.0.113.99\n"
+        machine.run("firewall-cmd --ipset=wardend4 --get-entries") == "203.0.113.7\n203.0.113.8\n203.0.113.99\n"
     });
 }
 
