@@ -8,6 +8,7 @@
 //! as a [`State`] and, ban by ban, as the moment at which it came into force. A ban that comes
 //! into force again after firewalld had lost it is reported again, with its new time.
 
+mod costs;
 mod cut;
 mod firewalld;
 mod inbox;

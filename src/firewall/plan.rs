@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::costs;
 use super::inspect::Standing;
 use super::sets::{Family, Layout, Pool, Set};
 use super::side::{Action, Side};
@@ -80,6 +81,8 @@ pub(crate) struct Plan {
     /// Counts additions, so that bans are entered in the order in which they came.
     clock: u64,
     in_flight: Option<Pool>,
+    /// When entries were last put in, in ms.
+    entered: Option<u64>,
     /// How long after the answer a list may still be on its way into the kernel, in ms.
     settle: u64,
     limits: Limits,
@@ -174,6 +177,8 @@ impl Plan {
 
     /// Takes in what firewalld says that it holds, set by set, all of a list together.
     pub(crate) fn sync(&mut self, lists: &[(Set, Vec<String>)]) -> (Vec<(Set, Found)>, Vec<News>) {
+        // What has come to light has waited long enough.
+        self.entered = None;
         let (mut all, mut news) = (Vec::new(), Vec::new());
         for sets in lists.chunk_by(|a, b| a.0.pool == b.0.pool) {
             let entries: Vec<&[String]> = sets.iter().map(|(_, entries)| &entries[..]).collect();
@@ -192,6 +197,11 @@ impl Plan {
     pub(crate) fn next(&mut self, now: u64) -> Next {
         if self.in_flight.is_some() || !self.sides.values().all(|side| side.synced) {
             return Next::Idle;
+        }
+        let load = self.sides.values().flat_map(|side| &side.slots).map(|slot| slot.held.len()).sum();
+        let gather = self.entered.map_or(0, |at| at + self.limits.spacing.unwrap_or_else(|| costs::spacing(load)));
+        for side in self.sides.values_mut() {
+            (side.load, side.gather) = (load, gather);
         }
         let mut turns: Vec<(&Pool, &mut Side)> = self.sides.iter_mut().collect();
         turns.sort_by_key(|(_, side)| side.urgency());
@@ -223,6 +233,12 @@ impl Plan {
 
     /// The operation has been carried out, at this time in ms.
     pub(crate) fn done(&mut self, now: u64) -> Vec<News> {
+        let flight = self.in_flight.as_ref().and_then(|pool| self.sides.get(pool)?.flight.as_ref());
+        match flight {
+            Some((_, Action::Add(_))) => self.entered = Some(now),
+            Some((_, Action::Write(list))) if !list.is_empty() => self.entered = Some(now),
+            _ => {}
+        }
         self.land(|side, settle| side.done(now, settle))
     }
 

@@ -56,6 +56,10 @@ pub(super) struct Side {
     unsure: Vec<IpNet>,
     pub(super) flight: Option<(usize, Action)>,
     pub(super) clock: u64,
+    /// How many entries firewalld has in all lists.
+    pub(super) load: usize,
+    /// Until when additions wait for more of them, in ms.
+    pub(super) gather: u64,
     changes: Vec<Change>,
 }
 
@@ -79,6 +83,8 @@ impl Side {
             unsure: Vec::new(),
             flight: None,
             clock: 0,
+            load: 0,
+            gather: 0,
             changes: Vec::new(),
         }
     }

@@ -1,5 +1,4 @@
-//! One of the sets that share a list of bans: what firewalld is believed to hold in it, and what an
-//! operation on it costs.
+//! One of the sets that share a list of bans, and what firewalld is believed to hold in it.
 
 use std::collections::BTreeSet;
 
@@ -56,27 +55,4 @@ impl Slot {
     pub(super) fn overlap(&self, net: &IpNet) -> Option<IpNet> {
         self.held.cover(net).or_else(|| self.held.within(net).next())
     }
-
-    pub(super) fn adding(&self) -> u64 {
-        cost(1_500, 8, self.held.len())
-    }
-
-    pub(super) fn removing(&self) -> u64 {
-        cost(1_200, 2, self.held.len())
-    }
-
-    pub(super) fn clearing(&self) -> u64 {
-        cost(2_000, 25, self.held.len())
-    }
-}
-
-/// What it costs to write a whole set.
-pub(super) fn writing(entries: usize) -> u64 {
-    cost(2_000, 60, entries)
-}
-
-/// firewalld's CPU time in µs: so much for the call, and so much for each entry. Measured with 1.3
-/// and 2.3 on a small virtual machine; only the ratios matter here.
-fn cost(call: u64, each: u64, entries: usize) -> u64 {
-    call + each * u64::try_from(entries).unwrap_or(u64::MAX / 128)
 }

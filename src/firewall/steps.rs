@@ -4,6 +4,8 @@
 //! new list into it; since firewalld 2.4 it even answers before the list is in the kernel. So:
 //!
 //! - Few bans live in the first set alone. Many are spread, and a ban is added to a small set.
+//! - Among many, a call costs so much by itself that bans wait for each other for a moment, and
+//!   then go in together. Whoever comes alone does not wait.
 //! - A list is only written into an empty set. Bulk additions go there at once; and to make two
 //!   sets into one, their entries are written into an empty third before they are cleared.
 //! - An entry is only removed, and a set only cleared, when all that is wanted of it is in force
@@ -16,27 +18,34 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::costs::{adding, clearing, removing, times, writing};
 use super::plan::text;
 use super::sets::SLOTS;
 use super::side::{Action, Age, Side};
-use super::slot::{Mode, Slot, writing};
+use super::slot::{Mode, Slot};
 
 /// Where one way of doing it ends and another begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Up to so many bans the first set has them all, where an admin looks for them.
     pub(super) few: usize,
-    /// Fewer additions than these are not worth a list.
+    /// Among few, fewer additions than these are not worth a list; among many, these wait for no
+    /// further ones.
     pub(super) bulk: usize,
     /// From this size on a set gets no further additions, if another can take them.
     pub(super) full: usize,
     /// The most entries that are written at once, unless there is less room: others wait meanwhile.
     pub(super) chunk: usize,
+    /// How long additions wait for further ones, in ms, if not as long as [`super::costs`] has it.
+    pub(super) spacing: Option<u64>,
 }
+
+/// So many sets are kept for bans that come one by one or a few at a time, if they can be.
+const SMALL: usize = 2;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { few: 1000, bulk: 8, full: 512, chunk: 1500 }
+        Self { few: 1000, bulk: 8, full: 512, chunk: 2500, spacing: None }
     }
 }
 
@@ -55,15 +64,25 @@ impl Side {
             return Err(None);
         }
         self.no_bulk &= !self.adds.is_empty();
-        let step = self.clean(now).or_else(|| self.enter(now)).or_else(|| self.tidy(now));
+        let gathers = self.gathers(now);
+        let enter = |side: &mut Self| if gathers { None } else { side.enter(now) };
+        let step = self.clean(now).or_else(|| enter(self)).or_else(|| self.tidy(now));
         match step {
             Some(step) => {
                 self.flight = Some(step.clone());
                 Ok(step)
             }
-            // What can't be done now waits for a list to get into the kernel.
-            None => Err(self.slots.iter().map(|slot| slot.settles).filter(|at| *at > now).min()),
+            // What can't be done now waits for a list to get into the kernel, or for company.
+            None => {
+                let settles = self.slots.iter().map(|slot| slot.settles).filter(|at| *at > now);
+                Err(settles.chain(gathers.then_some(self.gather)).min())
+            }
         }
+    }
+
+    /// Whether what is missing waits for more to go in with it.
+    fn gathers(&self, now: u64) -> bool {
+        now < self.gather && (1..self.limits.bulk).contains(&self.adds.len()) && !self.is_small() && !self.no_bulk
     }
 
     /// Out with what somebody else has spelt: it may keep firewalld from adding anything.
@@ -101,15 +120,16 @@ impl Side {
     }
 
     fn enter_many(&mut self, now: u64) -> Option<(usize, Action)> {
-        let pending = self.adds.len();
-        if pending < self.limits.bulk || self.no_bulk {
+        let (pending, load) = (self.adds.len(), self.load);
+        let least = if self.is_small() { self.limits.bulk } else { 2 };
+        if pending < least || self.no_bulk {
             return None;
         }
-        let one_by_one = |count: usize, slot: &Slot| slot.adding() * u64::try_from(count).unwrap_or(u64::MAX / 128);
         if self.slots[0].is_sound(now) && self.slots[0].is_empty() {
             return Some((0, Action::Write(self.oldest(self.limits.few))));
         }
-        let by_one = self.place_for_one(now).map_or(u64::MAX, |index| one_by_one(pending, &self.slots[index]));
+        let place = self.place_for_one(now);
+        let by_one = place.map_or(u64::MAX, |index| times(pending, adding(self.slots[index].held.len(), load)));
         let empty = self.empty(now);
         if empty.len() < 2
             && let Some(step) = self.clear(now)
@@ -117,22 +137,22 @@ impl Side {
             return Some(step);
         }
         match empty[..] {
-            // One stays empty, for moves.
+            // One stays empty, for moves, and some for those who come later.
             [first, _, ..] => {
-                let chunk = pending.div_ceil(empty.len() - 1).max(self.limits.chunk).min(pending);
-                let many = writing(chunk) <= by_one;
+                let chunk = pending.div_ceil((empty.len() - 1).saturating_sub(SMALL).max(1));
+                let chunk = chunk.max(self.limits.chunk).min(pending);
+                let many = writing(chunk, load) <= by_one;
                 many.then(|| (first, Action::Write(self.oldest(chunk))))
             }
-            [last] => {
-                let smallest = self.mergeable(now).into_iter().next()?;
-                let slot = &self.slots[smallest];
-                if writing(slot.needed() + pending.min(self.limits.chunk)) + slot.clearing() > by_one {
-                    return None;
-                }
+            [spare] => {
                 let mut entries = self.oldest(self.limits.chunk);
-                self.turn(smallest, Mode::Emptying);
-                entries.extend(self.moves.iter().filter(|net| self.slots[smallest].held.contains(net)));
-                Some((last, Action::Write(entries)))
+                let merged = self.worth_merging(entries.len(), by_one, now)?;
+                for index in &merged {
+                    self.turn(*index, Mode::Emptying);
+                }
+                let held = |net: &&IpNet| merged.iter().any(|index| self.slots[*index].held.contains(net));
+                entries.extend(self.moves.iter().filter(held));
+                Some((spare, Action::Write(entries)))
             }
             [] => None,
         }
@@ -149,6 +169,25 @@ impl Side {
             (1..SLOTS).filter(|index| self.slots[*index].is_sound(now) && !self.slots[*index].is_empty()).collect();
         all.sort_by_key(|index| self.slots[*index].needed());
         all
+    }
+
+    /// The smallest sets, to be written into an empty one together with new entries, if that costs no
+    /// more than `limit`. Sets of about one size go together: so an entry is written anew only when
+    /// its set has doubled.
+    fn worth_merging(&self, new: usize, limit: u64, now: u64) -> Option<Vec<usize>> {
+        let (mut entries, mut cleared, mut merged) = (new, 0, Vec::new());
+        for index in self.mergeable(now) {
+            let slot = &self.slots[index];
+            let all = entries + slot.needed();
+            let alike = slot.needed() <= 2 * entries && all <= self.limits.chunk;
+            cleared += clearing(slot.held.len());
+            if !(merged.is_empty() || alike) || writing(all, self.load) + cleared > limit {
+                break;
+            }
+            entries = all;
+            merged.push(index);
+        }
+        (!merged.is_empty()).then_some(merged)
     }
 
     fn enter_one(&mut self, now: u64) -> Option<(usize, Action)> {
@@ -237,9 +276,8 @@ impl Side {
         };
         let count = self.moves.len();
         if let Some(index) = empty.filter(|_| count >= self.limits.bulk && !self.no_bulk) {
-            let by_one = place
-                .map_or(u64::MAX, |place| self.slots[place].adding() * u64::try_from(count).unwrap_or(u64::MAX / 128));
-            if writing(count) <= by_one {
+            let by_one = place.map_or(u64::MAX, |place| times(count, adding(self.slots[place].held.len(), self.load)));
+            if writing(count, self.load) <= by_one {
                 return Some((index, Action::Write(self.moves.iter().copied().collect())));
             }
         }
@@ -270,7 +308,8 @@ impl Side {
             if !slot.held.iter().all(|net| self.is_needless(&net, now)) {
                 continue;
             }
-            if slot.mode == Mode::Emptying && slot.removing() < slot.clearing() && slot.held.len() == 1 {
+            let held = slot.held.len();
+            if slot.mode == Mode::Emptying && held == 1 && removing(held, self.load) < clearing(held) {
                 return slot.held.iter().next().map(|net| (index, Action::Remove(text(&net))));
             }
             return Some((index, Action::Write(Vec::new())));
@@ -286,9 +325,10 @@ impl Side {
                 continue;
             }
             let Some(net) = slot.surplus.iter().find(|net| self.is_needless(net, now)).copied() else { continue };
-            let one_by_one = slot.removing() * u64::try_from(slot.surplus.len()).unwrap_or(u64::MAX / 128);
+            let held = slot.held.len();
+            let one_by_one = times(slot.surplus.len(), removing(held, self.load));
             let rest = slot.needed();
-            let anew = slot.clearing() + if rest == 0 { 0 } else { writing(rest) };
+            let anew = clearing(held) + if rest == 0 { 0 } else { writing(rest, self.load) };
             let free = rest == 0 || (!self.empty(now).is_empty() && !self.no_bulk);
             if free && anew < one_by_one {
                 self.turn(index, Mode::Emptying);
@@ -315,16 +355,17 @@ impl Side {
             self.turn(*index, Mode::Emptying);
             return true;
         }
-        let free = SLOTS - 1 - used.len();
-        match used[..] {
-            [first, second, ..] if free == 1 && self.slots[first].held.len() >= self.full() => {
-                self.turn(first, Mode::Emptying);
-                self.turn(second, Mode::Emptying);
+        let large: Vec<usize> =
+            used.iter().copied().filter(|index| self.slots[*index].held.len() >= self.full()).collect();
+        match (SLOTS - 1 - used.len(), &used[..], &large[..]) {
+            (1.., _, [first, second, ..]) if large.len() + SMALL >= SLOTS - 1 => {
+                self.turn(*first, Mode::Emptying);
+                self.turn(*second, Mode::Emptying);
                 true
             }
             // There is none to move anything into: the smallest is parted among the others.
-            [first, ..] if free == 0 => {
-                self.turn(first, Mode::Emptying);
+            (0, [first, ..], _) => {
+                self.turn(*first, Mode::Emptying);
                 true
             }
             _ => false,

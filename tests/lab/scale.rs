@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::machine::{Machine, Release};
 
-/// So many bans are there to begin with.
-pub(crate) const BANS: [usize; 2] = [1_000, 10_000];
+/// So many bans are there to begin with: those in `WARDEND_BANS`, or a thousand and ten thousand.
+pub(crate) fn sizes() -> Vec<usize> {
+    let given = std::env::var("WARDEND_BANS").unwrap_or_else(|_| "1000 10000".to_owned());
+    given.split_whitespace().map(|count| count.parse().expect("WARDEND_BANS holds numbers")).collect()
+}
+
 /// Bans beyond the first, to measure what one costs; fewer where there are fewer.
 const FURTHER: usize = 1000;
 const RELEASED: usize = 200;
@@ -101,6 +105,27 @@ while True:
     for descriptor in [d for d, it in live.items() if it[2] < begin - 0.3]:
         poll.unregister(descriptor)
         live.pop(descriptor)[0].close()
+"#;
+
+/// Frees one address after the other, and prints for each the ms from the order to firewalld's word
+/// that the entry is gone.
+const FREE: &str = r#"
+import dbus, dbus.mainloop.glib, sys, time
+from gi.repository import GLib
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+bus, loop, gone = dbus.SystemBus(), GLib.MainLoop(), set()
+wardend = dbus.Interface(bus.get_object("org.wardend1", "/org/wardend1"), "org.wardend1.Manager")
+def removed(_, entry):
+    gone.add(entry)
+    loop.quit()
+bus.add_signal_receiver(removed, "EntryRemoved", "org.fedoraproject.FirewallD1.ipset")
+for address in sys.argv[1:]:
+    begin = time.monotonic()
+    wardend.Unban(address, "")
+    while address not in gone:
+        loop.run()
+    print((time.monotonic() - begin) * 1e3)
+    time.sleep(0.05)
 "#;
 
 /// As [`FAIL`] counts them.
@@ -280,15 +305,34 @@ pub(crate) fn scale(release: Release, bans: usize) {
     );
     row("a banned host meanwhile", &format!("{through} of {attempts} connections came through, for {ms:.0} ms"));
 
-    // Unbans, one after another.
+    // Unbans, one after another, and some together.
+    let (one_by_one, together): (Vec<usize>, Vec<usize>) = (0..RELEASED).partition(|number| number % 2 == 0);
+    let of = |numbers: &[usize]| {
+        let all: Vec<String> = numbers.iter().map(|number| address(bans + number * (FURTHER / RELEASED))).collect();
+        all.join(" ")
+    };
+    machine.write("/root/free.py", FREE);
     let before = quiet(&machine);
-    let released: Vec<String> = (0..RELEASED).map(|number| address(bans + number * (FURTHER / RELEASED))).collect();
-    machine.run(&format!("wardenctl unban {}", released.join(" ")));
+    let output = machine.run(&format!("timeout 120 python3 /root/free.py {}", of(&one_by_one)));
     let after = quiet(&machine);
+    let mut times: Vec<f64> = output.lines().map(|line| line.parse().expect("ms")).collect();
+    times.sort_by(f64::total_cmp);
+    row(
+        &format!("each of {} unbans, one after another", times.len()),
+        &format!(
+            "{:.1} ms of firewalld's CPU; order to firewalld's word: median {:.1} ms, p95 {:.1} ms, worst {:.1} ms",
+            (after - before) / times.len() as f64,
+            times[times.len() / 2],
+            times[times.len() * 95 / 100],
+            times[times.len() - 1]
+        ),
+    );
+    machine.run(&format!("wardenctl unban {}", of(&together)));
+    let done = quiet(&machine);
     assert_eq!(held(&machine), bans + FURTHER - RELEASED);
     row(
-        &format!("each of {RELEASED} unbans"),
-        &format!("{:.1} ms of firewalld's CPU", (after - before) / RELEASED as f64),
+        &format!("each of {} unbans, ordered together", together.len()),
+        &format!("{:.1} ms of firewalld's CPU", (done - after) / together.len() as f64),
     );
 
     // A start of the daemon, into an empty firewalld.

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         ("demo", Some(release)) => demo::demo(release),
         ("latency", Some(release)) => latency::latency(release, 25),
         ("live", Some(release)) => live::live(release),
-        ("scale", Some(release)) => scale::BANS.into_iter().for_each(|bans| scale::scale(release, bans)),
+        ("scale", Some(release)) => scale::sizes().into_iter().for_each(|bans| scale::scale(release, bans)),
         ("recordings", _) => recordings::recordings(),
         _ => {
             println!("usage: lab shell|demo|latency|live|scale [debian12|debian13], lab recordings");
