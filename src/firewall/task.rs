@@ -5,6 +5,8 @@
 //! out of order, and every trouble has the same mend: ask firewalld what it holds and go on from
 //! there. A call is never given up, because nobody could say whether it had been carried out.
 
+mod upkeep;
+
 use std::collections::BTreeSet;
 use std::future::{Future, pending};
 use std::pin::pin;
@@ -16,8 +18,6 @@ use zbus::Connection;
 
 use super::firewalld::{Firewalld, Trouble};
 use super::inbox::{Event, Inbox};
-use super::inspect::Inspection;
-use super::objects::Runtime;
 use super::plan::{Change, News, Next, Op, Plan};
 use super::sets::Layout;
 use super::words::{self, ABSENT, CUT_OFF, DEAF};
@@ -38,9 +38,6 @@ const PAUSE_WITH_NEWS: Duration = Duration::from_secs(1);
 const PAUSE_IF_DENIED: Duration = Duration::from_secs(10);
 /// The least time between two reloads of the same firewalld: a reload costs all its users.
 const RELOAD_GAP: Duration = Duration::from_secs(60);
-
-/// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second.
-const SETTLE: u64 = 3000;
 
 /// The connection is gone, or nobody gives orders any more.
 struct Over;
@@ -422,104 +419,6 @@ impl Task {
         }
     }
 
-    /// Sees to it that ipsets and policy are in force, with as few calls as it takes.
-    async fn look(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        let layout = self.layout.clone();
-        let found = self
-            .call(async {
-                let unknown = firewalld.unknown_services(&layout).await?;
-                let rules = layout.rules(|service| !unknown.contains(service));
-                let runtime = firewalld.runtime(&layout, &rules).await?;
-                Ok((unknown, rules, runtime, firewalld.settles_late().await))
-            })
-            .await?;
-        let (unknown, rules, runtime, late) = match found {
-            Ok(found) => found,
-            Err(error) => {
-                self.fail(&Trouble::from(&error));
-                return Ok(());
-            }
-        };
-        if layout != self.layout {
-            return Ok(());
-        }
-        self.unknown = unknown;
-        self.plan.set_settle(if late { SETTLE } else { 0 });
-        match runtime {
-            Runtime::Complete => self.met = true,
-            Runtime::OtherRules => match self.call(firewalld.set_rules(&rules)).await? {
-                Ok(()) => {
-                    self.met = true;
-                    self.checked = false;
-                    self.tell(words::RULES.to_owned());
-                }
-                Err(error) => self.fail(&Trouble::from(&error)),
-            },
-            Runtime::Missing => return self.bootstrap(firewalld).await,
-        }
-        Ok(())
-    }
-
-    /// The same, and the permanent configuration as well.
-    async fn check(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        self.checked = true;
-        self.met = false;
-        self.look(firewalld).await?;
-        if self.met && self.checked && self.repair(firewalld).await? && !self.warned {
-            self.warned = self.call(async { Ok(firewalld.keeps_entries().await) }).await?.unwrap_or(false);
-            if self.warned {
-                self.tell(words::KEEPS.to_owned());
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the permanent configuration right. True if it is.
-    async fn repair(&mut self, firewalld: &Firewalld) -> Result<bool, Over> {
-        let layout = self.layout.clone();
-        let rules = layout.rules(|service| !self.unknown.contains(service));
-        match self.call(firewalld.repair(&layout, &rules)).await? {
-            Ok(repairs) => {
-                for text in words::repaired(&repairs) {
-                    self.tell(text);
-                }
-                Ok(true)
-            }
-            Err(error) => {
-                self.fail(&Trouble::from(&error));
-                Ok(false)
-            }
-        }
-    }
-
-    async fn bootstrap(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        let now = Instant::now();
-        if let Some(next) = self.last_reload.map(|last| last + self.reload_gap)
-            && next > now
-        {
-            self.fail(&Trouble::Missing);
-            self.pause = Some(next.min(now + LONGEST_PAUSE));
-            return Ok(());
-        }
-        if !self.repair(firewalld).await? {
-            return Ok(());
-        }
-        if self.last_reload.replace(now).is_some() {
-            // The last one has not helped for long. Don't reload an admin's firewall every
-            // minute for ever.
-            self.reload_gap = (self.reload_gap * 2).min(RELOAD_GAP * 60);
-        }
-        self.tell(words::CREATED.to_owned());
-        let reply = self.call(firewalld.reload()).await?;
-        // Our own reload loses the entries as everybody's does; its signal comes on top of this
-        // and costs one more look.
-        self.lost();
-        if let Err(error) = reply {
-            self.fail(&Trouble::from(&error));
-        }
-        Ok(())
-    }
-
     async fn trouble(&mut self, firewalld: &Firewalld, trouble: Trouble) -> Result<(), Over> {
         self.stale = true;
         if trouble == Trouble::Missing {
@@ -543,43 +442,11 @@ impl Task {
         self.synced(&Err(words::down(trouble)));
     }
 
-    /// Looks once for all who have asked.
-    async fn inspect(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        let asked = std::mem::take(&mut self.inspections);
-        let (policy, seen) = if self.owner.is_some() {
-            let layout = self.layout.clone();
-            self.call(async { Ok(firewalld.inspect(&layout).await) }).await?.unwrap_or(("unknown", Vec::new()))
-        } else {
-            ("unknown", Vec::new())
-        };
-        let inspection = Inspection { policy, standings: self.plan.compare(&seen) };
-        for _ in 0..asked {
-            self.send(Report::Inspected(inspection.clone()));
-        }
-        Ok(())
-    }
-
     /// Answers whoever waits for everything to be right.
     fn synced(&mut self, outcome: &Result<Vec<String>, String>) {
         for _ in 0..std::mem::take(&mut self.syncs) {
             self.send(Report::Synced(outcome.clone()));
         }
-    }
-
-    async fn dismantle(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        self.remove = false;
-        let result = if self.owner.is_none() {
-            Err(words::not_removed(&Trouble::Gone))
-        } else {
-            let reply = self.call(firewalld.remove()).await?;
-            reply.map_err(|error| words::not_removed(&Trouble::from(&error)))
-        };
-        self.lost();
-        self.met = false;
-        // The objects are gone by our own doing: a later list may have them created at once.
-        self.last_reload = None;
-        self.send(Report::Removed(result));
-        Ok(())
     }
 
     fn enter(&mut self, state: State) {
