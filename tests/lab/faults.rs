@@ -18,8 +18,11 @@ use crate::machine::{Machine, Release};
 /// Bans are short enough to end during the run.
 const CONFIGURATION: &str = "[default]\nmaxretry = 2\nbantime = \"25s\"\nbantime-factor = 1\nspare-logins = false\n";
 const RULES: &str = "/usr/share/polkit-1/rules.d/50-wardend.rules";
-/// The kind of record that tells an outage (units/wardend.catalog).
+/// The kinds of record that tell an outage, and its end (units/wardend.catalog).
 const LOST: &str = "a39daf4bcee144bb8572c8b300146a21";
+const BACK: &str = "330caf9051a24d7ea1c63e773fef2fb4";
+/// Whatever else happens, nobody can overlook these.
+const OBVIOUS: [&str; 2] = ["stopped and started", "killed"];
 
 /// What an admin, a package or bad luck does to firewalld. `@time` stands for a short time,
 /// `@entry` for an entry that nobody should have made. None of it may need anybody to look after wardend.
@@ -107,6 +110,23 @@ fn held(machine: &Machine) -> BTreeSet<String> {
         .collect()
 }
 
+/// The outages that were told: not the same one again before its end was told as well.
+fn outages(machine: &Machine) -> Vec<String> {
+    let command = format!("journalctl -q -o json -u wardend MESSAGE_ID={LOST} + MESSAGE_ID={BACK}");
+    let (mut all, mut last) = (Vec::new(), None);
+    for line in machine.run(&command).lines() {
+        let record: Value = serde_json::from_str(line).expect("JSON");
+        let text = record["MESSAGE"].as_str().expect("a text").to_owned();
+        let outage = record["MESSAGE_ID"] == LOST;
+        assert!(!outage || last.as_ref() != Some(&text), "told twice: {text}");
+        if outage {
+            all.push(text.clone());
+        }
+        last = outage.then_some(text);
+    }
+    all
+}
+
 /// One attacker after the other, until it is enough.
 fn attack(machine: &Machine, lane: usize, next: &AtomicUsize, enough: &AtomicBool) {
     while !enough.load(Ordering::Relaxed) {
@@ -155,8 +175,14 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
             let entry = format!("198.51.100.{}", 1 + random.below(250));
             let how = how.replace("@rules", RULES).replace("@time", &time).replace("@entry", &entry);
             println!("{}: {:>3}. firewalld is {what}", release.name(), number + 1);
+            let obvious =
+                OBVIOUS.contains(&what) && machine.try_run("wardenctl status").stdout.contains("Firewall: up");
+            let before = if obvious { outages(&machine).len() } else { 0 };
             let _ = machine.try_run(&how);
             thread::sleep(Duration::from_millis(random.below(1200)));
+            if obvious {
+                machine.wait_until("the outage is told", || outages(&machine).len() > before);
+            }
         }
         enough.store(true, Ordering::Relaxed);
     });
@@ -192,8 +218,7 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
 
     assert_eq!(machine.run("systemctl show -p NRestarts --value wardend").trim(), "0");
     assert_eq!(machine.run("systemctl show -p MainPID --value wardend"), pid, "nobody has restarted it");
-    let told = machine.run(&format!("journalctl -q -o cat -u wardend MESSAGE_ID={LOST}"));
-    let told = told.lines().count() as u64;
+    let told = outages(&machine).len() as u64;
     let bans = machine.messages("Banned ").len();
     println!(
         "{}: {count} faults in {:.0} s, {bans} bans; at the end {} in force; an outage was told {told} times",
