@@ -98,7 +98,8 @@ impl Entry {
 fn id(rest: &mut &[u8], key: &[u8]) -> Option<u128> {
     let (digits, behind) = rest.strip_prefix(key)?.split_at_checked(32)?;
     *rest = behind;
-    digits.iter().try_fold(0, |number, digit| Some(number << 4 | u128::from(value(*digit)?)))
+    let (high, low) = digits.split_at(16);
+    Some(u128::from(value(high)?) << 64 | u128::from(value(low)?))
 }
 
 /// Up to 16 digits, the first of them no zero unless it is the only one.
@@ -110,16 +111,31 @@ fn number(rest: &mut &[u8], key: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 16 || (digits.len() > 1 && digits[0] == b'0') {
         return None;
     }
-    digits.iter().try_fold(0, |number, digit| Some(number << 4 | u64::from(value(*digit)?)))
+    value(digits)
 }
 
-/// A digit as sd-journal writes it.
-fn value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// What each byte is as a digit, as sd-journal writes them. A table, because whether a digit of a
+/// random number is a letter is what no processor can guess.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value: u8 = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
     }
+    digits
+};
+const NO_DIGIT: u8 = 0x80;
+
+/// The value of up to 16 digits.
+fn value(digits: &[u8]) -> Option<u64> {
+    let (mut number, mut odd) = (0, 0);
+    for digit in digits {
+        let digit = DIGITS[usize::from(*digit)];
+        number = number << 4 | u64::from(digit);
+        odd |= digit;
+    }
+    (odd & NO_DIGIT == 0).then_some(number)
 }
 
 impl Default for Cursor {
@@ -183,7 +199,15 @@ mod tests {
     fn whatever_the_text_it_comes_back_to_the_letter() {
         let usual = "s=28444e2dcb874e5c9b78c69e2373aee2;i=f2;b=2f912356a2424dec8328a1f012cbcb78;m=6eca7496;t=660eb2795ddcd;x=4d22aba33f9e4886";
         assert!(matches!(Cursor::from(usual).place(), Place::Entry(_)));
-        for odd in ["", "c", "s=1;i=2", &usual.to_uppercase(), &format!("{usual};"), &usual.replace("i=f2", "i=0f2")] {
+        for odd in [
+            "",
+            "c",
+            "s=1;i=2",
+            &usual.to_uppercase(),
+            &format!("{usual};"),
+            &usual.replace("i=f2", "i=0f2"),
+            &usual.replace("i=f2", "i=F2"),
+        ] {
             assert!(matches!(Cursor::from(odd).place(), Place::Text(_)), "{odd}");
             assert_eq!(Cursor::from(odd).to_string(), odd);
         }

@@ -71,6 +71,9 @@ impl<'p> View<'p> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures(Arc<[u8]>);
 
+/// The bytes of nearly every failure are fewer.
+const USUAL: usize = 128;
+
 /// What the first byte of an entry says of the rest.
 mod flag {
     pub(super) const SAME_ADDRESS: u8 = 1;
@@ -114,13 +117,11 @@ impl Failures {
     }
 
     pub(crate) fn push_view(&mut self, failure: View<'_>) {
-        let mut packer = Packer { before: self.views().last(), bytes: Vec::new() };
-        packer.add(failure);
-        let more = packer.bytes;
-        let mut bytes = Vec::with_capacity(self.0.len() + more.len());
+        let mut bytes = Vec::with_capacity(self.0.len() + USUAL);
         bytes.extend_from_slice(&self.0);
-        bytes.extend(more);
-        self.0 = bytes.into();
+        let mut packer = Packer { before: self.views().last(), bytes };
+        packer.add(failure);
+        self.0 = packer.bytes.into();
     }
 
     /// Takes the last failure away.

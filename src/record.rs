@@ -104,6 +104,11 @@ impl Record {
     /// Makes this another record: one that no filter asks for any field of.
     pub(crate) fn begin(&mut self, time: Usec, moment: Option<Moment>) {
         (self.time, self.moment, self.cursor) = (time, moment, None);
+        self.clear();
+    }
+
+    /// Forgets the values of all fields.
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.places.clear();
     }

@@ -225,17 +225,19 @@ impl Filter {
         if self.session.is_empty() {
             return None;
         }
-        let mut key = String::with_capacity(48);
-        for field in &self.session {
-            let value = match pid {
-                Some(pid) if Some(*field) == self.pid => pid,
-                _ => record.get(*field)?,
-            };
+        let values = self.session.iter().map(|field| match pid {
+            Some(pid) if Some(*field) == self.pid => Some(pid),
+            _ => record.get(*field),
+        });
+        let length = values.clone().map(|value| Some(value?.len() + 1)).sum::<Option<usize>>()?;
+        let mut key = Vec::with_capacity(length - 1);
+        for value in values.flatten() {
             if !key.is_empty() {
-                key.push('/');
+                key.push(b'/');
             }
-            key.push_str(&String::from_utf8_lossy(value));
+            key.extend_from_slice(value);
         }
+        let key = String::from_utf8(key).unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned());
         Some(key.into())
     }
 }

@@ -1,23 +1,22 @@
 //! Walks a journal with sd-journal(3) and makes records of its entries.
 //!
 //! The filters' fields become matches, so that libsystemd's index skips nearly everything else.
-//! Each further look costs about as much as the way to the entry, so the first one is for the
-//! message, and only if some rule may read that, a second one, in one pass over the entry's data,
-//! takes the fields that a filter asks for. Asking for the cursor is the third, and only for lines
-//! that can count as a failure.
+//! Each look at an entry's data costs more than the way to the entry, so there is one: it takes
+//! the fields that a filter asks for as they come, and ends at the message if no rule may read
+//! that. The cursor is asked for only of lines that can count as a failure.
 //!
 //! A separate match follows journald's own notice that it had to drop messages of a unit: what
 //! was never written can't be counted, but it can be told.
 
 use std::{ffi::CString, path::PathBuf, sync::Arc};
 
-use systemd::journal::{Journal, JournalEntryField, OpenDirectoryOptions, OpenFilesOptions, OpenOptions};
+use systemd::journal::{Journal, OpenDirectoryOptions, OpenFilesOptions, OpenOptions};
 
 use super::JournalError;
 use crate::{
     cursor::Moment,
     filter::{Filter, Wants},
-    record::{Cursor, Fields, Record, Usec},
+    record::{Cursor, FieldId, Fields, Record, Usec},
 };
 
 /// `SD_MESSAGE_JOURNAL_DROPPED` of sd-messages.h.
@@ -180,29 +179,28 @@ impl Reader {
         let (monotonic, boot) = self.journal.monotonic_timestamp()?;
         let moment = Moment { boot: u128::from_be_bytes(*boot.as_bytes()), monotonic };
         record.begin(self.journal.timestamp_usec()?, Some(moment));
+        let (mut wants, mut suppressed) = (None, false);
+        record.make_room(&self.fields);
+        self.journal.restart_data();
         // A field that can't be read (a damaged file) must not stop the daemon at this entry for
         // ever: what can be read of it counts.
-        let (wants, suppressed) = match self.journal.get_data(c"MESSAGE") {
-            Ok(field) => {
-                let message = field.as_ref().and_then(JournalEntryField::value).unwrap_or_default();
-                let wants = self.filters.iter().map(|filter| filter.wants(message)).max();
-                (wants.unwrap_or(Wants::Nothing), message.starts_with(SUPPRESSED))
-            }
-            Err(_) => (Wants::Nothing, false),
-        };
-        if suppressed && let Some(loss) = self.loss() {
-            return Ok(Step::Lost(loss));
-        }
-        if wants > Wants::Nothing || self.thorough {
-            record.make_room(&self.fields);
-            self.journal.restart_data();
-            while let Ok(Some(field)) = self.journal.enumerate_data() {
-                if let Some(id) = self.fields.find(field.name()) {
-                    record.set(id, field.value().unwrap_or_default());
+        while let Ok(Some(field)) = self.journal.enumerate_data() {
+            let Some(id) = self.fields.find(field.name()) else { continue };
+            let value = field.value().unwrap_or_default();
+            record.set(id, value);
+            if id == FieldId::MESSAGE && wants.is_none() {
+                suppressed = value.starts_with(SUPPRESSED);
+                wants = self.filters.iter().map(|filter| filter.wants(value)).max();
+                if wants <= Some(Wants::Nothing) && !self.thorough {
+                    record.clear();
+                    break;
                 }
             }
         }
-        if wants == Wants::Evidence {
+        if suppressed && let Some(loss) = self.loss() {
+            return Ok(Step::Lost(loss));
+        }
+        if wants == Some(Wants::Evidence) {
             record.cursor = Some(self.position()?);
         }
         Ok(Step::Record)
