@@ -63,6 +63,9 @@ pub(super) struct Arguments {
 /// The most records that are shown of each source: the latest, so that a long journal takes no
 /// more memory than a short one.
 const MOST_EVIDENCE: usize = 16;
+/// The most users of each source, the first that it tried: there are attackers who try a new one
+/// each time.
+const MOST_USERS: usize = 100;
 
 /// One ban.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -87,6 +90,9 @@ pub(super) struct Line {
     banned_at_usec: Option<Usec>,
     pub(super) periods: Vec<Period>,
     users: BTreeSet<String>,
+    /// It has tried others as well.
+    #[serde(skip)]
+    more_users: bool,
     rules: BTreeMap<Arc<str>, u64>,
     /// Of the latest failures.
     evidence: VecDeque<Cursor>,
@@ -105,6 +111,7 @@ impl Line {
             banned_at_usec: None,
             periods: Vec::new(),
             users: BTreeSet::new(),
+            more_users: false,
             rules: BTreeMap::new(),
             evidence: VecDeque::new(),
         }
@@ -210,7 +217,10 @@ impl Lines {
                     if let Some(user) = failure.user.as_deref()
                         && !line.users.contains(user)
                     {
-                        line.users.insert(user.to_owned());
+                        line.more_users = line.users.len() == MOST_USERS;
+                        if !line.more_users {
+                            line.users.insert(user.to_owned());
+                        }
                     }
                     *line.rules.entry(failure.rule.clone()).or_default() += 1;
                     line.show(&failure);
@@ -268,7 +278,9 @@ impl Lines {
         let mut table = Table::new(["SOURCE", "JAIL", "FAILURES", "BANS", "LAST", "BANNED AT", "USERS"]);
         for line in self.of.values() {
             let mut users = line.users.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-            if line.users.len() > 3 {
+            if line.more_users {
+                users.push_str(" and many more");
+            } else if line.users.len() > 3 {
                 users.push_str(&format!(" and {} more", line.users.len() - 3));
             }
             table.row([
@@ -286,5 +298,31 @@ impl Lines {
             "{} records read, {} known to a rule; {} failures of {} sources, {} bans.",
             summary.records, summary.matched, summary.failures, summary.sources, summary.bans
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_tries_a_new_user_each_time_takes_no_more_memory() {
+        let (jail, source): (Arc<str>, IpNet) = ("sshd".into(), "203.0.113.7/32".parse().unwrap());
+        let mut lines = Lines::default();
+        for number in 0..=MOST_USERS {
+            assert!(!lines.of.values().any(|line| line.more_users));
+            let failure = Failure {
+                address: source.addr(),
+                time: number as Usec,
+                rule: "failed-password".into(),
+                user: Some(format!("user{number}").into()),
+                cursor: Cursor::default(),
+            };
+            let failed = Effect::Failed { jail: Arc::clone(&jail), source, failure, ignored: false };
+            lines.take(&mut vec![failed.clone(), failed]);
+        }
+        let line = &lines.of[&(jail, source)];
+        assert_eq!((line.users.len(), line.evidence.len()), (MOST_USERS, MOST_EVIDENCE));
+        assert!(line.more_users);
     }
 }
