@@ -63,6 +63,11 @@ pub(crate) const CUT: &str = "5a9b5ec85c9b4d548ee2752664aec55f";
 /// What a banned source has open can't be closed.
 pub(crate) const NOT_CUT: &str = "7d88f8fd58bd4a23b17654343d40147e";
 
+/// The bus takes no answers, because somebody does not read his.
+pub(crate) const UNREAD: &str = "cb624a738661451d9bd53058df5b1a79";
+/// The bus takes answers again.
+pub(crate) const READ_AGAIN: &str = "8213af3f10d64d17a73de399d50ddfec";
+
 /// A ban begins.
 pub(crate) fn ban(ban: &Ban) {
     let source = text_of(ban.source);
@@ -155,6 +160,19 @@ pub(crate) fn not_cut(source: &str, why: &str) {
         WARDEND_SOURCE = source,
         "What {source} has open can't be closed, and lives on until it ends: {why}."
     );
+}
+
+/// The bus takes no answers.
+pub(crate) fn unread() {
+    warn!(
+        MESSAGE_ID = UNREAD,
+        "The bus takes no answers from wardend, because some client asks and does not read them: wardenctl and all who listen have to wait until that client has gone. Bans go on."
+    );
+}
+
+/// The bus takes answers again.
+pub(crate) fn read_again() {
+    info!(MESSAGE_ID = READ_AGAIN, "The bus takes answers from wardend again.");
 }
 
 /// The firewall can't be reached; the sentence says why, and what to do.

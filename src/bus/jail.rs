@@ -1,9 +1,9 @@
 //! `org.wardend1.Jail` at `/org/wardend1/jail/NAME`: a jail's settings and counters.
 
 use tokio::sync::watch;
-use zbus::{OwnedObjectPath, interface};
+use zbus::{OwnedObjectPath, interface, message::Header};
 
-use super::{BanRow, Command, Core, Error, INFINITY, JailCounts, JailRow, PATH};
+use super::{BanRow, Core, Error, Held, INFINITY, JailCounts, JailRow, PATH};
 use crate::jail::{JailSettings, text_of};
 
 /// The object path of a jail: bytes that a path can't hold are written as `_xx`
@@ -198,9 +198,9 @@ impl Jail {
 
     /// Its bans in force, as in `ListBans` of the manager.
     #[zbus(out_args("bans"))]
-    async fn list_bans(&self) -> Result<Vec<BanRow>, Error> {
-        let mut bans = self.core.ask(Command::ListBans).await?;
-        bans.retain(|ban| ban.jail == self.name);
+    async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<BanRow>>, Error> {
+        let mut bans = self.core.bans(&header).await?;
+        bans.answer.retain(|ban| ban.jail == self.name);
         Ok(bans)
     }
 }

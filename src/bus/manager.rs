@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
-use zbus::{Connection, OwnedVariant, interface, message::Header, object_server::SignalEmitter};
+use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
-use super::{BanRow, Command, Core, Error, INFINITY, JailRow, SetRow, explain, polkit::Authority};
+use super::{BanRow, Command, Core, Error, Held, INFINITY, JailRow, SetRow, explain, polkit::Authority};
 use crate::{
     engine::{Duration, parse_network},
     suggest,
@@ -18,7 +18,8 @@ pub(crate) struct Manager {
 
 impl Manager {
     pub(super) fn new(core: Core) -> Self {
-        Self { core, authority: Authority::default() }
+        let authority = Authority::new(core.own.clone(), &core.load);
+        Self { core, authority }
     }
 }
 
@@ -31,8 +32,8 @@ impl Manager {
     /// All bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for ever),
     /// the how manieth ban of the source, failures that led to it, rule, reason.
     #[zbus(out_args("bans"))]
-    async fn list_bans(&self) -> Result<Vec<BanRow>, Error> {
-        self.core.ask(Command::ListBans).await
+    async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<BanRow>>, Error> {
+        self.core.bans(&header).await
     }
 
     /// All jails: name, bans in force, sources with failures that count, open sessions, object.
@@ -54,11 +55,9 @@ impl Manager {
     /// Bans an address or network in a jail for so many µs: 0 for as long as the jail would,
     /// 2⁶⁴−1 for ever. The ban is on disk when the call returns.
     #[zbus(out_args("source", "until_usec"), proxy(allow_interactive_auth))]
-    #[allow(clippy::too_many_arguments, reason = "four arguments of the method, and what zbus hands in")]
     async fn ban(
         &self,
         #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
         address: &str,
         jail: &str,
         usec: u64,
@@ -69,7 +68,7 @@ impl Manager {
             return Err(Error::InvalidArgument("The reason is longer than 1024 bytes; make it shorter.".to_owned()));
         }
         let details = [("address", address), ("jail", jail)];
-        self.authority.check(connection, &header, "org.wardend1.ban", &details).await?;
+        self.authority.check(&header, "org.wardend1.ban", &details).await?;
         let duration = match usec {
             0 => Duration::OfJail,
             INFINITY => Duration::Forever,
@@ -83,28 +82,18 @@ impl Manager {
     /// Ends the ban of an address or network in a jail, or in all jails if the name is empty,
     /// and clears its counters. Returns the bans that ended.
     #[zbus(out_args("bans"), proxy(allow_interactive_auth))]
-    async fn unban(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-        address: &str,
-        jail: &str,
-    ) -> Result<Vec<BanRow>, Error> {
+    async fn unban(&self, #[zbus(header)] header: Header<'_>, address: &str, jail: &str) -> Result<Vec<BanRow>, Error> {
         let network = network(address)?;
         let details = [("address", address), ("jail", jail)];
-        self.authority.check(connection, &header, "org.wardend1.unban", &details).await?;
+        self.authority.check(&header, "org.wardend1.unban", &details).await?;
         let jail = (!jail.is_empty()).then(|| jail.to_owned());
         self.core.ask(|reply| Command::Unban { network, jail, reply }).await?
     }
 
     /// Ends all bans. Returns how many.
     #[zbus(out_args("count"), proxy(allow_interactive_auth))]
-    async fn unban_all(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<u32, Error> {
-        self.authority.check(connection, &header, "org.wardend1.unban", &[]).await?;
+    async fn unban_all(&self, #[zbus(header)] header: Header<'_>) -> Result<u32, Error> {
+        self.authority.check(&header, "org.wardend1.unban", &[]).await?;
         self.core.ask(Command::UnbanAll).await?
     }
 
@@ -119,27 +108,23 @@ impl Manager {
     async fn explain(
         &self,
         #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
         address: &str,
-    ) -> Result<Vec<HashMap<String, OwnedVariant>>, Error> {
+    ) -> Result<Held<Vec<HashMap<String, OwnedVariant>>>, Error> {
         let network = network(address)?;
         if network.prefix_len() != network.max_prefix_len() {
             return Err(Error::InvalidAddress(format!("{address} is a network; name one address of it.")));
         }
+        let users = self.authority.allows(&header, "org.wardend1.inspect").await;
+        let place = self.core.answers.wait_for_answer(&header).await?;
         let known = self.core.ask(|reply| Command::Explain(network.addr(), reply)).await?;
-        let users = self.authority.allows(connection, &header, "org.wardend1.inspect").await;
         let dictionary = |jail| explain::dictionary(jail, users).map_err(|error| Error::Failed(format!("{error}.")));
-        known.iter().map(dictionary).collect()
+        Ok(Held::new(known.iter().map(dictionary).collect::<Result<_, Error>>()?, place))
     }
 
     /// Reads the configuration anew. A mistake in it is the error, and changes nothing.
     #[zbus(proxy(allow_interactive_auth))]
-    async fn reload(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<(), Error> {
-        self.authority.check(connection, &header, "org.wardend1.reload", &[]).await?;
+    async fn reload(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.authority.check(&header, "org.wardend1.reload", &[]).await?;
         self.core.ask(Command::Reload).await?.map_err(Error::InvalidConfiguration)
     }
 
@@ -149,32 +134,29 @@ impl Manager {
     /// the first, how many of them hold anything, how many entries they should hold and do, which
     /// are missing, and which are not wardend's.
     #[zbus(out_args("state", "message", "policy", "sets"))]
-    async fn firewall_status(&self) -> Result<(String, String, String, Vec<SetRow>), Error> {
+    async fn firewall_status(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(String, String, String, Held<Vec<SetRow>>), Error> {
+        // firewalld shall have time for bans.
+        let place = self.core.looks.wait_for_answer(&header).await?;
         let status = self.core.ask(Command::FirewallStatus).await?;
-        Ok((status.state, status.message, status.policy, status.sets))
+        Ok((status.state, status.message, status.policy, Held::new(status.sets, place)))
     }
 
     /// Compares what firewalld holds with what it should, puts it right, and returns when that is
     /// done: a sentence for each thing that was put right.
     #[zbus(out_args("done"), proxy(allow_interactive_auth))]
-    async fn sync_firewall(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<String>, Error> {
-        self.authority.check(connection, &header, "org.wardend1.reload", &[]).await?;
+    async fn sync_firewall(&self, #[zbus(header)] header: Header<'_>) -> Result<Vec<String>, Error> {
+        self.authority.check(&header, "org.wardend1.reload", &[]).await?;
         self.core.ask(Command::SyncFirewall).await?.map_err(Error::Failed)
     }
 
     /// Takes wardend's policy and ipsets out of firewalld, for good: before the package goes. A
     /// restart of wardend puts them back.
     #[zbus(proxy(allow_interactive_auth))]
-    async fn remove_firewall(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &Connection,
-    ) -> Result<(), Error> {
-        self.authority.check(connection, &header, "org.wardend1.unban", &[]).await?;
+    async fn remove_firewall(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.authority.check(&header, "org.wardend1.unban", &[]).await?;
         self.core.ask(Command::RemoveFirewall).await?.map_err(Error::Failed)
     }
 

@@ -9,9 +9,12 @@ mod announce;
 mod error;
 mod explain;
 mod jail;
+mod line;
 mod logcontrol;
 mod manager;
 mod polkit;
+mod socket;
+mod telling;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,20 +25,22 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use zbus::{Connection, Type, object_server::InterfaceRef};
+use zbus::{Connection, Type, message::Header};
 
-use self::{announce::Announcer, jail::Jail};
+use self::line::{Held, Line};
 pub(crate) use self::{
     error::Error,
     explain::Attempt,
     jail::JailProxy,
     logcontrol::{LOG_CONTROL_PATH, LogControl},
     manager::{Banned, Failure, Leak, Manager, ManagerProxy, ManagerSignals, Spared, Unbanned},
+    socket::{Load, connect},
+    telling::{Objects, Telling},
 };
 use crate::{
     bans::Ban,
     engine::{Duration, Engine, Explanation},
-    jail::{JailSettings, text_of},
+    jail::text_of,
     metrics::Latency,
 };
 
@@ -45,6 +50,9 @@ pub(crate) const NAME: &str = "org.wardend1";
 pub(crate) const PATH: &str = "/org/wardend1";
 /// "For ever", as systemd has it in its µs properties.
 pub(crate) const INFINITY: u64 = u64::MAX;
+
+/// So many long answers are under way at a time.
+const ANSWERS: usize = 4;
 
 /// A ban on the bus: `(ssttuuss)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
@@ -191,11 +199,26 @@ pub(crate) struct JailCounts {
 /// The core, as the interfaces reach it.
 #[derive(Clone, Debug)]
 pub(crate) struct Core {
-    pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) status: watch::Receiver<Status>,
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Status>,
+    /// A connection that no client can bring to a halt ([`socket`]); tests have none.
+    own: Option<Connection>,
+    load: Arc<Load>,
+    answers: Arc<Line>,
+    looks: Arc<Line>,
 }
 
 impl Core {
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        status: watch::Receiver<Status>,
+        own: Option<Connection>,
+        load: Arc<Load>,
+    ) -> Self {
+        let line = |served| Arc::new(Line::new(served, Arc::clone(&load)));
+        Self { commands, status, own, answers: line(ANSWERS), looks: line(1), load }
+    }
+
     /// Asks, and waits for the answer.
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
         let stopping = || Error::Failed("wardend is stopping.".to_owned());
@@ -203,72 +226,11 @@ impl Core {
         self.commands.send(command(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
     }
-}
 
-/// The objects on the bus.
-pub(crate) struct Objects {
-    connection: Connection,
-    core: Core,
-    manager: Announcer<Manager>,
-    jails: HashMap<String, (watch::Sender<JailSettings>, Announcer<Jail>)>,
-}
-
-impl Objects {
-    /// Puts them there. The name is taken later, when everything behind it works.
-    pub(crate) async fn serve(connection: &Connection, core: Core, jails: &[JailSettings]) -> zbus::Result<Self> {
-        let server = connection.object_server();
-        server.at(PATH, zbus::fdo::ObjectManager).await?;
-        server.at(PATH, Manager::new(core.clone())).await?;
-        let manager = Announcer::new(connection, server.interface(PATH).await?).await?;
-        let mut objects = Self { connection: connection.clone(), core, manager, jails: HashMap::new() };
-        objects.change_jails(jails).await?;
-        Ok(objects)
-    }
-
-    /// The manager, whose signals tell what happens.
-    pub(crate) fn manager(&self) -> &InterfaceRef<Manager> {
-        &self.manager.interface
-    }
-
-    /// Jails have come or gone, and their objects do the same; the others get their new settings.
-    pub(crate) async fn change_jails(&mut self, jails: &[JailSettings]) -> zbus::Result<()> {
-        let server = self.connection.object_server();
-        let gone: Vec<String> =
-            self.jails.keys().filter(|name| !jails.iter().any(|jail| jail.name == **name)).cloned().collect();
-        for name in gone {
-            self.jails.remove(&name);
-            server.remove::<Jail, _>(jail::path_of(&name)).await?;
-        }
-        for settings in jails {
-            if let Some((known, _)) = self.jails.get(&settings.name) {
-                known.send_replace(settings.clone());
-                continue;
-            }
-            let (name, path) = (settings.name.clone(), jail::path_of(&settings.name));
-            let (sender, settings) = watch::channel(settings.clone());
-            server.at(&path, Jail { name: name.clone(), settings, core: self.core.clone() }).await?;
-            let announcer = Announcer::new(&self.connection, server.interface(&path).await?).await?;
-            self.jails.insert(name, (sender, announcer));
-        }
-        Ok(())
-    }
-
-    /// What the objects say now needs no announcement: nobody could have asked before.
-    pub(crate) async fn begin(&mut self) -> zbus::Result<()> {
-        self.manager.begin(&self.connection).await?;
-        for (_, jail) in self.jails.values_mut() {
-            jail.begin(&self.connection).await?;
-        }
-        Ok(())
-    }
-
-    /// Announces the properties that have changed.
-    pub(crate) async fn announce(&mut self) -> zbus::Result<()> {
-        self.manager.announce(&self.connection).await?;
-        for (_, jail) in self.jails.values_mut() {
-            jail.announce(&self.connection).await?;
-        }
-        Ok(())
+    /// All bans, when it is the caller's turn.
+    async fn bans(&self, header: &Header<'_>) -> Result<Held<Vec<BanRow>>, Error> {
+        let place = self.answers.wait_for_answer(header).await?;
+        Ok(Held::new(self.ask(Command::ListBans).await?, place))
     }
 }
 
@@ -300,11 +262,11 @@ mod tests {
 
     use zbus::object_server::Interface;
 
-    use super::*;
+    use super::{jail::Jail, *};
     use crate::config::Settings;
 
     fn interfaces() -> [(&'static str, String); 2] {
-        let core = Core { commands: mpsc::channel(1).0, status: watch::channel(Status::default()).1 };
+        let core = Core::new(mpsc::channel(1).0, watch::channel(Status::default()).1, None, Arc::default());
         let settings = Settings::load(&[]).unwrap().jails.remove(0);
         let (mut manager, mut jail) = (String::new(), String::new());
         Manager::new(core.clone()).introspect_to_writer(&mut manager, 2);

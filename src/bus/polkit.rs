@@ -3,23 +3,37 @@
 //! Where polkit is not on the bus only root may, as firewalld does it. The own user is the unit's:
 //! `ExecReload=` runs wardenctl as it, and whoever is this user could steer the daemon anyway.
 //!
-//! The bus lets a connection wait for 128 answers at most, and the firewall needs this one too. So
+//! The bus lets a connection wait for 128 answers at most, and the firewall asks over the same one. So
 //! callers stand in line here: a flood of calls, or of questions for a password that nobody
-//! answers, must not keep a single ban from firewalld.
+//! answers, must not keep a single ban from firewalld. Root stands in no line but that in which it
+//! is found out who is root.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::Semaphore;
-use zbus::{Connection, fdo::DBusProxy, message::Header, names::BusName};
+use zbus::{
+    Connection,
+    fdo::DBusProxy,
+    message::{Flags, Header},
+    names::{BusName, UniqueName},
+};
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
-use super::Error;
+use super::{
+    Error,
+    line::{Line, Place},
+    socket::Load,
+};
 
 /// So many callers are looked up at a time; the others wait, which takes them milliseconds.
 const LOOKUPS: usize = 16;
+/// So many questions that need nobody's password are put to polkit at a time.
+const CHECKS: usize = 16;
+/// So many calls for whose answer nobody waits may be in line: the bus counts only the others.
+const SILENT: usize = 128;
 /// So many questions for a password may be open at a time, of one user and of all.
 const QUESTIONS: usize = 4;
 const ALL_QUESTIONS: usize = 32;
@@ -27,7 +41,10 @@ const ALL_QUESTIONS: usize = 32;
 /// The line, and the open questions of each user.
 #[derive(Debug)]
 pub(super) struct Authority {
-    lookups: Semaphore,
+    own: Option<Connection>,
+    lookups: Line,
+    checks: Line,
+    silent: Semaphore,
     questions: Mutex<HashMap<u32, usize>>,
 }
 
@@ -49,82 +66,51 @@ impl Drop for Question<'_> {
     }
 }
 
-impl Default for Authority {
-    fn default() -> Self {
-        Self { lookups: Semaphore::new(LOOKUPS), questions: Mutex::default() }
-    }
-}
-
 impl Authority {
+    /// Who may do what is asked over this connection.
+    pub(super) fn new(own: Option<Connection>, load: &Arc<Load>) -> Self {
+        let (lookups, checks) = (Line::new(LOOKUPS, Arc::clone(load)), Line::new(CHECKS, Arc::clone(load)));
+        Self { own, lookups, checks, silent: Semaphore::new(SILENT), questions: Mutex::default() }
+    }
+
     /// Checks that the caller may do `action` (`org.wardend1.ban`, …). polkit's rules see the
     /// details.
-    pub(super) async fn check(
-        &self,
-        connection: &Connection,
-        header: &Header<'_>,
-        action: &str,
-        details: &[(&str, &str)],
-    ) -> Result<(), Error> {
-        let interactive = header.primary().flags().contains(zbus::message::Flags::ALLOW_INTERACTIVE_AUTH);
-        self.authorize(connection, header, action, details, interactive).await
+    pub(super) async fn check(&self, header: &Header<'_>, action: &str, details: &[(&str, &str)]) -> Result<(), Error> {
+        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        self.authorize(header, action, details, interactive).await
     }
 
     /// Whether the caller may do `action`, without asking anybody for a password.
-    pub(super) async fn allows(&self, connection: &Connection, header: &Header<'_>, action: &str) -> bool {
-        self.authorize(connection, header, action, &[], false).await.is_ok()
+    pub(super) async fn allows(&self, header: &Header<'_>, action: &str) -> bool {
+        self.authorize(header, action, &[], false).await.is_ok()
     }
 
     async fn authorize(
         &self,
-        connection: &Connection,
         header: &Header<'_>,
         action: &str,
         details: &[(&str, &str)],
         interactive: bool,
     ) -> Result<(), Error> {
         let sender = header.sender().ok_or_else(|| Error::NotAuthorized("The call has no sender.".to_owned()))?;
-        let place = self.lookups.acquire().await.map_err(|_| Error::Failed("wardend is stopping.".to_owned()))?;
-        let bus = DBusProxy::new(connection).await?;
-        let user = bus
-            .get_connection_unix_user(BusName::from(sender.clone()))
-            .await
-            .map_err(|error| Error::NotAuthorized(format!("The caller can't be told: {error}.")))?;
-        if user == 0 {
-            return Ok(());
-        }
-        if let Some(own) = connection.unique_name()
-            && bus.get_connection_unix_user(BusName::from(own.clone())).await.is_ok_and(|own| own == user)
-        {
-            return Ok(());
-        }
-        // Somebody may take minutes to answer, and shall not hold up those in the line.
-        let _waits: (Option<Question<'_>>, Option<_>) =
-            if interactive { (Some(self.question(user)?), None) } else { (None, Some(place)) };
-        let flags = if interactive {
-            CheckAuthorizationFlags::ALLOW_USER_INTERACTION
+        let _silent = if header.primary().flags().contains(Flags::NO_REPLY_EXPECTED) {
+            let full = |_| Error::LimitsExceeded("Too many calls wait that want no answer.".to_owned());
+            Some(self.silent.try_acquire().map_err(full)?)
         } else {
-            CheckAuthorizationFlags::empty()
+            None
         };
-        let subject =
-            Subject::new_for_message_header(header).map_err(|error| Error::NotAuthorized(format!("{error}.")))?;
-        let authority = AuthorityProxy::new(connection).await?;
-        let details: HashMap<&str, &str> = details.iter().copied().collect();
-        match authority.check_authorization(&subject, action, &details, flags, "").await.map_err(zbus::fdo::Error::from)
-        {
-            Ok(result) if result.is_authorized => Ok(()),
-            Ok(result) if result.is_challenge => Err(Error::NotAuthorized(format!(
-                "Authentication as an administrator is needed for {action}; run the command as root or with sudo."
-            ))),
-            Ok(_) => {
-                Err(Error::NotAuthorized(format!("You are not authorized for {action}; run the command as root.")))
-            }
-            Err(zbus::fdo::Error::ServiceUnknown(_) | zbus::fdo::Error::NameHasNoOwner(_)) => {
-                Err(Error::NotAuthorized(format!(
-                    "Without polkit only root is authorized for {action}; run the command as root or with sudo."
-                )))
-            }
-            Err(error) => Err(Error::NotAuthorized(format!("polkit could not be asked about {action}: {error}."))),
-        }
+        let own = self.own.as_ref().ok_or_else(|| Error::NotAuthorized("Nobody can be asked.".to_owned()))?;
+        let place = self.lookups.wait(header).await?;
+        // In boxes: thousands may wait in line, and what comes later needs room only then.
+        let Some(user) = Box::pin(somebody_else(own, sender.clone())).await? else { return Ok(()) };
+        drop(place);
+        // Somebody may take minutes to answer, and shall not hold up those in the line.
+        let _waits: (Option<Question<'_>>, Option<Place>) = if interactive {
+            (Some(self.question(user)?), None)
+        } else {
+            (None, Some(self.checks.wait(header).await?))
+        };
+        Box::pin(ask_polkit(own, header, action, details, interactive)).await
     }
 
     fn question(&self, user: u32) -> Result<Question<'_>, Error> {
@@ -139,13 +125,56 @@ impl Authority {
     }
 }
 
+/// The caller, unless it is one who may do everything.
+async fn somebody_else(own: &Connection, sender: UniqueName<'_>) -> Result<Option<u32>, Error> {
+    let bus = DBusProxy::new(own).await?;
+    let user = bus
+        .get_connection_unix_user(BusName::from(sender))
+        .await
+        .map_err(|error| Error::NotAuthorized(format!("The caller can't be told: {error}.")))?;
+    if user == 0 {
+        return Ok(None);
+    }
+    if let Some(name) = own.unique_name()
+        && bus.get_connection_unix_user(BusName::from(name.clone())).await.is_ok_and(|own| own == user)
+    {
+        return Ok(None);
+    }
+    Ok(Some(user))
+}
+
+async fn ask_polkit(
+    own: &Connection,
+    header: &Header<'_>,
+    action: &str,
+    details: &[(&str, &str)],
+    interactive: bool,
+) -> Result<(), Error> {
+    let flags =
+        if interactive { CheckAuthorizationFlags::ALLOW_USER_INTERACTION } else { CheckAuthorizationFlags::empty() };
+    let subject = Subject::new_for_message_header(header).map_err(|error| Error::NotAuthorized(format!("{error}.")))?;
+    let authority = AuthorityProxy::new(own).await?;
+    let details: HashMap<&str, &str> = details.iter().copied().collect();
+    match authority.check_authorization(&subject, action, &details, flags, "").await.map_err(zbus::fdo::Error::from) {
+        Ok(result) if result.is_authorized => Ok(()),
+        Ok(result) if result.is_challenge => Err(Error::NotAuthorized(format!(
+            "Authentication as an administrator is needed for {action}; run the command as root or with sudo."
+        ))),
+        Ok(_) => Err(Error::NotAuthorized(format!("You are not authorized for {action}; run the command as root."))),
+        Err(zbus::fdo::Error::ServiceUnknown(_) | zbus::fdo::Error::NameHasNoOwner(_)) => Err(Error::NotAuthorized(
+            format!("Without polkit only root is authorized for {action}; run the command as root or with sudo."),
+        )),
+        Err(error) => Err(Error::NotAuthorized(format!("polkit could not be asked about {action}: {error}."))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn nobody_can_take_all_questions_for_himself() {
-        let authority = Authority::default();
+        let authority = Authority::new(None, &Arc::default());
         let mut open: Vec<Question<'_>> = (0..QUESTIONS).map(|_| authority.question(1000).ok().unwrap()).collect();
         assert!(matches!(authority.question(1000), Err(Error::LimitsExceeded(_))));
         open.extend(

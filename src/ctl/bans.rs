@@ -93,7 +93,7 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
     if let Some(jail) = &options.jail {
         manager.get_jail(jail).await.map_err(sentence)?;
     }
-    let mut bans = manager.list_bans().await.map_err(sentence)?;
+    let mut bans = manager.list_bans().await.map_err(sentence)?.answer;
     bans.retain(|ban| options.jail.as_ref().is_none_or(|jail| *jail == ban.jail));
     if let Some(mode) = options.json.mode() {
         let bans: Vec<BanJson<'_>> = bans.iter().map(BanJson::from).collect();

@@ -27,7 +27,7 @@ pub(super) fn jails() -> ArgValueCandidates {
 pub(super) fn banned() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         offer(async {
-            let bans = bus::manager().await?.list_bans().await?;
+            let bans = bus::manager().await?.list_bans().await?.answer;
             let offers = bans.into_iter().map(|ban| {
                 let help = format!("banned in jail {}", ban.jail);
                 CompletionCandidate::new(ban.source).help(Some(help.into()))

@@ -99,7 +99,7 @@ impl ExplainJson {
 }
 
 pub(super) async fn explain(options: &Explain) -> anyhow::Result<()> {
-    let known = manager().await?.explain(&options.address).await.map_err(sentence)?;
+    let known = manager().await?.explain(&options.address).await.map_err(sentence)?.answer;
     for jail in known {
         let jail = ExplainJson::read(jail)?;
         match options.json.mode() {

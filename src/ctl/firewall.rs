@@ -39,6 +39,7 @@ pub(super) async fn firewall(verb: &Firewall) -> anyhow::Result<()> {
 
 async fn status(options: &Status) -> anyhow::Result<()> {
     let (state, message, policy, sets) = manager().await?.firewall_status().await.map_err(sentence)?;
+    let sets = sets.answer;
     if let Some(mode) = options.json.mode() {
         return print_json(&FirewallStatus { state, message, policy, sets }, mode);
     }

@@ -59,8 +59,8 @@ impl Daemon {
     /// Carries an order out and has it on disk before its answer.
     async fn kept<T>(&mut self, outcome: Result<T, CommandError>) -> Result<T, bus::Error> {
         let answer = outcome?;
-        self.carry_out().await;
-        self.publish().await;
+        self.carry_out();
+        self.publish();
         match self.save_now().await {
             Ok(()) => Ok(answer),
             Err(what) => Err(bus::Error::Failed(format!("It is done, but a crash may undo it: {what}"))),

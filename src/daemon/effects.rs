@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{run::Daemon, wall::Wall};
 use crate::{
     bans::Ban,
-    bus::{self, ManagerSignals},
+    bus::{self, Telling},
     engine::{Effect, Ended},
     events,
     failure::Failure,
@@ -27,12 +27,12 @@ impl Daemon {
     }
 
     /// Does what the engine wants.
-    pub(super) async fn carry_out(&mut self) {
+    pub(super) fn carry_out(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Banned(ban) => self.banned(&ban).await,
-                Effect::Unbanned(ban, why) => self.unbanned(&ban, why).await,
+                Effect::Banned(ban) => self.banned(&ban),
+                Effect::Unbanned(ban, why) => self.unbanned(&ban, why),
                 // What the backlog brings goes to the firewall at its end, all at once: most of it
                 // has come and gone.
                 Effect::Block { scope, source, since } => {
@@ -56,14 +56,15 @@ impl Daemon {
                     }
                 }
                 Effect::Failed { jail, source, failure, ignored } => {
-                    self.failed(&jail, source, &failure, ignored).await;
+                    self.failed(&jail, source, &failure, ignored);
                 }
                 Effect::Spared { jail, source, login, failures } => {
                     self.counted.jails.entry(jail.clone()).or_default().spared += 1;
                     if self.spared.may_say(source) {
                         let (source, count) = (text_of(source), u32::try_from(failures.len()).unwrap_or(u32::MAX));
                         events::spared(&jail, &source, login, &failures);
-                        let _ = self.objects.manager().spared(&jail, &source, login, count).await;
+                        let jail = jail.to_string();
+                        self.objects.tell(Telling::Spared { jail, source, login_usec: login, failures: count });
                     }
                 }
                 Effect::Leak { scope, ban, failure } if self.caught_up => {
@@ -71,9 +72,9 @@ impl Daemon {
                     if self.leaks.may_say(ban) {
                         let _ = self.orders.send(Order::Suspect(scope, ban));
                         let _ = self.orders.send(Order::Audit);
-                        let (ban, address) = (text_of(ban), failure.address.to_string());
-                        events::leak(&ban, &failure);
-                        let _ = self.objects.manager().leak(&ban, &address, &failure.rule).await;
+                        let (source, address) = (text_of(ban), failure.address.to_string());
+                        events::leak(&source, &failure);
+                        self.objects.tell(Telling::Leak { source, address, rule: failure.rule.to_string() });
                     }
                 }
                 Effect::Crowded(jail, bound) => {
@@ -93,7 +94,7 @@ impl Daemon {
         self.effects = effects;
     }
 
-    async fn failed(&mut self, jail: &Arc<str>, source: IpNet, failure: &Failure, ignored: bool) {
+    fn failed(&mut self, jail: &Arc<str>, source: IpNet, failure: &Failure, ignored: bool) {
         let what = if ignored { "is ignored" } else { "counts" };
         tracing::trace!("{} of {} {what} in jail {jail}.", failure.rule, text_of(source));
         if ignored {
@@ -104,13 +105,18 @@ impl Daemon {
         if self.ready
             && let Some(omitted) = self.failures.may_say(std::time::Instant::now())
         {
-            let (source, address) = (text_of(source), failure.address.to_string());
-            let manager = self.objects.manager();
-            let _ = manager.failure(jail, &source, &address, &failure.rule, failure.time, omitted).await;
+            self.objects.tell(Telling::Failure {
+                jail: jail.to_string(),
+                source: text_of(source),
+                address: failure.address.to_string(),
+                rule: failure.rule.to_string(),
+                time_usec: failure.time,
+                omitted,
+            });
         }
     }
 
-    async fn banned(&mut self, ban: &Ban) {
+    fn banned(&mut self, ban: &Ban) {
         self.saving.touch();
         if !self.caught_up && ban.until.is_some_and(|until| until <= now()) {
             self.bygone.insert((ban.jail.clone(), ban.source));
@@ -119,10 +125,11 @@ impl Daemon {
         events::ban(ban);
         self.counted.jails.entry(ban.jail.clone()).or_default().bans += 1;
         let until = ban.until.unwrap_or(bus::INFINITY);
-        let _ = self.objects.manager().banned(&ban.jail, &text_of(ban.source), until, ban.count).await;
+        let (jail, source) = (ban.jail.to_string(), text_of(ban.source));
+        self.objects.tell(Telling::Banned { jail, source, until_usec: until, count: ban.count });
     }
 
-    async fn unbanned(&mut self, ban: &Ban, why: Ended) {
+    fn unbanned(&mut self, ban: &Ban, why: Ended) {
         self.saving.touch();
         if self.bygone.remove(&(ban.jail.clone(), ban.source)) {
             return;
@@ -136,10 +143,11 @@ impl Daemon {
             Ended::Widened => "widened",
             Ended::Crowded => "crowded",
         };
-        let _ = self.objects.manager().unbanned(&ban.jail, &text_of(ban.source), why).await;
+        let (jail, source) = (ban.jail.to_string(), text_of(ban.source));
+        self.objects.tell(Telling::Unbanned { jail, source, why });
     }
 
-    pub(super) async fn hear(&mut self, report: Report) {
+    pub(super) fn hear(&mut self, report: Report) {
         match report {
             Report::Blocked { scope, source, at } => {
                 let target = (scope, source);
@@ -158,14 +166,14 @@ impl Daemon {
                     firewall::State::Starting => {}
                 }
                 self.firewall = state;
-                self.publish().await;
+                self.publish();
             }
             Report::Removed(outcome) => {
                 if let Some(reply) = self.removal.take() {
                     if outcome.is_ok() {
                         self.firewall = firewall::State::Down(REMOVED.to_owned());
                         events::firewall_lost(REMOVED);
-                        self.publish().await;
+                        self.publish();
                     }
                     let _ = reply.send(outcome);
                 }

@@ -103,6 +103,6 @@ async fn start(arguments: Arguments, log: LogControl) -> Result<(), Fatal> {
     };
     let settings = Settings::load(&directories)?;
     let daemon = run::Daemon::new(settings, directories).await?;
-    daemon.connection.object_server().at(LOG_CONTROL_PATH, log).await.map_err(Fatal::Bus)?;
+    daemon.served.object_server().at(LOG_CONTROL_PATH, log).await.map_err(Fatal::Bus)?;
     daemon.run().await
 }

@@ -96,15 +96,14 @@ impl Daemon {
         self.follower = follower;
         self.names = Names::ask(&self.connection, &settings.jails);
         self.engine.reload(settings.jails.clone(), now(), &mut self.effects);
-        self.carry_out().await;
+        self.carry_out();
         // What the bans of a jail close may be something else now.
         self.refill();
         self.saving.touch();
-        // What can fail here is a connection that is lost, which ends the daemon.
-        let _ = self.objects.change_jails(&settings.jails).await;
+        self.objects.change_jails(&settings.jails).await;
         let names: Vec<&str> = self.engine.jails().map(|jail| jail.name.as_str()).collect();
         events::reloaded(&names);
-        self.publish().await;
+        self.publish();
         Ok(())
     }
 }

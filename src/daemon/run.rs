@@ -66,7 +66,10 @@ pub(super) struct Daemon {
     /// Where reading began, for as long as nothing was read.
     pub(super) origin: Position,
     pub(super) follower: Follower,
+    /// For what wardend asks of others. Nobody can send to it, so nobody can bring it to a halt.
     pub(super) connection: Connection,
+    /// For those that ask of wardend.
+    pub(super) served: Connection,
     pub(super) objects: Objects,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) status: watch::Sender<Status>,
@@ -117,6 +120,8 @@ impl Daemon {
     /// Opens everything that the daemon can't do without.
     pub(super) async fn new(settings: Settings, directories: Vec<PathBuf>) -> Result<Self, Fatal> {
         let connection = Connection::system().await.map_err(Fatal::Bus)?;
+        let load = Arc::default();
+        let served = bus::connect(Arc::clone(&load)).await.map_err(Fatal::Bus)?;
         let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
         let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
         let names = Names::ask(&connection, &settings.jails);
@@ -153,14 +158,15 @@ impl Daemon {
         let _ = orders.send(Order::Replace { scopes: engine.scopes(), list: engine.blocked() });
         let (sender, commands) = mpsc::channel(16);
         let (status, published) = watch::channel(Status::default());
-        let core = Core { commands: sender, status: published };
-        let objects = Objects::serve(&connection, core, &settings.jails).await.map_err(Fatal::Bus)?;
+        let core = Core::new(sender, published, Some(connection.clone()), load);
+        let objects = Objects::serve(&served, core, &settings.jails).await.map_err(Fatal::Bus)?;
         Ok(Self {
             engine,
             cursor,
             origin,
             follower,
             connection,
+            served,
             objects,
             commands,
             status,
@@ -204,10 +210,15 @@ impl Daemon {
         let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Runtime)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Runtime)?;
-        let connection = self.connection.clone();
-        let closed = connection.closed();
+        let (connection, served) = (self.connection.clone(), self.served.clone());
+        let closed = async {
+            tokio::select! {
+                () = connection.closed() => {}
+                () = served.closed() => {}
+            }
+        };
         tokio::pin!(closed);
-        self.carry_out().await;
+        self.carry_out();
         loop {
             let (deadline, tick) = (self.deadline(), self.next_tick());
             // In no fixed order: neither a flood of records nor one of calls may starve the rest.
@@ -220,15 +231,15 @@ impl Daemon {
                     Some(batch) => self.read(batch?).await,
                     None => return Err(Fatal::JournalEnded),
                 },
-                Some(report) = self.reports.recv() => self.hear(report).await,
+                Some(report) = self.reports.recv() => self.hear(report),
                 cut = self.cutting.next() => self.cutting.tell(&cut),
                 Some(command) = self.commands.recv() => self.obey(command).await,
-                () = sleep_until(deadline) => self.wake().await,
+                () = sleep_until(deadline) => self.wake(),
                 read = self.reloading.read() => self.reload(read).await,
                 answers = self.names.next() => {
                     self.engine.resolve(answers, now(), &mut self.effects);
                     self.saving.touch();
-                    self.carry_out().await;
+                    self.carry_out();
                 }
                 addresses = self.logins.next() => {
                     self.engine.logged_in(&addresses, now());
@@ -238,7 +249,7 @@ impl Daemon {
                     (self.busy, self.ticked) = (false, Instant::now());
                     self.look_at_the_clock();
                     self.watchdog.alive(self.follower.pulse());
-                    self.publish().await;
+                    self.publish();
                     let (cursor, engine) = (&self.cursor, &self.engine);
                     self.saving.begin(|| Snapshot::of(engine, cursor.clone(), now()));
                 }
@@ -255,9 +266,9 @@ impl Daemon {
 
     /// Takes the bus name, last of all, and tells the manager.
     async fn become_ready(&mut self) -> Result<(), Fatal> {
-        self.publish().await;
-        self.objects.begin().await.map_err(Fatal::Bus)?;
-        self.connection.request_name(bus::NAME).await.map_err(Fatal::Name)?;
+        self.publish();
+        self.objects.begin().await;
+        self.served.request_name(bus::NAME).await.map_err(Fatal::Name)?;
         self.ready = true;
         notify::ready(&self.status_line());
         tracing::debug!("{}", self.status_line());
@@ -275,7 +286,7 @@ impl Daemon {
             }
             self.counted.records += 1;
             self.read_up_to = record.time;
-            self.carry_out().await;
+            self.carry_out();
         }
         for Loss { unit, count } in batch.losses {
             // What was lost of other services matters to none of the jails.
@@ -291,7 +302,7 @@ impl Daemon {
         }
         if batch.caught_up && !self.caught_up {
             self.caught_up = true;
-            self.let_time_pass().await;
+            self.let_time_pass();
             self.refill();
             tracing::debug!("Read {} of the journal.", count(self.backlog, "earlier record", "earlier records"));
         } else if !self.caught_up {
@@ -300,27 +311,27 @@ impl Daemon {
                 notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
             }
             self.watchdog.alive(self.follower.pulse());
-            // The firewall task and the bus live on this thread too.
-            tokio::task::yield_now().await;
         }
+        // The firewall task and the bus live on this thread too.
+        tokio::task::yield_now().await;
     }
 
     /// A deadline has come, or nothing has for a while.
-    async fn wake(&mut self) {
+    fn wake(&mut self) {
         (self.busy, self.woken) = (true, Instant::now());
         self.look_at_the_clock();
-        self.let_time_pass().await;
+        self.let_time_pass();
     }
 
     /// Lets the engine's time pass, but never beyond what the journal may still bring: records
     /// that are on their way shall find the engine as a replay would have it.
-    async fn let_time_pass(&mut self) {
+    fn let_time_pass(&mut self) {
         let horizon = self.follower.horizon();
         if let Some(moment) = horizon {
             let to = self.wall.at(moment).saturating_sub(MARGIN);
             self.engine.advance(to, &mut self.effects);
         }
-        self.carry_out().await;
+        self.carry_out();
     }
 
     /// Tells the engine if somebody has set the clock.

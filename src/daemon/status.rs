@@ -7,7 +7,7 @@ use super::{
     run::{Daemon, TICK},
 };
 use crate::{
-    bus::{self, FirewallStatus, SetRow, Status},
+    bus::{self, FirewallStatus, SetRow, Status, Telling},
     firewall::{self, Inspection},
     time::{count, now},
 };
@@ -15,7 +15,7 @@ use crate::{
 impl Daemon {
     /// Publishes what there is to know, and tells what has changed: STATUS, and the properties on
     /// the bus.
-    pub(super) async fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let (firewall_state, firewall_message) = self.firewall_state();
         let status = Status {
             state: if firewall_message.is_empty() { "running" } else { "degraded" },
@@ -41,8 +41,7 @@ impl Daemon {
             notify::status(&line);
             self.status_told = line;
         }
-        // What can fail here is a connection that is lost, which ends the daemon.
-        let _ = self.objects.announce().await;
+        self.objects.tell(Telling::Changes);
     }
 
     /// How far reading the journal is behind, in µs.

@@ -230,7 +230,12 @@ pub(crate) fn a_flood_of_callers_and_of_bans_holds_nothing_up(release: Release) 
         let of = |line: &str| line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0);
         lines.lines().filter(|line| line.starts_with("Private_")).map(of).sum()
     };
-    let idle = private();
+    // Of what was ever resident, files included.
+    let peak = || -> u64 {
+        let line = machine.run("grep VmHWM /proc/$(systemctl show -p MainPID --value wardend)/status");
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("the kernel tells a number")
+    };
+    let (idle, before) = (private(), peak());
     let mut memory = Vec::new();
     for round in 0..rounds {
         // In a unit whose records pass for sshd's.
@@ -247,14 +252,17 @@ pub(crate) fn a_flood_of_callers_and_of_bans_holds_nothing_up(release: Release) 
         });
         memory.push(private());
         println!(
-            "{}: round {round}: {total} answers in {:.1} s; a caller waited {:.1} ms (median of {}), {:.0} ms (longest); the watchdog was told every 4 s, {:.1} s ago at most; private memory {} KiB, {idle} KiB before",
+            "{}: round {round}: {total} answers in {:.1} s; a caller waited {:.1} ms (median of {}), {:.0} ms (longest); root's ban and unban took {:.0} ms (longest of {}); the watchdog was told every 4 s, {:.1} s ago at most; private memory {} KiB, {idle} KiB before; resident at most {} KiB, {before} KiB before",
             release.name(),
             number("seconds"),
             1000.0 * number("median_wait"),
             told["looks"],
             1000.0 * number("longest_wait"),
+            1000.0 * number("longest_order"),
+            told["orders"],
             number("oldest_beat"),
-            memory[memory.len() - 1]
+            memory[memory.len() - 1],
+            peak()
         );
         println!("  {answers:?}\n  signals {}", told["signals"]);
         let refused = answers
@@ -262,6 +270,7 @@ pub(crate) fn a_flood_of_callers_and_of_bans_holds_nothing_up(release: Release) 
             .filter(|kind| kind.contains("Error") && !kind.starts_with("Ban org.wardend1.Error.NotAuthorized"));
         assert_eq!(refused.collect::<Vec<_>>(), Vec::<&String>::new(), "nobody but alice's bans is refused");
         assert_eq!(answers["Ban org.wardend1.Error.NotAuthorized"].as_u64(), Some(clients));
+        assert!(number("orders") > 0.0 && number("longest_order") < 60.0, "root is heard in time");
         assert!(number("oldest_beat") < f64::from(WATCHDOG), "the loop turns");
         let changes = told["signals"]["PropertiesChanged"].as_f64().unwrap_or(0.0);
         assert!(changes <= number("seconds") + 2.0, "{changes} announcements");
@@ -269,6 +278,9 @@ pub(crate) fn a_flood_of_callers_and_of_bans_holds_nothing_up(release: Release) 
     }
     assert_eq!(machine.run("systemctl show -p NRestarts --value wardend").trim(), "0");
     let (first, last) = (memory[0], memory[memory.len() - 1]);
+    // A call that waits is some kilobytes, its answer would be hundreds.
+    let most = idle + 16 * 1024 + 40 * clients;
+    assert!(memory.iter().all(|&held| held < most), "too much for {clients} clients: {memory:?} KiB, {most} at most");
     // The first flood makes room for all its calls; those that follow need no more.
     assert!(last < first + (first / 5).max(4096), "memory grows: {memory:?} KiB");
 }

@@ -10,7 +10,8 @@ from gi.repository import GLib
 
 clients, attackers, user = int(sys.argv[1]), int(sys.argv[2]), pwd.getpwnam(sys.argv[3])
 BUS = "unix:path=/run/dbus/system_bus_socket"
-CONNECTIONS = 40  # of root, and as many of the user: the bus allows 256 each
+# Of root, and as many of the user: the bus allows 256 each, and wardend 32 calls that wait on each.
+CONNECTIONS = max(40, min(clients // 8, 200))
 UNIT = "/org/freedesktop/systemd1/unit/wardend_2eservice"
 JAIL = "org.wardend1.Jail"
 NAME, PATH, MANAGER = "org.wardend1", "/org/wardend1", "org.wardend1.Manager"
@@ -43,7 +44,7 @@ os.setresuid(-1, user.pw_uid, 0)
 poor = [dbus.bus.BusConnection(BUS) for _ in range(CONNECTIONS)]
 os.setresuid(-1, 0, 0)
 probe = dbus.bus.BusConnection(BUS)
-loop, answers, waits, beats = GLib.MainLoop(), collections.Counter(), [], []
+loop, answers, waits, beats, orders = GLib.MainLoop(), collections.Counter(), [], [], []
 signals, since = collections.Counter(), time.monotonic()
 left = 0
 
@@ -94,6 +95,24 @@ def look():
     return False
 
 
+def order():
+    """Root bans somebody and lets him in again, and again."""
+    asked = time.monotonic()
+
+    def done(*_):
+        orders.append(time.monotonic() - asked)
+
+    def undone(*_):
+        done()
+        GLib.timeout_add(200, order)
+
+    def ban(*_):
+        probe.call_async(NAME, PATH, MANAGER, "Unban", "ss", ("203.0.113.250", "sshd"), undone, undone, timeout=240)
+
+    probe.call_async(NAME, PATH, MANAGER, "Ban", "ssts", ("203.0.113.250", "sshd", dbus.UInt64(0), ""), ban, ban, timeout=240)
+    return False
+
+
 def watch():
     """How old the last word to systemd's watchdog is."""
     probe.call_async(
@@ -128,6 +147,7 @@ def begin():
 for interface in (MANAGER, "org.freedesktop.DBus.Properties"):
     probe.add_signal_receiver(signal, dbus_interface=interface, path=PATH, member_keyword="member")
 look()
+order()
 GLib.timeout_add(50, watch)
 begin()
 loop.run()
@@ -136,4 +156,5 @@ waits.sort()
 print(json.dumps({
     "seconds": time.monotonic() - since, "answers": answers, "signals": signals,
     "oldest_beat": max(beats), "longest_wait": waits[-1], "median_wait": waits[len(waits) // 2], "looks": len(waits),
+    "longest_order": max(orders, default=0), "orders": len(orders),
 }))

@@ -17,6 +17,7 @@ mod client;
 mod compare;
 mod cut;
 mod faults;
+mod greedy;
 mod ground;
 mod host;
 mod hostile;
@@ -62,6 +63,8 @@ scenarios! {
         twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban,
         somebody_without_the_right_may_give_the_password_of_who_has_it,
         a_flood_of_callers_and_of_bans_holds_nothing_up;
+    greedy:
+        a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory;
     client:
         watch_shows_failures_bans_and_their_ends_as_they_happen,
         at_a_terminal_polkit_asks_for_a_password,

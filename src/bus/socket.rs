@@ -1,0 +1,299 @@
+//! The connection that serves: its calls are read only while their answers get through.
+//!
+//! A bus holds what a client does not read, and at a bound (127 MiB in dbus-daemon) it takes nothing
+//! more from who sent it. So any local user can bring this connection to a halt; whatever wardend
+//! needs itself goes over another one. And zbus begins with each call as soon as it is read, so
+//! while many answers are due, or the bus takes none, calls stay with the bus, which has its own
+//! bounds for them. Those that wait in a [`super::line::Line`] are not due yet.
+
+use std::{
+    collections::HashSet,
+    future::poll_fn,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::AsyncWrite,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Notify, watch},
+    time::timeout,
+};
+use zbus::{
+    Address, Connection, Message,
+    address::{Transport, transport::UnixSocket},
+    connection::{
+        Builder,
+        socket::{ReadHalf, Socket, Split, WriteHalf},
+    },
+    export::async_trait::async_trait,
+    message::{Flags, Type},
+};
+
+use crate::events;
+
+/// So many answers may be due.
+const DUE: usize = 128;
+/// A write that takes longer holds reading up.
+const SLOW: Duration = Duration::from_millis(10);
+/// A write that takes longer is told.
+const STUCK: Duration = Duration::from_secs(20);
+
+/// The calls that have no answer yet.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// By caller and serial.
+    open: Mutex<HashSet<(String, u32)>>,
+    /// So many of them wait in line.
+    waiting: AtomicUsize,
+    less: Notify,
+}
+
+impl Load {
+    fn open(&self) -> MutexGuard<'_, HashSet<(String, u32)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message has come in.
+    fn asked(&self, message: &Message) {
+        let (header, primary) = (message.header(), message.primary_header());
+        let wants = message.message_type() == Type::MethodCall && !primary.flags().contains(Flags::NO_REPLY_EXPECTED);
+        if let (true, Some(sender)) = (wants, header.sender()) {
+            self.open().insert((sender.to_string(), primary.serial_num().get()));
+        }
+    }
+
+    /// A message has gone out.
+    fn answered(&self, message: &Message) {
+        let header = message.header();
+        if let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination())
+            && self.open().remove(&(caller.to_string(), serial.get()))
+        {
+            self.less.notify_one();
+        }
+    }
+
+    /// A call waits in line, until the guard is dropped.
+    pub(super) fn waits(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.less.notify_one();
+        Waiting(self)
+    }
+
+    async fn bearable(&self) {
+        while self.open().len().saturating_sub(self.waiting.load(Ordering::Relaxed)) >= DUE {
+            self.less.notified().await;
+        }
+    }
+}
+
+pub(super) struct Waiting<'a>(&'a Load);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Connects to the system bus once more, to serve.
+pub(crate) async fn connect(load: Arc<Load>) -> zbus::Result<Connection> {
+    let address = Address::system()?;
+    let Transport::Unix(unix) = address.transport() else { return Connection::system().await };
+    let UnixSocket::File(path) = unix.path() else { return Connection::system().await };
+    Builder::socket(Paced { stream: UnixStream::connect(path).await?, load }).build().await
+}
+
+/// A stream that is read while what is written gets through.
+struct Paced {
+    stream: UnixStream,
+    load: Arc<Load>,
+}
+
+impl Socket for Paced {
+    type ReadHalf = Reader;
+    type WriteHalf = Writer;
+
+    fn split(self) -> Split<Reader, Writer> {
+        let (read, write) = self.stream.into_split();
+        let (slow, slowed) = watch::channel(false);
+        let reader = Reader { stream: Plain(read), slow: slowed, load: Arc::clone(&self.load) };
+        Split::new(reader, Writer { stream: write, slow, load: self.load })
+    }
+}
+
+/// A stream that is read at once.
+#[derive(Debug)]
+struct Plain(OwnedReadHalf);
+
+#[async_trait]
+impl ReadHalf for Plain {
+    async fn recvmsg(&mut self, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        loop {
+            self.0.readable().await?;
+            match self.0.try_read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Ok((outcome?, Vec::new())),
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    stream: Plain,
+    slow: watch::Receiver<bool>,
+    load: Arc<Load>,
+}
+
+#[async_trait]
+impl ReadHalf for Reader {
+    async fn receive_message(
+        &mut self,
+        seq: u64,
+        already_received_bytes: &mut Vec<u8>,
+        already_received_fds: &mut Vec<OwnedFd>,
+    ) -> zbus::Result<Message> {
+        self.load.bearable().await;
+        // Without a writer there is nothing to wait for.
+        let _ = self.slow.wait_for(|slow| !slow).await;
+        let message = self.stream.receive_message(seq, already_received_bytes, already_received_fds).await?;
+        self.load.asked(&message);
+        Ok(message)
+    }
+
+    async fn recvmsg(&mut self, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        self.stream.recvmsg(buf).await
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    stream: OwnedWriteHalf,
+    slow: watch::Sender<bool>,
+    load: Arc<Load>,
+}
+
+impl Writer {
+    async fn write(&self, buffer: &[u8]) -> io::Result<usize> {
+        loop {
+            self.stream.writable().await?;
+            match self.stream.try_write(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl WriteHalf for Writer {
+    async fn send_message(&mut self, message: &Message) -> zbus::Result<()> {
+        let data = message.data();
+        let mut sent = 0;
+        while sent < data.len() {
+            sent += self.sendmsg(&data[sent..], &[]).await?;
+        }
+        self.load.answered(message);
+        Ok(())
+    }
+
+    async fn sendmsg(&mut self, buffer: &[u8], _fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        let mut writing = pin!(self.write(buffer));
+        if let Ok(done) = timeout(SLOW, &mut writing).await {
+            return done;
+        }
+        self.slow.send_replace(true);
+        let done = match timeout(STUCK, &mut writing).await {
+            Ok(done) => done,
+            Err(_) => {
+                events::unread();
+                let done = writing.await;
+                events::read_again();
+                done
+            }
+        };
+        self.slow.send_replace(false);
+        done
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(sender: &str) -> Message {
+        Message::method_call("/org/wardend1", "ListBans").sender(sender).build(&()).unwrap()
+    }
+
+    async fn next(reader: &mut Reader) -> Option<Message> {
+        timeout(10 * SLOW, reader.receive_message(1, &mut Vec::new(), &mut Vec::new())).await.ok().map(Result::unwrap)
+    }
+
+    #[tokio::test]
+    async fn calls_are_read_only_while_answers_are_taken() {
+        let (own, bus) = UnixStream::pair().unwrap();
+        let (mut reader, mut writer) = Paced { stream: own, load: Arc::default() }.split().take();
+        bus.try_write(call(":1.1").data()).unwrap();
+        assert!(next(&mut reader).await.is_some());
+
+        let writing = tokio::spawn(async move {
+            let mut sent = 0;
+            while sent < 1 << 20 {
+                sent += writer.sendmsg(&[0; 1 << 13], &[]).await.unwrap();
+            }
+            writer
+        });
+        let mut slow = reader.slow.clone();
+        slow.wait_for(|slow| *slow).await.unwrap();
+        bus.try_write(call(":1.1").data()).unwrap();
+        assert!(next(&mut reader).await.is_none(), "the answer comes first");
+
+        let mut taken = vec![0; 1 << 20];
+        while !writing.is_finished() {
+            let _ = bus.try_read(&mut taken);
+            tokio::task::yield_now().await;
+        }
+        assert!(next(&mut reader).await.is_some());
+        writing.await.unwrap().close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn calls_are_read_only_while_few_answers_are_due() {
+        let (own, bus) = UnixStream::pair().unwrap();
+        let load = Arc::<Load>::default();
+        let (mut reader, mut writer) = Paced { stream: own, load: Arc::clone(&load) }.split().take();
+        let mut calls = Vec::new();
+        for _ in 0..DUE {
+            let call = call(":1.1");
+            bus.try_write(call.data()).unwrap();
+            calls.push(next(&mut reader).await.unwrap());
+        }
+        bus.try_write(call(":1.2").data()).unwrap();
+        assert!(next(&mut reader).await.is_none());
+        let waiting = load.waits();
+        assert!(next(&mut reader).await.is_some(), "what waits in line is not due");
+        drop(waiting);
+        bus.try_write(call(":1.3").data()).unwrap();
+        assert!(next(&mut reader).await.is_none());
+        for call in &calls[..2] {
+            let answer = Message::method_return(&call.header()).build(&()).unwrap();
+            writer.send_message(&answer).await.unwrap();
+            writer.send_message(&answer).await.unwrap();
+        }
+        assert!(next(&mut reader).await.is_some());
+        assert_eq!(load.open().len(), DUE, "an answer counts once");
+    }
+}

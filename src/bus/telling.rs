@@ -1,0 +1,173 @@
+//! What the daemon tells on the bus, handed over to a task of its own.
+//!
+//! The bus may take nothing for as long as some client does not read ([`super::socket`]), and the
+//! loop must not wait for that. So signals stand in a line that has an end: what finds it full is
+//! not told, and who listens can ask. Jails on the bus come and go in the same task, which alone
+//! knows the objects.
+
+use std::collections::HashMap;
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Duration, timeout},
+};
+use zbus::{Connection, object_server::InterfaceRef};
+
+use super::{Core, Manager, ManagerSignals, PATH, announce::Announcer, jail, jail::Jail};
+use crate::{bans::MOST_BANS, jail::JailSettings};
+
+/// So many signals wait at most: as many as there can be bans, which may all end at once.
+const SIGNALS: usize = MOST_BANS;
+/// How long the loop waits for jails to come and go.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A signal of the manager, or a look at what has changed.
+#[derive(Debug)]
+pub(crate) enum Telling {
+    Banned { jail: String, source: String, until_usec: u64, count: u32 },
+    Unbanned { jail: String, source: String, why: &'static str },
+    Failure { jail: String, source: String, address: String, rule: String, time_usec: u64, omitted: u32 },
+    Leak { source: String, address: String, rule: String },
+    Spared { jail: String, source: String, login_usec: u64, failures: u32 },
+    Changes,
+}
+
+/// What must not be left out.
+enum Order {
+    Jails(Vec<JailSettings>),
+    Begin,
+}
+
+/// The objects on the bus, as the loop reaches them.
+pub(crate) struct Objects {
+    telling: mpsc::Sender<Telling>,
+    orders: mpsc::UnboundedSender<(Order, oneshot::Sender<()>)>,
+}
+
+impl Objects {
+    /// Puts them there. The name is taken later, when everything behind it works.
+    pub(crate) async fn serve(connection: &Connection, core: Core, jails: &[JailSettings]) -> zbus::Result<Self> {
+        let server = connection.object_server();
+        server.at(PATH, zbus::fdo::ObjectManager).await?;
+        server.at(PATH, Manager::new(core.clone())).await?;
+        let manager = Announcer::new(connection, server.interface(PATH).await?).await?;
+        let mut teller = Teller { connection: connection.clone(), core, manager, jails: HashMap::new() };
+        teller.change_jails(jails).await?;
+        let (telling, told) = mpsc::channel(SIGNALS);
+        let (orders, ordered) = mpsc::unbounded_channel();
+        tokio::spawn(teller.run(told, ordered));
+        Ok(Self { telling, orders })
+    }
+
+    /// Tells it, unless too much waits to be told.
+    pub(crate) fn tell(&self, what: Telling) {
+        let _ = self.telling.try_send(what);
+    }
+
+    /// Jails have come or gone, and their objects do the same; the others get their new settings.
+    pub(crate) async fn change_jails(&self, jails: &[JailSettings]) {
+        self.order(Order::Jails(jails.to_vec())).await;
+    }
+
+    /// What the objects say now needs no announcement: nobody could have asked before.
+    pub(crate) async fn begin(&self) {
+        self.order(Order::Begin).await;
+    }
+
+    async fn order(&self, order: Order) {
+        let (done, finished) = oneshot::channel();
+        let _ = self.orders.send((order, done));
+        let _ = timeout(PATIENCE, finished).await;
+    }
+}
+
+struct Teller {
+    connection: Connection,
+    core: Core,
+    manager: Announcer<Manager>,
+    jails: HashMap<String, (watch::Sender<JailSettings>, Announcer<Jail>)>,
+}
+
+impl Teller {
+    /// What can fail here is a connection that is lost, which ends the daemon.
+    async fn run(
+        mut self,
+        mut told: mpsc::Receiver<Telling>,
+        mut ordered: mpsc::UnboundedReceiver<(Order, oneshot::Sender<()>)>,
+    ) {
+        loop {
+            tokio::select! {
+                // A jail is gone when all is told of it.
+                biased;
+                Some(what) = told.recv() => drop(self.tell(what).await),
+                Some((order, done)) = ordered.recv() => {
+                    let _ = match order {
+                        Order::Jails(jails) => self.change_jails(&jails).await,
+                        Order::Begin => self.begin().await,
+                    };
+                    let _ = done.send(());
+                }
+                else => return,
+            }
+        }
+    }
+
+    async fn tell(&mut self, what: Telling) -> zbus::Result<()> {
+        let manager: &InterfaceRef<Manager> = &self.manager.interface;
+        match what {
+            Telling::Banned { jail, source, until_usec, count } => {
+                manager.banned(&jail, &source, until_usec, count).await
+            }
+            Telling::Unbanned { jail, source, why } => manager.unbanned(&jail, &source, why).await,
+            Telling::Failure { jail, source, address, rule, time_usec, omitted } => {
+                manager.failure(&jail, &source, &address, &rule, time_usec, omitted).await
+            }
+            Telling::Leak { source, address, rule } => manager.leak(&source, &address, &rule).await,
+            Telling::Spared { jail, source, login_usec, failures } => {
+                manager.spared(&jail, &source, login_usec, failures).await
+            }
+            Telling::Changes => self.announce().await,
+        }
+    }
+
+    /// Jails have come or gone, and their objects do the same; the others get their new settings.
+    async fn change_jails(&mut self, jails: &[JailSettings]) -> zbus::Result<()> {
+        let server = self.connection.object_server();
+        let gone: Vec<String> =
+            self.jails.keys().filter(|name| !jails.iter().any(|jail| jail.name == **name)).cloned().collect();
+        for name in gone {
+            self.jails.remove(&name);
+            server.remove::<Jail, _>(jail::path_of(&name)).await?;
+        }
+        for settings in jails {
+            if let Some((known, _)) = self.jails.get(&settings.name) {
+                known.send_replace(settings.clone());
+                continue;
+            }
+            let (name, path) = (settings.name.clone(), jail::path_of(&settings.name));
+            let (sender, settings) = watch::channel(settings.clone());
+            server.at(&path, Jail { name: name.clone(), settings, core: self.core.clone() }).await?;
+            let announcer = Announcer::new(&self.connection, server.interface(&path).await?).await?;
+            self.jails.insert(name, (sender, announcer));
+        }
+        Ok(())
+    }
+
+    /// What the objects say now needs no announcement: nobody could have asked before.
+    async fn begin(&mut self) -> zbus::Result<()> {
+        self.manager.begin(&self.connection).await?;
+        for (_, jail) in self.jails.values_mut() {
+            jail.begin(&self.connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Announces the properties that have changed.
+    async fn announce(&mut self) -> zbus::Result<()> {
+        self.manager.announce(&self.connection).await?;
+        for (_, jail) in self.jails.values_mut() {
+            jail.announce(&self.connection).await?;
+        }
+        Ok(())
+    }
+}

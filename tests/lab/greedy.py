@@ -1,0 +1,71 @@
+"""A local user who asks and never reads: usage: greedy.py USER CONNECTIONS CALLS KIND SECONDS.
+
+Speaks the protocol by hand, because every library reads. Prints one JSON object: how many calls the
+bus took within so many seconds; then stays, with all that it did not read.
+"""
+import json, os, pwd, select, signal, socket, struct, sys, time
+
+user, connections, calls, kind, seconds = pwd.getpwnam(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4], float(sys.argv[5])
+KINDS = {  # path, interface, member, whether an answer is wanted, arguments
+    "ListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", True, ()),
+    "Everything": ("/org/wardend1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", True, ()),
+    "Introspect": ("/org/wardend1", "org.freedesktop.DBus.Introspectable", "Introspect", True, ()),
+    "SilentListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", False, ()),
+    "Unban": ("/org/wardend1", "org.wardend1.Manager", "Unban", True, ("192.0.2.1", "sshd")),
+    "SilentUnban": ("/org/wardend1", "org.wardend1.Manager", "Unban", False, ("192.0.2.1", "sshd")),
+    "SilentExplain": ("/org/wardend1", "org.wardend1.Manager", "Explain", False, ("192.0.2.1",)),
+}
+
+
+def string(text):
+    return struct.pack("<I", len(text)) + text.encode() + b"\0"
+
+
+def padded(data, to):
+    return data + bytes(-len(data) % to)
+
+
+def message(serial, destination, path, interface, member, wants, arguments):
+    fields = b""
+    for code, kind, text in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", destination)):
+        fields = padded(fields, 8) + bytes([code, 1]) + kind + b"\0" + string(text)
+    body = b""
+    for argument in arguments:
+        body = padded(body, 4) + string(argument)
+    if arguments:
+        fields = padded(fields, 8) + bytes([8, 1]) + b"g\0" + bytes([len(arguments)]) + b"s" * len(arguments) + b"\0"
+    head = struct.pack("<cBBBIII", b"l", 1, 0 if wants else 1, 1, len(body), serial, len(fields)) + fields
+    return padded(head, 8) + body
+
+
+def connect():
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    line.connect("/run/dbus/system_bus_socket")
+    line.sendall(b"\0AUTH EXTERNAL " + str(user.pw_uid).encode().hex().encode() + b"\r\n")
+    assert line.recv(4096).startswith(b"OK")
+    line.sendall(b"BEGIN\r\n" + message(1, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello", True, ()))
+    line.recv(4096)
+    line.setblocking(False)
+    return line
+
+
+os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+lines = [connect() for _ in range(connections)]
+path, interface, member, wants, arguments = KINDS[kind]
+made = [b"".join(message(2 + n, "org.wardend1", path, interface, member, wants, arguments) for n in range(calls))] * connections
+size = len(made[0]) / calls
+sent = [0] * connections
+end = time.monotonic() + seconds
+while time.monotonic() < end and min(sent) < len(made[0]):
+    waiting = [n for n in range(connections) if sent[n] < len(made[n])]
+    _, ready, _ = select.select([], [lines[n] for n in waiting], [], 0.1)
+    for n in waiting:
+        if lines[n] in ready:
+            try:
+                sent[n] += lines[n].send(memoryview(made[n])[sent[n]:sent[n] + 65536])
+            except BlockingIOError:
+                pass
+            except OSError:
+                sent[n] = len(made[n])
+print(json.dumps({"taken": int(sum(sent) / size), "of": calls * connections}), flush=True)
+signal.pause()
