@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::machine::{Machine, Release};
 
 #[path = "../support/hostile.rs"]
-mod hostile;
+mod names;
 
 const CLIENT: &str = include_str!("hostile.py");
 /// More than the 500 that were asked for, and as many as the documentation's networks have.
@@ -52,7 +52,7 @@ pub(crate) fn no_name_has_anybody_else_banned(release: Release) {
     let seed = seed();
     println!("the names of WARDEND_LAB_SEED={seed}");
     let mut guesses = Vec::new();
-    for (index, (name, _)) in hostile::names(seed, NAMES).into_iter().enumerate() {
+    for (index, (name, _)) in names::names(seed, NAMES).into_iter().enumerate() {
         let method = if index % 3 == 0 { "keyboard-interactive" } else { "password" };
         let end = ["close", "reset", "bye"][index % 4 % 3];
         let hex: String = name.iter().fold(String::new(), |mut hex, byte| {

@@ -35,7 +35,8 @@ fn packages() -> &'static [PathBuf; 2] {
                 .expect("make is installed");
             let (said, complaint) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
             assert!(made.status.success(), "make package-deb fails:\n{said}{complaint}");
-            let path = said.lines().rev().find(|line| line.trim().ends_with(".deb"));
+            let path =
+                said.lines().rev().find(|line| Path::new(line.trim()).extension().is_some_and(|end| end == "deb"));
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path.expect("cargo-deb names its package").trim());
             lint(&path);
             path
