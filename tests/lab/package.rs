@@ -218,6 +218,7 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
     // Removed, it locks nobody out any more; what it knew and what the admin wrote is kept.
     machine.write("/etc/wardend/wardend.conf.d/local.conf", "[default]\nmaxretry = 3\n");
     machine.write("/etc/systemd/system/wardend.service.d/local.conf", "[Service]\nNice=1\n");
+    machine.write("/etc/systemd/system/wardend-cut@.service.d/local.conf", "[Service]\nNice=1\n");
     machine.run(
         "DEBIAN_FRONTEND=noninteractive dpkg --remove wardend >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }",
     );
