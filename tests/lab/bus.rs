@@ -218,7 +218,7 @@ fn size(name: &str, usual: u64) -> u64 {
 
 pub(crate) fn a_flood_of_callers_and_of_bans_holds_nothing_up(release: Release) {
     const WATCHDOG: u32 = 12;
-    let (clients, rounds) = (size("WARDEND_FLOOD_CLIENTS", 300), size("WARDEND_FLOOD_ROUNDS", 3));
+    let (clients, rounds) = (size("WARDEND_FLOOD_CLIENTS", 600), size("WARDEND_FLOOD_ROUNDS", 2));
     let attackers = clients;
     let machine = Machine::prepare(release)
         .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 1\nbantime = \"1h\"\n")
@@ -279,7 +279,7 @@ pub(crate) fn a_flood_of_callers_and_of_bans_holds_nothing_up(release: Release) 
     assert_eq!(machine.run("systemctl show -p NRestarts --value wardend").trim(), "0");
     let (first, last) = (memory[0], memory[memory.len() - 1]);
     // A call that waits is some kilobytes, its answer would be hundreds.
-    let most = idle + 16 * 1024 + 40 * clients;
+    let most = idle + 12 * 1024 + 28 * clients;
     assert!(memory.iter().all(|&held| held < most), "too much for {clients} clients: {memory:?} KiB, {most} at most");
     // The first flood makes room for all its calls; those that follow need no more.
     assert!(last < first + (first / 5).max(4096), "memory grows: {memory:?} KiB");
