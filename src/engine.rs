@@ -73,7 +73,9 @@ pub enum Effect {
     },
     /// A source that is banned has reached sshd all the same.
     Leak {
-        /// What the ban closes.
+        /// The jail of the ban.
+        jail: Arc<str>,
+        /// What it closes.
         scope: Arc<Scope>,
         /// The ban that should hold it off.
         ban: IpNet,
@@ -412,13 +414,13 @@ impl Engine {
                     let closes = |scope: &Scope| scope.ports().is_empty() || *scope == *settings.scope;
                     let leak = self.bans.all_covering(source).find_map(|ban| {
                         let scope = self.scope(&ban.jail).filter(|scope| closes(scope))?;
-                        Some((Arc::clone(scope), ban.source, ban.since))
+                        Some((ban.jail.clone(), Arc::clone(scope), ban.source, ban.since))
                     });
                     out.push(Effect::Failed { jail, source, failure: failure.clone(), ignored: false });
-                    if let Some((scope, ban, since)) = leak
+                    if let Some((jail, scope, ban, since)) = leak
                         && since.saturating_add(LEAK_GRACE) < failure.time
                     {
-                        out.push(Effect::Leak { scope: Arc::clone(&scope), ban, failure });
+                        out.push(Effect::Leak { jail, scope: Arc::clone(&scope), ban, failure });
                         // Perhaps on a connection that had not said a word before the ban.
                         if self.jails[index].settings.cut {
                             out.push(Effect::Cut { scope, source: ban });

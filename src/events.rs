@@ -248,10 +248,11 @@ pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures)
 }
 
 /// A source that is banned has reached sshd; the firewall is looked at again.
-pub(crate) fn leak(ban: &str, failure: &Failure) {
+pub(crate) fn leak(jail: &str, ban: &str, failure: &Failure) {
     let address = failure.address.to_string();
     warn!(
         MESSAGE_ID = LEAK,
+        WARDEND_JAIL = jail,
         WARDEND_SOURCE = ban,
         WARDEND_ADDRESS = address,
         WARDEND_RULE = &*failure.rule,

@@ -274,7 +274,13 @@ impl Manager {
     /// A banned source has reached sshd all the same. Told once a minute of each ban; `NLeaks`
     /// counts them all.
     #[zbus(signal)]
-    pub(crate) async fn leak(emitter: &SignalEmitter<'_>, source: &str, address: &str, rule: &str) -> zbus::Result<()>;
+    pub(crate) async fn leak(
+        emitter: &SignalEmitter<'_>,
+        jail: &str,
+        source: &str,
+        address: &str,
+        rule: &str,
+    ) -> zbus::Result<()>;
 
     /// A source would have been banned after so many failures, but somebody had logged in from
     /// there at `login_usec`. Told once a minute of each source; `NSpared` counts them all.

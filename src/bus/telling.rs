@@ -27,7 +27,7 @@ pub(crate) enum Telling {
     Banned { jail: String, source: String, until_usec: u64, count: u32 },
     Unbanned { jail: String, source: String, why: &'static str },
     Failure { jail: String, source: String, address: String, rule: String, time_usec: u64, omitted: u32 },
-    Leak { source: String, address: String, rule: String },
+    Leak { jail: String, source: String, address: String, rule: String },
     Spared { jail: String, source: String, login_usec: u64, failures: u32 },
     Changes,
 }
@@ -122,7 +122,7 @@ impl Teller {
             Telling::Failure { jail, source, address, rule, time_usec, omitted } => {
                 manager.failure(&jail, &source, &address, &rule, time_usec, omitted).await
             }
-            Telling::Leak { source, address, rule } => manager.leak(&source, &address, &rule).await,
+            Telling::Leak { jail, source, address, rule } => manager.leak(&jail, &source, &address, &rule).await,
             Telling::Spared { jail, source, login_usec, failures } => {
                 manager.spared(&jail, &source, login_usec, failures).await
             }

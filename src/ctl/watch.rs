@@ -44,7 +44,7 @@ pub(super) async fn watch(options: &Watch) -> anyhow::Result<()> {
             signal = next(&mut signals) => {
                 let signal = signal.context("The connection to the bus is lost")?;
                 if let Some(event) = Event::read(&signal)?
-                    && (options.jail.is_none() || event.jail.is_none() || options.jail == event.jail)
+                    && options.jail.as_ref().is_none_or(|jail| *jail == event.jail)
                 {
                     event.print(options.json)?;
                 }
@@ -64,8 +64,7 @@ pub(super) async fn watch(options: &Watch) -> anyhow::Result<()> {
 
 /// What a signal says, for people and as JSON.
 struct Event {
-    /// None where it belongs to no single jail.
-    jail: Option<String>,
+    jail: String,
     style: Style,
     name: &'static str,
     source: String,
@@ -87,7 +86,7 @@ impl Event {
                     |until| format!("for {}", span(until.saturating_sub(time_usec))),
                 );
                 Self {
-                    jail: Some(banned.jail.to_owned()),
+                    jail: banned.jail.to_owned(),
                     style: Style::Bad,
                     name: "banned",
                     source: banned.source.to_owned(),
@@ -99,7 +98,7 @@ impl Event {
                 let ended = Unbanned::from_message(signal.clone()).context(NO_SIGNAL)?;
                 let ended = ended.args().context(FORM)?;
                 Self {
-                    jail: Some(ended.jail.to_owned()),
+                    jail: ended.jail.to_owned(),
                     style: Style::Good,
                     name: "unbanned",
                     source: ended.source.to_owned(),
@@ -124,7 +123,7 @@ impl Event {
                     omitted => format!("; {omitted} more before it"),
                 };
                 Self {
-                    jail: Some(failure.jail.to_owned()),
+                    jail: failure.jail.to_owned(),
                     style: Style::Warning,
                     name: "failure",
                     source: failure.source.to_owned(),
@@ -139,7 +138,7 @@ impl Event {
                 let leak = Leak::from_message(signal.clone()).context(NO_SIGNAL)?;
                 let leak = leak.args().context(FORM)?;
                 Self {
-                    jail: None,
+                    jail: leak.jail.to_owned(),
                     style: Style::Bad,
                     name: "leak",
                     source: leak.source.to_owned(),
@@ -151,7 +150,7 @@ impl Event {
                 let spared = Spared::from_message(signal.clone()).context(NO_SIGNAL)?;
                 let spared = spared.args().context(FORM)?;
                 Self {
-                    jail: Some(spared.jail.to_owned()),
+                    jail: spared.jail.to_owned(),
                     style: Style::Warning,
                     name: "spared",
                     source: spared.source.to_owned(),
@@ -180,8 +179,7 @@ impl Event {
             return print_json(&self.json, mode);
         }
         let name = self.style.paint(&format!("{:<8}", self.name));
-        let jail = self.jail.as_ref().map_or_else(String::new, |jail| format!(" in jail {jail}"));
-        let what = printable(&self.what);
-        line(&format!("{} {name} {}{jail}: {what}", clock(now()), printable(&self.source)))
+        let (source, jail, what) = (printable(&self.source), printable(&self.jail), printable(&self.what));
+        line(&format!("{} {name} {source} in jail {jail}: {what}", clock(now())))
     }
 }

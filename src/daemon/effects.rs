@@ -67,14 +67,15 @@ impl Daemon {
                         self.objects.tell(Telling::Spared { jail, source, login_usec: login, failures: count });
                     }
                 }
-                Effect::Leak { scope, ban, failure } if self.caught_up => {
+                Effect::Leak { jail, scope, ban, failure } if self.caught_up => {
                     self.counted.leaks += 1;
                     if self.leaks.may_say(ban) {
                         let _ = self.orders.send(Order::Suspect(scope, ban));
                         let _ = self.orders.send(Order::Audit);
                         let (source, address) = (text_of(ban), failure.address.to_string());
-                        events::leak(&source, &failure);
-                        self.objects.tell(Telling::Leak { source, address, rule: failure.rule.to_string() });
+                        events::leak(&jail, &source, &failure);
+                        let (jail, rule) = (jail.to_string(), failure.rule.to_string());
+                        self.objects.tell(Telling::Leak { jail, source, address, rule });
                     }
                 }
                 Effect::Crowded(jail, bound) => {

@@ -10,6 +10,8 @@ use crate::plan::PASSWORD;
 
 const CLIENT: &str = include_str!("client.py");
 const FLOOD: &str = include_str!("flood.py");
+const MANAGER_XML: &str = include_str!("../../dbus/org.wardend1.Manager.xml");
+const JAIL_XML: &str = include_str!("../../dbus/org.wardend1.Jail.xml");
 const MANAGER: (&str, &str) = ("/org/wardend1", "org.wardend1.Manager");
 const JAIL: (&str, &str) = ("/org/wardend1/jail/sshd", "org.wardend1.Jail");
 
@@ -51,11 +53,22 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     machine.wait_until("the monitor listens", || machine.run("busctl list --unique --no-legend").contains("busctl"));
     machine.attacker("203.0.113.7").guess(Guesses::default());
     machine.wait_until("it is counted", || machine.run("wardenctl status").contains("Failures: 1"));
+    reads_and_changes(&machine, release);
+    mistakes(&machine, release);
+    signals(&machine, release);
+    // Whoever asks for it starts it, as long as it is enabled.
+    machine.run("systemctl stop wardend");
+    assert_eq!(call(&machine, "alice", MANAGER, "ListJails").0, 0);
+    machine.run("systemctl --quiet disable --now wardend");
+    let (code, said) = call(&machine, "alice", MANAGER, "ListJails");
+    assert!(code != 0 && machine.try_run("systemctl is-active wardend").code != 0, "{said}");
+    machine.run("systemctl --quiet enable --now wardend");
+    println!("{}", machine.run("busctl introspect org.wardend1 /org/wardend1 | cut -c 1-120"));
+}
 
+fn reads_and_changes(machine: &Machine, release: Release) {
     println!("\n{}: reading", release.name());
-    let manager = include_str!("../../dbus/org.wardend1.Manager.xml");
-    let jail = include_str!("../../dbus/org.wardend1.Jail.xml");
-    for (object, xml) in [(MANAGER, manager), (JAIL, jail)] {
+    for (object, xml) in [(MANAGER, MANAGER_XML), (JAIL, JAIL_XML)] {
         for property in members(xml, "property").keys() {
             let command = format!("busctl get-property org.wardend1 {} {} {property}", object.0, object.1);
             let value = machine.run(&format!("runuser -u alice -- {command}"));
@@ -75,21 +88,21 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     let name = |call: &str| call.split(' ').next().unwrap_or_default().to_owned();
     let known: BTreeSet<String> = reads.iter().chain(&changes).map(|call| name(call)).collect();
     for read in reads {
-        assert_eq!(call(&machine, "alice", MANAGER, read).0, 0);
+        assert_eq!(call(machine, "alice", MANAGER, read).0, 0);
     }
-    assert_eq!(call(&machine, "alice", JAIL, "ListBans").0, 0);
+    assert_eq!(call(machine, "alice", JAIL, "ListBans").0, 0);
     // What came later and takes no argument shall answer root, at the least.
-    for (later, arguments) in members(manager, "method").into_iter().filter(|(name, _)| !known.contains(name)) {
+    for (later, arguments) in members(MANAGER_XML, "method").into_iter().filter(|(name, _)| !known.contains(name)) {
         assert_eq!(arguments, 0, "nobody calls {later} here");
-        call(&machine, "alice", MANAGER, &later);
-        assert_eq!(call(&machine, "root", MANAGER, &later).0, 0);
+        call(machine, "alice", MANAGER, &later);
+        assert_eq!(call(machine, "root", MANAGER, &later).0, 0);
     }
-    assert!(!call(&machine, "alice", MANAGER, "Explain s 203.0.113.7").1.contains("\"root\""), "no user for alice");
-    assert!(call(&machine, "root", MANAGER, "Explain s 203.0.113.7").1.contains("\"root\""));
+    assert!(!call(machine, "alice", MANAGER, "Explain s 203.0.113.7").1.contains("\"root\""), "no user for alice");
+    assert!(call(machine, "root", MANAGER, "Explain s 203.0.113.7").1.contains("\"root\""));
 
     println!("\n{}: changing, without authorization, with a polkit rule, as root", release.name());
     for change in changes {
-        let (code, said) = call(&machine, "alice", MANAGER, change);
+        let (code, said) = call(machine, "alice", MANAGER, change);
         assert!(code != 0 && said.contains("is needed for org.wardend1."), "{said}");
     }
     machine.write("/etc/polkit-1/rules.d/10-test.rules", RULES);
@@ -99,14 +112,16 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     });
     for user in ["alice", "root"] {
         for change in changes {
-            assert_eq!(call(&machine, user, MANAGER, change).0, 0);
+            assert_eq!(call(machine, user, MANAGER, change).0, 0);
         }
         machine.run("systemctl restart wardend");
     }
-    call(&machine, "root", MANAGER, "Ban ssts 192.0.2.8 sshd 0 ''");
-    assert_ne!(call(&machine, "bob", MANAGER, "Unban ss 192.0.2.8 ''").0, 0, "the rule sees the jail");
-    assert_eq!(call(&machine, "bob", MANAGER, "Unban ss 192.0.2.8 sshd").0, 0);
+    call(machine, "root", MANAGER, "Ban ssts 192.0.2.8 sshd 0 ''");
+    assert_ne!(call(machine, "bob", MANAGER, "Unban ss 192.0.2.8 ''").0, 0, "the rule sees the jail");
+    assert_eq!(call(machine, "bob", MANAGER, "Unban ss 192.0.2.8 sshd").0, 0);
+}
 
+fn mistakes(machine: &Machine, release: Release) {
     println!("\n{}: mistakes", release.name());
     machine.write("/etc/wardend/wardend.conf.d/bad.conf", "[default]\nmaxretries = 3\n");
     for (mistake, error) in [
@@ -119,7 +134,7 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     ] {
         let short: String = mistake.chars().take(60).collect();
         let (code, said) = if short == mistake {
-            call(&machine, "root", MANAGER, mistake)
+            call(machine, "root", MANAGER, mistake)
         } else {
             let output = machine.try_run(&format!("busctl call org.wardend1 {} {} {mistake}", MANAGER.0, MANAGER.1));
             (output.code, output.stderr)
@@ -134,8 +149,10 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
         assert_eq!(typed.stdout.trim(), format!("org.wardend1.Error.{error}"), "{}", typed.stderr);
     }
     machine.run("rm /etc/wardend/wardend.conf.d/bad.conf");
+}
 
-    // What is left to be heard: a jail that comes and goes, a spared source, a leak.
+/// What is left to be heard: a jail that comes and goes, a spared source, a leak.
+fn signals(machine: &Machine, release: Release) {
     let slow = "/etc/wardend/wardend.conf.d/slow.conf";
     machine.write(slow, "[jail.sshd]\nmaxretry = 4\n[jail.slow]\nfilter = \"sshd\"\nmaxretry = 9\n");
     machine.run("systemctl reload wardend");
@@ -153,7 +170,7 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     machine.attacker("203.0.113.9").guess(Guesses::default());
     machine.wait_for_message("203.0.113.9 is banned, but");
 
-    let mut wanted: BTreeSet<String> = members(manager, "signal").into_keys().collect();
+    let mut wanted: BTreeSet<String> = members(MANAGER_XML, "signal").into_keys().collect();
     wanted.extend(["PropertiesChanged", "InterfacesAdded", "InterfacesRemoved"].map(str::to_owned));
     let mut heard: BTreeMap<String, String> = BTreeMap::new();
     machine.wait_until("every signal was heard", || {
@@ -170,14 +187,6 @@ pub(crate) fn every_member_of_the_bus_answers_as_documented(release: Release) {
     for (member, payload) in &heard {
         println!("  {member}: {}", payload.chars().take(200).collect::<String>());
     }
-    // Whoever asks for it starts it, as long as it is enabled.
-    machine.run("systemctl stop wardend");
-    assert_eq!(call(&machine, "alice", MANAGER, "ListJails").0, 0);
-    machine.run("systemctl --quiet disable --now wardend");
-    let (code, said) = call(&machine, "alice", MANAGER, "ListJails");
-    assert!(code != 0 && machine.try_run("systemctl is-active wardend").code != 0, "{said}");
-    machine.run("systemctl --quiet enable --now wardend");
-    println!("{}", machine.run("busctl introspect org.wardend1 /org/wardend1 | cut -c 1-120"));
 }
 
 pub(crate) fn twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban(release: Release) {

@@ -96,5 +96,12 @@ pub(crate) fn an_entry_that_only_firewalld_believes_in_is_entered_anew(release: 
     assert_eq!(machine.run("firewall-cmd --ipset=wardend4 --get-entries").lines().count(), 2, "it still lists them");
     banned.wrong_passwords("root", 1);
     machine.wait_for_message("203.0.113.7 is banned, but 203.0.113.7 still got through");
+    assert_eq!(
+        machine
+            .run("journalctl -q -o cat WARDEND_JAIL=sshd MESSAGE_ID=4b43e43002ef4b8a815bda340bf56295")
+            .lines()
+            .count(),
+        1
+    );
     machine.wait_until("it is locked out again", || banned.can_connect() == Connection::TimedOut);
 }
