@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::host::{self, Lease, Slot};
@@ -24,12 +24,13 @@ pub(crate) struct Plan {
     release: Release,
     wardend: bool,
     files: Vec<(String, String)>,
+    copies: Vec<(PathBuf, String)>,
     commands: Vec<String>,
 }
 
 impl Plan {
     pub(crate) fn new(release: Release) -> Self {
-        Self { release, wardend: true, files: Vec::new(), commands: Vec::new() }
+        Self { release, wardend: true, files: Vec::new(), copies: Vec::new(), commands: Vec::new() }
     }
 
     /// Leaves wardend out.
@@ -41,6 +42,12 @@ impl Plan {
     /// Puts a file on the machine.
     pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
         self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Puts a copy of a file of the host on the machine.
+    pub(crate) fn copy(mut self, from: &Path, path: &str) -> Self {
+        self.copies.push((from.to_owned(), path.to_owned()));
         self
     }
 
@@ -84,15 +91,22 @@ impl Plan {
             install(root);
         }
         for (path, text) in &self.files {
-            let path = root.join(path.trim_start_matches('/'));
-            let parent = path.parent().expect("a file has a directory");
-            fs::create_dir_all(parent).expect("the layer is writable");
-            fs::write(&path, text).expect("the layer is writable");
+            fs::write(place(root, path), text).expect("the layer is writable");
+        }
+        for (from, path) in &self.copies {
+            fs::copy(from, place(root, path)).expect("the layer is writable");
         }
         for command in &self.commands {
             in_root(root, command);
         }
     }
+}
+
+/// Where a file of the machine is for the host, in a directory that is there.
+fn place(root: &Path, path: &str) -> PathBuf {
+    let path = root.join(path.trim_start_matches('/'));
+    fs::create_dir_all(path.parent().expect("a file has a directory")).expect("the layer is writable");
+    path
 }
 
 /// Installs wardend below `root` as a package would: the Makefile's files, then what a

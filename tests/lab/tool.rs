@@ -15,6 +15,7 @@ mod latency;
 mod live;
 mod machine;
 mod network;
+mod peer;
 mod plan;
 mod recordings;
 mod scale;
@@ -27,7 +28,8 @@ use machine::Release;
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let (verb, release) = match arguments[..] {
+    let beside = arguments.ends_with(&["--beside", "fail2ban"]);
+    let (verb, release) = match arguments[..arguments.len() - if beside { 2 } else { 0 }] {
         [verb] => (verb, Some(Release::Debian13)),
         [verb, release] => (verb, Release::by_name(release)),
         _ => ("", None),
@@ -36,11 +38,13 @@ fn main() -> ExitCode {
         ("shell", Some(release)) => shell::shell(release),
         ("demo", Some(release)) => demo::demo(release),
         ("latency", Some(release)) => latency::latency(release, 25),
-        ("live", Some(release)) => live::live(release),
+        ("live", Some(release)) => live::live(release, beside),
         ("scale", Some(release)) => scale::sizes().into_iter().for_each(|bans| scale::scale(release, bans)),
         ("recordings", _) => recordings::recordings(),
         _ => {
-            println!("usage: lab shell|demo|latency|live|scale [debian12|debian13], lab recordings");
+            println!(
+                "usage: lab shell|demo|latency|live|scale [debian12|debian13] [--beside fail2ban], lab recordings"
+            );
             return ExitCode::from(2);
         }
     }
