@@ -61,7 +61,9 @@ install:
 	install -D -m 644 dbus/org.wardend1.service $(DESTDIR)$(datadir)/dbus-1/system-services/org.wardend1.service
 	install -D -m 644 -t $(DESTDIR)$(datadir)/dbus-1/interfaces dbus/org.wardend1.*.xml
 	install -D -m 644 dbus/org.wardend1.policy $(DESTDIR)$(datadir)/polkit-1/actions/org.wardend1.policy
-	install -D -m 644 dbus/50-wardend.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/50-wardend.rules
+	@# polkitd reads a rule as soon as it has its name, and not again when it may be read.
+	install -D -m 644 dbus/50-wardend.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/.50-wardend.rules
+	mv $(DESTDIR)$(datadir)/polkit-1/rules.d/.50-wardend.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/50-wardend.rules
 	install -D -m 644 completions/wardenctl.bash $(DESTDIR)$(bashcompdir)/wardenctl
 	install -D -m 644 completions/wardenctl.zsh $(DESTDIR)$(zshcompdir)/_wardenctl
 	install -D -m 644 completions/wardenctl.fish $(DESTDIR)$(fishcompdir)/wardenctl.fish

@@ -39,10 +39,10 @@ const FAULTS: [(&str, &str); 16] = [
         "blocked",
         "systemctl kill --signal=STOP firewalld; sleep @time; sleep @time; systemctl kill --signal=CONT firewalld",
     ),
-    // polkitd may overlook a file that is back while it still reads the directory without it.
+    // Moved, not copied: polkitd reads a file as soon as it has its name, and not again when it may.
     (
         "not allowed",
-        "mv @rules /run/kept; sleep @time; firewall-cmd --reload; sleep @time; mv /run/kept @rules; systemctl restart polkit",
+        "mv @rules /usr/share/polkit-1/kept; sleep @time; firewall-cmd --reload; sleep @time; mv /usr/share/polkit-1/kept @rules",
     ),
     (
         "told not to flush",

@@ -28,6 +28,7 @@ pub(crate) fn the_readme_holds_for_a_new_user(release: Release) {
         let said = machine.run("systemctl status wardend");
         said.contains("Watching 1 jail, 0 bans in force.")
     });
+    assert_eq!(machine.messages("Error loading script"), [""; 0], "polkitd may read the rule at once");
     let attacker = machine.attacker("203.0.113.7");
     attacker.wrong_passwords("root", 5);
     machine.wait_for_message("firewalld blocks 203.0.113.7");
