@@ -6,6 +6,7 @@
 //! the same bans: whatever time brings is done at its very µs and in the order of time, however
 //! late somebody looks.
 
+mod commands;
 mod explain;
 mod keep;
 
@@ -13,6 +14,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
+pub use self::commands::{CommandError, Duration, parse_network};
 pub(crate) use self::{
     explain::{Explanation, Standing},
     keep::SavedEngine,
@@ -22,9 +24,8 @@ use crate::{
     clock::Clock,
     failure::{Failure, Failures},
     fnv,
-    jail::{Bound, Jail, JailSettings, Scope, Verdict, text_of},
+    jail::{Bound, Jail, JailSettings, Scope, Verdict},
     record::{Record, USEC_PER_SEC, Usec},
-    suggest,
 };
 
 /// How long after the begin of a ban what its source still gets through is no wonder: firewalld
@@ -129,20 +130,6 @@ pub enum Ended {
     Crowded,
 }
 
-/// Why a command can't be carried out: a sentence for whoever gave it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
-    /// The jail does not exist.
-    #[error("There is no jail '{0}'; {1}")]
-    NoSuchJail(String, String),
-    /// The source is not banned.
-    #[error("{0}")]
-    NotBanned(String),
-    /// The source may not be banned.
-    #[error("{0} can't be banned in jail '{1}': it is, or holds, an address that is never banned ({2}).")]
-    Ignored(String, String, String),
-}
-
 /// The state machine.
 #[derive(Debug)]
 pub struct Engine {
@@ -233,87 +220,6 @@ impl Engine {
         }
     }
 
-    /// An admin bans `network` in `jail`, from `now` on, for `duration` µs or, without one, as
-    /// long as the jail would.
-    ///
-    /// # Errors
-    /// If there is no such jail, or the network holds an address that is never banned.
-    pub fn ban(
-        &mut self,
-        network: IpNet,
-        jail: &str,
-        duration: Duration,
-        reason: &str,
-        now: Usec,
-        out: &mut Vec<Effect>,
-    ) -> Result<Ban, CommandError> {
-        let settings = &self.jails[self.find(jail)?].settings;
-        let source = self.source(network, settings);
-        if let Some(ignored) = settings.spares(source) {
-            let because = ignored.because.to_string();
-            return Err(CommandError::Ignored(text_of(source), jail.to_owned(), because));
-        }
-        let count = self.bans.next_count(source, jail, now, settings.forget);
-        let until = match duration {
-            Duration::OfJail => ban_end(settings, source, now, count),
-            Duration::Forever => None,
-            Duration::Usec(usec) => Some(now.saturating_add(usec)),
-        };
-        let ban = Ban {
-            jail: jail.into(),
-            source,
-            since: now,
-            until,
-            count,
-            failures: Failures::default(),
-            reason: Some(reason.into()),
-        };
-        self.start_ban(ban.clone(), out);
-        Ok(ban)
-    }
-
-    /// An admin unbans `network`: in one jail, or in all. The counters and the history of the
-    /// source start anew.
-    ///
-    /// # Errors
-    /// If there is no such jail, or no such ban.
-    pub fn unban(
-        &mut self,
-        network: IpNet,
-        jail: Option<&str>,
-        now: Usec,
-        out: &mut Vec<Effect>,
-    ) -> Result<Vec<Ban>, CommandError> {
-        let only = jail.map(|jail| self.find(jail)).transpose()?;
-        let mut ended = Vec::new();
-        for index in 0..self.jails.len() {
-            if only.is_some_and(|only| only != index) {
-                continue;
-            }
-            let settings = &self.jails[index].settings;
-            let name = settings.name.clone();
-            let source = self.source(network, settings);
-            self.jails[index].clear(source);
-            ended.extend(self.end_ban(source, &name, now, Ended::Command, out));
-            self.bans.forget(source, &name);
-        }
-        if ended.is_empty() {
-            let covering = self.bans.iter().find(|ban| ban.source.contains(&network));
-            return Err(CommandError::NotBanned(match covering {
-                Some(ban) => format!(
-                    "{} is not banned by itself but inside {}; unban that.",
-                    text_of(network),
-                    text_of(ban.source)
-                ),
-                None => match jail {
-                    Some(jail) => format!("{} is not banned in jail '{jail}'.", text_of(network)),
-                    None => format!("{} is not banned.", text_of(network)),
-                },
-            }));
-        }
-        Ok(ended)
-    }
-
     /// All bans, in the order of their sources.
     pub fn bans(&self) -> impl Iterator<Item = &Ban> {
         self.bans.iter()
@@ -379,24 +285,6 @@ impl Engine {
     pub fn counters(&self, jail: &str) -> Option<(usize, usize)> {
         let jail = self.jails.iter().find(|known| known.settings.name == jail)?;
         Some((jail.failing(), jail.open_sessions()))
-    }
-
-    fn find(&self, jail: &str) -> Result<usize, CommandError> {
-        self.jails.iter().position(|known| known.settings.name == jail).ok_or_else(|| {
-            let names = self.jails.iter().map(|jail| jail.settings.name.as_str());
-            CommandError::NoSuchJail(jail.to_owned(), suggest::instead(jail, names))
-        })
-    }
-
-    /// A single address that is given by hand means its source; a network means itself.
-    fn source(&self, network: IpNet, settings: &JailSettings) -> IpNet {
-        if network.prefix_len() == network.max_prefix_len() {
-            let source = settings.source(network.addr());
-            // A host that was banned by itself is freed by itself.
-            if self.bans.get(network, &settings.name).is_some() { network } else { source }
-        } else {
-            network.trunc()
-        }
     }
 
     fn judge(&mut self, index: usize, verdicts: &mut Vec<Verdict>, out: &mut Vec<Effect>) {
@@ -530,17 +418,6 @@ impl Engine {
     }
 }
 
-/// How long a ban by hand lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duration {
-    /// As the jail's settings say.
-    OfJail,
-    /// Without an end.
-    Forever,
-    /// So many µs.
-    Usec(Usec),
-}
-
 /// The end of the `count`th ban of a source that begins at `since`: each lasts `bantime-factor`
 /// times as long as the one before, up to `bantime-max`, and then up to `bantime-jitter` longer.
 fn ban_end(settings: &JailSettings, source: IpNet, since: Usec, count: u32) -> Option<Usec> {
@@ -561,21 +438,6 @@ fn scatter(text: &str) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
-}
-
-/// Parses what an admin types for a source: an address or a network.
-///
-/// # Errors
-/// A sentence with the mend.
-pub fn parse_network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.to_canonical().into());
-    }
-    match text.parse::<IpNet>() {
-        Ok(network) if network.prefix_len() == 0 => Err(format!("{text} is everybody; name a smaller network.")),
-        Ok(network) => Ok(network.trunc()),
-        Err(_) => Err(format!("'{text}' is neither an address (203.0.113.7) nor a network (203.0.113.0/24).")),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! A call becomes a [`Command`] to the core and its answer comes back over a oneshot channel, so
 //! no interface holds state and none can block the core. What changes often and is read often
 //! (counts, state) is published by the core as [`Status`]. Reading is free for every local user;
-//! changing asks polkit ([`polkit`]).
+//! changing asks polkit ([`polkit`]). No caller can hold up another for long ([`line`]), and none
+//! can bring to a halt what wardend itself needs of the bus: it serves over a connection of its own
+//! ([`socket`]), and what it tells is told by a task of its own ([`telling`]).
 
 mod announce;
 mod error;

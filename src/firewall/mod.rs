@@ -24,6 +24,8 @@ mod task;
 mod words;
 
 #[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
 mod stand_in;
