@@ -2,7 +2,7 @@
 # make install    install what was built (DESTDIR, prefix)
 # make check      all tests; the ones in booted machines where this machine can boot them
 # make demo       the main job, shown on a freshly booted machine
-# make lab        a root shell in such a machine
+# make lab        a root shell in such a machine (RELEASE=debian12, debian13 or debian14)
 # make deb, rpm   packages, in target/package (REVISION=1)
 # make lint       what lintian and rpmlint say of these packages
 # make bench      how fast, beside the floor

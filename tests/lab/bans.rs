@@ -47,7 +47,7 @@ pub(crate) fn a_killed_daemon_counts_each_failure_once(release: Release) {
     let mut plan = Machine::prepare(release).hasty_passwords();
     plan =
         plan.file("/etc/systemd/system/wardend.service.d/test.conf", "[Service]\nRestartSec=0\nStartLimitBurst=100\n");
-    if release == Release::Debian13 {
+    if release.penalises_sources() {
         // sshd itself would turn the fifth connection away.
         plan = plan.file("/etc/ssh/sshd_config.d/test.conf", "PerSourcePenalties no\n");
     }
@@ -72,7 +72,7 @@ pub(crate) fn a_killed_daemon_counts_each_failure_once(release: Release) {
 
 pub(crate) fn no_failure_is_lost_while_the_journal_rotates(release: Release) {
     let mut plan = Machine::prepare(release).hasty_passwords();
-    if release == Release::Debian13 {
+    if release.penalises_sources() {
         // sshd itself would turn the fifth connection away.
         plan = plan.file("/etc/ssh/sshd_config.d/test.conf", "PerSourcePenalties no\n");
     }

@@ -6,7 +6,7 @@ use crate::machine::{Machine, Release};
 
 pub(crate) fn machine(release: Release) -> Machine {
     let mut plan = Machine::prepare(release).hasty_passwords();
-    if release == Release::Debian13 {
+    if release.penalises_sources() {
         // sshd itself would turn the guesser away.
         plan = plan.file("/etc/ssh/sshd_config.d/test.conf", "PerSourcePenalties no\n");
     }

@@ -144,7 +144,7 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
     let seed = setting("WARDEND_SEED", u64::from(std::process::id()));
     println!("{}: seed {seed}", release.name());
     let mut sshd = "MaxStartups 200\n".to_owned();
-    if release == Release::Debian13 {
+    if release.penalises_sources() {
         // sshd itself would turn guessers away.
         sshd.push_str("PerSourcePenalties no\n");
     }

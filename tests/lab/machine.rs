@@ -30,17 +30,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) enum Release {
     Debian12,
     Debian13,
+    Debian14,
 }
 
 impl Release {
-    pub(crate) const ALL: [Self; 2] = [Self::Debian12, Self::Debian13];
+    pub(crate) const ALL: [Self; 3] = [Self::Debian12, Self::Debian13, Self::Debian14];
 
     /// What `tests/lab/build` calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Debian12 => "debian12",
             Self::Debian13 => "debian13",
+            Self::Debian14 => "debian14",
         }
+    }
+
+    /// Whether sshd itself turns a source away that has failed a few times (PerSourcePenalties,
+    /// since OpenSSH 9.8).
+    pub(crate) fn penalises_sources(self) -> bool {
+        self != Self::Debian12
     }
 
     pub(crate) fn by_name(name: &str) -> Option<Self> {

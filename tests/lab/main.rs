@@ -1,7 +1,7 @@
 //! The lab: real machines, real attacks.
 //!
 //! Each scenario is a function that takes a release and runs as one test per release:
-//! `debian12::…` and `debian13::…`. It boots a machine of its own, so scenarios run side by
+//! `debian12::…`, `debian13::…` and `debian14::…`. It boots a machine of its own, so scenarios run side by
 //! side and in any order. The Makefile runs them where `tests/lab/available` says that it
 //! can be done; started without that, they fail with its sentence instead of passing for
 //! no reason.
@@ -44,6 +44,10 @@ macro_rules! scenarios {
         mod debian13 {
             use crate::machine::Release;
             $($(#[test] fn $scenario() { crate::$module::$scenario(Release::Debian13); })+)+
+        }
+        mod debian14 {
+            use crate::machine::Release;
+            $($(#[test] fn $scenario() { crate::$module::$scenario(Release::Debian14); })+)+
         }
     };
 }

@@ -57,7 +57,7 @@ const ZONES: [(&str, &str); 3] = [
 
 pub(crate) fn whoever_is_banned_is_locked_out_in_every_zone_and_nobody_else(release: Release) {
     let mut sshd = "Port 22\nPort 2222\nMaxStartups 200\n".to_owned();
-    if release == Release::Debian13 {
+    if release.penalises_sources() {
         sshd.push_str("PerSourcePenalties no\n");
     }
     let machine = Machine::prepare(release)

@@ -10,7 +10,7 @@ use crate::machine::{Machine, Release};
 /// A machine on which single guesses are not turned away by sshd itself.
 fn machine(release: Release) -> Machine {
     let mut plan = Machine::prepare(release).hasty_passwords();
-    if release == Release::Debian13 {
+    if release.penalises_sources() {
         plan = plan.file("/etc/ssh/sshd_config.d/test.conf", "PerSourcePenalties no\n");
     }
     plan.boot()

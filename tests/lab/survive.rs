@@ -32,7 +32,7 @@ const DEATHS: usize = 100;
 
 pub(crate) fn machine(release: Release) -> Machine {
     let mut sshd = "MaxStartups 200\nLoginGraceTime 20\n".to_owned();
-    if release == Release::Debian13 {
+    if release.penalises_sources() {
         // sshd itself would turn guessers away.
         sshd.push_str("PerSourcePenalties no\n");
     }

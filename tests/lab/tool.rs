@@ -42,9 +42,8 @@ fn main() -> ExitCode {
         ("scale", Some(release)) => scale::sizes().into_iter().for_each(|bans| scale::scale(release, bans)),
         ("recordings", _) => recordings::recordings(),
         _ => {
-            println!(
-                "usage: lab shell|demo|latency|live|scale [debian12|debian13] [--beside fail2ban], lab recordings"
-            );
+            let releases = Release::ALL.map(Release::name).join("|");
+            println!("usage: lab shell|demo|latency|live|scale [{releases}] [--beside fail2ban], lab recordings");
             return ExitCode::from(2);
         }
     }
