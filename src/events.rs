@@ -68,6 +68,11 @@ pub(crate) const UNREAD: &str = "cb624a738661451d9bd53058df5b1a79";
 /// The bus takes answers again.
 pub(crate) const READ_AGAIN: &str = "8213af3f10d64d17a73de399d50ddfec";
 
+/// wardend does not keep a promise.
+pub(crate) const PROBLEM: &str = "b42ad2293bbc492b84c50683fe727222";
+/// wardend keeps that promise again.
+pub(crate) const PROBLEM_GONE: &str = "38ddbe47e4e149f08a8111cc2fa955f1";
+
 /// A ban begins.
 pub(crate) fn ban(ban: &Ban) {
     let source = text_of(ban.source);
@@ -297,6 +302,16 @@ pub(crate) fn bad_config(why: &str) {
 /// Names in `ignoreip` can't be resolved; the sentence says which, and why.
 pub(crate) fn no_address(what: &str) {
     warn!(MESSAGE_ID = NO_ADDRESS, "{what}");
+}
+
+/// wardend does not keep a promise: what is wrong, and what mends it.
+pub(crate) fn problem(kind: &str, what: &str, mend: &str) {
+    warn!(MESSAGE_ID = PROBLEM, WARDEND_PROBLEM = kind, "{what} {mend}");
+}
+
+/// wardend keeps a promise again.
+pub(crate) fn problem_gone(kind: &str) {
+    info!(MESSAGE_ID = PROBLEM_GONE, WARDEND_PROBLEM = kind, "The problem '{kind}' is solved.");
 }
 
 /// wardend can't start.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
-use super::{BanRow, Command, Core, Error, Held, INFINITY, JailRow, SetRow, explain, polkit::Authority};
+use super::{BanRow, Command, Core, Error, Held, INFINITY, JailRow, ProblemRow, SetRow, explain, polkit::Authority};
 use crate::{
     engine::{Duration, parse_network},
     suggest,
@@ -167,7 +167,7 @@ impl Manager {
         env!("CARGO_PKG_VERSION").to_owned()
     }
 
-    /// `running`, or `degraded` while bans are not in force.
+    /// `running`, or `degraded` while there is a problem.
     #[zbus(property)]
     fn state(&self) -> String {
         self.core.status.borrow().state.to_owned()
@@ -183,6 +183,14 @@ impl Manager {
     #[zbus(property)]
     fn firewall_message(&self) -> String {
         self.core.status.borrow().firewall_message.clone()
+    }
+
+    /// What wardend promises and does not keep at the moment, and why: the kind (`firewall`: bans
+    /// are not in force; `state`: the state can't be saved), a sentence, and the mend as another
+    /// sentence, which is empty where the first one says it. Empty while all is well.
+    #[zbus(property)]
+    fn problems(&self) -> Vec<ProblemRow> {
+        self.core.status.borrow().problems.clone()
     }
 
     /// The last journal record that was read.

@@ -137,6 +137,17 @@ pub(crate) struct FirewallStatus {
     pub(crate) sets: Vec<SetRow>,
 }
 
+/// Why wardend is degraded: `(sss)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Type, zbus::Variant, zbus::OwnedVariant)]
+pub(crate) struct ProblemRow {
+    /// Which promise does not hold, in one word.
+    pub(crate) kind: String,
+    /// What is wrong, a sentence.
+    pub(crate) what: String,
+    /// What mends it, a sentence; empty if `what` says it.
+    pub(crate) mend: String,
+}
+
 /// What the core is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -171,6 +182,8 @@ pub(crate) struct Status {
     pub(crate) firewall_state: &'static str,
     /// Why the firewall is down; empty if it is not.
     pub(crate) firewall_message: String,
+    /// Why the state is `degraded`.
+    pub(crate) problems: Vec<ProblemRow>,
     pub(crate) cursor: String,
     pub(crate) bans: u32,
     pub(crate) failures: u64,

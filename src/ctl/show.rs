@@ -26,6 +26,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let state = manager.state().await.map_err(sentence)?;
     let firewall = manager.firewall_state().await.map_err(sentence)?;
     let message = manager.firewall_message().await.map_err(sentence)?;
+    let problems = manager.problems().await.map_err(sentence)?;
     let cursor = manager.journal_cursor().await.map_err(sentence)?;
     let failures = manager.n_failures().await.map_err(sentence)?;
     let (leaks, spared) = (manager.n_leaks().await.map_err(sentence)?, manager.n_spared().await.map_err(sentence)?);
@@ -35,7 +36,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     if let Some(mode) = options.json.mode() {
         return print_json(
             &serde_json::json!({
-                "version": version, "state": state, "firewall": firewall, "firewall_message": message,
+                "version": version, "state": state, "firewall": firewall, "firewall_message": message, "problems": problems,
                 "journal_cursor": cursor, "bans": bans, "failures": failures, "leaks": leaks, "spared": spared,
                 "records": records, "lost": lost, "jails": jails,
             }),
@@ -51,6 +52,10 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     };
     let message = if message.is_empty() { String::new() } else { format!(". {message}") };
     line(&format!("  Firewall: {}{message}", style.paint(&firewall)))?;
+    for problem in problems.iter().filter(|problem| problem.kind != "firewall") {
+        let mend = if problem.mend.is_empty() { String::new() } else { format!(" {}", problem.mend) };
+        line(&format!("   Problem: {}{mend}", Style::Bad.paint(&problem.what)))?;
+    }
     let warned = |number: u64| (if number > 0 { Style::Warning } else { Style::Plain }).paint(&number.to_string());
     line(&format!("   Journal: {records} records read, {} lost", warned(lost)))?;
     line(&format!("      Bans: {bans}"))?;

@@ -9,6 +9,7 @@
 mod commands;
 mod cutting;
 mod effects;
+mod health;
 mod logging;
 mod logins;
 mod names;

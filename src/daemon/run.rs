@@ -23,6 +23,7 @@ use zbus::Connection;
 use super::{
     Fatal,
     cutting::Cutting,
+    health::Health,
     logins::Logins,
     names::Names,
     notify,
@@ -76,6 +77,7 @@ pub(super) struct Daemon {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
     pub(super) firewall: firewall::State,
+    pub(super) health: Health,
     pub(super) cutting: Cutting,
     pub(super) saving: Saving,
     pub(super) reloading: Reloading,
@@ -173,6 +175,7 @@ impl Daemon {
             orders,
             reports,
             firewall: firewall::State::Starting,
+            health: Health::default(),
             cutting,
             saving: Saving::new(store),
             reloading: Reloading::new(directories),

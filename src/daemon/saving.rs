@@ -13,6 +13,7 @@ const SHARE: u32 = 20;
 /// The longest time without a write, where something has changed.
 const LONGEST: Duration = Duration::from_secs(60);
 
+use super::health::Problem;
 use crate::{
     events,
     snapshot::{Snapshot, Store},
@@ -26,15 +27,26 @@ pub(super) struct Saving {
     next: Instant,
     /// Something has changed since the last snapshot.
     dirty: bool,
-    /// The last write failed; told once.
-    failed: bool,
+    /// Why the last write failed; reported once.
+    failed: Option<String>,
 }
 
 impl Saving {
     /// Without a store nothing is kept.
     pub(super) fn new(store: Option<Store>) -> Self {
         let now = Instant::now();
-        Self { store, under_way: None, begun: now, next: now, dirty: false, failed: false }
+        Self { store, under_way: None, begun: now, next: now, dirty: false, failed: None }
+    }
+
+    /// Why the state can't be saved, if so.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let what = match (&self.store, &self.failed) {
+            (None, _) => "There is no directory to save the state in, so a restart forgets bans and counters.",
+            (Some(_), Some(what)) => what,
+            (Some(_), None) => return None,
+        };
+        let mend = if self.store.is_none() { "Set StateDirectory=wardend in the unit." } else { "" };
+        Some(Problem { what: what.to_owned(), mend: mend.to_owned() })
     }
 
     /// Something has changed.
@@ -76,11 +88,11 @@ impl Saving {
         self.under_way = None;
         self.next = Instant::now() + (self.begun.elapsed() * (SHARE - 1)).min(LONGEST);
         match &outcome {
-            Ok(()) if std::mem::take(&mut self.failed) => events::snapshot_back(),
+            Ok(()) if self.failed.take().is_some() => events::snapshot_back(),
             Ok(()) => {}
             Err(what) => {
                 self.dirty = true;
-                if !std::mem::replace(&mut self.failed, true) {
+                if self.failed.replace(what.clone()).is_none() {
                     events::snapshot(what);
                 }
             }

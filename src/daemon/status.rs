@@ -3,11 +3,11 @@
 use tokio::time::Instant;
 
 use super::{
-    notify,
+    health, notify,
     run::{Daemon, TICK},
 };
 use crate::{
-    bus::{self, FirewallStatus, SetRow, Status, Telling},
+    bus::{self, FirewallStatus, ProblemRow, SetRow, Status, Telling},
     firewall::{self, Inspection},
     time::{count, now},
 };
@@ -16,11 +16,18 @@ impl Daemon {
     /// Publishes what there is to know, and tells what has changed: STATUS, and the properties on
     /// the bus.
     pub(super) fn publish(&mut self) {
+        self.health.note(health::Kind::State, self.saving.problem());
         let (firewall_state, firewall_message) = self.firewall_state();
+        let mut problems = self.health.rows();
+        if !firewall_message.is_empty() {
+            let what = firewall_message.clone();
+            problems.insert(0, ProblemRow { kind: "firewall".to_owned(), what, mend: String::new() });
+        }
         let status = Status {
-            state: if firewall_message.is_empty() { "running" } else { "degraded" },
+            state: if problems.is_empty() { "running" } else { "degraded" },
             firewall_state,
             firewall_message,
+            problems,
             cursor: self.cursor.as_ref().map_or_else(String::new, ToString::to_string),
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
             failures: self.engine.failure_count(),
@@ -79,10 +86,17 @@ impl Daemon {
     pub(super) fn status_line(&self) -> String {
         let jails = count(self.engine.jails().count(), "jail", "jails");
         let bans = count(self.engine.ban_count(), "ban", "bans");
-        match &self.firewall {
+        let mut line = match &self.firewall {
             firewall::State::Up => format!("Watching {jails}, {bans} in force."),
             firewall::State::Starting => format!("Watching {jails}, {bans}; firewalld has not answered yet."),
             firewall::State::Down(why) => format!("Watching {jails}, {bans} NOT in force. {why}"),
+        };
+        for ProblemRow { what, mend, .. } in self.health.rows() {
+            for sentence in [what, mend].iter().filter(|sentence| !sentence.is_empty()) {
+                line.push(' ');
+                line.push_str(sentence);
+            }
         }
+        line
     }
 }
