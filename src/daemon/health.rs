@@ -40,6 +40,7 @@ pub(super) struct Health {
 
 impl Health {
     /// There is this problem of the kind, or none. A change is reported in the journal.
+    #[allow(dead_code, reason = "the kinds to come use it")]
     pub(super) fn report(&mut self, kind: Kind, problem: Option<Problem>) {
         if self.problems.get(&kind) == problem.as_ref() {
             return;
