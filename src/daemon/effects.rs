@@ -162,9 +162,16 @@ impl Daemon {
             Report::Told(what) => events::firewall_repaired(&what),
             Report::State(state) => {
                 match &state {
-                    firewall::State::Down(why) => events::firewall_lost(why),
-                    firewall::State::Up => events::firewall_back(self.engine.banned().len()),
-                    firewall::State::Starting => {}
+                    firewall::State::Down(why) if self.outage != *why => {
+                        events::firewall_lost(why);
+                        self.outage.clone_from(why);
+                    }
+                    firewall::State::Up => {
+                        events::firewall_back(self.engine.banned().len());
+                        self.outage.clear();
+                    }
+                    // A firewalld that goes again on its way up is the same outage.
+                    firewall::State::Down(_) | firewall::State::Starting => {}
                 }
                 self.firewall = state;
                 self.publish();

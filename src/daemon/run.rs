@@ -77,6 +77,8 @@ pub(super) struct Daemon {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
     pub(super) firewall: firewall::State,
+    /// What was last told of an outage of it that is not over.
+    pub(super) outage: String,
     pub(super) health: Health,
     pub(super) cutting: Cutting,
     pub(super) saving: Saving,
@@ -175,6 +177,7 @@ impl Daemon {
             orders,
             reports,
             firewall: firewall::State::Starting,
+            outage: String::new(),
             health: Health::default(),
             cutting,
             saving: Saving::new(store),

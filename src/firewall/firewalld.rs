@@ -186,6 +186,11 @@ impl Firewalld {
         })
     }
 
+    /// Whether firewalld is on its way up, although nobody owns its name.
+    pub(super) async fn is_coming(&self) -> bool {
+        super::unit::is_coming(&self.connection).await
+    }
+
     pub(super) fn main(&self) -> &MainProxy<'static> {
         &self.main
     }

@@ -21,6 +21,7 @@ mod side;
 mod slot;
 mod steps;
 mod task;
+mod unit;
 mod words;
 
 #[cfg(test)]
@@ -73,7 +74,7 @@ pub(crate) enum Order {
 /// How the firewall is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nothing is known yet.
+    /// Nothing is known yet, or firewalld is about to come.
     Starting,
     /// firewalld holds exactly what is wanted.
     Up,

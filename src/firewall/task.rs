@@ -5,6 +5,7 @@
 //! out of order, and every trouble has the same mend: ask firewalld what it holds and go on from
 //! there. A call is never given up, because nobody could say whether it had been carried out.
 
+mod absence;
 mod upkeep;
 
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use super::firewalld::{Firewalld, Trouble};
 use super::inbox::{Event, Inbox};
 use super::plan::{Change, News, Next, Op, Plan};
 use super::sets::Layout;
-use super::words::{self, ABSENT, CUT_OFF, DEAF};
+use super::words::{self, CUT_OFF, DEAF};
 use super::{Order, Report, State};
 
 /// How often firewalld's list is compared with ours when nothing else gives cause to.
@@ -88,6 +89,8 @@ async fn setup(
         reports,
         state: State::Starting,
         owner: None,
+        absent_since: None,
+        next_question: None,
         armed: false,
         remove: false,
         inspections: 0,
@@ -122,6 +125,9 @@ struct Task {
     reports: UnboundedSender<Report>,
     state: State,
     owner: Option<String>,
+    /// Since when it has none, as far as that matters, and when systemd is asked about it next.
+    absent_since: Option<Instant>,
+    next_question: Option<Instant>,
     /// The daemon has given the whole list, and nobody has had the objects removed since.
     armed: bool,
     remove: bool,
@@ -173,8 +179,11 @@ impl Task {
         if self.remove {
             return self.dismantle(firewalld).await;
         }
-        if !self.armed || self.owner.is_none() {
-            self.synced(&Err(if self.armed { ABSENT } else { words::TAKEN_OUT }.to_owned()));
+        if self.owner.is_none() {
+            return self.absent(firewalld).await;
+        }
+        if !self.armed {
+            self.synced(&Err(words::TAKEN_OUT.to_owned()));
             return self.wait(None).await;
         }
         if let Some(pause) = self.pause.filter(|pause| *pause > now) {
@@ -289,7 +298,7 @@ impl Task {
                 }
                 self.syncs += 1;
                 self.audit = Instant::now();
-                self.pause = None;
+                (self.pause, self.next_question) = (None, None);
             }
             Order::Inspect => self.inspections += 1,
             Order::Remove => {
@@ -319,8 +328,10 @@ impl Task {
     /// firewalld has a new owner, or none.
     fn meet(&mut self, owner: Option<String>) {
         self.lost();
-        if owner.is_none() {
-            self.enter(State::Down(ABSENT.to_owned()));
+        (self.absent_since, self.next_question) = (None, None);
+        // It answers when it has read its configuration, and is then given the bans.
+        if owner.is_some() && matches!(self.state, State::Down(_)) {
+            self.enter(State::Starting);
         }
         if owner != self.owner {
             self.met = false;
@@ -438,6 +449,10 @@ impl Task {
             if self.hurry { (PAUSE * 2u32.pow(self.failures.min(10))).min(LONGEST_PAUSE) } else { PAUSE_IF_DENIED };
         self.failures = self.failures.saturating_add(1);
         self.pause = Some(Instant::now() + pause);
+        // The bus is about to say who owns firewalld's name, and systemd why nobody does.
+        if *trouble == Trouble::Gone && self.failures == 1 {
+            return;
+        }
         self.enter(State::Down(words::down(trouble)));
         self.synced(&Err(words::down(trouble)));
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{sleep, timeout};
 
 use super::sets::{Layout, SLOTS};
-use super::stand_in::{Bus, Fake, Inner, exception, network};
+use super::stand_in::{Bus, Fake, Inner, exception, network, systemd};
 use super::{Order, Report, State, start};
 use crate::jail::Scope;
 
@@ -127,6 +127,45 @@ async fn bootstrap_creates_in_order_and_reloads_once() {
     assert_eq!(fake.entries(), set(&["203.0.113.7", "2001:db8:0:1::/64"]));
     let blocked = daemon.seen.iter().filter(|r| matches!(r, Report::Blocked { .. }));
     assert_eq!(blocked.count(), 2);
+}
+
+#[tokio::test]
+async fn while_firewalld_is_on_its_way_up_nobody_is_asked_to_start_it() {
+    for (state, job) in [("active", ""), ("activating", "start"), ("deactivating", "restart"), ("inactive", "start")] {
+        let bus = Bus::start();
+        let _systemd = systemd(&bus, state, job).await;
+        let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+        sleep(Duration::from_millis(700)).await;
+        let fake = Fake::ready();
+        let firewalld = fake.serve(&bus).await;
+        daemon.up().await;
+        assert!(!daemon.seen.iter().any(|r| matches!(r, Report::State(State::Down(_)))), "{state}: {:?}", daemon.seen);
+        // And the same at a restart of it.
+        drop(firewalld);
+        daemon.until(|report| *report == Report::State(State::Starting)).await;
+        let _firewalld = fake.serve(&bus).await;
+        daemon.up().await;
+        assert!(!daemon.seen.iter().any(|r| matches!(r, Report::State(State::Down(_)))), "{state}: {:?}", daemon.seen);
+    }
+}
+
+#[tokio::test]
+async fn a_firewalld_that_nobody_has_started_is_reported_until_it_is_met() {
+    for (state, job) in [("inactive", ""), ("failed", ""), ("deactivating", "stop"), ("deactivating", "")] {
+        let bus = Bus::start();
+        let _systemd = systemd(&bus, state, job).await;
+        let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+        assert!(daemon.down().await.contains("systemctl start firewalld"));
+        // Whoever asks for it to be right does not wait for it.
+        daemon.order(Order::Sync);
+        daemon.until(|report| matches!(report, Report::Synced(Err(why)) if why.contains("not running"))).await;
+        let fake = Fake::ready();
+        let _firewalld = fake.serve(&bus).await;
+        // It has the bans before it has been looked at closely, and is not down meanwhile.
+        daemon.until(|report| *report == Report::State(State::Starting)).await;
+        daemon.blocked("203.0.113.7").await;
+        daemon.up().await;
+    }
 }
 
 #[tokio::test]

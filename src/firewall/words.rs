@@ -15,6 +15,10 @@ use crate::time::count;
 pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be \
                                  applied when it starts (systemctl start firewalld).";
 
+pub(super) const NAMELESS: &str = "firewalld was started and has not taken its name on the system bus for a minute; \
+                                   bans are kept and will be applied when it does (see journalctl -u firewalld, and \
+                                   try systemctl restart firewalld).";
+
 const DENIED: &str = "firewalld does not let wardend change the firewall; bans are kept and will \
                       be applied when polkit allows it (check that polkitd is running and that \
                       /usr/share/polkit-1/rules.d/50-wardend.rules is installed).";

@@ -27,8 +27,9 @@ const OBVIOUS: [&str; 2] = ["stopped and started", "killed"];
 /// What an admin, a package or bad luck does to firewalld. `@time` stands for a short time,
 /// `@entry` for an entry that nobody should have made. None of it may need anybody to look after wardend.
 const FAULTS: [(&str, &str); 16] = [
-    ("stopped and started", "systemctl stop firewalld; sleep @time; systemctl start firewalld"),
-    ("killed", "systemctl kill --signal=KILL firewalld; sleep @time; systemctl start firewalld"),
+    // For longer than a restart takes, which is no outage to tell of.
+    ("stopped and started", "systemctl stop firewalld; sleep 1; sleep @time; systemctl start firewalld"),
+    ("killed", "systemctl kill --signal=KILL firewalld; sleep 1; sleep @time; systemctl start firewalld"),
     ("restarted", "systemctl restart firewalld"),
     ("restarted twice", "systemctl restart firewalld; sleep @time; systemctl restart firewalld"),
     ("reloaded", "firewall-cmd --reload"),
@@ -127,6 +128,15 @@ fn outages(machine: &Machine) -> Vec<String> {
     all
 }
 
+/// Ends the attack, also when the test fails in the middle of it.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One attacker after the other, until it is enough.
 fn attack(machine: &Machine, lane: usize, next: &AtomicUsize, enough: &AtomicBool) {
     while !enough.load(Ordering::Relaxed) {
@@ -162,6 +172,7 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
     let (next, enough) = (AtomicUsize::new(0), AtomicBool::new(false));
     let begin = Instant::now();
     thread::scope(|scope| {
+        let end = End(&enough);
         for lane in 0..2 {
             let (machine, next, enough) = (&machine, &next, &enough);
             scope.spawn(move || attack(machine, lane, next, enough));
@@ -184,7 +195,7 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
                 machine.wait_until("the outage is told", || outages(&machine).len() > before);
             }
         }
-        enough.store(true, Ordering::Relaxed);
+        drop(end);
     });
     let _ = machine.try_run("systemctl restart firewalld");
     let lasted = begin.elapsed();

@@ -1,13 +1,21 @@
 """Runs a command on a terminal of its own, and types a password whenever one is asked for:
-terminal.py PASSWORD COMMAND..."""
-import os, pty, sys, termios, time
+terminal.py PASSWORD COMMAND...
+
+It ends with the command: what that has left behind may hold the terminal open."""
+import os, pty, select, sys, termios, time
 
 password, command = sys.argv[1], sys.argv[2:]
 child, terminal = pty.fork()
 if child == 0:
     os.execvp(command[0], command)
-said, typed = "", 0
+said, typed, status = "", 0, None
 while True:
+    if not select.select([terminal], [], [], 0.1)[0]:
+        if status is not None:
+            break
+        ended, how = os.waitpid(child, os.WNOHANG)
+        status = how if ended else None
+        continue
     try:
         part = os.read(terminal, 4096).decode(errors="replace")
     except OSError:
@@ -22,4 +30,6 @@ while True:
             time.sleep(0.01)
         os.write(terminal, password.encode() + b"\n")
 print(said)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+if status is None:
+    status = os.waitpid(child, 0)[1]
+sys.exit(os.waitstatus_to_exitcode(status))
