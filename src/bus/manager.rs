@@ -129,8 +129,9 @@ impl Manager {
     }
 
     /// What firewalld holds against what it should: the state (`starting`, `up`, `down`) with a
-    /// sentence if it is down; the policy (`right`, `other-rules`, `missing`, `unknown` if firewalld
-    /// can't be asked); and of the ipsets for each address family and choice of ports the name of
+    /// sentence if it is down, or if something is accepted before the policy is asked; the policy
+    /// (`right`, `bypassed` in that case, `other-rules`, `missing`, `unknown` if firewalld can't be
+    /// asked); and of the ipsets for each address family and choice of ports the name of
     /// the first, how many of them hold anything, how many entries they should hold and do, which
     /// are missing, and which are not wardend's.
     #[zbus(out_args("state", "message", "policy", "sets"))]
@@ -186,7 +187,8 @@ impl Manager {
     }
 
     /// What wardend promises and does not keep at the moment, and why: the kind (`firewall`: bans
-    /// are not in force; `state`: the state can't be saved), a sentence, and the mend as another
+    /// are not in force; `bypass`: firewalld accepts something before it looks at bans; `state`: the
+    /// state can't be saved), a sentence, and the mend as another
     /// sentence, which is empty where the first one says it. Empty while all is well.
     #[zbus(property)]
     fn problems(&self) -> Vec<ProblemRow> {

@@ -130,9 +130,9 @@ pub(crate) struct SetRow {
 pub(crate) struct FirewallStatus {
     /// `starting`, `up` or `down`.
     pub(crate) state: String,
-    /// Why it is down; empty if it is not.
+    /// Why it is down, or what is accepted before the policy is asked; empty if all is well.
     pub(crate) message: String,
-    /// `right`, `other-rules`, `missing` or `unknown`.
+    /// `right`, `bypassed`, `other-rules`, `missing` or `unknown`.
     pub(crate) policy: String,
     pub(crate) sets: Vec<SetRow>,
 }

@@ -52,6 +52,7 @@ async fn status(options: &Status) -> anyhow::Result<()> {
     line(&format!("Firewall: {}{message}", style.paint(&state)))?;
     let (style, policy) = match policy.as_str() {
         "right" => (Style::Good, "wardend, as it should be"),
+        "bypassed" => (Style::Bad, "wardend, but what is accepted before it is asked gets through"),
         "other-rules" => (Style::Bad, "wardend, with other rules than it should have"),
         "missing" => (Style::Bad, "wardend or one of its ipsets is missing"),
         _ => (Style::Warning, "unknown, firewalld can't be asked"),

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{run::Daemon, wall::Wall};
+use super::{
+    health::{Kind, Problem},
+    run::Daemon,
+    wall::Wall,
+};
 use crate::{
     bans::Ban,
     bus::{self, Telling},
     engine::{Effect, Ended},
     events,
     failure::Failure,
-    firewall::{self, Order, Report},
+    firewall::{self, Bypass, Order, Report},
     jail::text_of,
     time::now,
 };
@@ -158,6 +162,11 @@ impl Daemon {
                     self.counted.latency.add(latency);
                     events::in_force(&text_of(source), latency);
                 }
+            }
+            Report::Bypassed(bypass) => {
+                let problem = bypass.map(|Bypass { what, mend }| Problem { what, mend });
+                self.health.report(Kind::Bypass, problem);
+                self.publish();
             }
             Report::Told(what) => events::firewall_repaired(&what),
             Report::State(state) => {

@@ -12,6 +12,8 @@ use crate::{bus::ProblemRow, events};
 /// Which promise. The order is the one in which problems are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
+    /// Whoever is banned is locked out: nobody else accepts before wardend's policy.
+    Bypass,
     /// The state is saved.
     State,
 }
@@ -20,6 +22,7 @@ impl Kind {
     /// Its name on the bus and in the journal.
     fn name(self) -> &'static str {
         match self {
+            Self::Bypass => "bypass",
             Self::State => "state",
         }
     }
@@ -40,7 +43,6 @@ pub(super) struct Health {
 
 impl Health {
     /// There is this problem of the kind, or none. A change is reported in the journal.
-    #[allow(dead_code, reason = "the kinds to come use it")]
     pub(super) fn report(&mut self, kind: Kind, problem: Option<Problem>) {
         if self.problems.get(&kind) == problem.as_ref() {
             return;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     bus::{self, FirewallStatus, ProblemRow, SetRow, Status, Telling},
-    firewall::{self, Inspection},
+    firewall::{self, Bypass, Inspection},
     time::{count, now},
 };
 
@@ -71,7 +71,10 @@ impl Daemon {
     /// What firewalld holds, as the bus tells it.
     pub(super) fn firewall_status(&self, inspection: Inspection) -> FirewallStatus {
         let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let (state, message) = self.firewall_state();
+        let (state, mut message) = self.firewall_state();
+        if let Some(Bypass { what, mend }) = inspection.bypass.filter(|_| message.is_empty()) {
+            message = format!("{what} {mend}");
+        }
         let sets = inspection.standings.into_iter().map(|set| SetRow {
             name: set.name,
             sets: short(set.sets),

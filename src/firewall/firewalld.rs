@@ -24,6 +24,8 @@ pub(super) trait Main {
     fn version(&self) -> zbus::Result<String>;
     #[zbus(name = "getServiceSettings2")]
     fn service_settings(&self, service: &str) -> zbus::Result<HashMap<String, OwnedVariant>>;
+    #[zbus(name = "getDefaultZone")]
+    fn default_zone(&self) -> zbus::Result<String>;
     #[zbus(name = "listServices")]
     fn list_services(&self) -> zbus::Result<Vec<String>>;
 
@@ -63,6 +65,18 @@ pub(super) trait Policy {
     fn set_settings(&self, policy: &str, settings: &HashMap<&str, Variant<'_>>) -> zbus::Result<()>;
 }
 
+#[proxy(
+    interface = "org.fedoraproject.FirewallD1.zone",
+    default_service = "org.fedoraproject.FirewallD1",
+    default_path = "/org/fedoraproject/FirewallD1"
+)]
+pub(super) trait Zone {
+    #[zbus(name = "getActiveZones")]
+    fn get_active_zones(&self) -> zbus::Result<HashMap<String, HashMap<String, Vec<String>>>>;
+    #[zbus(name = "getZoneSettings2")]
+    fn get_settings(&self, zone: &str) -> zbus::Result<HashMap<String, OwnedVariant>>;
+}
+
 /// Version, short name, description, type, options, entries.
 pub(super) type IpSetSettings<'a> = (&'a str, &'a str, &'a str, &'a str, HashMap<&'a str, &'a str>, Vec<&'a str>);
 
@@ -78,6 +92,8 @@ pub(super) trait Config {
     fn add_policy(&self, name: &str, settings: &HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(property, name = "FlushAllOnReload")]
     fn flush_all_on_reload(&self) -> zbus::Result<String>;
+    #[zbus(property, name = "FirewallBackend")]
+    fn firewall_backend(&self) -> zbus::Result<String>;
     #[zbus(name = "getIPSetNames")]
     fn ip_set_names(&self) -> zbus::Result<Vec<String>>;
     #[zbus(name = "getIPSetByName")]
@@ -125,8 +141,15 @@ pub(super) enum Trouble {
     Panic,
     /// firewalld runs, but could not load its configuration; its reason.
     Failed(String),
+    /// What firewalld has made is not in the kernel any more; firewalld's words.
+    Flushed(String),
     /// Everything else, in firewalld's words.
     Other(String),
+}
+
+/// What follows is what firewalld has given to nft.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_end().to_owned()
 }
 
 impl From<&zbus::Error> for Trouble {
@@ -142,9 +165,10 @@ impl From<&zbus::Error> for Trouble {
                     "INVALID_IPSET" | "INVALID_POLICY" => Self::Missing,
                     "INVALID_ENTRY" | "INVALID_ADDR" | "INVALID_FAMILY" => Self::Refused(text.to_owned()),
                     "PANIC_MODE" => Self::Panic,
+                    "COMMAND_FAILED" if text.contains("No such file or directory") => Self::Flushed(first_line(text)),
                     "RUNNING_BUT_FAILED" => Self::Failed(text.to_owned()),
                     "" => Self::Other(name.to_string()),
-                    _ => Self::Other(text.to_owned()),
+                    _ => Self::Other(first_line(text)),
                 }
             }
             zbus::Error::FDO(error) => match &**error {
@@ -166,6 +190,7 @@ pub(super) struct Firewalld {
     main: MainProxy<'static>,
     pub(super) ip_set: IpSetProxy<'static>,
     pub(super) policy: PolicyProxy<'static>,
+    pub(super) zone: ZoneProxy<'static>,
     pub(super) config: ConfigProxy<'static>,
 }
 
@@ -182,6 +207,7 @@ impl Firewalld {
             main: proxy!(MainProxy),
             ip_set: proxy!(IpSetProxy),
             policy: proxy!(PolicyProxy),
+            zone: proxy!(ZoneProxy),
             config: proxy!(ConfigProxy),
         })
     }

@@ -1,6 +1,7 @@
 //! What firewalld holds against what it should, for an admin who asks. Only a look: what is wrong
 //! is put right by the task as ever, or at once by [`super::Order::Sync`].
 
+use super::bypass::Bypass;
 use super::firewalld::Firewalld;
 use super::objects::Runtime;
 use super::sets::{Layout, Set};
@@ -23,8 +24,10 @@ pub(crate) struct Standing {
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inspection {
-    /// `right`, `other-rules`, `missing`, or `unknown` if firewalld can't be asked.
+    /// `right`, `bypassed`, `other-rules`, `missing`, or `unknown` if firewalld can't be asked.
     pub(crate) policy: &'static str,
+    /// Why it is bypassed.
+    pub(crate) bypass: Option<Bypass>,
     pub(crate) standings: Vec<Standing>,
 }
 

@@ -8,6 +8,7 @@
 //! as a [`State`] and, ban by ban, as the moment at which it came into force. A ban that comes
 //! into force again after firewalld had lost it is reported again, with its new time.
 
+mod bypass;
 mod costs;
 mod cut;
 mod firewalld;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+pub(crate) use self::bypass::Bypass;
 pub(crate) use self::cut::{Cut, CutTarget};
 pub(crate) use self::inspect::Inspection;
 use crate::jail::Scope;
@@ -112,6 +114,8 @@ pub(crate) enum Report {
     Inspected(Inspection),
     /// The answer to [`Order::Remove`].
     Removed(Result<(), String>),
+    /// Something is accepted before wardend's policy is asked, or nothing is any more.
+    Bypassed(Option<Bypass>),
     /// Something an admin should hear once.
     Told(String),
 }

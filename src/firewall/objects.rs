@@ -18,8 +18,10 @@ use super::sets::{Layout, POLICY, Set, is_ours};
 /// size for filled and leaves it empty.
 const MAX_ENTRIES: &str = "131072";
 
-/// Before the rules of all zones, and after firewalld's own ones for neighbour discovery.
-const PRIORITY: i32 = -1000;
+/// The earliest after firewalld's own policy for IPv6 neighbour discovery (-15000): before that, a
+/// ban of the network that the gateway is in would cut this machine off. What is there at or before
+/// it is [`super::bypass`]'s.
+pub(super) const PRIORITY: i32 = -14999;
 
 /// What firewalld has in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Firewalld {
         Ok(match (has_frame(&settings), has_rules(&settings, rules)) {
             (true, true) => Runtime::Complete,
             (true, false) => Runtime::OtherRules,
-            // Priority and target can't be changed in a running firewalld.
+            // Not all of this can be changed in a running firewalld.
             (false, _) => Runtime::Missing,
         })
     }
@@ -115,7 +117,12 @@ impl Firewalld {
                 let policy = self.permanent_policy(path).await?;
                 let before = policy.get_settings().await?;
                 if !has_frame(&before) || !has_rules(&before, rules) {
-                    policy.update(&settings(rules)).await?;
+                    let mut settings = settings(rules);
+                    // Since 2.4; the ones before refuse what they don't know.
+                    if before.contains_key("disable") {
+                        settings.insert("disable", Variant::from(false));
+                    }
+                    policy.update(&settings).await?;
                     repairs.policy = true;
                 }
             }
@@ -165,7 +172,7 @@ fn settings(rules: &[String]) -> HashMap<&'static str, Variant<'_>> {
     ])
 }
 
-fn list(settings: &HashMap<String, OwnedVariant>, name: &str) -> Vec<String> {
+pub(super) fn list(settings: &HashMap<String, OwnedVariant>, name: &str) -> Vec<String> {
     let value = settings.get(name).and_then(|value| value.try_clone().ok());
     value.and_then(|value| Vec::try_from(value).ok()).unwrap_or_default()
 }
@@ -174,7 +181,9 @@ fn list(settings: &HashMap<String, OwnedVariant>, name: &str) -> Vec<String> {
 fn has_frame(settings: &HashMap<String, OwnedVariant>) -> bool {
     let priority = settings.get("priority").and_then(|value| i32::try_from(&**value).ok());
     let target = settings.get("target").and_then(|value| <&str>::try_from(&**value).ok());
-    priority == Some(PRIORITY)
+    let disabled = settings.get("disable").is_some_and(|value| matches!(**value, Variant::Bool(true)));
+    !disabled
+        && priority == Some(PRIORITY)
         && target == Some("CONTINUE")
         && list(settings, "ingress_zones") == ["ANY"]
         && list(settings, "egress_zones") == ["HOST"]

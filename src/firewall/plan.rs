@@ -155,6 +155,12 @@ impl Plan {
         self.sides.values_mut().for_each(Side::lost);
     }
 
+    /// Whether anybody in this network is to be locked out.
+    pub(crate) fn touches(&self, net: &IpNet) -> bool {
+        let in_side = |side: &Side| side.target.cover(net).is_some() || side.target.within(net).next().is_some();
+        self.sides.iter().any(|(pool, side)| pool.family == Family::of(net) && in_side(side))
+    }
+
     /// How what firewalld says that it holds differs from what it should, list by list; nothing is
     /// taken in.
     pub(crate) fn compare(&self, seen: &[(Set, Vec<String>)]) -> Vec<Standing> {

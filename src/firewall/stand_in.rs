@@ -20,6 +20,7 @@ use zbus::connection::Builder;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, DBusError, ObjectServer, OwnedObjectPath, OwnedVariant, Variant, interface};
 
+use super::objects::PRIORITY;
 use super::sets::Layout;
 
 const NAME: &str = "org.fedoraproject.FirewallD1";
@@ -102,6 +103,12 @@ pub(super) struct Inner {
     pub(super) runtime: BTreeMap<String, BTreeSet<String>>,
     /// The rules in force.
     pub(super) runtime_policy: Option<Vec<String>>,
+    /// The permanent priority of the policy, and the one in force, if it is not what it should be.
+    pub(super) priority: Option<i32>,
+    pub(super) runtime_priority: Option<i32>,
+    /// Policies of somebody else, and ports that the zone forwards to this machine.
+    pub(super) others: BTreeMap<String, HashMap<String, OwnedVariant>>,
+    pub(super) forwarded: Vec<(&'static str, &'static str)>,
     /// Entries of the permanent configuration, which a reload brings with it.
     pub(super) baked: Vec<(String, String)>,
     calls: Vec<String>,
@@ -121,6 +128,7 @@ impl Inner {
             self.runtime.get_mut(set).unwrap().insert(entry.clone());
         }
         self.runtime_policy.clone_from(&self.policy);
+        self.runtime_priority = self.priority;
     }
 }
 
@@ -178,6 +186,7 @@ impl Fake {
             .serve_at(PATH, Main(self.clone()))
             .serve_at(PATH, Sets(self.clone()))
             .serve_at(PATH, Policies(self.clone()))
+            .serve_at(PATH, Zones(self.clone()))
             .serve_at(CONFIG, Config(self.clone()))
             .name(NAME)
             .build()
@@ -244,6 +253,7 @@ impl Unit {
 struct Main(Fake);
 struct Sets(Fake);
 struct Policies(Fake);
+struct Zones(Fake);
 struct Config(Fake);
 struct Object(Fake, String);
 struct PolicyObject(Fake);
@@ -267,6 +277,23 @@ impl Main {
     async fn services(&self) -> Result<Vec<String>, Fault> {
         self.0.enter("listServices", "").await?;
         Ok(["http", "ssh"].map(String::from).into())
+    }
+
+    #[zbus(name = "getDefaultZone")]
+    async fn default_zone(&self) -> Result<String, Fault> {
+        self.0.enter("getDefaultZone", "").await?;
+        Ok("public".to_owned())
+    }
+
+    #[zbus(name = "getServiceSettings2")]
+    async fn service(&self, name: &str) -> Result<HashMap<String, OwnedVariant>, Fault> {
+        self.0.enter("getServiceSettings2", name).await?;
+        let port = match name {
+            "ssh" => "22",
+            "http" => "80",
+            _ => return Err(exception(&format!("INVALID_SERVICE: '{name}'"))),
+        };
+        Ok(HashMap::from([("ports".to_owned(), Variant::from(vec![(port, "tcp")]).try_to_owned().unwrap())]))
     }
 
     #[zbus(signal)]
@@ -351,16 +378,24 @@ impl Policies {
     #[zbus(name = "getPolicies")]
     async fn names(&self) -> Result<Vec<String>, Fault> {
         self.0.enter("getPolicies", "").await?;
-        let loaded = self.0.with(|inner| inner.runtime_policy.is_some());
-        Ok(if loaded { vec!["wardend".to_owned()] } else { Vec::new() })
+        Ok(self.0.with(|inner| {
+            let ours = inner.runtime_policy.is_some().then(|| "wardend".to_owned());
+            inner.others.keys().cloned().chain(ours).collect()
+        }))
     }
 
     #[zbus(name = "getPolicySettings")]
     async fn settings(&self, name: &str) -> Result<HashMap<String, OwnedVariant>, Fault> {
         self.0.enter("getPolicySettings", name).await?;
-        match self.0.with(|inner| inner.runtime_policy.clone()) {
-            Some(rules) => Ok(policy_settings(&rules)),
-            None => Err(exception(&format!("INVALID_POLICY: {name}"))),
+        let copy = |settings: &HashMap<String, OwnedVariant>| {
+            settings.iter().map(|(name, value)| (name.clone(), value.try_clone().unwrap())).collect()
+        };
+        if let Some(settings) = self.0.with(|inner| inner.others.get(name).map(copy)) {
+            return Ok(settings);
+        }
+        match self.0.with(|inner| (inner.runtime_policy.clone(), inner.runtime_priority)) {
+            (Some(rules), priority) => Ok(policy_settings(&rules, priority)),
+            (None, _) => Err(exception(&format!("INVALID_POLICY: {name}"))),
         }
     }
 
@@ -378,6 +413,33 @@ impl Policies {
     }
 }
 
+#[interface(name = "org.fedoraproject.FirewallD1.zone")]
+impl Zones {
+    #[zbus(name = "getActiveZones")]
+    async fn active(&self) -> Result<HashMap<String, HashMap<String, Vec<String>>>, Fault> {
+        self.0.enter("getActiveZones", "").await?;
+        let office = HashMap::from([("sources".to_owned(), vec!["203.0.113.0/28".to_owned()])]);
+        Ok(HashMap::from([("public".to_owned(), HashMap::new()), ("office".to_owned(), office)]))
+    }
+
+    #[zbus(name = "getZoneSettings2")]
+    async fn settings(&self, name: &str) -> Result<HashMap<String, OwnedVariant>, Fault> {
+        self.0.enter("getZoneSettings2", name).await?;
+        let ports: Vec<_> = self.0.with(|inner| {
+            let public = inner.forwarded.iter().filter(|_| name == "public");
+            public.map(|(from, to)| (*from, "tcp", *to, "")).collect()
+        });
+        Ok(HashMap::from([("forward_ports".to_owned(), Variant::from(ports).try_to_owned().unwrap())]))
+    }
+}
+
+/// Settings of somebody else's policy: priority, zone, and one rule.
+pub(super) fn policy(priority: i32, zone: &str, rule: &str) -> HashMap<String, OwnedVariant> {
+    let mut settings = policy_settings(&[rule.to_owned()], Some(priority));
+    settings.insert("ingress_zones".to_owned(), Variant::from(vec![zone]).try_to_owned().unwrap());
+    settings
+}
+
 fn rules_of(settings: &HashMap<String, OwnedVariant>) -> Vec<String> {
     settings["rich_rules"].try_clone().unwrap().try_into().unwrap()
 }
@@ -386,11 +448,11 @@ fn named_sets(rules: &[String]) -> impl Iterator<Item = String> {
     rules.iter().map(|rule| rule.split("ipset=\"").nth(1).unwrap().split('"').next().unwrap().to_owned())
 }
 
-fn policy_settings(rules: &[String]) -> HashMap<String, OwnedVariant> {
+fn policy_settings(rules: &[String], priority: Option<i32>) -> HashMap<String, OwnedVariant> {
     let own = |value: Variant<'_>| value.try_to_owned().unwrap();
     HashMap::from([
         ("target".to_owned(), own("CONTINUE".into())),
-        ("priority".to_owned(), own((-1000_i32).into())),
+        ("priority".to_owned(), own(priority.unwrap_or(PRIORITY).into())),
         ("ingress_zones".to_owned(), own(vec!["ANY"].into())),
         ("egress_zones".to_owned(), own(vec!["HOST"].into())),
         ("rich_rules".to_owned(), own(rules.into())),
@@ -506,16 +568,18 @@ impl Object {
 impl PolicyObject {
     #[zbus(name = "getSettings")]
     fn settings(&self) -> HashMap<String, OwnedVariant> {
-        policy_settings(&self.0.with(|inner| inner.policy.clone()).unwrap_or_default())
+        let (rules, priority) = self.0.with(|inner| (inner.policy.clone(), inner.priority));
+        policy_settings(&rules.unwrap_or_default(), priority)
     }
 
     #[zbus(name = "update")]
     async fn update(&self, settings: HashMap<String, OwnedVariant>) -> Result<(), Fault> {
         let rules = rules_of(&settings);
+        let priority = i32::try_from(&*settings["priority"]).unwrap();
         self.0.enter("update", &format!("wardend {}", rules.join("; "))).await?;
         self.0.with(|inner| {
             assert!(named_sets(&rules).all(|set| inner.permanent.contains(&set)), "a set is missing: {rules:?}");
-            inner.policy = Some(rules);
+            (inner.policy, inner.priority) = (Some(rules), Some(priority));
         });
         Ok(())
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 use zbus::Connection;
 
+use super::bypass::Bypass;
 use super::firewalld::{Firewalld, Trouble};
 use super::inbox::{Event, Inbox};
 use super::plan::{Change, News, Next, Op, Plan};
@@ -110,6 +111,7 @@ async fn setup(
         suspects: BTreeSet::new(),
         unknown: BTreeSet::new(),
         warned: false,
+        bypass: None,
     };
     task.meet(owner);
     Ok((task, firewalld))
@@ -160,6 +162,8 @@ struct Task {
     unknown: BTreeSet<String>,
     /// The admin has been told what FlushAllOnReload=no does.
     warned: bool,
+    /// What is accepted before wardend's policy is asked.
+    bypass: Option<Bypass>,
 }
 
 impl Task {
@@ -215,7 +219,10 @@ impl Task {
         });
         let mut mended = std::mem::take(&mut self.mended);
         mended.extend(words::changes(std::mem::take(&mut self.changes)));
-        self.synced(&Ok(mended));
+        self.synced(&match &self.bypass {
+            Some(Bypass { what, mend }) => Err(format!("{what} {mend}")),
+            None => Ok(mended),
+        });
         self.wait(Some(wait.unwrap_or(self.audit).min(self.audit))).await
     }
 
@@ -397,6 +404,11 @@ impl Task {
                 return Ok(());
             }
             Err(error) => Trouble::from(&error),
+        };
+        let trouble = match (trouble, op) {
+            // It may be this entry alone that the kernel does not have.
+            (Trouble::Flushed(text), Op::Remove(..)) => Trouble::Other(text),
+            (trouble, _) => trouble,
         };
         match (&trouble, op) {
             (Trouble::Already, _) => {

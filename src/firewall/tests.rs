@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{sleep, timeout};
 
 use super::sets::{Layout, SLOTS};
-use super::stand_in::{Bus, Fake, Inner, exception, network, systemd};
+use super::stand_in::{Bus, Fake, Inner, exception, network, policy, systemd};
 use super::{Order, Report, State, start};
 use crate::jail::Scope;
 
@@ -120,13 +120,113 @@ async fn bootstrap_creates_in_order_and_reloads_once() {
     assert_eq!(made.len(), 2 * SLOTS + 2);
     assert_eq!(made[0], "addIPSet wardend4 hash:net inet 131072");
     assert_eq!(made[SLOTS], "addIPSet wardend6 hash:net inet6 131072");
-    let rules = "addPolicy wardend -1000 rule family=\"ipv4\" source ipset=\"wardend4\" drop; \
+    let rules = "addPolicy wardend -14999 rule family=\"ipv4\" source ipset=\"wardend4\" drop; \
                  rule family=\"ipv4\" source ipset=\"wardend4-1\" drop; ";
     assert!(made[2 * SLOTS].starts_with(rules), "{}", made[2 * SLOTS]);
     assert_eq!(made[2 * SLOTS + 1], "reload");
     assert_eq!(fake.entries(), set(&["203.0.113.7", "2001:db8:0:1::/64"]));
     let blocked = daemon.seen.iter().filter(|r| matches!(r, Report::Blocked { .. }));
     assert_eq!(blocked.count(), 2);
+}
+
+#[tokio::test]
+async fn a_policy_with_the_priority_of_before_gets_the_one_of_now() {
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    fake.with(|inner| {
+        inner.priority = Some(-1000);
+        inner.load();
+    });
+    let _firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+    daemon.up().await;
+    assert_eq!(fake.calls(&["update", "reload"]).len(), 2);
+    assert_eq!(fake.with(|inner| inner.runtime_priority), Some(-14999));
+    assert_eq!(fake.entries(), set(&["203.0.113.7"]));
+}
+
+#[tokio::test]
+async fn what_is_accepted_before_a_ban_is_named_until_it_is_gone() {
+    const SSH: &str = r#"rule service name="ssh" accept"#;
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    let firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+    daemon.up().await;
+    let early = [
+        policy(-15000, "ANY", SSH),
+        policy(-32768, "public", "rule accept"),
+        policy(-14999, "office", SSH),
+        policy(-20000, "ANY", r#"rule family="ipv4" source address="203.0.113.0/24" accept"#),
+    ];
+    for other in early {
+        fake.with(|inner| inner.others.insert("other".to_owned(), other));
+        fake.reload(&firewalld).await;
+        let found = daemon.until(|report| matches!(report, Report::Bypassed(Some(_)))).await;
+        let Report::Bypassed(Some(bypass)) = found else { unreachable!() };
+        assert!(bypass.what.contains("policy other (priority -"), "{bypass:?}");
+        assert!(bypass.mend.contains("--policy=other"), "{bypass:?}");
+        daemon.order(Order::Sync);
+        let synced = daemon.until(|report| matches!(report, Report::Synced(_))).await;
+        assert!(matches!(synced, Report::Synced(Err(why)) if why.contains("policy other")));
+        fake.with(|inner| inner.others.clear());
+        fake.reload(&firewalld).await;
+        daemon.until(|report| *report == Report::Bypassed(None)).await;
+    }
+    fake.with(|inner| inner.forwarded = vec![("2222", "22")]);
+    daemon.order(Order::Inspect);
+    let seen = daemon.until(|report| matches!(report, Report::Inspected(_))).await;
+    let Report::Inspected(inspection) = seen else { unreachable!() };
+    let bypass = inspection.bypass.unwrap();
+    assert_eq!(inspection.policy, "bypassed");
+    assert!(bypass.what.contains("port 2222/tcp to port 22 of this machine (zone public)"), "{bypass:?}");
+}
+
+#[tokio::test]
+async fn what_is_accepted_after_a_ban_or_from_friends_or_elsewhere_is_nobodys_business() {
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    fake.with(|inner| {
+        let mut disabled = policy(-20000, "ANY", "rule accept");
+        disabled.insert("disable".to_owned(), zbus::Variant::from(true).try_to_owned().unwrap());
+        let mut to_others = policy(-20000, "ANY", "rule accept");
+        to_others.insert("egress_zones".to_owned(), zbus::Variant::from(vec!["ANY"]).try_to_owned().unwrap());
+        inner.others = [
+            policy(-14998, "ANY", "rule accept"),
+            policy(-15000, "ANY", r#"rule family="ipv6" icmp-type name="neighbour-solicitation" accept"#),
+            policy(-20000, "dmz", "rule accept"),
+            policy(-20000, "ANY", r#"rule family="ipv4" source address="198.51.100.0/24" accept"#),
+            policy(-20000, "ANY", r#"rule service name="ssh" drop"#),
+            disabled,
+            to_others,
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(number, settings)| (format!("other{number}"), settings))
+        .collect();
+    });
+    let _firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+    daemon.up().await;
+    daemon.order(Order::Inspect);
+    daemon.until(|report| matches!(report, Report::Inspected(it) if it.policy == "right")).await;
+    let bypassed = daemon.seen.iter().any(|report| matches!(report, Report::Bypassed(_)));
+    assert!(!bypassed, "{:?}", daemon.seen);
+}
+
+#[tokio::test]
+async fn rules_that_are_gone_from_the_kernel_take_a_restart_of_firewalld() {
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    let _firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &[]).await;
+    daemon.up().await;
+    let text = "COMMAND_FAILED: 'python-nftables' failed: internal:0:0-0: Error: No such file or directory\n\nJSON";
+    fake.with(|inner| inner.faults.push_back(("addEntry", exception(text))));
+    daemon.block("203.0.113.7");
+    let why = daemon.down().await;
+    assert!(why.contains("systemctl restart firewalld") && !why.contains("JSON"), "{why}");
+    daemon.blocked("203.0.113.7").await;
 }
 
 #[tokio::test]

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use super::bypass::Bypass;
 use super::firewalld::Trouble;
-use super::objects::Repairs;
+use super::objects::{PRIORITY, Repairs};
 use super::plan::Found;
 use super::sets::Set;
 use crate::time::count;
@@ -78,6 +79,45 @@ pub(super) fn changes(calls: usize) -> Option<String> {
     (calls > 0).then(|| format!("the entries of the ipsets were put right with {}.", count(calls, "change", "changes")))
 }
 
+/// Another policy comes before wardend's, and accepts.
+pub(super) fn outranked(policy: &str, priority: i32) -> Bypass {
+    Bypass {
+        what: format!(
+            "The firewalld policy {policy} (priority {priority}) accepts traffic before wardend's policy is asked, so \
+             bans are without effect on what it accepts."
+        ),
+        mend: format!(
+            "Take out of it what it accepts, or give it a priority above {PRIORITY} (firewall-cmd --permanent \
+             --policy={policy} --set-priority=-1000, then firewall-cmd --reload)."
+        ),
+    }
+}
+
+/// A port that leads to another one of this machine; `kind` is the word for where it is forwarded.
+pub(super) fn forwarded(kind: &str, name: &str, (port, protocol, to): &(String, String, String)) -> Bypass {
+    let to = if to.is_empty() { port } else { to };
+    Bypass {
+        what: format!(
+            "firewalld forwards port {port}/{protocol} to port {to} of this machine ({kind} {name}), and accepts what it \
+             forwards before any policy is asked, so bans are without effect on that port."
+        ),
+        mend: format!(
+            "Have the service listen on port {port} itself, and remove the forwarding (firewall-cmd --permanent \
+             --{kind}={name} --remove-forward-port=port={port}:proto={protocol}:toport={to}, then firewall-cmd --reload)."
+        ),
+    }
+}
+
+pub(super) fn iptables() -> Bypass {
+    Bypass {
+        what:
+            "firewalld uses its iptables backend, with which direct rules may accept traffic before wardend's policy \
+               is asked."
+                .to_owned(),
+        mend: "Set FirewallBackend=nftables in /etc/firewalld/firewalld.conf and restart firewalld.".to_owned(),
+    }
+}
+
 /// Which services firewalld does not know.
 pub(super) fn unknown(services: &BTreeSet<String>) -> Option<String> {
     let names: Vec<&str> = services.iter().map(String::as_str).collect();
@@ -101,9 +141,13 @@ pub(super) fn down(trouble: &Trouble) -> String {
             "firewalld runs, but could not load its configuration, so bans are kept and not in force; mend it \
              (firewall-cmd --check-config, journalctl -u firewalld) and restart firewalld: {text}."
         ),
+        Trouble::Flushed(text) => format!(
+            "firewalld's rules are not in the kernel any more, as after nft flush ruleset; bans are kept and will be \
+             applied when firewalld has made its rules again (systemctl restart firewalld): {text}."
+        ),
         Trouble::Other(text) | Trouble::Refused(text) => format!(
-            "firewalld could not do what was asked of it; bans are kept and it is tried again \
-             (see journalctl -u firewalld): {text}."
+            "firewalld could not do what was asked of it; bans are kept and it is tried again (see journalctl -u \
+             firewalld; if it stays so, systemctl restart firewalld): {text}."
         ),
     }
 }
@@ -123,6 +167,7 @@ pub(super) fn not_removed(trouble: &Trouble) -> String {
         Trouble::Missing => "one of them is not in the permanent configuration",
         Trouble::Already => "they are gone already",
         Trouble::Panic => "firewalld is in panic mode (firewall-cmd --panic-off)",
+        Trouble::Flushed(_) => "its rules are not in the kernel any more (systemctl restart firewalld)",
         Trouble::Other(text) | Trouble::Refused(text) | Trouble::Failed(text) => text,
     };
     format!("wardend's policy and ipsets could not be taken away from firewalld: {reason}.")

@@ -13,6 +13,7 @@ mod alive;
 mod attack;
 mod bans;
 mod bus;
+mod bypass;
 mod client;
 mod compare;
 mod cut;
@@ -75,6 +76,8 @@ scenarios! {
         shells_offer_jails_and_what_is_banned;
     compare:
         what_is_wrong_in_firewalld_is_shown_and_put_right_on_order;
+    bypass:
+        what_firewalld_accepts_before_a_ban_is_named_with_its_mend;
     faults:
         after_any_faults_of_firewalld_it_holds_what_it_should,
         a_restart_of_the_bus_is_told_and_costs_no_ban;

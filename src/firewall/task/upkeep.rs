@@ -5,10 +5,12 @@
 //! that are missing can only be created permanently and come into force with a reload, which costs
 //! everybody something, so [`Task::bootstrap`] makes few of them.
 
+use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::{LONGEST_PAUSE, Over, RELOAD_GAP, Task};
 use crate::firewall::Report;
+use crate::firewall::bypass::Bypass;
 use crate::firewall::firewalld::{Firewalld, Trouble};
 use crate::firewall::inspect::Inspection;
 use crate::firewall::objects::Runtime;
@@ -61,6 +63,9 @@ impl Task {
         self.checked = true;
         self.met = false;
         self.look(firewalld).await?;
+        if self.met && self.checked {
+            self.look_ahead(firewalld).await?;
+        }
         if self.met && self.checked && self.repair(firewalld).await? && !self.warned {
             self.warned = self.call(async { Ok(firewalld.keeps_entries().await) }).await?.unwrap_or(false);
             if self.warned {
@@ -68,6 +73,26 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    /// Finds out what is accepted before wardend's policy is asked. True if firewalld could be asked.
+    async fn look_ahead(&mut self, firewalld: &Firewalld) -> Result<bool, Over> {
+        let layout = self.layout.clone();
+        // What is wrong with firewalld otherwise comes to light where it matters more.
+        let Ok(found) = self.call(firewalld.bypasses(&layout)).await? else { return Ok(false) };
+        let found = found.into_iter().filter(|(_, only)| {
+            let banned = |nets: &Vec<IpNet>| nets.iter().any(|net| self.plan.touches(net));
+            only.as_ref().is_none_or(banned)
+        });
+        let bypass = found.map(|(bypass, _)| bypass).reduce(|all, one| Bypass {
+            what: format!("{} {}", all.what, one.what),
+            mend: format!("{} {}", all.mend, one.mend),
+        });
+        if self.bypass != bypass {
+            self.bypass.clone_from(&bypass);
+            self.send(Report::Bypassed(bypass));
+        }
+        Ok(true)
     }
 
     /// Puts the permanent configuration right. True if it is.
@@ -125,7 +150,11 @@ impl Task {
         } else {
             ("unknown", Vec::new())
         };
-        let inspection = Inspection { policy, standings: self.plan.compare(&seen) };
+        let mut inspection = Inspection { policy, bypass: None, standings: self.plan.compare(&seen) };
+        if policy == "right" && self.look_ahead(firewalld).await? && self.bypass.is_some() {
+            inspection.policy = "bypassed";
+            inspection.bypass.clone_from(&self.bypass);
+        }
         for _ in 0..asked {
             self.send(Report::Inspected(inspection.clone()));
         }
@@ -144,6 +173,9 @@ impl Task {
         self.met = false;
         // The objects are gone by our own doing: a later list may have them created at once.
         self.last_reload = None;
+        if self.bypass.take().is_some() {
+            self.send(Report::Bypassed(None));
+        }
         self.send(Report::Removed(result));
         Ok(())
     }
