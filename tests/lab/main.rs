@@ -1,10 +1,10 @@
 //! The lab: real machines, real attacks.
 //!
-//! Each scenario is a function that takes a release and runs as one test per release:
-//! `debian12::…`, `debian13::…` and `debian14::…`. It boots a machine of its own, so scenarios run side by
-//! side and in any order. The Makefile runs them where `tests/lab/available` says that it
-//! can be done; started without that, they fail with its sentence instead of passing for
-//! no reason.
+//! Each scenario is a function that takes a release and runs as one test per release that it is
+//! listed for: `debian12::…`, `debian13::…` and `debian14::…`. It boots a machine of its own, so
+//! scenarios run side by side and in any order. The Makefile runs them where
+//! `tests/lab/available` says that it can be done; started without that, they fail with its
+//! sentence instead of passing for no reason.
 
 #![allow(clippy::expect_used, reason = "a test that expects in vain has failed")]
 #![allow(dead_code, reason = "the lab's tool and its tests share modules and use parts of them")]
@@ -35,20 +35,31 @@ mod state;
 mod survive;
 mod walls;
 
-/// Makes each named function a test per release.
+/// Makes each named function a test of each release, or of those that are named before it, and one
+/// to be asked for of the others; README.md here says which runs where.
 macro_rules! scenarios {
-    ($($module:ident: $($scenario:ident),+ $(,)?;)+) => {
+    (
+        $($module:ident: $($scenario:ident),+ $(,)?;)+
+        [debian12, debian14] $($ends:ident: $($of_ends:ident),+ $(,)?;)+
+        [debian13] $($once:ident: $($of_once:ident),+ $(,)?;)+
+    ) => {
         mod debian12 {
             use crate::machine::Release;
             $($(#[test] fn $scenario() { crate::$module::$scenario(Release::Debian12); })+)+
+            $($(#[test] fn $of_ends() { crate::$ends::$of_ends(Release::Debian12); })+)+
+            $($(#[test] #[ignore = "runs on Debian 13"] fn $of_once() { crate::$once::$of_once(Release::Debian12); })+)+
         }
         mod debian13 {
             use crate::machine::Release;
             $($(#[test] fn $scenario() { crate::$module::$scenario(Release::Debian13); })+)+
+            $($(#[test] #[ignore = "runs on Debian 12 and 14"] fn $of_ends() { crate::$ends::$of_ends(Release::Debian13); })+)+
+            $($(#[test] fn $of_once() { crate::$once::$of_once(Release::Debian13); })+)+
         }
         mod debian14 {
             use crate::machine::Release;
             $($(#[test] fn $scenario() { crate::$module::$scenario(Release::Debian14); })+)+
+            $($(#[test] fn $of_ends() { crate::$ends::$of_ends(Release::Debian14); })+)+
+            $($(#[test] #[ignore = "runs on Debian 13"] fn $of_once() { crate::$once::$of_once(Release::Debian14); })+)+
         }
     };
 }
@@ -66,20 +77,15 @@ scenarios! {
     bus:
         every_member_of_the_bus_answers_as_documented,
         twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban,
-        somebody_without_the_right_may_give_the_password_of_who_has_it,
-        a_flood_of_callers_and_of_bans_holds_nothing_up;
-    greedy:
-        a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory;
+        somebody_without_the_right_may_give_the_password_of_who_has_it;
     client:
         watch_shows_failures_bans_and_their_ends_as_they_happen,
-        at_a_terminal_polkit_asks_for_a_password,
-        shells_offer_jails_and_what_is_banned;
+        at_a_terminal_polkit_asks_for_a_password;
     compare:
         what_is_wrong_in_firewalld_is_shown_and_put_right_on_order;
     bypass:
         what_firewalld_accepts_before_a_ban_is_named_with_its_mend;
     faults:
-        after_any_faults_of_firewalld_it_holds_what_it_should,
         a_restart_of_the_bus_is_told_and_costs_no_ban;
     packets:
         whoever_is_banned_is_locked_out_in_every_zone_and_nobody_else;
@@ -88,12 +94,9 @@ scenarios! {
         with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,
         the_daemon_has_no_capability_and_may_start_no_other_unit,
         what_a_ban_does_not_close_is_not_cut_either;
-    hostile:
-        no_name_has_anybody_else_banned;
     start:
         enabling_and_starting_it_is_all_a_fresh_machine_needs,
         without_access_to_the_journal_it_refuses_to_start,
-        a_broken_configuration_is_told_with_its_file_and_line,
         without_a_bus_it_refuses_to_start,
         without_firewalld_it_decides_and_waits_and_catches_up,
         bans_outlive_a_reload_and_a_restart_of_firewalld,
@@ -107,14 +110,9 @@ scenarios! {
         the_installed_interfaces_are_the_live_ones,
         the_journal_explains_a_ban;
     state:
-        a_full_and_a_read_only_disk_hold_up_no_ban,
-        a_damaged_state_is_told_once_and_no_ban_is_lost,
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records,
         whoever_is_logged_in_is_spared_however_long_ago_he_came;
-    survive:
-        killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
-        a_long_backlog_holds_up_no_ban_and_fills_no_memory;
     walls:
         a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it,
         what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told,
@@ -128,11 +126,33 @@ scenarios! {
         the_machine_boots_and_systemd_is_running,
         sshd_answers_over_the_wire_in_both_families,
         a_wrong_password_shows_in_the_journal,
-        a_dropped_address_times_out_and_its_neighbour_does_not,
         a_reboot_keeps_files_and_journal,
-        no_route_leads_out_of_the_lab,
         a_live_login_outlives_a_drop_rule_and_can_be_cut,
-        a_service_can_be_locked_up_as_tightly_as_on_a_real_machine,
+        a_service_can_be_locked_up_as_tightly_as_on_a_real_machine;
+    [debian12, debian14]
+    bus:
+        a_flood_of_callers_and_of_bans_holds_nothing_up;
+    greedy:
+        a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory;
+    faults:
+        after_any_faults_of_firewalld_it_holds_what_it_should;
+    hostile:
+        no_name_has_anybody_else_banned;
+    state:
+        a_full_and_a_read_only_disk_hold_up_no_ban;
+    survive:
+        killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
+        a_long_backlog_holds_up_no_ban_and_fills_no_memory;
+    [debian13]
+    client:
+        shells_offer_jails_and_what_is_banned;
+    start:
+        a_broken_configuration_is_told_with_its_file_and_line;
+    state:
+        a_damaged_state_is_told_once_and_no_ban_is_lost;
+    ground:
+        a_dropped_address_times_out_and_its_neighbour_does_not,
+        no_route_leads_out_of_the_lab,
         a_message_that_comes_later_is_waited_for,
         hasty_passwords_are_judged_at_once;
 }
