@@ -41,6 +41,12 @@ pub(super) fn writing(entries: usize, load: usize) -> u64 {
     2_000 + reading(load) + 60 * long(entries)
 }
 
+/// How long after firewalld's answer a list of so many entries may be on its way into the kernel, in
+/// ms, if one of ten thousand takes it `longest`.
+pub(super) fn settling(longest: u64, entries: usize) -> u64 {
+    longest.div_ceil(10) + longest.saturating_mul(long(entries)) / 10_000
+}
+
 /// So many times a cost.
 pub(super) fn times(count: usize, cost: u64) -> u64 {
     cost.saturating_mul(long(count))

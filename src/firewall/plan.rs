@@ -83,7 +83,7 @@ pub(crate) struct Plan {
     in_flight: Option<Pool>,
     /// When entries were last put in, in ms.
     entered: Option<u64>,
-    /// How long after the answer a list may still be on its way into the kernel, in ms.
+    /// How long after the answer a list of ten thousand may still be on its way into the kernel, in ms.
     settle: u64,
     limits: Limits,
 }

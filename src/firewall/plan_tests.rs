@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use proptest::prelude::*;
 
+use super::costs::settling;
 use super::plan::{Change, News, Next, Op, Plan, text};
 use super::sets::{Family, Layout, Pool, SLOTS, Set};
 use super::side::Side;
@@ -231,7 +232,7 @@ impl World {
                 *set = entries.iter().cloned().collect();
                 assert_eq!(set.len(), entries.len(), "{op:?}");
                 kernel.clear();
-                self.coming.push((self.now + self.settle, op.set().clone(), entries.clone()));
+                self.coming.push((self.now + settling(self.settle, entries.len()), op.set().clone(), entries.clone()));
             }
         }
         self.arrive();
@@ -378,7 +379,7 @@ proptest! {
     fn ends_in_what_is_wanted_and_lets_nobody_through(
         steps in prop::collection::vec(step(), 0..80),
         tight in any::<bool>(),
-        settle in prop_oneof![Just(0u64), Just(3u64)],
+        settle in prop_oneof![Just(0u64), Just(30u64)],
     ) {
         let mut world = World::new(if tight { TIGHT } else { Limits::default() }, settle);
         for step in &steps {

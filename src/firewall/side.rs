@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
+use super::costs::settling;
 use super::nets::Nets;
 use super::plan::{Change, Found, parse, text};
 use super::sets::{Family, SLOTS};
@@ -239,7 +240,8 @@ impl Side {
         }
     }
 
-    /// The call has been carried out, at the time `now`; a list is in the kernel some time later.
+    /// The call has been carried out, at the time `now`; a list is in the kernel some time later, one of
+    /// ten thousand `settle`.
     pub(super) fn done(&mut self, now: u64, settle: u64) {
         let Some((index, action)) = self.flight.take() else { return };
         let slot = &mut self.slots[index];
@@ -260,7 +262,8 @@ impl Side {
                 }
             }
             Action::Write(entries) => {
-                let new = Slot { held: entries.iter().copied().collect(), settles: now + settle, ..Slot::default() };
+                let settles = now + settling(settle, entries.len());
+                let new = Slot { held: entries.iter().copied().collect(), settles, ..Slot::default() };
                 let before = std::mem::replace(slot, new);
                 for net in before.held.iter().chain(entries) {
                     self.compare(net);

@@ -107,7 +107,20 @@ impl Side {
         if self.adds.is_empty() {
             return None;
         }
-        self.enter_many(now).or_else(|| self.enter_one(now))
+        if let Some(step) = self.enter_many(now) {
+            return Some(step);
+        }
+        if self.is_better_as_a_list(now) { None } else { self.enter_one(now) }
+    }
+
+    /// Whether a list that can be written when another one is in the kernel is done sooner than what
+    /// is missing one by one, by far.
+    fn is_better_as_a_list(&self, now: u64) -> bool {
+        let pending = self.adds.len();
+        let settled = self.slots.iter().map(|slot| slot.settles).filter(|at| *at > now).min();
+        let (Some(at), Some(index)) = (settled, self.place_for_one(now)) else { return false };
+        let by_one = times(pending, adding(self.slots[index].held.len(), self.load));
+        pending >= self.limits.bulk && !self.no_bulk && by_one > (at - now).saturating_mul(2_000)
     }
 
     fn is_small(&self) -> bool {

@@ -16,7 +16,8 @@ use crate::firewall::inspect::Inspection;
 use crate::firewall::objects::Runtime;
 use crate::firewall::words;
 
-/// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second.
+/// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second when
+/// nothing else runs. In ms, for so many; fewer take less.
 const SETTLE: u64 = 3000;
 
 impl Task {
