@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use toml::Spanned;
@@ -19,7 +20,7 @@ use super::{
     ConfigError,
     fragments::{Fragment, JailTable, Ports, Switch, Time},
 };
-use crate::{filter::line_of, suggest::toml_mistake};
+use crate::suggest::toml_mistake;
 
 /// What is read where no directory has a `wardend.conf`: the very file that is installed.
 const BUILT_IN: &str = include_str!("../../units/wardend.conf");
@@ -36,7 +37,7 @@ pub(crate) struct Located<T> {
 /// A file and a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) file: String,
+    pub(crate) file: Arc<str>,
     pub(crate) line: usize,
 }
 
@@ -55,7 +56,7 @@ impl std::fmt::Display for Place {
 
 impl Place {
     pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
-        ConfigError::At { file: self.file.clone(), line: self.line, what: what.into() }
+        ConfigError::At { file: self.file.to_string(), line: self.line, what: what.into() }
     }
 }
 
@@ -97,8 +98,11 @@ pub(crate) struct Inputs {
 /// One file of the configuration: its path, and its text.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) name: String,
+    name: Arc<str>,
     pub(crate) text: String,
+    /// The byte at which each line but the first begins: a file may have very many values, and each
+    /// is to keep its line.
+    lines: Vec<usize>,
 }
 
 impl Inputs {
@@ -113,10 +117,8 @@ impl Inputs {
 
     /// Lays one file over what was read before.
     pub(crate) fn add(&mut self, source: &Source) -> Result<(), ConfigError> {
-        let fragment: Fragment = toml::from_str(&source.text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            Place { file: source.name.clone(), line: line_of(&source.text, at) }.error(toml_mistake(&error))
-        })?;
+        let fragment: Fragment = toml::from_str(&source.text)
+            .map_err(|error| source.place(error.span().map_or(0, |span| span.start)).error(toml_mistake(&error)))?;
         self.default.add(fragment.default, source, 0);
         for (name, table) in fragment.jail {
             let at = name.span().start;
@@ -169,20 +171,25 @@ impl JailInput {
 }
 
 impl Source {
+    fn new(name: &str, text: String) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { name: name.into(), lines: ends.map(|(at, _)| at + 1).collect(), text }
+    }
+
     pub(crate) fn place(&self, at: usize) -> Place {
-        Place { file: self.name.clone(), line: line_of(&self.text, at) }
+        Place { file: Arc::clone(&self.name), line: 1 + self.lines.partition_point(|begin| *begin <= at) }
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { file: path.display().to_string(), error: error.to_string() })?;
-        Ok(Self { name: path.display().to_string(), text })
+        Ok(Self::new(&path.display().to_string(), text))
     }
 }
 
 /// The configuration that is built in.
 pub(crate) fn built_in() -> Source {
-    Source { name: BUILT_IN_NAME.to_owned(), text: BUILT_IN.to_owned() }
+    Source::new(BUILT_IN_NAME, BUILT_IN.to_owned())
 }
 
 /// The files in the order in which they are laid over each other.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::parse_network,
     filter::Filter,
-    jail::{HostName, Ignored, JailSettings, Port, Prefixes, Scope, Subnet},
+    jail::{HostName, IgnoreList, Ignored, JailSettings, Port, Prefixes, Scope, Subnet},
     record::{Fields, USEC_PER_SEC, Usec},
     suggest,
 };
@@ -40,12 +40,14 @@ impl Settings {
         let mut fields = Fields::default();
         let mut filters = HashMap::new();
         let mut jails = Vec::new();
+        // Read once, however many jails share it.
+        let ignored = Ignoring::read(&inputs.default.ignoreip)?;
         for (name, input) in &inputs.jails {
             let input = Layered { jail: input, default: &inputs.default };
             if !input.get(|table| table.enabled.as_ref()).is_none_or(|enabled| enabled.value) {
                 continue;
             }
-            jails.push(jail(name, &input, directories, &mut filters, &mut fields)?);
+            jails.push(jail(name, &input, &ignored, directories, &mut filters, &mut fields)?);
         }
         if jails.is_empty() {
             return Err(ConfigError::NoJail);
@@ -120,6 +122,7 @@ const LONGEST: Usec = 5218 * WEEK;
 fn jail(
     name: &str,
     input: &Layered<'_>,
+    ignored: &Ignoring,
     directories: &[PathBuf],
     filters: &mut HashMap<String, Arc<Filter>>,
     fields: &mut Fields,
@@ -155,7 +158,7 @@ fn jail(
             filter
         }
     };
-    let (ignoreip, names) = ignoreip(input)?;
+    let ignored = ignored.and(Ignoring::read(&input.jail.ignoreip)?);
     Ok(JailSettings {
         name: name.to_owned(),
         classes: classes(input, &filter)?,
@@ -169,9 +172,9 @@ fn jail(
             Some(Time::Seconds(0)) => 0,
             _ => input.finite("bantime-jitter", |table| table.bantime_jitter.as_ref(), 0)?,
         },
-        ignoreip,
-        names,
-        resolved: Vec::new(),
+        ignoreip: ignored.networks,
+        names: ignored.names,
+        resolved: IgnoreList::default(),
         spare_logins: spare_logins(input)?,
         cut: input.get(|table| table.cut.as_ref()).is_none_or(|cut| cut.value),
         subnet: subnet(input)?,
@@ -212,18 +215,35 @@ fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigEr
 }
 
 /// What is in `ignoreip`: networks, and names whose addresses have to be asked for.
-fn ignoreip(input: &Layered<'_>) -> Result<(Vec<Ignored>, Vec<HostName>), ConfigError> {
-    let (mut networks, mut names) = (Vec::new(), Vec::new());
-    for located in input.default.ignoreip.iter().chain(&input.jail.ignoreip) {
-        let text = &located.value;
-        let because = format!("{}: ignoreip has \"{text}\"", located.place).into();
-        match parse_network(text) {
-            Ok(network) => networks.push(Ignored { network, because }),
-            Err(_) if is_host_name(text) => names.push(HostName { name: text.clone(), because }),
-            Err(what) => return Err(located.error(format!("ignoreip: {what}"))),
+struct Ignoring {
+    networks: IgnoreList,
+    names: Arc<[HostName]>,
+}
+
+impl Ignoring {
+    fn read(entries: &[Located<String>]) -> Result<Self, ConfigError> {
+        let (mut networks, mut names) = (Vec::new(), Vec::new());
+        for located in entries {
+            let text = &located.value;
+            let because = format!("{}: ignoreip has \"{text}\"", located.place).into();
+            match parse_network(text) {
+                Ok(network) => networks.push(Ignored { network, because }),
+                Err(_) if is_host_name(text) => names.push(HostName { name: text.clone(), because }),
+                Err(what) => return Err(located.error(format!("ignoreip: {what}"))),
+            }
         }
+        Ok(Self { networks: networks.into(), names: names.into() })
     }
-    Ok((networks, names))
+
+    /// These, and a jail's own.
+    fn and(&self, own: Self) -> Self {
+        let names = match (self.names.is_empty(), own.names.is_empty()) {
+            (_, true) => Arc::clone(&self.names),
+            (true, false) => own.names,
+            (false, false) => self.names.iter().chain(own.names.iter()).cloned().collect(),
+        };
+        Self { networks: self.networks.and(&own.networks), names }
+    }
 }
 
 /// RFC 1123 §2.1, and not a mistyped address: the last label isn't a number.

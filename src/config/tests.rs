@@ -148,3 +148,27 @@ fn a_jail_has_ports_and_an_action_and_shares_them_with_its_like() {
 fn with_every_jail_disabled_there_is_nothing_to_do() {
     assert_eq!(load_one("[jail.sshd]\nenabled = false\n").unwrap_err(), ConfigError::NoJail);
 }
+
+/// A search that looks at each entry, or counts lines from the first for each, would be at it for
+/// hours.
+#[test]
+fn a_hundred_thousand_ignored_addresses_are_shared_by_all_jails_and_keep_their_lines() {
+    let mut text = "[default]\nignoreip = [\n".to_owned();
+    for number in 0..100_000 {
+        text += &format!("\"10.{}.{}.{}\",\n", number >> 16, number >> 8 & 255, number & 255);
+    }
+    text += "]\n";
+    for jail in 0..100 {
+        text += &format!("[jail.j{jail}]\nfilter = \"sshd\"\nignoreip = [\"192.0.2.{jail}\"]\n");
+    }
+    let settings = load_one(&text).unwrap();
+    assert_eq!(settings.jails.len(), 101, "and sshd's");
+    let jail = settings.jails.iter().find(|jail| jail.name == "j7").unwrap();
+    for (address, line) in [("10.0.0.0", 3), ("10.1.134.159", 100_002), ("192.0.2.7", 100_027)] {
+        let ignored = jail.ignored(address.parse().unwrap()).unwrap();
+        assert!(ignored.because.contains(&format!("mine.conf:{line}: ")), "{address}: {}", ignored.because);
+    }
+    for address in ["10.1.134.160", "192.0.2.8"] {
+        assert_eq!(jail.ignored(address.parse().unwrap()), None, "{address}");
+    }
+}

@@ -131,7 +131,7 @@ fn addresses_of_one_ipv6_network_count_together() {
 
 #[test]
 fn what_is_in_ignoreip_is_seen_and_never_banned() {
-    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()]);
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()].into());
     for second in 0..20 {
         let effects = desk.wrong_password(second * SECOND, 1, "203.0.113.7");
         assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]), "{effects:?}");
@@ -180,7 +180,7 @@ fn each_further_ban_lasts_longer_up_to_the_limit_and_forgets_in_the_end() {
 
 #[test]
 fn an_order_bans_and_unbans_and_says_why_not() {
-    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("192.0.2.0/24").into()]);
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("192.0.2.0/24").into()].into());
     let out = &mut Vec::new();
     let mut ban = |source: &str, jail: &str| desk.engine.ban(net(source), jail, Duration::OfJail, "", 0, out);
     assert_eq!(ban("2001:db8:a:7::1", "sshd").unwrap().source, net("2001:db8:a:7::/64"));
@@ -239,7 +239,7 @@ fn evidence_that_comes_to_light_late_bans_from_then_on() {
 
 #[test]
 fn an_ignored_address_is_not_locked_out_with_its_network() {
-    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("2001:db8:a:7::1").into()]);
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("2001:db8:a:7::1").into()].into());
     let ban = desk.attack(0, "2001:db8:a:7::2");
     assert_eq!(ban.source, net("2001:db8:a:7::2"), "the neighbour stands for itself");
 }
@@ -249,7 +249,7 @@ fn a_ban_of_who_is_ignored_by_now_ends_with_the_restart() {
     let mut desk = Desk::new(|_| ());
     desk.attack(0, "203.0.113.7");
     let saved = desk.engine.save();
-    let mut restarted = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()]);
+    let mut restarted = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()].into());
     restarted.engine.load(saved, SECOND, &mut restarted.effects);
     assert!(matches!(restarted.effects[..], [Effect::Unbanned(_, Ended::Ignored), Effect::Release { .. }]));
 }

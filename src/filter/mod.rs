@@ -24,12 +24,9 @@ use std::{fmt, net::IpAddr};
 
 use regex::bytes::{Captures, Regex};
 
+pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
 pub use self::file::{Counts, FilterText};
 use self::{dispatch::Dispatch, halves::Halves};
-pub(crate) use self::{
-    explain::{Nearest, Reading, Why, Withheld},
-    file::line_of,
-};
 use crate::record::{FieldId, Fields, Record};
 
 /// A mistake in a filter file: where, what, and how to mend it.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::source::inside;
 pub use self::{
-    ignore::{HostName, Ignored},
+    ignore::{HostName, IgnoreList, Ignored},
     scope::{Port, Protocol, Scope},
     source::{Prefixes, text_of},
 };
@@ -66,11 +66,11 @@ pub struct JailSettings {
     /// A source that was not banned for so many µs starts anew.
     pub forget: Usec,
     /// Never banned.
-    pub ignoreip: Vec<Ignored>,
+    pub ignoreip: IgnoreList,
     /// Names whose addresses are never banned; whoever runs the engine asks for them.
-    pub names: Vec<HostName>,
+    pub names: Arc<[HostName]>,
     /// What the names mean at the moment.
-    pub resolved: Vec<Ignored>,
+    pub resolved: IgnoreList,
     /// A source from which somebody has logged in within so many µs is not banned.
     pub spare_logins: Option<Usec>,
     /// What a banned source has open is closed.
@@ -102,17 +102,20 @@ impl JailSettings {
 
     /// What says that the address may never be banned.
     pub fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
-        self.never_banned().find(|ignored| ignored.network.contains(&address))
+        let loopback = ignore::LOOPBACK.iter().find(|ignored| ignored.network.contains(&address));
+        loopback.or_else(|| self.never_banned().find_map(|list| list.holds(address)))
     }
 
     /// What says that somebody in the network may never be banned.
     pub fn spares(&self, network: IpNet) -> Option<&Ignored> {
         let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
-        self.never_banned().find(|ignored| overlaps(&ignored.network))
+        let loopback = ignore::LOOPBACK.iter().find(|ignored| overlaps(&ignored.network));
+        loopback.or_else(|| self.never_banned().find_map(|list| list.overlaps(network)))
     }
 
-    fn never_banned(&self) -> impl Iterator<Item = &Ignored> {
-        ignore::LOOPBACK.iter().chain(&self.ignoreip).chain(&self.resolved)
+    /// All lists of who may never be banned, beside loopback.
+    fn never_banned(&self) -> impl Iterator<Item = &IgnoreList> {
+        [&self.ignoreip, &self.resolved].into_iter()
     }
 
     /// Takes in what the names mean now.
@@ -129,8 +132,7 @@ impl JailSettings {
     /// the address stands for itself.
     pub fn source(&self, address: IpAddr) -> IpNet {
         let source = source_of(address, self.prefixes);
-        let mut listed = self.ignoreip.iter().chain(&self.resolved);
-        if listed.any(|ignored| source.contains(&ignored.network)) { address.into() } else { source }
+        if self.never_banned().any(|list| list.has_within(source)) { address.into() } else { source }
     }
 
     /// The network that a source would be banned with in a distributed attack.
