@@ -35,6 +35,7 @@ pub(crate) struct JailTable {
     pub(crate) bantime_jitter: Option<Spanned<Time>>,
     pub(crate) forget: Option<Spanned<Time>>,
     pub(crate) ignoreip: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) nat64_prefixes: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) ipv4_prefix: Option<Spanned<i64>>,
     pub(crate) ipv6_prefix: Option<Spanned<i64>>,
     pub(crate) max_sources: Option<Spanned<i64>>,

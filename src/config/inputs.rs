@@ -76,6 +76,7 @@ pub(crate) struct JailInput {
     pub(crate) bantime_jitter: Option<Located<Time>>,
     pub(crate) forget: Option<Located<Time>>,
     pub(crate) ignoreip: Vec<Located<String>>,
+    pub(crate) nat64_prefixes: Option<Vec<Located<String>>>,
     pub(crate) ipv4_prefix: Option<Located<i64>>,
     pub(crate) ipv6_prefix: Option<Located<i64>>,
     pub(crate) max_sources: Option<Located<i64>>,
@@ -158,14 +159,20 @@ impl JailInput {
         lay(&mut self.cut, table.cut, source);
         lay(&mut self.ports, table.ports, source);
         lay(&mut self.action, table.action, source);
+        let entries = |list: Spanned<Vec<Spanned<String>>>| {
+            list.into_inner().into_iter().map(|entry| {
+                let place = source.place(entry.span().start);
+                Located { value: entry.into_inner(), place }
+            })
+        };
         if let Some(list) = table.ignoreip {
             if list.get_ref().is_empty() {
                 self.ignoreip.clear();
             }
-            for entry in list.into_inner() {
-                let place = source.place(entry.span().start);
-                self.ignoreip.push(Located { value: entry.into_inner(), place });
-            }
+            self.ignoreip.extend(entries(list));
+        }
+        if let Some(list) = table.nat64_prefixes {
+            self.nat64_prefixes = Some(entries(list).collect());
         }
     }
 }

@@ -11,9 +11,11 @@ use super::{
     inputs::{Inputs, JailInput, Located},
 };
 use crate::{
-    engine::parse_network,
     filter::Filter,
-    jail::{HostName, IgnoreList, Ignored, JailSettings, Port, Prefixes, Scope, Subnet},
+    jail::{
+        HostName, IgnoreList, Ignored, JailSettings, Port, Prefixes, Scope, Subnet, Translators, check_host_name,
+        parse_network,
+    },
     record::{Fields, USEC_PER_SEC, Usec},
     suggest,
 };
@@ -40,14 +42,15 @@ impl Settings {
         let mut fields = Fields::default();
         let mut filters = HashMap::new();
         let mut jails = Vec::new();
-        // Read once, however many jails share it.
-        let ignored = Ignoring::read(&inputs.default.ignoreip)?;
+        // Read once, however many jails share it; again for a jail with translators of its own.
+        let translators = translators(inputs.default.nat64_prefixes.as_ref())?;
+        let ignored = Ignoring::read(&inputs.default.ignoreip, &translators)?;
         for (name, input) in &inputs.jails {
             let input = Layered { jail: input, default: &inputs.default };
             if !input.get(|table| table.enabled.as_ref()).is_none_or(|enabled| enabled.value) {
                 continue;
             }
-            jails.push(jail(name, &input, &ignored, directories, &mut filters, &mut fields)?);
+            jails.push(jail(name, &input, (&translators, &ignored), directories, &mut filters, &mut fields)?);
         }
         if jails.is_empty() {
             return Err(ConfigError::NoJail);
@@ -122,7 +125,7 @@ const LONGEST: Usec = 5218 * WEEK;
 fn jail(
     name: &str,
     input: &Layered<'_>,
-    ignored: &Ignoring,
+    (translators, ignored): (&Translators, &Ignoring),
     directories: &[PathBuf],
     filters: &mut HashMap<String, Arc<Filter>>,
     fields: &mut Fields,
@@ -158,7 +161,15 @@ fn jail(
             filter
         }
     };
-    let ignored = ignored.and(Ignoring::read(&input.jail.ignoreip)?);
+    let (translators, ignored) = match &input.jail.nat64_prefixes {
+        None => (translators.clone(), ignored.and(Ignoring::read(&input.jail.ignoreip, translators)?)),
+        Some(_) => {
+            let own = self::translators(input.jail.nat64_prefixes.as_ref())?;
+            let shared = Ignoring::read(&input.default.ignoreip, &own)?;
+            let ignored = shared.and(Ignoring::read(&input.jail.ignoreip, &own)?);
+            (own, ignored)
+        }
+    };
     Ok(JailSettings {
         name: name.to_owned(),
         classes: classes(input, &filter)?,
@@ -175,6 +186,7 @@ fn jail(
         ignoreip: ignored.networks,
         names: ignored.names,
         resolved: IgnoreList::default(),
+        translators,
         spare_logins: spare_logins(input)?,
         cut: input.get(|table| table.cut.as_ref()).is_none_or(|cut| cut.value),
         subnet: subnet(input)?,
@@ -221,18 +233,21 @@ struct Ignoring {
 }
 
 impl Ignoring {
-    fn read(entries: &[Located<String>]) -> Result<Self, ConfigError> {
+    fn read(entries: &[Located<String>], translators: &Translators) -> Result<Self, ConfigError> {
         let (mut networks, mut names) = (Vec::new(), Vec::new());
         for located in entries {
             let text = &located.value;
             let because = format!("{}: ignoreip has \"{text}\"", located.place).into();
             match parse_network(text) {
                 Ok(network) => networks.push(Ignored { network, because }),
-                Err(_) if is_host_name(text) => names.push(HostName { name: text.clone(), because }),
-                Err(what) => return Err(located.error(format!("ignoreip: {what}"))),
+                Err(what) if text.contains('/') => return Err(located.error(format!("ignoreip: {what}"))),
+                Err(_) => match check_host_name(text) {
+                    Ok(()) => names.push(HostName { name: text.clone(), because }),
+                    Err(what) => return Err(located.error(format!("ignoreip: {what}"))),
+                },
             }
         }
-        Ok(Self { networks: networks.into(), names: names.into() })
+        Ok(Self { networks: IgnoreList::new(networks, translators), names: names.into() })
     }
 
     /// These, and a jail's own.
@@ -246,18 +261,12 @@ impl Ignoring {
     }
 }
 
-/// RFC 1123 §2.1, and not a mistyped address: the last label isn't a number.
-fn is_host_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+/// The prefixes of the admin's own translators.
+fn translators(prefixes: Option<&Vec<Located<String>>>) -> Result<Translators, ConfigError> {
+    let read = |located: &Located<String>| {
+        Translators::parse(&located.value).map_err(|what| located.error(format!("nat64-prefixes: {what}")))
     };
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    name.len() <= 253 && name.split('.').all(is_label) && !name.rsplit('.').next().is_none_or(is_number)
+    Ok(prefixes.into_iter().flatten().map(read).collect::<Result<Vec<_>, _>>()?.into())
 }
 
 fn spare_logins(input: &Layered<'_>) -> Result<Option<Usec>, ConfigError> {

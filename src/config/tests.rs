@@ -101,8 +101,14 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[default]\nbantime = -1\n", 2, "write more than zero and less than 100 years"),
         ("[default]\nfindtime = 18446744073709\n", 2, "less than 100 years"),
         ("[default]\nbantime = \"0s\"\n", 2, "write more than zero, or \"infinity\""),
-        ("[default]\nignoreip = [\n  \"host.example\",\n  \"192.0.2.700\",\n]\n", 4, "nor a network"),
-        ("[default]\nignoreip = [\"192.0.2.1/33\"]\n", 2, "neither an address"),
+        ("[default]\nignoreip = [\n  \"host.example\",\n  \"192.0.2.700\",\n]\n", 4, "four numbers from 0 to 255"),
+        ("[default]\nignoreip = [\"192.0.2.1/33\"]\n", 2, "a length that no network has"),
+        ("[default]\nignoreip = [\"198.51.100.7-20\"]\n", 2, "is a range; write networks: 198.51.100.7, "),
+        ("[default]\nignoreip = [\"self\"]\n", 2, "loopback is never banned anyway"),
+        ("[default]\nignoreip = [\"office\"]\n", 2, "is a single word"),
+        ("[default]\nignoreip = [\"::/80\"]\n", 2, "holds all of IPv4"),
+        ("[default]\nnat64-prefixes = [\n  \"2001:db8::/33\"]\n", 3, "it is 32, 40, 48, 56, 64 or 96"),
+        ("[jail.sshd]\nnat64-prefixes = [\"10.0.0.0/8\"]\n", 2, "is no IPv6 network"),
         ("[default]\nbantime-jitter = \"infinity\"\n", 2, "bantime-jitter can't be infinite"),
         ("[default]\nsubnet-maxretry = 1\n", 2, "would ban a whole network"),
         ("[default]\nsubnet-ipv4-prefix = 32\n", 2, "write a number from 8 to 31"),
@@ -147,6 +153,28 @@ fn a_jail_has_ports_and_an_action_and_shares_them_with_its_like() {
 #[test]
 fn with_every_jail_disabled_there_is_nothing_to_do() {
     assert_eq!(load_one("[jail.sshd]\nenabled = false\n").unwrap_err(), ConfigError::NoJail);
+}
+
+#[test]
+fn a_mapped_network_is_an_ipv4_one_and_translators_are_known_by_their_prefixes() {
+    let settings = load_one(
+        "[default]\nignoreip = [\"::ffff:203.0.113.0/120\"]\nnat64-prefixes = [\"2001:db8:64::/96\"]\n\
+         [jail.a]\nfilter = \"sshd\"\n[jail.b]\nfilter = \"sshd\"\nnat64-prefixes = []\n",
+    )
+    .unwrap();
+    let [a, b, _] = &settings.jails[..] else { panic!("{settings:?}") };
+    for (address, by_a, by_b) in [
+        ("203.0.113.7", true, true),
+        ("203.0.114.7", false, false),
+        ("64:ff9b::203.0.113.7", true, true),
+        ("2001:db8:64::203.0.113.7", true, false),
+        ("2001:db8:64::203.0.114.7", false, false),
+    ] {
+        let address = address.parse().unwrap();
+        assert_eq!((a.ignores(address), b.ignores(address)), (by_a, by_b), "{address}");
+    }
+    let counted = |jail: &crate::jail::JailSettings| jail.source("2001:db8:64::1".parse().unwrap()).prefix_len();
+    assert_eq!((counted(a), counted(b)), (128, 64));
 }
 
 /// A search that looks at each entry, or counts lines from the first for each, would be at it for

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::Settings,
-    jail::Prefixes,
+    jail::{Prefixes, Subnet},
     record::{Cursor, Fields, USEC_PER_SEC},
 };
 
@@ -127,6 +127,63 @@ fn addresses_of_one_ipv6_network_count_together() {
     desk.wrong_password(0, 1, "2001:db8:a:7::1");
     let effects = desk.wrong_password(SECOND, 2, "2001:db8:a:7:ffff::2");
     assert_eq!(banned(&effects).unwrap().source, net("2001:db8:a:7::/64"));
+}
+
+#[test]
+fn who_comes_through_a_translator_is_counted_alone_and_banned_by_the_address_that_arrives() {
+    let mut desk = Desk::new(|jail| {
+        jail.maxretry = 2;
+        jail.subnet = Some(Subnet { maxretry: 2, prefixes: Prefixes { ipv4: 24, ipv6: 48 } });
+    });
+    for (second, address) in [
+        (0, "64:ff9b::cb00:7107"),
+        (1, "64:ff9b::c633:6409"),
+        (2, "64:ff9b::cb00:7108"),
+        (3, "::ffff:0:cb00:7107"),
+        (4, "::ffff:0:cb00:7108"),
+        (5, "2001:0:cb00:7101:0:3f57:34ff:8ef8"),
+        (6, "2001:0:cb00:7101:0:3f58:39cc:9bf6"),
+    ] {
+        assert!(banned(&desk.wrong_password(second * SECOND, 1, address)).is_none(), "{address}");
+    }
+    let effects = desk.wrong_password(8 * SECOND, 2, "64:ff9b::cb00:7107");
+    let ban = banned(&effects).unwrap();
+    assert_eq!(ban.source, net("64:ff9b::cb00:7107"));
+    assert_eq!(desk.engine.bans().count(), 1, "nothing wider");
+
+    let out = &mut Vec::new();
+    let by_hand = desk.engine.ban(net("64:ff9b::c633:6409"), "sshd", Duration::OfJail, "", 9 * SECOND, out).unwrap();
+    assert_eq!(by_hand.source, net("64:ff9b::c633:6409"));
+    let known = desk.engine.explain("64:ff9b::c633:6409".parse().unwrap(), 9 * SECOND);
+    assert!(known[0].because.ends_with("It stands for the IPv4 address 198.51.100.9."), "{}", known[0].because);
+}
+
+#[test]
+fn an_ignored_address_is_ignored_in_both_forms() {
+    let mut desk = Desk::new(|jail| {
+        jail.maxretry = 2;
+        jail.ignoreip = vec![net("203.0.113.7").into(), net("64:ff9b::c633:6400/120").into()].into();
+    });
+    for (pid, address) in [
+        "64:ff9b::203.0.113.7",
+        "2002:cb00:7107::1",
+        "198.51.100.9",
+        "2001:0:cb00:7101:0:3f57:34ff:8ef8",
+        "203.0.113.7",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let effects = desk.wrong_password(0, u32::try_from(pid).unwrap(), address);
+        assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]), "{address}: {effects:?}");
+    }
+    let out = &mut Vec::new();
+    for network in ["64:ff9b::/96", "64:ff9b::cb00:7100/120", "198.51.100.0/24", "2002:cb00:7107::/48", "64:ff9b::/64"]
+    {
+        let refused = desk.engine.ban(net(network), "sshd", Duration::OfJail, "", 0, out).unwrap_err();
+        assert!(refused.to_string().contains("never banned"), "{network}: {refused}");
+    }
+    assert!(desk.engine.ban(net("64:ff9b::cb00:7200/120"), "sshd", Duration::OfJail, "", 0, out).is_ok());
 }
 
 #[test]

@@ -12,6 +12,12 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::holds::Translators;
+
+/// An entry that holds a shorter IPv4 prefix than this means the translator, and not all that is
+/// behind it.
+const WIDEST: u8 = 8;
+
 /// A network that may never be banned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ignored {
@@ -47,14 +53,19 @@ pub struct IgnoreList {
 struct Part {
     /// In the order in which they were written.
     listed: Vec<Ignored>,
-    /// Networks in order, none inside another, each with its place in `listed`.
+    /// Networks in order, none inside another, each with its place in `listed`. One that holds IPv4
+    /// addresses is there in both forms.
     index: Vec<(IpNet, usize)>,
 }
 
 impl Part {
-    fn new(listed: Vec<Ignored>) -> Self {
-        let mut index: Vec<(IpNet, usize)> =
-            listed.iter().enumerate().map(|(place, ignored)| (ignored.network.trunc(), place)).collect();
+    fn new(listed: Vec<Ignored>, translators: &Translators) -> Self {
+        let mut index: Vec<(IpNet, usize)> = Vec::with_capacity(listed.len());
+        for (place, ignored) in listed.iter().enumerate() {
+            let held = translators.held(ignored.network).filter(|held| held.prefix_len() >= WIDEST);
+            index.push((ignored.network.trunc(), place));
+            index.extend(held.map(|held| (held.into(), place)));
+        }
         // A network comes before all that it contains.
         index.sort_unstable();
         index.dedup_by(|next, kept| kept.0.contains(&next.0));
@@ -77,6 +88,12 @@ impl Part {
 }
 
 impl IgnoreList {
+    /// A list of these, with the IPv4 addresses that stand behind translators.
+    pub fn new(entries: Vec<Ignored>, translators: &Translators) -> Self {
+        let parts = if entries.is_empty() { Vec::new() } else { vec![Arc::new(Part::new(entries, translators))] };
+        Self { parts }
+    }
+
     /// This list and another one.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
@@ -108,15 +125,13 @@ impl IgnoreList {
 
 impl FromIterator<Ignored> for IgnoreList {
     fn from_iter<T: IntoIterator<Item = Ignored>>(entries: T) -> Self {
-        let listed: Vec<Ignored> = entries.into_iter().collect();
-        let parts = if listed.is_empty() { Vec::new() } else { vec![Arc::new(Part::new(listed))] };
-        Self { parts }
+        Self::new(entries.into_iter().collect(), &Translators::default())
     }
 }
 
 impl From<Vec<Ignored>> for IgnoreList {
     fn from(entries: Vec<Ignored>) -> Self {
-        entries.into_iter().collect()
+        Self::new(entries, &Translators::default())
     }
 }
 
