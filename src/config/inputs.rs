@@ -19,6 +19,7 @@ use toml::Spanned;
 use super::{
     ConfigError,
     fragments::{Fragment, JailTable, Ports, Switch, Time},
+    read_text,
 };
 use crate::suggest::toml_mistake;
 
@@ -94,6 +95,8 @@ pub(crate) struct JailInput {
 pub(crate) struct Inputs {
     pub(crate) default: JailInput,
     pub(crate) jails: BTreeMap<String, JailInput>,
+    /// The files, in the order in which they were read.
+    pub(crate) files: Vec<Arc<str>>,
 }
 
 /// One file of the configuration: its path, and its text.
@@ -120,6 +123,7 @@ impl Inputs {
     pub(crate) fn add(&mut self, source: &Source) -> Result<(), ConfigError> {
         let fragment: Fragment = toml::from_str(&source.text)
             .map_err(|error| source.place(error.span().map_or(0, |span| span.start)).error(toml_mistake(&error)))?;
+        self.files.push(Arc::clone(&source.name));
         self.default.add(fragment.default, source, 0);
         for (name, table) in fragment.jail {
             let at = name.span().start;
@@ -188,9 +192,7 @@ impl Source {
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { file: path.display().to_string(), error: error.to_string() })?;
-        Ok(Self::new(&path.display().to_string(), text))
+        Ok(Self::new(&path.display().to_string(), read_text(path)?))
     }
 }
 
@@ -201,22 +203,27 @@ pub(crate) fn built_in() -> Source {
 
 /// The files in the order in which they are laid over each other.
 pub(crate) fn sources(directories: &[PathBuf]) -> Result<Vec<Source>, ConfigError> {
-    let main = directories.iter().map(|directory| directory.join("wardend.conf")).find(|path| path.exists());
-    let mut found = vec![match main {
-        Some(path) => Source::read(&path)?,
-        None => built_in(),
-    }];
+    let mut main = None;
+    for path in directories.iter().map(|directory| directory.join("wardend.conf")) {
+        // A file that is there and can't be read is no reason to take another one.
+        match fs::symlink_metadata(&path) {
+            Ok(_) => main = Some(Source::read(&path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(ConfigError::unreadable(&path, &error)),
+        }
+        break;
+    }
+    let mut found = vec![main.unwrap_or_else(built_in)];
     let mut drop_ins: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
     for directory in directories.iter().rev() {
         let directory = directory.join("wardend.conf.d");
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                return Err(ConfigError::Read { file: directory.display().to_string(), error: error.to_string() });
-            }
+            Err(error) => return Err(ConfigError::unreadable(&directory, &error)),
         };
-        for entry in entries.flatten() {
+        for entry in entries {
+            let entry = entry.map_err(|error| ConfigError::unreadable(&directory, &error))?;
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "conf") {
                 drop_ins.insert(entry.file_name(), path);

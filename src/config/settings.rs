@@ -41,22 +41,38 @@ impl Settings {
     fn resolve(inputs: &Inputs, directories: &[PathBuf]) -> Result<Self, ConfigError> {
         let mut fields = Fields::default();
         let mut filters = HashMap::new();
-        let mut jails = Vec::new();
+        let (mut jails, mut disabled) = (Vec::new(), Vec::new());
         // Read once, however many jails share it; again for a jail with translators of its own.
         let translators = translators(inputs.default.nat64_prefixes.as_ref())?;
         let ignored = Ignoring::read(&inputs.default.ignoreip, &translators)?;
         for (name, input) in &inputs.jails {
             let input = Layered { jail: input, default: &inputs.default };
-            if !input.get(|table| table.enabled.as_ref()).is_none_or(|enabled| enabled.value) {
+            if let Some(enabled) = input.get(|table| table.enabled.as_ref()).filter(|enabled| !enabled.value) {
+                disabled.push(format!("[jail.{name}] by {}", enabled.place));
                 continue;
             }
             jails.push(jail(name, &input, (&translators, &ignored), directories, &mut filters, &mut fields)?);
         }
         if jails.is_empty() {
-            return Err(ConfigError::NoJail);
+            return Err(no_jail(&inputs.files, &disabled));
         }
         Ok(Self { jails, fields: Arc::new(fields) })
     }
+}
+
+/// Why there is nothing to do, and where to change that.
+fn no_jail(files: &[Arc<str>], disabled: &[String]) -> ConfigError {
+    const MOST: usize = 8;
+    let few = |all: &[String]| match all.len().checked_sub(MOST) {
+        None | Some(0) => all.join(", "),
+        Some(more) => format!("{} and {more} more", all[..MOST].join(", ")),
+    };
+    let files: Vec<String> = files.iter().map(ToString::to_string).collect();
+    ConfigError::NoJail(if disabled.is_empty() {
+        format!("there is no [jail.NAME] in {}; write one, such as [jail.sshd].", few(&files))
+    } else {
+        format!("`enabled = false` holds for {}; set `enabled = true` there or in a later file.", few(disabled))
+    })
 }
 
 /// A jail's own values over `[default]`.

@@ -98,6 +98,9 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[default]\nmaxretry = \"5\"\n", 2, "invalid type: string"),
         ("[default]\nfindtime = \"soon\"\n", 2, "no span of time; write it as"),
         ("[default]\nfindtime = \"infinity\"\n", 2, "findtime can't be infinite"),
+        ("[default]\nfindtime = true\n", 2, "write whole seconds, or words"),
+        ("[default]\nbantime = 1.5\n", 2, "is no span of time; write whole seconds"),
+        ("[default]\nspare-logins = [1]\n", 2, "neither true nor false nor a span of time"),
         ("[default]\nbantime = -1\n", 2, "write more than zero and less than 100 years"),
         ("[default]\nfindtime = 18446744073709\n", 2, "less than 100 years"),
         ("[default]\nbantime = \"0s\"\n", 2, "write more than zero, or \"infinity\""),
@@ -151,8 +154,40 @@ fn a_jail_has_ports_and_an_action_and_shares_them_with_its_like() {
 }
 
 #[test]
-fn with_every_jail_disabled_there_is_nothing_to_do() {
-    assert_eq!(load_one("[jail.sshd]\nenabled = false\n").unwrap_err(), ConfigError::NoJail);
+fn with_every_jail_disabled_the_lines_that_say_so_are_named() {
+    let error = load_one("[jail.sshd]\nenabled = false\n").unwrap_err().to_string();
+    assert!(error.starts_with("No jail is enabled: `enabled = false` holds for [jail.sshd] by "), "{error}");
+    assert!(error.contains("mine.conf:2; set `enabled = true` there"), "{error}");
+    let files = [("usr/wardend.conf", "[default]\nmaxretry = 3\n"), ("etc/wardend.conf.d/a.conf", "")];
+    let error = load(&files).unwrap_err().to_string();
+    assert!(
+        error.starts_with("No jail is enabled: there is no [jail.NAME] in ") && error.contains("a.conf; write one")
+    );
+    assert!(error.contains("usr/wardend.conf, "), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_text_or_is_not_there_is_told_and_not_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let etc = directory.path().join("etc");
+    let load = || Settings::load(&[etc.clone(), directory.path().join("usr")]).unwrap_err().to_string();
+    fs::create_dir_all(etc.join("wardend.conf.d")).unwrap();
+    fs::create_dir_all(etc.join("filters")).unwrap();
+    fs::write(etc.join("wardend.conf.d/a.conf"), b"[default]\n# M\xfcller\nmaxretry = 3\n").unwrap();
+    let error = load();
+    assert!(error.ends_with("a.conf:2: the byte 0xfc is not valid UTF-8; save the file as UTF-8."), "{error}");
+    fs::remove_file(etc.join("wardend.conf.d/a.conf")).unwrap();
+    fs::write(etc.join("filters/sshd.toml"), b"\xff").unwrap();
+    let error = load();
+    assert!(error.contains("filters/sshd.toml:1: the byte 0xff is not valid UTF-8"), "{error}");
+    fs::remove_file(etc.join("filters/sshd.toml")).unwrap();
+    std::os::unix::fs::symlink("/nonexistent", etc.join("wardend.conf")).unwrap();
+    let error = load();
+    assert!(error.contains("etc/wardend.conf: can't be read: ") && error.contains("a link to nothing"), "{error}");
+    fs::remove_file(etc.join("wardend.conf")).unwrap();
+    fs::create_dir(etc.join("wardend.conf")).unwrap();
+    let error = load();
+    assert!(error.ends_with("there is to be a file."), "{error}");
 }
 
 #[test]
