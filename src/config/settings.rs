@@ -135,6 +135,8 @@ impl<'i> Layered<'i> {
 const SPARED: Usec = 60 * MINUTE;
 const MINUTE: Usec = 60 * USEC_PER_SEC;
 const WEEK: Usec = 7 * 24 * 60 * MINUTE;
+/// The most entries in `ports`.
+const MOST_PORTS: usize = 1000;
 /// The longest span that is no infinity: 100 years.
 const LONGEST: Usec = 5218 * WEEK;
 
@@ -308,6 +310,13 @@ fn scope(input: &Layered<'_>) -> Result<Scope, ConfigError> {
             Ports::Word(word) => return Err(located.error(format!("ports is \"{word}\"; {FORM}"))),
             Ports::List(list) if list.is_empty() => {
                 return Err(located.error(format!("ports is empty, so a ban would close nothing; {FORM}")));
+            }
+            Ports::List(list) if list.len() > MOST_PORTS => {
+                return Err(located.error(format!(
+                    "ports has {} entries, and each is a rule in firewalld; write at most {MOST_PORTS}, with ranges such \
+                     as \"6000-6010/tcp\", or \"all\".",
+                    list.len()
+                )));
             }
             Ports::List(list) => {
                 let ports: Result<Vec<Port>, String> = list.iter().map(|port| port.parse()).collect();

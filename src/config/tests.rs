@@ -191,6 +191,13 @@ fn a_file_that_is_no_text_or_is_not_there_is_told_and_not_passed_over() {
 }
 
 #[test]
+fn more_ports_than_firewalld_can_have_rules_for_are_refused() {
+    let ports: Vec<String> = (1..=1001).map(|port| format!("\"{port}/tcp\"")).collect();
+    let error = load_one(&format!("[jail.sshd]\nports = [{}]\n", ports.join(", "))).unwrap_err().to_string();
+    assert!(error.contains("mine.conf:2: ports has 1001 entries") && error.contains("with ranges"), "{error}");
+}
+
+#[test]
 fn a_mapped_network_is_an_ipv4_one_and_translators_are_known_by_their_prefixes() {
     let settings = load_one(
         "[default]\nignoreip = [\"::ffff:203.0.113.0/120\"]\nnat64-prefixes = [\"2001:db8:64::/96\"]\n\

@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use regex::bytes::Regex;
+
 use super::{
     Filter, FilterError, FilterText, RecordMatch, Rule,
     dispatch::Dispatch,
@@ -41,6 +43,7 @@ pub(super) struct Written<'t> {
 /// A rule that makes sense by itself.
 struct Checked {
     pattern: Pattern,
+    regex: Regex,
     automaton: Automaton,
 }
 
@@ -125,10 +128,10 @@ pub(super) fn load_within(
     let mut beginnings = Vec::with_capacity(rules.len());
     let mut sizes = Vec::with_capacity(rules.len());
     for index in in_order(&rules, &first)? {
-        let (rule, Checked { pattern, automaton }) = (&rules[index], &checked[index]);
-        compiled.push(compile(rule, pattern, &mut attempts, work)?);
-        sizes.push(automaton.states());
-        beginnings.push(pattern.beginnings());
+        let (rule, sound) = (&rules[index], &checked[index]);
+        compiled.push(compile(rule, sound, &mut attempts, work)?);
+        sizes.push(sound.automaton.states());
+        beginnings.push(sound.pattern.beginnings());
     }
     let session = file.message.session.iter().map(|name| fields.intern(name)).collect();
     let pid = file.message.session.iter().any(|name| name == "_PID").then(|| fields.intern("_PID"));
@@ -233,7 +236,8 @@ fn check(rule: &Written<'_>, work: &mut Work) -> Result<Checked, FilterError> {
     let pattern = Pattern::expand(rule.table.pattern.get_ref())
         .map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
     // Before the proof, whose own bound knows no repetition to blame.
-    pattern.compile().map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
+    let regex =
+        pattern.compile().map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
     let unproven = |error: ProofError| rule.pattern_error(format!("rule '{name}' is refused: {error}."));
     let automaton = pattern.automaton(work).map_err(unproven)?;
     if automaton.has_address() != pattern.has_address {
@@ -252,7 +256,7 @@ fn check(rule: &Written<'_>, work: &mut Work) -> Result<Checked, FilterError> {
              text and the end of the message, so that only one reading is left."
         )));
     }
-    Ok(Checked { pattern, automaton })
+    Ok(Checked { pattern, regex, automaton })
 }
 
 /// For each rule, the rules that it says it goes before.
@@ -354,14 +358,11 @@ fn in_order(rules: &[Written<'_>], first: &[BTreeSet<usize>]) -> Result<Vec<usiz
 
 fn compile(
     rule: &Written<'_>,
-    pattern: &Pattern,
+    Checked { pattern, regex, .. }: &Checked,
     attempts: &mut Vec<String>,
     work: &mut Work,
 ) -> Result<Rule, FilterError> {
     let table = &rule.table;
-    let regex = pattern
-        .compile()
-        .map_err(|what| rule.pattern_error(format!("the pattern of rule '{}' {what}.", rule.name())))?;
     let halves = Halves::of(pattern, work)
         .map_err(|error| rule.pattern_error(format!("rule '{}' is refused: {error}.", rule.name())))?;
     let attempt = table.attempt.as_ref().map(|word| {
@@ -378,7 +379,7 @@ fn compile(
         standalone: table.standalone,
         attempt,
         pattern: table.pattern.get_ref().clone(),
-        regex,
+        regex: regex.clone(),
         halves,
         attacker_first: pattern.attacker_first,
         truncated_at: table.truncated_at,

@@ -141,7 +141,6 @@ fn what_all_rules_take_together_is_bounded_by_the_steps_and_not_only_by_pairs() 
         ("pairs", family(60, &|index| format!("(?:.?){{200}}{index}x"))),
         ("fans", family(150, &|index| format!("{index}: (?:a?){{300}}"))),
         ("texts", family(150, &|index| format!("{index}: [{}]", "acegikmoqsuwy".repeat(700)))),
-        ("compiled", family(150, &|index| format!("{index}: (?:[{odd}]){{100}}"))),
         ("examples", rule("one", "nothing", "(?:a|b|.c){600}") + &format!("ignore = ['{}']\n", "ab".repeat(300_000))),
     ] {
         let (steps, outcome) = cost(&rules);

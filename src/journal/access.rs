@@ -3,6 +3,9 @@
 //! sd-journal opens a journal that it may not read without any error, and finds nothing. So this looks
 //! at the directories and files themselves: there may be none, this process may not be in their group,
 //! or the files may not be in the group that can read a journal.
+//!
+//! The unit has PrivateUsers=, and a user namespace shows groups that it does not know as one number:
+//! systemd-journal is then among the process's groups under that number, and only there.
 
 use std::{
     fs::{self, File, Metadata},
@@ -15,6 +18,8 @@ use std::{
 const ROOTS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 /// The group that may read it.
 const GROUP: &str = "systemd-journal";
+/// What a user namespace shows for a group that it does not know (user_namespaces(7)).
+const UNKNOWN: u32 = 65534;
 
 /// The end of a sentence, with the mend.
 pub(super) fn cause() -> String {
@@ -68,18 +73,19 @@ fn cause_in(directories: &[PathBuf], own: &[u32], groups: &str) -> String {
 /// Why a process may not read a file or a directory.
 fn closed(of: &Metadata, own: &[u32], groups: &str) -> String {
     let mode = of.permissions().mode() & 0o7777;
-    let group = name_of(of.gid(), groups);
-    if own.contains(&of.gid()) {
-        format!("its mode {mode:04o} does not let the group {group} read it")
-    } else {
-        format!("it belongs to the group {group} (mode {mode:04o})")
+    if own.contains(&of.gid()) && mode & 0o040 == 0 {
+        return format!("its mode {mode:04o} does not let its group read it");
+    }
+    match of.gid() {
+        UNKNOWN => format!("it belongs to another group (mode {mode:04o})"),
+        gid => format!("it belongs to the group {} (mode {mode:04o})", name_of(gid, groups)),
     }
 }
 
 /// Whose fault it is: the process's, if it is not in the group that reads a journal; else the files'.
 fn told(what: &Path, directory: &Path, why: &str, own: &[u32], groups: &str) -> String {
     let what = what.display();
-    if gid_of(GROUP, groups).is_some_and(|gid| own.contains(&gid)) {
+    if own.contains(&UNKNOWN) || gid_of(GROUP, groups).is_some_and(|gid| own.contains(&gid)) {
         let directory = directory.display();
         return format!(
             "this user is in the group {GROUP}, but {what} is closed to it: {why}. Run `chgrp -R {GROUP} {directory} && \
@@ -140,6 +146,7 @@ mod tests {
             inside.starts_with("this user is in the group systemd-journal, but /j/m/system.journal is "),
             "{inside}"
         );
+        assert_eq!(told(file, directory, "it belongs to the group root (mode 0640)", &[998, UNKNOWN], GROUPS), inside);
         assert!(inside.contains("group root (mode 0640). Run `chgrp -R systemd-journal /j/m && "), "{inside}");
     }
 
@@ -153,7 +160,7 @@ mod tests {
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
         let of = fs::metadata(file.path()).unwrap();
         let groups = format!("files:x:{}:\n", of.gid());
-        assert_eq!(closed(&of, &[of.gid()], &groups), "its mode 0600 does not let the group files read it");
+        assert_eq!(closed(&of, &[of.gid()], &groups), "its mode 0600 does not let its group read it");
         assert_eq!(closed(&of, &[], &groups), "it belongs to the group files (mode 0600)");
     }
 }

@@ -64,7 +64,7 @@ impl Automaton {
     /// implied, and dots match any byte. The address is the group `ADDR`, if there is one.
     pub(crate) fn new(pattern: &str, work: &mut Work) -> Result<Self, ProofError> {
         // A byte of text can be one of a class, which is put in order after each.
-        work.spend(pattern.len().saturating_mul(64))?;
+        work.spend(pattern.len().saturating_mul(100))?;
         let syntax = syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true);
         let config = Config::new().utf8(false).which_captures(WhichCaptures::All).nfa_size_limit(Some(MAX_COMPILED));
         let nfa = Compiler::new().syntax(syntax).configure(config).build(pattern).map_err(|error| {
