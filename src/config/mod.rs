@@ -83,7 +83,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
         let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
         ConfigError::At {
             file: path.display().to_string(),
-            line: 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count(),
+            line: 1 + bytes.iter().take(at).filter(|byte| **byte == b'\n').count(),
             what: format!("the byte 0x{:02x} is not valid UTF-8; save the file as UTF-8.", bytes[at]),
         }
     })

@@ -53,8 +53,7 @@ const KNOWN: [(Ipv6Net, Form); 6] = [
 ];
 
 const fn net(words: [u16; 6], length: u8) -> Ipv6Net {
-    let [a, b, c, d, e, f] = words;
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, 0, 0), length)
+    Ipv6Net::new_assert(Ipv6Addr::new(words[0], words[1], words[2], words[3], words[4], words[5], 0, 0), length)
 }
 
 /// The lengths that the prefix of a translator can have (RFC 6052 §2.2).

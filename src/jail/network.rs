@@ -135,7 +135,7 @@ fn numbers(text: &str) -> Option<String> {
                 .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
         };
         return (parts.len() <= 4
-            && parts.iter().any(|part| hexadecimal(part))
+            && parts.iter().any(hexadecimal)
             && parts.iter().all(|part| hexadecimal(part) || digits(part)))
         .then(|| {
             "is an address in a form that others read otherwise; write it as four decimal numbers (203.0.113.7)"

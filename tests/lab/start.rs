@@ -54,7 +54,8 @@ pub(crate) fn without_access_to_the_journal_it_refuses_to_start(release: Release
 /// A filter that is within all bounds and takes long to prove: two families of rules, whose classes of
 /// 128 ranges meet in one byte.
 fn heavy_filter() -> String {
-    let class = |first: usize| (first..256).step_by(2).map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let class =
+        |first: usize| (first..256).step_by(2).map(|byte| format!("\\x{byte:02x}")).collect::<Vec<_>>().concat();
     let (even, odd) = (class(0), class(1));
     let rule = |name: String, pattern: String| {
         format!("[[rule]]\nname = '{name}'\ncounts = 'nothing'\npattern = '{pattern}'\n")
