@@ -12,7 +12,11 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::Failures, jail::inside, record::Usec};
+use crate::{
+    failure::Failures,
+    jail::{canonical, inside},
+    record::Usec,
+};
 
 /// The most bans in force: a set of firewalld's holds so many with room to spare.
 pub(crate) const MOST_BANS: usize = 100_000;
@@ -227,7 +231,9 @@ impl BanList {
 
     pub(crate) fn load(saved: SavedBans) -> Self {
         let mut list = Self::default();
-        for ban in saved.active.into_iter().filter(|ban| ban.source.prefix_len() > 0) {
+        for mut ban in saved.active.into_iter().filter(|ban| ban.source.prefix_len() > 0) {
+            // Earlier versions took IPv4-mapped networks as IPv6 ones.
+            ban.source = canonical(ban.source).filter(|source| source.prefix_len() > 0).unwrap_or(ban.source);
             list.add(ban);
         }
         // Those of the bans are told again, as they were when the state was saved.

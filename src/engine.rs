@@ -14,11 +14,12 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-pub use self::commands::{CommandError, Duration, parse_network};
+pub use self::commands::{CommandError, Duration};
 pub(crate) use self::{
     explain::{Explanation, Standing},
     keep::SavedEngine,
 };
+pub use crate::jail::parse_network;
 use crate::{
     bans::{Ban, BanList},
     clock::Clock,

@@ -112,6 +112,12 @@ impl Jail {
         networks.chain(settings.names.iter().map(|host| host.name.clone())).collect()
     }
 
+    /// The prefixes of the admin's own translators, whose addresses stand for an IPv4 host each.
+    #[zbus(property, name = "NAT64Prefixes")]
+    fn nat64_prefixes(&self) -> Vec<String> {
+        self.settings.borrow().translators.own().iter().map(ToString::to_string).collect()
+    }
+
     /// A source from which somebody has logged in within so many µs is not banned; 0 if every
     /// source is, 2⁶⁴−1 if a login counts for ever.
     #[zbus(property, name = "SpareLoginsUSec")]

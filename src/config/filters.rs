@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ConfigError;
+use super::{ConfigError, read_text};
 use crate::{
     filter::{Filter, FilterText},
     record::Fields,
@@ -63,17 +63,16 @@ pub(crate) fn stray_folders(directories: &[PathBuf]) -> Result<Vec<PathBuf>, Con
 
 /// One file by its path.
 pub(crate) fn read(path: &Path) -> Result<FilterText, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-    Ok(FilterText::new(path, text))
+    Ok(FilterText::new(path, read_text(path)?))
 }
 
 fn main_text(name: &str, directories: &[PathBuf]) -> Result<Option<FilterText>, ConfigError> {
     for directory in directories {
         let path = directory.join("filters").join(format!("{name}.toml"));
-        match fs::read_to_string(&path) {
-            Ok(text) => return Ok(Some(FilterText::new(path, text))),
+        match fs::symlink_metadata(&path) {
+            Ok(_) => return Ok(Some(read(&path)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unreadable(&path, &error)),
+            Err(error) => return Err(ConfigError::unreadable(&path, &error)),
         }
     }
     let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
@@ -102,16 +101,12 @@ fn with_extension(directory: &Path, wanted: &str) -> Result<Vec<PathBuf>, Config
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(directory, &error)),
+        Err(error) => return Err(ConfigError::unreadable(directory, &error)),
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
-    let mut paths = paths.map_err(|error| unreadable(directory, &error))?;
+    let mut paths = paths.map_err(|error| ConfigError::unreadable(directory, &error))?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == wanted));
     Ok(paths)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
-    ConfigError::Read { file: path.display().to_string(), error: error.to_string() }
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(crate) struct JailTable {
     pub(crate) bantime_jitter: Option<Spanned<Time>>,
     pub(crate) forget: Option<Spanned<Time>>,
     pub(crate) ignoreip: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) nat64_prefixes: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) ipv4_prefix: Option<Spanned<i64>>,
     pub(crate) ipv6_prefix: Option<Spanned<i64>>,
     pub(crate) max_sources: Option<Spanned<i64>>,
@@ -49,7 +50,7 @@ pub(crate) struct JailTable {
 
 /// On, off, or on for so long.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "this is neither true nor false nor a span of time; write it as \"10min\"")]
 pub(crate) enum Switch {
     Is(bool),
     For(Time),
@@ -67,7 +68,7 @@ pub(crate) enum Ports {
 
 /// A span of time: seconds, or words as in systemd.time(7).
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "this is no span of time; write whole seconds, or words such as \"10min\"")]
 pub(crate) enum Time {
     Seconds(i64),
     Words(String),

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use toml::Spanned;
@@ -18,8 +19,9 @@ use toml::Spanned;
 use super::{
     ConfigError,
     fragments::{Fragment, JailTable, Ports, Switch, Time},
+    read_text,
 };
-use crate::{filter::line_of, suggest::toml_mistake};
+use crate::suggest::toml_mistake;
 
 /// What is read where no directory has a `wardend.conf`: the very file that is installed.
 const BUILT_IN: &str = include_str!("../../units/wardend.conf");
@@ -36,7 +38,7 @@ pub(crate) struct Located<T> {
 /// A file and a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) file: String,
+    pub(crate) file: Arc<str>,
     pub(crate) line: usize,
 }
 
@@ -55,7 +57,7 @@ impl std::fmt::Display for Place {
 
 impl Place {
     pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
-        ConfigError::At { file: self.file.clone(), line: self.line, what: what.into() }
+        ConfigError::At { file: self.file.to_string(), line: self.line, what: what.into() }
     }
 }
 
@@ -75,6 +77,7 @@ pub(crate) struct JailInput {
     pub(crate) bantime_jitter: Option<Located<Time>>,
     pub(crate) forget: Option<Located<Time>>,
     pub(crate) ignoreip: Vec<Located<String>>,
+    pub(crate) nat64_prefixes: Option<Vec<Located<String>>>,
     pub(crate) ipv4_prefix: Option<Located<i64>>,
     pub(crate) ipv6_prefix: Option<Located<i64>>,
     pub(crate) max_sources: Option<Located<i64>>,
@@ -92,13 +95,18 @@ pub(crate) struct JailInput {
 pub(crate) struct Inputs {
     pub(crate) default: JailInput,
     pub(crate) jails: BTreeMap<String, JailInput>,
+    /// The files, in the order in which they were read.
+    pub(crate) files: Vec<Arc<str>>,
 }
 
 /// One file of the configuration: its path, and its text.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) name: String,
+    name: Arc<str>,
     pub(crate) text: String,
+    /// The byte at which each line but the first begins: a file may have very many values, and each
+    /// is to keep its line.
+    lines: Vec<usize>,
 }
 
 impl Inputs {
@@ -113,10 +121,9 @@ impl Inputs {
 
     /// Lays one file over what was read before.
     pub(crate) fn add(&mut self, source: &Source) -> Result<(), ConfigError> {
-        let fragment: Fragment = toml::from_str(&source.text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            Place { file: source.name.clone(), line: line_of(&source.text, at) }.error(toml_mistake(&error))
-        })?;
+        let fragment: Fragment = toml::from_str(&source.text)
+            .map_err(|error| source.place(error.span().map_or(0, |span| span.start)).error(toml_mistake(&error)))?;
+        self.files.push(Arc::clone(&source.name));
         self.default.add(fragment.default, source, 0);
         for (name, table) in fragment.jail {
             let at = name.span().start;
@@ -156,53 +163,67 @@ impl JailInput {
         lay(&mut self.cut, table.cut, source);
         lay(&mut self.ports, table.ports, source);
         lay(&mut self.action, table.action, source);
+        let entries = |list: Spanned<Vec<Spanned<String>>>| {
+            list.into_inner().into_iter().map(|entry| {
+                let place = source.place(entry.span().start);
+                Located { value: entry.into_inner(), place }
+            })
+        };
         if let Some(list) = table.ignoreip {
             if list.get_ref().is_empty() {
                 self.ignoreip.clear();
             }
-            for entry in list.into_inner() {
-                let place = source.place(entry.span().start);
-                self.ignoreip.push(Located { value: entry.into_inner(), place });
-            }
+            self.ignoreip.extend(entries(list));
+        }
+        if let Some(list) = table.nat64_prefixes {
+            self.nat64_prefixes = Some(entries(list).collect());
         }
     }
 }
 
 impl Source {
+    fn new(name: &str, text: String) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { name: name.into(), lines: ends.map(|(at, _)| at + 1).collect(), text }
+    }
+
     pub(crate) fn place(&self, at: usize) -> Place {
-        Place { file: self.name.clone(), line: line_of(&self.text, at) }
+        Place { file: Arc::clone(&self.name), line: 1 + self.lines.partition_point(|begin| *begin <= at) }
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { file: path.display().to_string(), error: error.to_string() })?;
-        Ok(Self { name: path.display().to_string(), text })
+        Ok(Self::new(&path.display().to_string(), read_text(path)?))
     }
 }
 
 /// The configuration that is built in.
 pub(crate) fn built_in() -> Source {
-    Source { name: BUILT_IN_NAME.to_owned(), text: BUILT_IN.to_owned() }
+    Source::new(BUILT_IN_NAME, BUILT_IN.to_owned())
 }
 
 /// The files in the order in which they are laid over each other.
 pub(crate) fn sources(directories: &[PathBuf]) -> Result<Vec<Source>, ConfigError> {
-    let main = directories.iter().map(|directory| directory.join("wardend.conf")).find(|path| path.exists());
-    let mut found = vec![match main {
-        Some(path) => Source::read(&path)?,
-        None => built_in(),
-    }];
+    let mut main = None;
+    for path in directories.iter().map(|directory| directory.join("wardend.conf")) {
+        // A file that is there and can't be read is no reason to take another one.
+        match fs::symlink_metadata(&path) {
+            Ok(_) => main = Some(Source::read(&path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(ConfigError::unreadable(&path, &error)),
+        }
+        break;
+    }
+    let mut found = vec![main.unwrap_or_else(built_in)];
     let mut drop_ins: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
     for directory in directories.iter().rev() {
         let directory = directory.join("wardend.conf.d");
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                return Err(ConfigError::Read { file: directory.display().to_string(), error: error.to_string() });
-            }
+            Err(error) => return Err(ConfigError::unreadable(&directory, &error)),
         };
-        for entry in entries.flatten() {
+        for entry in entries {
+            let entry = entry.map_err(|error| ConfigError::unreadable(&directory, &error))?;
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "conf") {
                 drop_ins.insert(entry.file_name(), path);

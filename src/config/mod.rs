@@ -12,7 +12,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 pub use self::settings::Settings;
 pub(crate) use self::settings::parse_span;
@@ -50,10 +53,38 @@ pub enum ConfigError {
     Read {
         /// The file's path.
         file: String,
-        /// What the system said.
+        /// What the system said, and the mend.
         error: String,
     },
     /// Nothing to do.
-    #[error("No jail is enabled; set `enabled = true` in a [jail.NAME] of /etc/wardend/wardend.conf.d/*.conf.")]
-    NoJail,
+    #[error("No jail is enabled: {0}")]
+    NoJail(String),
+}
+
+impl ConfigError {
+    /// A file or directory that the system does not let us read.
+    fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let error = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                format!("{error}; let everybody read it (chmod a+r), and enter the directories above it (chmod a+x)")
+            }
+            io::ErrorKind::NotFound => format!("{error}; it may be a link to nothing: mend or remove it"),
+            io::ErrorKind::IsADirectory => format!("{error}; there is to be a file"),
+            _ => error.to_string(),
+        };
+        Self::Read { file: path.display().to_string(), error }
+    }
+}
+
+/// The text of a file. What is no UTF-8 in it is told with its line.
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        ConfigError::At {
+            file: path.display().to_string(),
+            line: 1 + bytes.iter().take(at).filter(|byte| **byte == b'\n').count(),
+            what: format!("the byte 0x{:02x} is not valid UTF-8; save the file as UTF-8.", bytes[at]),
+        }
+    })
 }

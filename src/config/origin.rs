@@ -185,7 +185,7 @@ mod tests {
             "[jail.sshd]\nignoreip = [\n  \"192.0.2.2\",\n]\n[jail.web]\nfilter = \"sshd\"\n",
         );
         let values = values(&directories).unwrap();
-        let place = |path: &str, line| Some(Place { file: root.path().join(path).display().to_string(), line });
+        let place = |path: &str, line| Some(Place { file: root.path().join(path).display().to_string().into(), line });
         let of = |jail: &str, setting: &str| {
             values[jail].iter().find(|(name, _)| name == setting).map(|(_, value)| match value {
                 Value::One(value, place) => (value.to_string(), place.clone()),

@@ -11,9 +11,11 @@ use super::{
     inputs::{Inputs, JailInput, Located},
 };
 use crate::{
-    engine::parse_network,
     filter::Filter,
-    jail::{HostName, Ignored, JailSettings, Port, Prefixes, Scope, Subnet},
+    jail::{
+        HostName, IgnoreList, Ignored, JailSettings, Port, Prefixes, Scope, Subnet, Translators, check_host_name,
+        parse_network,
+    },
     record::{Fields, USEC_PER_SEC, Usec},
     suggest,
 };
@@ -39,19 +41,38 @@ impl Settings {
     fn resolve(inputs: &Inputs, directories: &[PathBuf]) -> Result<Self, ConfigError> {
         let mut fields = Fields::default();
         let mut filters = HashMap::new();
-        let mut jails = Vec::new();
+        let (mut jails, mut disabled) = (Vec::new(), Vec::new());
+        // Read once, however many jails share it; again for a jail with translators of its own.
+        let translators = translators(inputs.default.nat64_prefixes.as_ref())?;
+        let ignored = Ignoring::read(&inputs.default.ignoreip, &translators)?;
         for (name, input) in &inputs.jails {
             let input = Layered { jail: input, default: &inputs.default };
-            if !input.get(|table| table.enabled.as_ref()).is_none_or(|enabled| enabled.value) {
+            if let Some(enabled) = input.get(|table| table.enabled.as_ref()).filter(|enabled| !enabled.value) {
+                disabled.push(format!("[jail.{name}] by {}", enabled.place));
                 continue;
             }
-            jails.push(jail(name, &input, directories, &mut filters, &mut fields)?);
+            jails.push(jail(name, &input, (&translators, &ignored), directories, &mut filters, &mut fields)?);
         }
         if jails.is_empty() {
-            return Err(ConfigError::NoJail);
+            return Err(no_jail(&inputs.files, &disabled));
         }
         Ok(Self { jails, fields: Arc::new(fields) })
     }
+}
+
+/// Why there is nothing to do, and where to change that.
+fn no_jail(files: &[Arc<str>], disabled: &[String]) -> ConfigError {
+    const MOST: usize = 8;
+    let few = |all: &[String]| match all.len().checked_sub(MOST) {
+        None | Some(0) => all.join(", "),
+        Some(more) => format!("{} and {more} more", all[..MOST].join(", ")),
+    };
+    let files: Vec<String> = files.iter().map(ToString::to_string).collect();
+    ConfigError::NoJail(if disabled.is_empty() {
+        format!("there is no [jail.NAME] in {}; write one, such as [jail.sshd].", few(&files))
+    } else {
+        format!("`enabled = false` holds for {}; set `enabled = true` there or in a later file.", few(disabled))
+    })
 }
 
 /// A jail's own values over `[default]`.
@@ -114,12 +135,15 @@ impl<'i> Layered<'i> {
 const SPARED: Usec = 60 * MINUTE;
 const MINUTE: Usec = 60 * USEC_PER_SEC;
 const WEEK: Usec = 7 * 24 * 60 * MINUTE;
+/// The most entries in `ports`.
+const MOST_PORTS: usize = 1000;
 /// The longest span that is no infinity: 100 years.
 const LONGEST: Usec = 5218 * WEEK;
 
 fn jail(
     name: &str,
     input: &Layered<'_>,
+    (translators, ignored): (&Translators, &Ignoring),
     directories: &[PathBuf],
     filters: &mut HashMap<String, Arc<Filter>>,
     fields: &mut Fields,
@@ -155,7 +179,15 @@ fn jail(
             filter
         }
     };
-    let (ignoreip, names) = ignoreip(input)?;
+    let (translators, ignored) = match &input.jail.nat64_prefixes {
+        None => (translators.clone(), ignored.and(Ignoring::read(&input.jail.ignoreip, translators)?)),
+        Some(_) => {
+            let own = self::translators(input.jail.nat64_prefixes.as_ref())?;
+            let shared = Ignoring::read(&input.default.ignoreip, &own)?;
+            let ignored = shared.and(Ignoring::read(&input.jail.ignoreip, &own)?);
+            (own, ignored)
+        }
+    };
     Ok(JailSettings {
         name: name.to_owned(),
         classes: classes(input, &filter)?,
@@ -169,9 +201,10 @@ fn jail(
             Some(Time::Seconds(0)) => 0,
             _ => input.finite("bantime-jitter", |table| table.bantime_jitter.as_ref(), 0)?,
         },
-        ignoreip,
-        names,
-        resolved: Vec::new(),
+        ignoreip: ignored.networks,
+        names: ignored.names,
+        resolved: IgnoreList::default(),
+        translators,
         spare_logins: spare_logins(input)?,
         cut: input.get(|table| table.cut.as_ref()).is_none_or(|cut| cut.value),
         subnet: subnet(input)?,
@@ -212,32 +245,46 @@ fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigEr
 }
 
 /// What is in `ignoreip`: networks, and names whose addresses have to be asked for.
-fn ignoreip(input: &Layered<'_>) -> Result<(Vec<Ignored>, Vec<HostName>), ConfigError> {
-    let (mut networks, mut names) = (Vec::new(), Vec::new());
-    for located in input.default.ignoreip.iter().chain(&input.jail.ignoreip) {
-        let text = &located.value;
-        let because = format!("{}: ignoreip has \"{text}\"", located.place).into();
-        match parse_network(text) {
-            Ok(network) => networks.push(Ignored { network, because }),
-            Err(_) if is_host_name(text) => names.push(HostName { name: text.clone(), because }),
-            Err(what) => return Err(located.error(format!("ignoreip: {what}"))),
-        }
-    }
-    Ok((networks, names))
+struct Ignoring {
+    networks: IgnoreList,
+    names: Arc<[HostName]>,
 }
 
-/// RFC 1123 §2.1, and not a mistyped address: the last label isn't a number.
-fn is_host_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+impl Ignoring {
+    fn read(entries: &[Located<String>], translators: &Translators) -> Result<Self, ConfigError> {
+        let (mut networks, mut names) = (Vec::new(), Vec::new());
+        for located in entries {
+            let text = &located.value;
+            let because = format!("{}: ignoreip has \"{text}\"", located.place).into();
+            match parse_network(text) {
+                Ok(network) => networks.push(Ignored { network, because }),
+                Err(what) if text.contains('/') => return Err(located.error(format!("ignoreip: {what}"))),
+                Err(_) => match check_host_name(text) {
+                    Ok(()) => names.push(HostName { name: text.clone(), because }),
+                    Err(what) => return Err(located.error(format!("ignoreip: {what}"))),
+                },
+            }
+        }
+        Ok(Self { networks: IgnoreList::new(networks, translators), names: names.into() })
+    }
+
+    /// These, and a jail's own.
+    fn and(&self, own: Self) -> Self {
+        let names = match (self.names.is_empty(), own.names.is_empty()) {
+            (_, true) => Arc::clone(&self.names),
+            (true, false) => own.names,
+            (false, false) => self.names.iter().chain(own.names.iter()).cloned().collect(),
+        };
+        Self { networks: self.networks.and(&own.networks), names }
+    }
+}
+
+/// The prefixes of the admin's own translators.
+fn translators(prefixes: Option<&Vec<Located<String>>>) -> Result<Translators, ConfigError> {
+    let read = |located: &Located<String>| {
+        Translators::parse(&located.value).map_err(|what| located.error(format!("nat64-prefixes: {what}")))
     };
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    name.len() <= 253 && name.split('.').all(is_label) && !name.rsplit('.').next().is_none_or(is_number)
+    Ok(prefixes.into_iter().flatten().map(read).collect::<Result<Vec<_>, _>>()?.into())
 }
 
 fn spare_logins(input: &Layered<'_>) -> Result<Option<Usec>, ConfigError> {
@@ -263,6 +310,13 @@ fn scope(input: &Layered<'_>) -> Result<Scope, ConfigError> {
             Ports::Word(word) => return Err(located.error(format!("ports is \"{word}\"; {FORM}"))),
             Ports::List(list) if list.is_empty() => {
                 return Err(located.error(format!("ports is empty, so a ban would close nothing; {FORM}")));
+            }
+            Ports::List(list) if list.len() > MOST_PORTS => {
+                return Err(located.error(format!(
+                    "ports has {} entries, and each is a rule in firewalld; write at most {MOST_PORTS}, with ranges such \
+                     as \"6000-6010/tcp\", or \"all\".",
+                    list.len()
+                )));
             }
             Ports::List(list) => {
                 let ports: Result<Vec<Port>, String> = list.iter().map(|port| port.parse()).collect();

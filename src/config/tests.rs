@@ -98,11 +98,20 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[default]\nmaxretry = \"5\"\n", 2, "invalid type: string"),
         ("[default]\nfindtime = \"soon\"\n", 2, "no span of time; write it as"),
         ("[default]\nfindtime = \"infinity\"\n", 2, "findtime can't be infinite"),
+        ("[default]\nfindtime = true\n", 2, "write whole seconds, or words"),
+        ("[default]\nbantime = 1.5\n", 2, "is no span of time; write whole seconds"),
+        ("[default]\nspare-logins = [1]\n", 2, "neither true nor false nor a span of time"),
         ("[default]\nbantime = -1\n", 2, "write more than zero and less than 100 years"),
         ("[default]\nfindtime = 18446744073709\n", 2, "less than 100 years"),
         ("[default]\nbantime = \"0s\"\n", 2, "write more than zero, or \"infinity\""),
-        ("[default]\nignoreip = [\n  \"host.example\",\n  \"192.0.2.700\",\n]\n", 4, "nor a network"),
-        ("[default]\nignoreip = [\"192.0.2.1/33\"]\n", 2, "neither an address"),
+        ("[default]\nignoreip = [\n  \"host.example\",\n  \"192.0.2.700\",\n]\n", 4, "four numbers from 0 to 255"),
+        ("[default]\nignoreip = [\"192.0.2.1/33\"]\n", 2, "a length that no network has"),
+        ("[default]\nignoreip = [\"198.51.100.7-20\"]\n", 2, "is a range; write networks: 198.51.100.7, "),
+        ("[default]\nignoreip = [\"self\"]\n", 2, "loopback is never banned anyway"),
+        ("[default]\nignoreip = [\"office\"]\n", 2, "is a single word"),
+        ("[default]\nignoreip = [\"::/80\"]\n", 2, "holds all of IPv4"),
+        ("[default]\nnat64-prefixes = [\n  \"2001:db8::/33\"]\n", 3, "it is 32, 40, 48, 56, 64 or 96"),
+        ("[jail.sshd]\nnat64-prefixes = [\"10.0.0.0/8\"]\n", 2, "is no IPv6 network"),
         ("[default]\nbantime-jitter = \"infinity\"\n", 2, "bantime-jitter can't be infinite"),
         ("[default]\nsubnet-maxretry = 1\n", 2, "would ban a whole network"),
         ("[default]\nsubnet-ipv4-prefix = 32\n", 2, "write a number from 8 to 31"),
@@ -145,6 +154,91 @@ fn a_jail_has_ports_and_an_action_and_shares_them_with_its_like() {
 }
 
 #[test]
-fn with_every_jail_disabled_there_is_nothing_to_do() {
-    assert_eq!(load_one("[jail.sshd]\nenabled = false\n").unwrap_err(), ConfigError::NoJail);
+fn with_every_jail_disabled_the_lines_that_say_so_are_named() {
+    let error = load_one("[jail.sshd]\nenabled = false\n").unwrap_err().to_string();
+    assert!(error.starts_with("No jail is enabled: `enabled = false` holds for [jail.sshd] by "), "{error}");
+    assert!(error.contains("mine.conf:2; set `enabled = true` there"), "{error}");
+    let files = [("usr/wardend.conf", "[default]\nmaxretry = 3\n"), ("etc/wardend.conf.d/a.conf", "")];
+    let error = load(&files).unwrap_err().to_string();
+    assert!(
+        error.starts_with("No jail is enabled: there is no [jail.NAME] in ") && error.contains("a.conf; write one")
+    );
+    assert!(error.contains("usr/wardend.conf, "), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_text_or_is_not_there_is_told_and_not_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let etc = directory.path().join("etc");
+    let load = || Settings::load(&[etc.clone(), directory.path().join("usr")]).unwrap_err().to_string();
+    fs::create_dir_all(etc.join("wardend.conf.d")).unwrap();
+    fs::create_dir_all(etc.join("filters")).unwrap();
+    fs::write(etc.join("wardend.conf.d/a.conf"), b"[default]\n# M\xfcller\nmaxretry = 3\n").unwrap();
+    let error = load();
+    assert!(error.ends_with("a.conf:2: the byte 0xfc is not valid UTF-8; save the file as UTF-8."), "{error}");
+    fs::remove_file(etc.join("wardend.conf.d/a.conf")).unwrap();
+    fs::write(etc.join("filters/sshd.toml"), b"\xff").unwrap();
+    let error = load();
+    assert!(error.contains("filters/sshd.toml:1: the byte 0xff is not valid UTF-8"), "{error}");
+    fs::remove_file(etc.join("filters/sshd.toml")).unwrap();
+    std::os::unix::fs::symlink("/nonexistent", etc.join("wardend.conf")).unwrap();
+    let error = load();
+    assert!(error.contains("etc/wardend.conf: can't be read: ") && error.contains("a link to nothing"), "{error}");
+    fs::remove_file(etc.join("wardend.conf")).unwrap();
+    fs::create_dir(etc.join("wardend.conf")).unwrap();
+    let error = load();
+    assert!(error.ends_with("there is to be a file."), "{error}");
+}
+
+#[test]
+fn more_ports_than_firewalld_can_have_rules_for_are_refused() {
+    let ports: Vec<String> = (1..=1001).map(|port| format!("\"{port}/tcp\"")).collect();
+    let error = load_one(&format!("[jail.sshd]\nports = [{}]\n", ports.join(", "))).unwrap_err().to_string();
+    assert!(error.contains("mine.conf:2: ports has 1001 entries") && error.contains("with ranges"), "{error}");
+}
+
+#[test]
+fn a_mapped_network_is_an_ipv4_one_and_translators_are_known_by_their_prefixes() {
+    let settings = load_one(
+        "[default]\nignoreip = [\"::ffff:203.0.113.0/120\"]\nnat64-prefixes = [\"2001:db8:64::/96\"]\n\
+         [jail.a]\nfilter = \"sshd\"\n[jail.b]\nfilter = \"sshd\"\nnat64-prefixes = []\n",
+    )
+    .unwrap();
+    let [a, b, _] = &settings.jails[..] else { panic!("{settings:?}") };
+    for (address, by_a, by_b) in [
+        ("203.0.113.7", true, true),
+        ("203.0.114.7", false, false),
+        ("64:ff9b::203.0.113.7", true, true),
+        ("2001:db8:64::203.0.113.7", true, false),
+        ("2001:db8:64::203.0.114.7", false, false),
+    ] {
+        let address = address.parse().unwrap();
+        assert_eq!((a.ignores(address), b.ignores(address)), (by_a, by_b), "{address}");
+    }
+    let counted = |jail: &crate::jail::JailSettings| jail.source("2001:db8:64::1".parse().unwrap()).prefix_len();
+    assert_eq!((counted(a), counted(b)), (128, 64));
+}
+
+/// A search that looks at each entry, or counts lines from the first for each, would be at it for
+/// hours.
+#[test]
+fn a_hundred_thousand_ignored_addresses_are_shared_by_all_jails_and_keep_their_lines() {
+    let mut text = "[default]\nignoreip = [\n".to_owned();
+    for number in 0..100_000 {
+        text += &format!("\"10.{}.{}.{}\",\n", number >> 16, number >> 8 & 255, number & 255);
+    }
+    text += "]\n";
+    for jail in 0..100 {
+        text += &format!("[jail.j{jail}]\nfilter = \"sshd\"\nignoreip = [\"192.0.2.{jail}\"]\n");
+    }
+    let settings = load_one(&text).unwrap();
+    assert_eq!(settings.jails.len(), 101, "and sshd's");
+    let jail = settings.jails.iter().find(|jail| jail.name == "j7").unwrap();
+    for (address, line) in [("10.0.0.0", 3), ("10.1.134.159", 100_002), ("192.0.2.7", 100_027)] {
+        let ignored = jail.ignored(address.parse().unwrap()).unwrap();
+        assert!(ignored.because.contains(&format!("mine.conf:{line}: ")), "{address}: {}", ignored.because);
+    }
+    for address in ["10.1.134.160", "192.0.2.8"] {
+        assert_eq!(jail.ignored(address.parse().unwrap()), None, "{address}");
+    }
 }

@@ -46,7 +46,7 @@ struct ValueJson<'v> {
 
 impl<'v> ValueJson<'v> {
     fn new(jail: &'v str, setting: &'v str, value: &'v serde_json::Value, place: Option<&'v Place>) -> Self {
-        let (file, line) = (place.map(|place| place.file.as_str()), place.map(|place| place.line));
+        let (file, line) = (place.map(|place| &*place.file), place.map(|place| place.line));
         Self { jail, setting, value, file, line }
     }
 }

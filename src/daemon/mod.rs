@@ -80,11 +80,14 @@ impl Fatal {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log = logging::init();
-    let outcome = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Fatal::Runtime)
-        .and_then(|runtime| runtime.block_on(start(arguments, log)));
+    let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Fatal::Runtime).and_then(
+        |runtime| {
+            let outcome = runtime.block_on(start(arguments, log));
+            // A configuration that is being read on another thread is of no use any more.
+            runtime.shutdown_background();
+            outcome
+        },
+    );
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -102,6 +105,7 @@ async fn start(arguments: Arguments, log: LogControl) -> Result<(), Fatal> {
         Some(directory) => vec![directory, config::VENDOR_DIRECTORY.into()],
         None => config::directories(),
     };
+    // However long this takes, a signal ends it at once: nothing listens for signals yet.
     let settings = Settings::load(&directories)?;
     let daemon = run::Daemon::new(settings, directories).await?;
     daemon.served.object_server().at(LOG_CONTROL_PATH, log).await.map_err(Fatal::Bus)?;

@@ -58,7 +58,7 @@ impl Names {
     /// Asks for the names of all jails, now and every few minutes.
     pub(super) fn ask(connection: &Connection, jails: &[JailSettings]) -> Self {
         let (sender, answers) = mpsc::channel(1);
-        let mut names: Vec<String> = jails.iter().flat_map(|jail| &jail.names).map(|name| name.name.clone()).collect();
+        let mut names: Vec<String> = jails.iter().flat_map(|jail| &*jail.names).map(|name| name.name.clone()).collect();
         names.sort_unstable();
         names.dedup();
         if names.is_empty() {

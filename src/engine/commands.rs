@@ -3,8 +3,6 @@
 //! A ban by hand is one like any other, with a reason instead of failures; its end forgets what was
 //! counted of the source.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::{Effect, Ended, Engine, ban_end};
@@ -139,20 +137,5 @@ impl Engine {
         } else {
             network.trunc()
         }
-    }
-}
-
-/// Parses what an admin types for a source: an address or a network.
-///
-/// # Errors
-/// A sentence with the mend.
-pub fn parse_network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.to_canonical().into());
-    }
-    match text.parse::<IpNet>() {
-        Ok(network) if network.prefix_len() == 0 => Err(format!("{text} is everybody; name a smaller network.")),
-        Ok(network) => Ok(network.trunc()),
-        Err(_) => Err(format!("'{text}' is neither an address (203.0.113.7) nor a network (203.0.113.0/24).")),
     }
 }

@@ -78,6 +78,10 @@ impl Engine {
                 } else {
                     (Standing::Counting, format!("{}.", of_count(failures.len(), settings)))
                 };
+                let because = match settings.translators.held(address.into()) {
+                    Some(held) => format!("{because} It stands for the IPv4 address {}.", held.addr()),
+                    None => because,
+                };
                 let last = self.bans.next_count(source, &settings.name, now, settings.forget) - 1;
                 Explanation {
                     jail: settings.name.clone(),

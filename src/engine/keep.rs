@@ -63,12 +63,13 @@ impl Engine {
     /// firewall has to be given the whole list ([`Self::blocked`]) afterwards, because what a jail's
     /// bans close may be another.
     pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
-        let mut before = std::mem::take(&mut self.jails);
+        let before = std::mem::take(&mut self.jails);
         let present = before.first().map(|jail| jail.present().clone()).unwrap_or_default();
+        let mut before: BTreeMap<Arc<str>, Jail> =
+            before.into_iter().map(|jail| (Arc::clone(&jail.name), jail)).collect();
         for mut settings in jails {
             settings.resolve(&self.names);
-            let known = before.iter().position(|jail| jail.settings.name == settings.name);
-            self.jails.push(match known.map(|at| before.swap_remove(at)) {
+            self.jails.push(match before.remove(settings.name.as_str()) {
                 Some(mut jail) => {
                     jail.adapt(settings);
                     jail
@@ -87,7 +88,8 @@ impl Engine {
     pub(crate) fn resolve(&mut self, answers: BTreeMap<String, Vec<IpAddr>>, now: Usec, out: &mut Vec<Effect>) {
         let mut names = self.names.clone();
         names.extend(answers);
-        names.retain(|name, _| self.jails().any(|jail| jail.names.iter().any(|known| known.name == *name)));
+        let asked: BTreeSet<&str> = self.jails().flat_map(|jail| &*jail.names).map(|name| name.name.as_str()).collect();
+        names.retain(|name, _| asked.contains(name.as_str()));
         if self.names != names {
             self.names = names;
             self.reload(self.jails().cloned().collect(), now, out);
@@ -101,14 +103,16 @@ impl Engine {
     }
 
     fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {
+        let jails: BTreeMap<&str, &JailSettings> =
+            self.jails().map(|settings| (settings.name.as_str(), settings)).collect();
         let over: Vec<(IpNet, Arc<str>, Ended)> = self
             .bans
             .iter()
             .filter_map(|ban| {
-                let why = match self.find(&ban.jail) {
-                    Err(_) => Ended::JailGone,
-                    Ok(index) if self.jails[index].settings.spares(ban.source).is_some() => Ended::Ignored,
-                    Ok(_) => return None,
+                let why = match jails.get(&*ban.jail) {
+                    None => Ended::JailGone,
+                    Some(settings) if settings.spares(ban.source).is_some() => Ended::Ignored,
+                    Some(_) => return None,
                 };
                 Some((ban.source, ban.jail.clone(), why))
             })

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::Settings,
-    jail::Prefixes,
+    jail::{Prefixes, Subnet},
     record::{Cursor, Fields, USEC_PER_SEC},
 };
 
@@ -130,8 +130,65 @@ fn addresses_of_one_ipv6_network_count_together() {
 }
 
 #[test]
+fn who_comes_through_a_translator_is_counted_alone_and_banned_by_the_address_that_arrives() {
+    let mut desk = Desk::new(|jail| {
+        jail.maxretry = 2;
+        jail.subnet = Some(Subnet { maxretry: 2, prefixes: Prefixes { ipv4: 24, ipv6: 48 } });
+    });
+    for (second, address) in [
+        (0, "64:ff9b::cb00:7107"),
+        (1, "64:ff9b::c633:6409"),
+        (2, "64:ff9b::cb00:7108"),
+        (3, "::ffff:0:cb00:7107"),
+        (4, "::ffff:0:cb00:7108"),
+        (5, "2001:0:cb00:7101:0:3f57:34ff:8ef8"),
+        (6, "2001:0:cb00:7101:0:3f58:39cc:9bf6"),
+    ] {
+        assert!(banned(&desk.wrong_password(second * SECOND, 1, address)).is_none(), "{address}");
+    }
+    let effects = desk.wrong_password(8 * SECOND, 2, "64:ff9b::cb00:7107");
+    let ban = banned(&effects).unwrap();
+    assert_eq!(ban.source, net("64:ff9b::cb00:7107"));
+    assert_eq!(desk.engine.bans().count(), 1, "nothing wider");
+
+    let out = &mut Vec::new();
+    let by_hand = desk.engine.ban(net("64:ff9b::c633:6409"), "sshd", Duration::OfJail, "", 9 * SECOND, out).unwrap();
+    assert_eq!(by_hand.source, net("64:ff9b::c633:6409"));
+    let known = desk.engine.explain("64:ff9b::c633:6409".parse().unwrap(), 9 * SECOND);
+    assert!(known[0].because.ends_with("It stands for the IPv4 address 198.51.100.9."), "{}", known[0].because);
+}
+
+#[test]
+fn an_ignored_address_is_ignored_in_both_forms() {
+    let mut desk = Desk::new(|jail| {
+        jail.maxretry = 2;
+        jail.ignoreip = vec![net("203.0.113.7").into(), net("64:ff9b::c633:6400/120").into()].into();
+    });
+    for (pid, address) in [
+        "64:ff9b::203.0.113.7",
+        "2002:cb00:7107::1",
+        "198.51.100.9",
+        "2001:0:cb00:7101:0:3f57:34ff:8ef8",
+        "203.0.113.7",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let effects = desk.wrong_password(0, u32::try_from(pid).unwrap(), address);
+        assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]), "{address}: {effects:?}");
+    }
+    let out = &mut Vec::new();
+    for network in ["64:ff9b::/96", "64:ff9b::cb00:7100/120", "198.51.100.0/24", "2002:cb00:7107::/48", "64:ff9b::/64"]
+    {
+        let refused = desk.engine.ban(net(network), "sshd", Duration::OfJail, "", 0, out).unwrap_err();
+        assert!(refused.to_string().contains("never banned"), "{network}: {refused}");
+    }
+    assert!(desk.engine.ban(net("64:ff9b::cb00:7200/120"), "sshd", Duration::OfJail, "", 0, out).is_ok());
+}
+
+#[test]
 fn what_is_in_ignoreip_is_seen_and_never_banned() {
-    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()]);
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()].into());
     for second in 0..20 {
         let effects = desk.wrong_password(second * SECOND, 1, "203.0.113.7");
         assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]), "{effects:?}");
@@ -180,7 +237,7 @@ fn each_further_ban_lasts_longer_up_to_the_limit_and_forgets_in_the_end() {
 
 #[test]
 fn an_order_bans_and_unbans_and_says_why_not() {
-    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("192.0.2.0/24").into()]);
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("192.0.2.0/24").into()].into());
     let out = &mut Vec::new();
     let mut ban = |source: &str, jail: &str| desk.engine.ban(net(source), jail, Duration::OfJail, "", 0, out);
     assert_eq!(ban("2001:db8:a:7::1", "sshd").unwrap().source, net("2001:db8:a:7::/64"));
@@ -239,7 +296,7 @@ fn evidence_that_comes_to_light_late_bans_from_then_on() {
 
 #[test]
 fn an_ignored_address_is_not_locked_out_with_its_network() {
-    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("2001:db8:a:7::1").into()]);
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("2001:db8:a:7::1").into()].into());
     let ban = desk.attack(0, "2001:db8:a:7::2");
     assert_eq!(ban.source, net("2001:db8:a:7::2"), "the neighbour stands for itself");
 }
@@ -249,7 +306,7 @@ fn a_ban_of_who_is_ignored_by_now_ends_with_the_restart() {
     let mut desk = Desk::new(|_| ());
     desk.attack(0, "203.0.113.7");
     let saved = desk.engine.save();
-    let mut restarted = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()]);
+    let mut restarted = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()].into());
     restarted.engine.load(saved, SECOND, &mut restarted.effects);
     assert!(matches!(restarted.effects[..], [Effect::Unbanned(_, Ended::Ignored), Effect::Release { .. }]));
 }

@@ -4,12 +4,36 @@
 //! its `ignore` lines must not be. So a filter states its meaning beside its patterns, and a
 //! later edit that changes the meaning is refused with the line that shows it.
 
-use super::{Filter, FilterError, load::Written};
+use super::{
+    Filter, FilterError,
+    load::Written,
+    proof::{ProofError, Work},
+};
 
 impl Filter {
-    pub(super) fn run_examples(&self, rules: &[Written<'_>]) -> Result<(), FilterError> {
+    /// `sizes`: the states of each rule, in the order in which they are tried.
+    pub(super) fn run_examples(
+        &self,
+        rules: &[Written<'_>],
+        sizes: &[usize],
+        work: &mut Work,
+    ) -> Result<(), FilterError> {
+        let mut count = |message: &str| self.count(message.as_bytes(), sizes, work);
         for Written { table, text } in rules {
             let rule = table.name.get_ref();
+            let texts = table.matches.iter().map(|example| (example.span().start, &example.get_ref().message));
+            for (at, message) in texts.chain(table.ignore.iter().map(|line| (line.span().start, line.get_ref()))) {
+                count(message).map_err(|_| {
+                    text.error(
+                        at,
+                        format!(
+                            "with this example of rule '{rule}' ({} bytes) the filter takes too long to check; \
+                             give it fewer and shorter examples.",
+                            message.len()
+                        ),
+                    )
+                })?;
+            }
             for example in &table.matches {
                 let wanted = example.get_ref();
                 self.check(rule, &wanted.message, wanted.address.as_deref(), wanted.user.as_deref()).map_err(
@@ -27,6 +51,12 @@ impl Filter {
             }
         }
         Ok(())
+    }
+
+    /// Counts what it takes to match a message: at the worst, each byte is held against all states.
+    fn count(&self, message: &[u8], sizes: &[usize], work: &mut Work) -> Result<(), ProofError> {
+        let states: usize = self.dispatch.candidates(message).filter_map(|rule| sizes.get(rule)).sum();
+        work.spend((message.len() + 1).saturating_mul(states + 1) / 4)
     }
 
     fn check(&self, rule: &str, message: &str, address: Option<&str>, user: Option<&str>) -> Result<(), String> {

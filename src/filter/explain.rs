@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::{Filter, Rule, address, pattern};
+use super::{Filter, Rule, address, pattern, proof::Work};
 
 /// A message that a rule reads.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Filter {
         /// Less than this in common is a coincidence.
         const LEAST: usize = 5;
         let reached = self.rules.iter().filter_map(|rule| {
-            let automaton = pattern::Pattern::expand(&rule.pattern).ok()?.automaton().ok()?;
+            let automaton = pattern::Pattern::expand(&rule.pattern).ok()?.automaton(&mut Work::new()).ok()?;
             Some((automaton.reach(message), rule))
         });
         let (reach, rule) = reached.max_by_key(|(reach, _)| *reach).filter(|(reach, _)| *reach >= LEAST)?;

@@ -153,6 +153,6 @@ pub(crate) struct Example {
 }
 
 /// The line, from 1, on which the byte `at` of `text` stands.
-pub(crate) fn line_of(text: &str, at: usize) -> usize {
+fn line_of(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }

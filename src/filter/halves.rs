@@ -12,7 +12,7 @@ use regex::bytes::Regex;
 use super::{
     Tokens, pattern,
     pattern::Pattern,
-    proof::{self, Automaton},
+    proof::{self, Automaton, ProofError, Work},
 };
 
 /// A pattern in two.
@@ -25,19 +25,22 @@ pub(super) struct Halves {
 }
 
 impl Halves {
-    /// Of a pattern that has them, with a tail that can begin at one place only.
-    pub(super) fn of(pattern: &Pattern) -> Option<Self> {
-        let (head, user, tail) = pattern.halves()?;
+    /// Of a pattern that has them, with a tail that can begin at one place only. The one error is that
+    /// the filter has cost too much.
+    pub(super) fn of(pattern: &Pattern, work: &mut Work) -> Result<Option<Self>, ProofError> {
+        let Some((head, user, tail)) = pattern.halves() else { return Ok(None) };
         let nameless = [pattern::ADDR, pattern::PID]
             .iter()
             .fold(tail.to_owned(), |tail, name| tail.replace(&format!("(?P<{name}>"), "(?:"));
-        let place = Automaton::new(&format!("(?s-u:.*)(?P<{}>{nameless})", pattern::ADDR)).ok()?;
-        if !matches!(proof::alone(&place), Ok(None)) {
-            return None;
+        let place = format!("(?s-u:.*)(?P<{}>{nameless})", pattern::ADDR);
+        match Automaton::new(&place, work).and_then(|place| proof::alone(&place, work)) {
+            Ok(None) => {}
+            Err(ProofError::TooMuch) => return Err(ProofError::TooMuch),
+            Ok(Some(_)) | Err(_) => return Ok(None),
         }
-        let head = pattern::build(&format!(r"\A(?:{head})")).ok()?;
-        let tail = pattern::build(&format!(r"(?:{tail})\z")).ok()?;
-        Some(Self { head, tail, user })
+        let head = pattern::build(&format!(r"\A(?:{head})")).ok();
+        let tail = pattern::build(&format!(r"(?:{tail})\z")).ok();
+        Ok(head.zip(tail).map(|(head, tail)| Self { head, tail, user }))
     }
 
     /// What the pattern takes from a message, if it matches.
@@ -70,10 +73,10 @@ mod tests {
             "Invalid user <USER> from <ADDR>(?: port <PORT>)?",
             r"refused connect from <TEXT> \(<ADDR>\)",
         ] {
-            assert!(Halves::of(&Pattern::expand(text).unwrap()).is_some(), "{text}");
+            assert!(Halves::of(&Pattern::expand(text).unwrap(), &mut Work::new()).unwrap().is_some(), "{text}");
         }
         let sshd = patterns();
-        assert!(sshd.iter().filter(|pattern| Halves::of(pattern).is_some()).count() >= 9);
+        assert!(sshd.iter().filter(|pattern| Halves::of(pattern, &mut Work::new()).unwrap().is_some()).count() >= 9);
     }
 
     #[test]
@@ -92,7 +95,7 @@ mod tests {
             "a of <USER>[a-z ]*<ADDR>",
         ] {
             let pattern = Pattern::expand(text).unwrap();
-            assert!(Halves::of(&pattern).is_none(), "{text}");
+            assert!(Halves::of(&pattern, &mut Work::new()).unwrap().is_none(), "{text}");
         }
     }
 
@@ -132,7 +135,7 @@ mod tests {
             let begin = patterns[first % patterns.len()].beginnings();
             for message in [text.clone(), format!("{}{text}", String::from_utf8_lossy(&begin[0]))] {
                 for pattern in &patterns {
-                    let Some(halves) = Halves::of(pattern) else { continue };
+                    let Some(halves) = Halves::of(pattern, &mut Work::new()).unwrap() else { continue };
                     let whole = pattern.compile().unwrap();
                     let captures = whole.captures(message.as_bytes());
                     prop_assert_eq!(halves.read(message.as_bytes()), captures.map(|captures| Tokens::of(&captures)));

@@ -9,22 +9,29 @@
 //! added for one message would silently change what others mean. `over = ["other-rule"]` writes it
 //! down.
 
+use std::collections::{BTreeSet, HashMap};
+
+use regex::bytes::Regex;
+
 use super::{
     Filter, FilterError, FilterText, RecordMatch, Rule,
     dispatch::Dispatch,
     file::{Counts, DropIn, FilterFile, RuleTable},
     halves::Halves,
     pattern::Pattern,
-    proof::{self, Automaton, Fooled, ProofError},
+    proof::{self, Automaton, Fooled, ProofError, Work},
 };
 use crate::{record::Fields, suggest::instead};
 
 /// The most rules of a filter: the proof asks about each pair of them.
 const MAX_RULES: usize = 200;
 
-/// The most states of all patterns together. sshd's have six thousand; the work of the proof grows
-/// with the square of it, and at this bound it takes some seconds.
+/// The most states of all patterns together. sshd's have six thousand.
 const MAX_STATES: usize = 40_000;
+
+/// The most values in [records], classes in [modes] and fields of a session: each is looked at again
+/// and again.
+const MAX_VALUES: usize = 1000;
 
 /// A rule as written, and the text that it stands in.
 #[derive(Debug)]
@@ -36,6 +43,7 @@ pub(super) struct Written<'t> {
 /// A rule that makes sense by itself.
 struct Checked {
     pattern: Pattern,
+    regex: Regex,
     automaton: Automaton,
 }
 
@@ -52,6 +60,16 @@ impl Written<'_> {
 
 /// Makes a filter of its file, which comes first, and its drop-ins.
 pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Result<Filter, FilterError> {
+    load_within(name, texts, fields, &mut Work::new())
+}
+
+/// The same, and counts what it takes.
+pub(super) fn load_within(
+    name: &str,
+    texts: &[FilterText],
+    fields: &mut Fields,
+    work: &mut Work,
+) -> Result<Filter, FilterError> {
     let Some((main, drop_ins)) = texts.split_first() else {
         return Err(FilterText::new(name, "").error(0, "there is no file of this filter."));
     };
@@ -60,7 +78,17 @@ pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Res
     let records =
         RecordMatch::new(file.records.get_ref(), fields).map_err(|what| main.error(file.records.span().start, what))?;
 
-    let mut rules = Vec::with_capacity(file.rules.len());
+    for (name, values, at) in [
+        ("[records]", file.records.get_ref().values().map(Vec::len).sum::<usize>(), file.records.span().start),
+        ("[modes]", modes.iter().map(|(_, classes)| classes.len()).sum(), file.modes.span().start),
+        ("session", file.message.session.len(), 0),
+    ] {
+        if values > MAX_VALUES {
+            return Err(main.error(at, format!("{name} has {values} values; name at most {MAX_VALUES}.")));
+        }
+    }
+
+    let mut rules = Vec::with_capacity(file.rules.len().min(MAX_RULES));
     add(&mut rules, file.rules, main)?;
     for text in drop_ins {
         let drop_in: DropIn = text.parse()?;
@@ -81,7 +109,7 @@ pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Res
     let mut states = 0;
     for rule in &rules {
         meaning(rule, has_session, &modes)?;
-        let sound = check(rule)?;
+        let sound = check(rule, work)?;
         states += sound.automaton.states();
         if states > MAX_STATES {
             return Err(rule.pattern_error(format!(
@@ -93,15 +121,17 @@ pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Res
         checked.push(sound);
     }
     let first = precedence(&rules)?;
-    pairs(&rules, &checked, &first)?;
+    pairs(&rules, &checked, &first, work)?;
 
     let mut attempts: Vec<String> = Vec::new();
     let mut compiled = Vec::with_capacity(rules.len());
     let mut beginnings = Vec::with_capacity(rules.len());
+    let mut sizes = Vec::with_capacity(rules.len());
     for index in in_order(&rules, &first)? {
-        let (rule, Checked { pattern, .. }) = (&rules[index], &checked[index]);
-        compiled.push(compile(rule, pattern, &mut attempts)?);
-        beginnings.push(pattern.beginnings());
+        let (rule, sound) = (&rules[index], &checked[index]);
+        compiled.push(compile(rule, sound, &mut attempts, work)?);
+        sizes.push(sound.automaton.states());
+        beginnings.push(sound.pattern.beginnings());
     }
     let session = file.message.session.iter().map(|name| fields.intern(name)).collect();
     let pid = file.message.session.iter().any(|name| name == "_PID").then(|| fields.intern("_PID"));
@@ -116,7 +146,7 @@ pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Res
         dispatch: Dispatch::new(&beginnings),
         rules: compiled,
     };
-    filter.run_examples(&rules)?;
+    filter.run_examples(&rules, &sizes, work)?;
     Ok(filter)
 }
 
@@ -168,7 +198,7 @@ fn meaning(rule: &Written<'_>, has_session: bool, modes: &[(String, Vec<String>)
             ));
         }
         Some(class) if !modes.iter().any(|(_, classes)| classes.contains(class.get_ref())) => {
-            let known: std::collections::BTreeSet<&str> =
+            let known: BTreeSet<&str> =
                 modes.iter().flat_map(|(_, classes)| classes.iter().map(String::as_str)).collect();
             return Err(rule.text.error(
                 class.span().start,
@@ -201,14 +231,15 @@ fn meaning(rule: &Written<'_>, has_session: bool, modes: &[(String, Vec<String>)
 }
 
 /// Expands a pattern, and proves it by itself.
-fn check(rule: &Written<'_>) -> Result<Checked, FilterError> {
+fn check(rule: &Written<'_>, work: &mut Work) -> Result<Checked, FilterError> {
     let name = rule.name();
     let pattern = Pattern::expand(rule.table.pattern.get_ref())
         .map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
     // Before the proof, whose own bound knows no repetition to blame.
-    pattern.compile().map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
+    let regex =
+        pattern.compile().map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
     let unproven = |error: ProofError| rule.pattern_error(format!("rule '{name}' is refused: {error}."));
-    let automaton = pattern.automaton().map_err(unproven)?;
+    let automaton = pattern.automaton(work).map_err(unproven)?;
     if automaton.has_address() != pattern.has_address {
         return Err(rule.pattern_error(format!(
             "rule '{name}' names <ADDR> where it can't match (in a class, a comment, or repeated zero times)."
@@ -219,23 +250,24 @@ fn check(rule: &Written<'_>) -> Result<Checked, FilterError> {
             "rule '{name}' has no <ADDR>, and as it is standalone there is no session to take an address from."
         )));
     }
-    if let Some(fooled) = proof::alone(&automaton).map_err(unproven)? {
+    if let Some(fooled) = proof::alone(&automaton, work).map_err(unproven)? {
         return Err(rule.pattern_error(format!(
             "rule '{name}' is refused because it can be fooled: {fooled}. Spell out what stands between attacker \
              text and the end of the message, so that only one reading is left."
         )));
     }
-    Ok(Checked { pattern, automaton })
+    Ok(Checked { pattern, regex, automaton })
 }
 
 /// For each rule, the rules that it says it goes before.
-fn precedence(rules: &[Written<'_>]) -> Result<Vec<Vec<usize>>, FilterError> {
+fn precedence(rules: &[Written<'_>]) -> Result<Vec<BTreeSet<usize>>, FilterError> {
+    let places: HashMap<&str, usize> = rules.iter().enumerate().map(|(place, rule)| (rule.name(), place)).collect();
     let of = |rule: &Written<'_>| {
         rule.table
             .over
             .iter()
-            .map(|other| match rules.iter().position(|known| known.name() == other.get_ref()) {
-                Some(place) if rules[place].name() != rule.name() => Ok(place),
+            .map(|other| match places.get(other.get_ref().as_str()) {
+                Some(place) if rules[*place].name() != rule.name() => Ok(*place),
                 Some(_) => Err(rule.text.error(other.span().start, "a rule can't go before itself; drop the name.")),
                 None => Err(rule.text.error(other.span().start, no_rule(other.get_ref(), rules))),
             })
@@ -245,15 +277,20 @@ fn precedence(rules: &[Written<'_>]) -> Result<Vec<Vec<usize>>, FilterError> {
 }
 
 /// Proves each pair of rules.
-fn pairs(rules: &[Written<'_>], checked: &[Checked], first: &[Vec<usize>]) -> Result<(), FilterError> {
+fn pairs(
+    rules: &[Written<'_>],
+    checked: &[Checked],
+    first: &[BTreeSet<usize>],
+    work: &mut Work,
+) -> Result<(), FilterError> {
     for (index, rule) in rules.iter().enumerate() {
         for (other_index, other) in rules.iter().enumerate().take(index) {
             let (one, two) = (&checked[index].automaton, &checked[other_index].automaton);
             let names = format!("rules '{}' and '{}'", other.name(), rule.name());
             let unproven = |error: ProofError| rule.pattern_error(format!("{names} are refused: {error}."));
             // Most pairs have no message in common, and that is found at their first words.
-            let Some(both) = proof::overlap(one, two).map_err(unproven)? else { continue };
-            if let Some(fooled) = proof::together(one, two).map_err(unproven)? {
+            let Some(both) = proof::overlap(one, two, work).map_err(unproven)? else { continue };
+            if let Some(fooled) = proof::together(one, two, work).map_err(unproven)? {
                 return Err(contradiction(rule, &names, &fooled));
             }
             let ordered = first[index].contains(&other_index) || first[other_index].contains(&index);
@@ -261,7 +298,7 @@ fn pairs(rules: &[Written<'_>], checked: &[Checked], first: &[Vec<usize>]) -> Re
                 return Err(rule.pattern_error(format!(
                     "{names} are refused because they mean different things and both match the message \"{}\"; \
                      if '{}' is to go first there, give it over = [\"{}\"].",
-                    both.escape_ascii(),
+                    proof::shown(&both),
                     rule.name(),
                     other.name()
                 )));
@@ -292,32 +329,42 @@ fn same_meaning(one: &RuleTable, two: &RuleTable) -> bool {
 
 /// The rules in the order in which they are tried: as written, but each before those that it
 /// goes over.
-fn in_order(rules: &[Written<'_>], first: &[Vec<usize>]) -> Result<Vec<usize>, FilterError> {
+fn in_order(rules: &[Written<'_>], first: &[BTreeSet<usize>]) -> Result<Vec<usize>, FilterError> {
+    // How many rules that are not placed yet go before each.
+    let mut waits = vec![0_usize; rules.len()];
+    first.iter().flatten().for_each(|after| waits[*after] += 1);
+    let mut ready: BTreeSet<usize> = (0..rules.len()).filter(|index| waits[*index] == 0).collect();
     let mut order: Vec<usize> = Vec::with_capacity(rules.len());
-    while order.len() < rules.len() {
-        let waits =
-            |index: &usize| (0..rules.len()).any(|other| !order.contains(&other) && first[other].contains(index));
-        let Some(next) = (0..rules.len()).find(|index| !order.contains(index) && !waits(index)) else {
-            let stuck = (0..rules.len()).filter(|index| !order.contains(index) && !first[*index].is_empty());
-            let stuck: Vec<usize> = stuck.collect();
-            let names: Vec<&str> = stuck.iter().map(|index| rules[*index].name()).collect();
-            let rule = &rules[stuck.first().copied().unwrap_or_default()];
-            let at = rule.table.over.first().map_or(0, |over| over.span().start);
-            return Err(rule.text.error(
-                at,
-                format!("the rules {} each go before another in a circle; drop one 'over'.", names.join(", ")),
-            ));
-        };
+    while let Some(next) = ready.pop_first() {
         order.push(next);
+        for after in &first[next] {
+            waits[*after] -= 1;
+            if waits[*after] == 0 {
+                ready.insert(*after);
+            }
+        }
     }
-    Ok(order)
+    if order.len() == rules.len() {
+        return Ok(order);
+    }
+    let stuck: Vec<usize> = (0..rules.len()).filter(|index| waits[*index] > 0 && !first[*index].is_empty()).collect();
+    let names: Vec<&str> = stuck.iter().map(|index| rules[*index].name()).collect();
+    let rule = &rules[stuck.first().copied().unwrap_or_default()];
+    let at = rule.table.over.first().map_or(0, |over| over.span().start);
+    Err(rule
+        .text
+        .error(at, format!("the rules {} each go before another in a circle; drop one 'over'.", names.join(", "))))
 }
 
-fn compile(rule: &Written<'_>, pattern: &Pattern, attempts: &mut Vec<String>) -> Result<Rule, FilterError> {
+fn compile(
+    rule: &Written<'_>,
+    Checked { pattern, regex, .. }: &Checked,
+    attempts: &mut Vec<String>,
+    work: &mut Work,
+) -> Result<Rule, FilterError> {
     let table = &rule.table;
-    let regex = pattern
-        .compile()
-        .map_err(|what| rule.pattern_error(format!("the pattern of rule '{}' {what}.", rule.name())))?;
+    let halves = Halves::of(pattern, work)
+        .map_err(|error| rule.pattern_error(format!("rule '{}' is refused: {error}.", rule.name())))?;
     let attempt = table.attempt.as_ref().map(|word| {
         attempts.iter().position(|known| known == word.get_ref()).unwrap_or_else(|| {
             attempts.push(word.get_ref().clone());
@@ -332,8 +379,8 @@ fn compile(rule: &Written<'_>, pattern: &Pattern, attempts: &mut Vec<String>) ->
         standalone: table.standalone,
         attempt,
         pattern: table.pattern.get_ref().clone(),
-        regex,
-        halves: Halves::of(pattern),
+        regex: regex.clone(),
+        halves,
         attacker_first: pattern.attacker_first,
         truncated_at: table.truncated_at,
     })

@@ -24,12 +24,9 @@ use std::{fmt, net::IpAddr};
 
 use regex::bytes::{Captures, Regex};
 
+pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
 pub use self::file::{Counts, FilterText};
 use self::{dispatch::Dispatch, halves::Halves};
-pub(crate) use self::{
-    explain::{Nearest, Reading, Why, Withheld},
-    file::line_of,
-};
 use crate::record::{FieldId, Fields, Record};
 
 /// A mistake in a filter file: where, what, and how to mend it.
@@ -336,13 +333,17 @@ fn is_field_name(name: &str) -> bool {
 
 /// A glob with `*` only, as unit names need it.
 fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
-    match glob.iter().position(|byte| *byte == b'*') {
-        None => glob == text,
-        Some(star) => {
-            let (head, tail) = (&glob[..star], &glob[star + 1..]);
-            text.starts_with(head) && (head.len()..=text.len()).any(|from| glob_matches(tail, &text[from..]))
-        }
+    let mut pieces = glob.split(|byte| *byte == b'*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    for piece in pieces {
+        // What comes first leaves most for those that follow.
+        let found = if piece.is_empty() { Some(0) } else { rest.windows(piece.len()).position(|it| it == piece) };
+        let Some(at) = found else { return false };
+        rest = &rest[at + piece.len()..];
     }
+    rest.ends_with(last)
 }
 
 impl fmt::Display for Filter {

@@ -19,10 +19,13 @@ use regex_syntax::{
     hir::{Hir, literal::Extractor},
 };
 
-use super::proof::{Automaton, ProofError};
+use super::proof::{Automaton, ProofError, Work};
+
+/// The longest text of a pattern, in bytes, with its tokens filled in.
+const LONGEST: usize = 1 << 14;
 
 /// Upper bound of one compiled pattern.
-pub(crate) const SIZE_LIMIT: usize = 1 << 20;
+pub(crate) const SIZE_LIMIT: usize = 1 << 18;
 
 /// A token of a pattern: its name between the angle brackets, and what it stands for.
 struct Token {
@@ -137,6 +140,9 @@ impl Pattern {
             rest = &after[close + 1..];
         }
         expression.push_str(rest);
+        if expression.len() > LONGEST {
+            return Err(format!("is {} bytes long; write it with at most {LONGEST}", expression.len()));
+        }
         let hir = ParserBuilder::new()
             .unicode(false)
             .utf8(false)
@@ -168,8 +174,8 @@ impl Pattern {
     }
 
     /// The expression as the proof walks it.
-    pub(crate) fn automaton(&self) -> Result<Automaton, ProofError> {
-        Automaton::new(&self.expression)
+    pub(crate) fn automaton(&self, work: &mut Work) -> Result<Automaton, ProofError> {
+        Automaton::new(&self.expression, work)
     }
 
     /// The texts of which every match begins with one; a single empty one if it may begin with

@@ -18,14 +18,48 @@ mod automaton;
 mod tests;
 
 pub(crate) use automaton::Automaton;
-use automaton::{END, Phase};
+use automaton::{END, Move, Phase};
 
 /// Bound on memory: bits of the table of visited pairs (1 MiB).
 const MAX_PAIRS: usize = 1 << 23;
 
-/// Bound on time and on all other memory (40 MiB): steps of one search or of one build. sshd's
-/// longest takes about a thousand; the bound is reached in about 20 ms.
+/// Bound on all other memory (40 MiB): pairs that one search or one build reaches. sshd's longest
+/// takes about a thousand.
 const MAX_STEPS: usize = 1 << 20;
+
+/// Bound on the time that a whole filter takes: comparisons of two ranges of bytes, pairs and states
+/// that are visited, and what else costs about as much, a few nanoseconds each.
+const MOST_WORK: usize = 1 << 26;
+
+/// The work that may still be done for a filter. Whatever can be long is counted here before it is
+/// done, so that no filter holds up a start, a reload or `wardenctl verify`.
+#[derive(Debug)]
+pub(crate) struct Work {
+    left: usize,
+}
+
+impl Work {
+    /// All that a filter may cost.
+    pub(crate) fn new() -> Self {
+        Self { left: MOST_WORK }
+    }
+
+    /// Counts so many steps.
+    pub(crate) fn spend(&mut self, steps: usize) -> Result<(), ProofError> {
+        let left = self.left.checked_sub(steps);
+        self.left = left.unwrap_or(0);
+        left.map(|_| ()).ok_or(ProofError::TooMuch)
+    }
+
+    fn affords(&self, steps: usize) -> bool {
+        steps <= self.left
+    }
+
+    #[cfg(test)]
+    pub(crate) fn spent(&self) -> usize {
+        MOST_WORK - self.left
+    }
+}
 
 /// Why a pattern could be neither proven nor refuted. Each is a reason to refuse it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +72,10 @@ pub(crate) enum ProofError {
     Repeated,
     /// `(?: from <ADDR>)?`: an attacker could add what sshd has left out.
     Missing,
-    /// The search would take too long.
+    /// One search would take too much memory.
     TooLarge,
+    /// All together would take too long.
+    TooMuch,
 }
 
 impl fmt::Display for ProofError {
@@ -58,7 +94,13 @@ impl fmt::Display for ProofError {
                 "the pattern can match without its address; write two rules, one that always has \
                  an address and one that never has",
             ),
-            Self::TooLarge => f.write_str("the pattern is too large to prove"),
+            Self::TooLarge => f.write_str(
+                "the pattern is too large to prove; write it with fewer counted repetitions and alternatives",
+            ),
+            Self::TooMuch => f.write_str(
+                "the proof of the whole filter takes too long; write its patterns with fewer counted repetitions and \
+                 alternatives, let them begin with different words, or make two filters of this one",
+            ),
         }
     }
 }
@@ -75,11 +117,11 @@ pub(crate) struct Fooled {
 
 impl fmt::Display for Fooled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |range: &Range<usize>| self.message[range.clone()].escape_ascii();
+        let part = |range: &Range<usize>| shown(&self.message[range.clone()]);
         write!(
             f,
             "the message \"{}\" can be read with the address \"{}\" (byte {}) or \"{}\" (byte {})",
-            self.message.escape_ascii(),
+            shown(&self.message),
             part(&self.first),
             self.first.start,
             part(&self.second),
@@ -88,30 +130,41 @@ impl fmt::Display for Fooled {
     }
 }
 
+/// A message for people: one that is too long for a sentence without its middle.
+pub(crate) fn shown(message: &[u8]) -> String {
+    const LONGEST: usize = 1000;
+    const END: usize = 300;
+    if message.len() <= LONGEST {
+        return message.escape_ascii().to_string();
+    }
+    let (begin, end) = (&message[..END], &message[message.len() - END..]);
+    format!("{} … ({} bytes) … {}", begin.escape_ascii(), message.len() - 2 * END, end.escape_ascii())
+}
+
 /// Is there a message that the pattern can read with two different addresses?
-pub(crate) fn alone(pattern: &Automaton) -> Result<Option<Fooled>, ProofError> {
+pub(crate) fn alone(pattern: &Automaton, work: &mut Work) -> Result<Option<Fooled>, ProofError> {
     if !pattern.has_address() {
         return Ok(None);
     }
-    let walk = Search::new(pattern, pattern, true, true)?.run()?;
-    Ok(walk.map(|walk| fooled(pattern, pattern, &walk)))
+    let walk = Search::new(pattern, pattern, true, true, work)?.run()?;
+    walk.map(|walk| fooled(pattern, pattern, &walk, work)).transpose()
 }
 
 /// Is there a message that the two patterns read with different addresses? Not if one of them
 /// has none: for such pairs, and for rules that count as different things, ask [`overlap`].
-pub(crate) fn together(a: &Automaton, b: &Automaton) -> Result<Option<Fooled>, ProofError> {
+pub(crate) fn together(a: &Automaton, b: &Automaton, work: &mut Work) -> Result<Option<Fooled>, ProofError> {
     if !a.has_address() || !b.has_address() {
         return Ok(None);
     }
-    let walk = Search::new(a, b, false, true)?.run()?;
-    Ok(walk.map(|walk| fooled(a, b, &walk)))
+    let walk = Search::new(a, b, false, true, work)?.run()?;
+    walk.map(|walk| fooled(a, b, &walk, work)).transpose()
 }
 
 /// Is there a message that both patterns match at all, wherever the address stands? If there is
 /// none, it doesn't matter which of the two rules is tried first.
-pub(crate) fn overlap(a: &Automaton, b: &Automaton) -> Result<Option<Vec<u8>>, ProofError> {
-    let walk = Search::new(a, b, false, false)?.run()?;
-    Ok(walk.map(|walk| spell(a, b, &walk)))
+pub(crate) fn overlap(a: &Automaton, b: &Automaton, work: &mut Work) -> Result<Option<Vec<u8>>, ProofError> {
+    let walk = Search::new(a, b, false, false, work)?.run()?;
+    walk.map(|walk| spell(a, b, &walk, work)).transpose()
 }
 
 /// Two automata walking over the same bytes.
@@ -127,6 +180,7 @@ struct Search<'a> {
     /// All pairs reached so far, those of shorter messages first.
     queue: Vec<Reached>,
     steps: usize,
+    work: &'a mut Work,
 }
 
 /// A pair of nodes that some beginning of a message leads to.
@@ -139,13 +193,20 @@ struct Reached {
 }
 
 impl<'a> Search<'a> {
-    fn new(left: &'a Automaton, right: &'a Automaton, mirrored: bool, apart: bool) -> Result<Self, ProofError> {
+    fn new(
+        left: &'a Automaton,
+        right: &'a Automaton,
+        mirrored: bool,
+        apart: bool,
+        work: &'a mut Work,
+    ) -> Result<Self, ProofError> {
         let size = left.states() * right.states() * 2;
         if size > MAX_PAIRS {
             return Err(ProofError::TooLarge);
         }
+        work.spend(1 + size / 4096)?;
         let seen = vec![0; size.div_ceil(64)];
-        Ok(Self { left, right, mirrored, apart, seen, queue: Vec::new(), steps: 0 })
+        Ok(Self { left, right, mirrored, apart, seen, queue: Vec::new(), steps: 0, work })
     }
 
     /// Breadth first, so that the first walk that gets through is a shortest.
@@ -158,11 +219,10 @@ impl<'a> Search<'a> {
                 return Ok(Some(self.walk(at)));
             }
             let differed = differed || (self.apart && left.phase(pair.0) != right.phase(pair.1));
-            for a in left.moves(pair.0) {
-                for b in right.moves(pair.1) {
-                    if a.low.max(b.low) <= a.high.min(b.high) {
-                        self.spread(left.fan(a), right.fan(b), differed, Some(at))?;
-                    }
+            for (a, b) in Common::of(left.moves(pair.0), right.moves(pair.1)) {
+                self.work.spend(1)?;
+                if let Some((a, b)) = a.zip(b) {
+                    self.spread(left.fan(a), right.fan(b), differed, Some(at))?;
                 }
             }
             at += 1;
@@ -180,7 +240,11 @@ impl<'a> Search<'a> {
     ) -> Result<(), ProofError> {
         for &a in left {
             for &b in right {
-                spend(&mut self.steps)?;
+                self.work.spend(1)?;
+                self.steps += 1;
+                if self.steps > MAX_STEPS {
+                    return Err(ProofError::TooLarge);
+                }
                 let (row, column) = if self.mirrored { (a.min(b), a.max(b)) } else { (a, b) };
                 let bit = (row * self.right.states() + column) * 2 + usize::from(differed);
                 let (word, mask) = (&mut self.seen[bit / 64], 1 << (bit % 64));
@@ -202,19 +266,48 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Counts one step of work.
-fn spend(steps: &mut usize) -> Result<(), ProofError> {
-    *steps += 1;
-    if *steps > MAX_STEPS { Err(ProofError::TooLarge) } else { Ok(()) }
+/// The moves of two nodes that can read the same byte. Both sides are in the order of their bytes and
+/// overlap with none of their own, so one walk along both meets them all; each step of it is an item.
+struct Common<'a> {
+    left: &'a [Move],
+    right: &'a [Move],
+}
+
+impl<'a> Common<'a> {
+    fn of(left: &'a [Move], right: &'a [Move]) -> Self {
+        Self { left, right }
+    }
+}
+
+impl<'a> Iterator for Common<'a> {
+    type Item = (Option<&'a Move>, Option<&'a Move>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let ((a, left), (b, right)) = self.left.split_first().zip(self.right.split_first())?;
+        if a.high <= b.high {
+            self.left = left;
+        }
+        if b.high <= a.high {
+            self.right = right;
+        }
+        let meet = a.low.max(b.low) <= a.high.min(b.high);
+        Some(if meet { (Some(a), Some(b)) } else { (None, None) })
+    }
 }
 
 /// The message of a walk, and where its two readings see the address.
-fn fooled(a: &Automaton, b: &Automaton, walk: &[(usize, usize)]) -> Fooled {
+fn fooled(a: &Automaton, b: &Automaton, walk: &[(usize, usize)], work: &mut Work) -> Result<Fooled, ProofError> {
     let first: Vec<_> = walk.iter().map(|pair| a.phase(pair.0)).collect();
     let second: Vec<_> = walk.iter().map(|pair| b.phase(pair.1)).collect();
-    let shortest = Fooled { message: spell(a, b, walk), first: place(&first), second: place(&second) };
-    let reads = |it: &Fooled| a.reads(&it.message, &it.first) && b.reads(&it.message, &it.second);
-    plainer(&shortest).filter(reads).unwrap_or(shortest)
+    let shortest = Fooled { message: spell(a, b, walk, work)?, first: place(&first), second: place(&second) };
+    let reads = |it: &Fooled| {
+        let cost = it.message.len().saturating_mul(a.size().saturating_add(b.size()));
+        work.affords(cost) && a.reads(&it.message, &it.first) && b.reads(&it.message, &it.second)
+    };
+    Ok(match plainer(&shortest) {
+        Some(plain) if reads(&plain) => plain,
+        _ => shortest,
+    })
 }
 
 /// A word of phases gives the place of the address back. (The node for the end of the message
@@ -227,24 +320,27 @@ fn place(phases: &[Phase]) -> Range<usize> {
 
 /// One byte for each step of the walk: of those that both sides can read there, the one that
 /// makes the message easiest to understand.
-fn spell(a: &Automaton, b: &Automaton, walk: &[(usize, usize)]) -> Vec<u8> {
-    let steps = walk.iter().zip(walk.iter().skip(1));
-    steps
-        .filter_map(|(&(left, right), &(next_left, next_right))| {
-            let address = match (a.phase(left), b.phase(right)) {
-                (Phase::Inside, _) => Some(b'1'),
-                (_, Phase::Inside) => Some(b'2'),
-                _ => None,
-            };
-            let common = a
-                .moves(left)
-                .filter(|m| a.fan(m).contains(&next_left))
-                .flat_map(|m| b.moves(right).map(move |n| (m, n)))
-                .filter(|(_, n)| b.fan(n).contains(&next_right))
-                .flat_map(|(m, n)| m.low.max(n.low)..=m.high.min(n.high));
-            common.min_by_key(|&byte| (oddness(byte, address), byte))
-        })
-        .collect()
+fn spell(a: &Automaton, b: &Automaton, walk: &[(usize, usize)], work: &mut Work) -> Result<Vec<u8>, ProofError> {
+    let mut message = Vec::with_capacity(walk.len());
+    for (&(left, right), &(next_left, next_right)) in walk.iter().zip(walk.iter().skip(1)) {
+        let address = match (a.phase(left), b.phase(right)) {
+            (Phase::Inside, _) => Some(b'1'),
+            (_, Phase::Inside) => Some(b'2'),
+            _ => None,
+        };
+        let mut best = None;
+        for (m, n) in Common::of(a.moves(left), b.moves(right)) {
+            work.spend(1)?;
+            let Some((m, n)) = m.zip(n) else { continue };
+            let (low, high) = (m.low.max(n.low), m.high.min(n.high));
+            work.spend(a.fan(m).len() + b.fan(n).len() + usize::from(high - low))?;
+            if a.fan(m).contains(&next_left) && b.fan(n).contains(&next_right) {
+                best = best.into_iter().chain((low..=high).map(|byte| (oddness(byte, address), byte))).min();
+            }
+        }
+        message.extend(best.map(|(_, byte)| byte));
+    }
+    Ok(message)
 }
 
 /// Low for bytes that read well. In an address digits do, the two addresses by different ones.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Counts, Filter, FilterError, FilterText, Why, Withheld};
+use super::{Counts, Filter, FilterError, FilterText, Why, Withheld, load::load_within, proof::Work};
 use crate::record::{Cursor, FieldId, Fields, Record};
 
 const HEAD: &str =
@@ -96,6 +96,23 @@ fn each_mistake_is_told_with_file_line_and_mend() {
     }
 }
 
+/// What loading takes, in steps, and how it ends.
+fn cost(rules: &str) -> (usize, Result<Filter, FilterError>) {
+    let mut work = Work::new();
+    let text = FilterText::new("x.toml", format!("{HEAD}{rules}"));
+    let outcome = load_within("x", &[text], &mut Fields::default(), &mut work);
+    (work.spent(), outcome)
+}
+
+#[test]
+fn the_shipped_filter_takes_a_small_part_of_the_work_that_a_filter_may_take() {
+    let mut work = Work::new();
+    let text = FilterText::new("filters/sshd.toml", include_str!("../../filters/sshd.toml"));
+    load_within("sshd", &[text], &mut Fields::default(), &mut work).unwrap();
+    println!("{} steps", work.spent());
+    assert!((100_000..4_000_000).contains(&work.spent()), "{} steps", work.spent());
+}
+
 #[test]
 fn a_filter_that_would_take_long_to_prove_is_refused() {
     let large = |index: usize| rule(&format!("r{index}"), "nothing", &format!("{index}: (?:x{{0,30}}y){{0,40}}"));
@@ -105,6 +122,97 @@ fn a_filter_that_would_take_long_to_prove_is_refused() {
     let rules: String = (0..201).map(|index| rule(&format!("r{index}"), "nothing", &format!("{index}:"))).collect();
     let error = load(&[&format!("{HEAD}{rules}")]).unwrap_err();
     assert!(error.what.starts_with("a filter has at most 200 rules"), "{error}");
+}
+
+/// Each is small by every other measure.
+#[test]
+fn what_all_rules_take_together_is_bounded_by_the_steps_and_not_only_by_pairs() {
+    let class =
+        |first: usize| (first..256).step_by(2).map(|byte| format!("\\x{byte:02x}")).collect::<Vec<_>>().concat();
+    let (even, odd) = (class(0), class(1));
+    let family = |count: usize, one: &dyn Fn(usize) -> String| -> String {
+        (0..count).map(|index| rule(&format!("r{index}"), "nothing", &one(index))).collect()
+    };
+    for (name, rules) in [
+        // Classes of 128 ranges that meet in one byte.
+        ("classes", {
+            let first = family(6, &|index| format!("{index}..(?:[{even}]+){{200}}X"));
+            first + &family(6, &|index| format!("..{index}(?:[{odd}\\x00]+){{200}}Y")).replace("'r", "'s")
+        }),
+        ("pairs", family(60, &|index| format!("(?:.?){{200}}{index}x"))),
+        ("fans", family(150, &|index| format!("{index}: (?:a?){{300}}"))),
+        ("texts", family(150, &|index| format!("{index}: [{}]", "acegikmoqsuwy".repeat(700)))),
+        ("examples", rule("one", "nothing", "(?:a|b|.c){600}") + &format!("ignore = ['{}']\n", "ab".repeat(300_000))),
+    ] {
+        let (steps, outcome) = cost(&rules);
+        let error = outcome.err().unwrap_or_else(|| panic!("{name}: accepted after {steps} steps"));
+        println!("{name}: {error} ({steps} steps)");
+        assert!(
+            ["too large to prove", "proof of the whole filter takes too long", "too long to check"]
+                .iter()
+                .any(|what| error.what.contains(what)),
+            "{name}: {error}"
+        );
+        assert!(error.line > 8 && error.what.contains("rule") && error.what.ends_with('.'), "{name}: {error}");
+    }
+}
+
+#[test]
+fn lists_that_are_looked_at_again_and_again_are_bounded() {
+    let many = |count: usize| (0..count).map(|index| format!("'{index}'")).collect::<Vec<_>>().join(", ");
+    for (text, line, says) in [
+        (HEAD.replace("['0']", &format!("[{}]", many(1001))), 1, "[records] has 1001 values"),
+        (HEAD.replace("['auth']", &format!("[{}]", many(1001))), 6, "[modes] has 1001 values"),
+    ] {
+        let error = load(&[&format!("{text}{FAILED}")]).unwrap_err();
+        assert!(error.what.starts_with(says), "{error}");
+        assert_eq!(error.line, line, "{error}");
+    }
+    // Two hundred rules that all go before each other, each named a thousand times.
+    let over = |index: usize| {
+        let names: Vec<String> =
+            (0..1000).map(|name| format!("'r{}'", index + 1 + name % (200 - index).max(1))).collect();
+        if index == 199 {
+            String::new()
+        } else {
+            format!("over = [{}]\n", names.join(", ").replace("'r200'", "'r199'"))
+        }
+    };
+    let rules: String =
+        (0..200).map(|index| rule(&format!("r{index}"), "nothing", &format!("{index}:")) + &over(index)).collect();
+    let filter = load(&[&format!("{HEAD}{rules}")]).unwrap();
+    assert!(filter.rules().map(|rule| rule.name.to_string()).eq((0..200).map(|index| format!("r{index}"))));
+}
+
+#[test]
+fn a_message_that_fools_and_is_very_long_is_shown_without_its_middle() {
+    let text = HEAD.to_owned() + &FAILED.replace("<USER> from <ADDR>'", "x{1500}<USER> from <ADDR>(?: .*)?'");
+    let error = load(&[&text]).unwrap_err().to_string();
+    assert!(error.contains("can be fooled: the message \"failed xxx") && error.contains(" bytes) … "), "{error}");
+    assert!(error.len() < 1500, "{} bytes", error.len());
+}
+
+#[test]
+fn a_glob_matches_as_far_as_its_pieces_fit() {
+    for (glob, text, matches) in [
+        ("ssh.service", "ssh.service", true),
+        ("ssh.service", "ssh.service2", false),
+        ("ssh@*.service", "ssh@7-10.0.0.1:22.service", true),
+        ("ssh@*.service", "ssh@.service", true),
+        ("ssh@*.service", "ssh@.socket", false),
+        ("*", "", true),
+        ("*", "x", true),
+        ("a*a", "a", false),
+        ("a*b*c", "abbc", true),
+        ("a*bc*c", "abc", false),
+        ("*a**b", "xaxb", true),
+        ("", "", true),
+        ("", "x", false),
+    ] {
+        assert_eq!(super::glob_matches(glob.as_bytes(), text.as_bytes()), matches, "{glob} {text}");
+    }
+    let stars = "a*".repeat(100) + "b";
+    assert!(!super::glob_matches(stars.as_bytes(), "a".repeat(255).as_bytes()));
 }
 
 #[test]
@@ -216,7 +324,7 @@ fn what_matcher_and_proof_read_is_the_same_language() {
         let reading = filter.examine(&message, false).unwrap();
         assert_eq!(reading.user, Some(user));
         let pattern = super::pattern::Pattern::expand(reading.rule.pattern()).unwrap();
-        assert_eq!(pattern.automaton().unwrap().reach(&message), message.len());
+        assert_eq!(pattern.automaton(&mut Work::new()).unwrap().reach(&message), message.len());
     }
 }
 

@@ -7,7 +7,9 @@
 //! told apart before anything is counted, and a source from which somebody has logged in not long
 //! ago is spared: locking an admin out is worse than an attacker's further try.
 
+mod holds;
 mod ignore;
+mod network;
 mod scope;
 mod source;
 mod window;
@@ -22,12 +24,14 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::source::inside;
 pub use self::{
-    ignore::{HostName, Ignored},
+    holds::Translators,
+    ignore::{HostName, IgnoreList, Ignored},
+    network::{check_host_name, parse_network},
     scope::{Port, Protocol, Scope},
     source::{Prefixes, text_of},
 };
+pub(crate) use self::{network::canonical, source::inside};
 use self::{
     source::source_of,
     window::{LATE, Tally},
@@ -66,17 +70,19 @@ pub struct JailSettings {
     /// A source that was not banned for so many µs starts anew.
     pub forget: Usec,
     /// Never banned.
-    pub ignoreip: Vec<Ignored>,
+    pub ignoreip: IgnoreList,
     /// Names whose addresses are never banned; whoever runs the engine asks for them.
-    pub names: Vec<HostName>,
+    pub names: Arc<[HostName]>,
     /// What the names mean at the moment.
-    pub resolved: Vec<Ignored>,
+    pub resolved: IgnoreList,
     /// A source from which somebody has logged in within so many µs is not banned.
     pub spare_logins: Option<Usec>,
     /// What a banned source has open is closed.
     pub cut: bool,
     /// What counts as one source.
     pub prefixes: Prefixes,
+    /// The translators whose addresses stand for an IPv4 host each.
+    pub translators: Translators,
     /// When a whole network is banned, if ever.
     pub subnet: Option<Subnet>,
     /// The most sources that are counted at a time.
@@ -102,17 +108,24 @@ impl JailSettings {
 
     /// What says that the address may never be banned.
     pub fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
-        self.never_banned().find(|ignored| ignored.network.contains(&address))
+        let loopback = ignore::LOOPBACK.iter().find(|ignored| ignored.network.contains(&address));
+        let listed = |address| self.never_banned().find_map(|list| list.holds(address));
+        let held = || self.translators.held(address.into()).and_then(|held| listed(held.addr().into()));
+        loopback.or_else(|| listed(address)).or_else(held)
     }
 
     /// What says that somebody in the network may never be banned.
     pub fn spares(&self, network: IpNet) -> Option<&Ignored> {
         let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
-        self.never_banned().find(|ignored| overlaps(&ignored.network))
+        let loopback = ignore::LOOPBACK.iter().find(|ignored| overlaps(&ignored.network));
+        let listed = |network| self.never_banned().find_map(|list| list.overlaps(network));
+        let held = || self.translators.held(network).and_then(|held| listed(held.into()));
+        loopback.or_else(|| listed(network)).or_else(held)
     }
 
-    fn never_banned(&self) -> impl Iterator<Item = &Ignored> {
-        ignore::LOOPBACK.iter().chain(&self.ignoreip).chain(&self.resolved)
+    /// All lists of who may never be banned, beside loopback.
+    fn never_banned(&self) -> impl Iterator<Item = &IgnoreList> {
+        [&self.ignoreip, &self.resolved].into_iter()
     }
 
     /// Takes in what the names mean now.
@@ -122,22 +135,22 @@ impl JailSettings {
             let addresses = addresses.get(&name.name).into_iter().flatten();
             addresses.map(move |address| Ignored { network: (*address).into(), because: because.clone() })
         };
-        self.resolved = self.names.iter().flat_map(of).collect();
+        self.resolved = IgnoreList::new(self.names.iter().flat_map(of).collect(), &self.translators);
     }
 
     /// What an address is counted and banned as. If somebody in its network may never be banned,
     /// the address stands for itself.
     pub fn source(&self, address: IpAddr) -> IpNet {
-        let source = source_of(address, self.prefixes);
-        let mut listed = self.ignoreip.iter().chain(&self.resolved);
-        if listed.any(|ignored| source.contains(&ignored.network)) { address.into() } else { source }
+        let source = source_of(address, self.prefixes, &self.translators);
+        if self.never_banned().any(|list| list.has_within(source)) { address.into() } else { source }
     }
 
     /// The network that a source would be banned with in a distributed attack.
     pub(crate) fn subnet_of(&self, source: IpNet) -> Option<(IpNet, usize)> {
         let subnet = self.subnet?;
-        let network = source_of(source.addr(), subnet.prefixes);
-        (network.prefix_len() < source.prefix_len()).then_some((network, subnet.maxretry as usize))
+        let network = source_of(source.addr(), subnet.prefixes, &self.translators);
+        let least = self.translators.least(source.addr(), self.prefixes.ipv4);
+        (least..source.prefix_len()).contains(&network.prefix_len()).then_some((network, subnet.maxretry as usize))
     }
 
     /// How long a failure is remembered.

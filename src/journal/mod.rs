@@ -7,6 +7,7 @@
 //! entries a quarter to half a second late by design (systemd issue 17574) though they can be
 //! read at once.
 
+mod access;
 mod follow;
 mod reader;
 
@@ -17,17 +18,16 @@ pub use self::reader::{Loss, Position, Reader, Step, Where};
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// Opening failed.
-    #[error("The journal {what} can't be opened: {error}.")]
+    #[error("The journal {what} can't be opened: {error}; see that it is there and readable for this user.")]
     Open {
         /// Which one.
         what: String,
         /// What sd-journal said.
         error: systemd::Error,
     },
-    /// sd-journal opens a journal that it may not read without any error, and finds nothing.
-    #[error(
-        "No journal file can be read: this user is not in the group systemd-journal (add `SupplementaryGroups=systemd-journal`, or run as root), or there is no journal."
-    )]
+    /// sd-journal opens a journal that it may not read without any error, and finds nothing. Why, is
+    /// looked at when it is told.
+    #[error("No journal file can be read: {}", access::cause())]
     NoAccess,
     /// There is nothing in what was named.
     #[error("{0} holds no journal file.")]

@@ -97,6 +97,7 @@ scenarios! {
     start:
         enabling_and_starting_it_is_all_a_fresh_machine_needs,
         without_access_to_the_journal_it_refuses_to_start,
+        a_stop_waits_for_no_configuration_that_is_still_being_read,
         without_a_bus_it_refuses_to_start,
         without_firewalld_it_decides_and_waits_and_catches_up,
         bans_outlive_a_reload_and_a_restart_of_firewalld,

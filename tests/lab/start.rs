@@ -40,7 +40,64 @@ pub(crate) fn without_access_to_the_journal_it_refuses_to_start(release: Release
     machine.write("/etc/systemd/system/wardend.service.d/test.conf", "[Service]\nSupplementaryGroups=\n");
     machine.run("systemctl daemon-reload");
     let said = refused(&machine, "No journal file can be read");
-    assert!(said.starts_with("77 ") && said.contains("group systemd-journal"), "{said}");
+    assert!(said.starts_with("77 ") && said.contains("not in the group systemd-journal"), "{said}");
+
+    // The user is right now, and the files are wrong.
+    machine.run("rm /etc/systemd/system/wardend.service.d/test.conf && systemctl daemon-reload");
+    machine.run("chgrp -R root /var/log/journal && chmod -R g-s /var/log/journal && systemctl reset-failed wardend");
+    let said = refused(&machine, "this user is in the group systemd-journal, but /var/log/journal/");
+    assert!(said.starts_with("77 ") && said.contains(" belongs to the group root (mode 0640)"), "{said}");
+    let mend = said.split('`').nth(1).expect("the mend stands between backquotes");
+    machine.run(&format!("{mend} && systemctl reset-failed wardend && systemctl start wardend"));
+}
+
+/// A filter that is within all bounds and takes long to prove: two families of rules, whose classes of
+/// 128 ranges meet in one byte.
+fn heavy_filter() -> String {
+    let class =
+        |first: usize| (first..256).step_by(2).map(|byte| format!("\\x{byte:02x}")).collect::<Vec<_>>().concat();
+    let (even, odd) = (class(0), class(1));
+    let rule = |name: String, pattern: String| {
+        format!("[[rule]]\nname = '{name}'\ncounts = 'nothing'\npattern = '{pattern}'\n")
+    };
+    let rules = (0..3).map(|index| {
+        rule(format!("r{index}"), format!("{index}..(?:[{even}]+){{100}}X"))
+            + &rule(format!("s{index}"), format!("..{index}(?:[{odd}\\x00]+){{100}}Y"))
+    });
+    let head = "[records]\n_UID = ['0']\n[message]\nsession = ['_PID']\n[modes]\nnormal = ['auth']\n";
+    head.to_owned() + &rules.collect::<String>()
+}
+
+pub(crate) fn a_stop_waits_for_no_configuration_that_is_still_being_read(release: Release) {
+    let machine = Machine::boot(release);
+    let quick = "[Service]\nTimeoutStopSec=8s\nRestart=no\n";
+    machine.write("/etc/systemd/system/wardend.service.d/test.conf", quick);
+    // Longer than the stop may take, and than anybody would wait.
+    let filter = heavy_filter();
+    let mut jails = String::new();
+    for number in 0..100 {
+        machine.write(&format!("/etc/wardend/filters/heavy{number}.toml"), &filter);
+        jails += &format!("[jail.heavy{number}]\n");
+    }
+    machine.run("systemctl daemon-reload");
+    machine.write("/etc/wardend/wardend.conf.d/heavy.conf", &jails);
+    let show = |property: &str| machine.run(&format!("systemctl show -p {property} --value wardend"));
+    let stop = || {
+        machine.run("systemctl stop wardend");
+        let ended = show("ActiveState") + &show("Result");
+        if ended != "inactive\nsuccess\n" {
+            machine.give_up(&ended);
+        }
+    };
+
+    machine.run("systemctl reload --no-block wardend");
+    machine
+        .wait_until("the configuration is being read", || show("StatusText").starts_with("Reading the configuration"));
+    stop();
+    machine.run("systemctl start --no-block wardend");
+    machine
+        .wait_until("it is starting", || show("ActiveState").trim() == "activating" && show("MainPID").trim() != "0");
+    stop();
 }
 
 pub(crate) fn a_broken_configuration_is_told_with_its_file_and_line(release: Release) {

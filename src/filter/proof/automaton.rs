@@ -15,13 +15,13 @@ use regex_automata::util::look::Look;
 use regex_automata::util::primitives::{PatternID, StateID};
 use regex_automata::util::syntax;
 
-use super::{ProofError, spend};
+use super::{MAX_STEPS, ProofError, Work};
 
 /// The capture group that holds the address.
 const ADDRESS: &str = "ADDR";
 
 /// Bound on the size of a compiled pattern, in bytes.
-const MAX_COMPILED: usize = 1 << 20;
+const MAX_COMPILED: usize = 1 << 18;
 
 /// The node for the end of the message, from which nothing is read.
 pub(super) const END: usize = 0;
@@ -62,7 +62,9 @@ pub(super) struct Move {
 impl Automaton {
     /// Compiles a pattern with its tokens filled in. It stands for whole messages: `\A…\z` is
     /// implied, and dots match any byte. The address is the group `ADDR`, if there is one.
-    pub(crate) fn new(pattern: &str) -> Result<Self, ProofError> {
+    pub(crate) fn new(pattern: &str, work: &mut Work) -> Result<Self, ProofError> {
+        // A byte of text can be one of a class, which is put in order after each.
+        work.spend(pattern.len().saturating_mul(100))?;
         let syntax = syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true);
         let config = Config::new().utf8(false).which_captures(WhichCaptures::All).nfa_size_limit(Some(MAX_COMPILED));
         let nfa = Compiler::new().syntax(syntax).configure(config).build(pattern).map_err(|error| {
@@ -71,11 +73,12 @@ impl Automaton {
                 None => ProofError::Pattern(reason(&error)),
             }
         })?;
+        work.spend(nfa.memory_usage())?;
         let others = nfa.look_set_any().remove(Look::Start).remove(Look::End);
         if !others.is_empty() {
             return Err(ProofError::LookAround);
         }
-        Builder::new(&nfa).build()
+        Builder::new(&nfa, work).build()
     }
 
     pub(crate) fn has_address(&self) -> bool {
@@ -87,6 +90,11 @@ impl Automaton {
         self.nodes.len()
     }
 
+    /// How much it is to look at all moves once.
+    pub(super) fn size(&self) -> usize {
+        self.nodes.iter().flat_map(|node| &node.moves).map(|step| 1 + self.fan(step).len()).sum()
+    }
+
     pub(super) fn start(&self) -> &[usize] {
         &self.fans[self.start]
     }
@@ -95,8 +103,9 @@ impl Automaton {
         self.nodes[node].phase
     }
 
-    pub(super) fn moves(&self, node: usize) -> impl Iterator<Item = &Move> {
-        self.nodes[node].moves.iter()
+    /// In the order of their bytes, of which no two moves read the same.
+    pub(super) fn moves(&self, node: usize) -> &[Move] {
+        &self.nodes[node].moves
     }
 
     pub(super) fn fan(&self, step: &Move) -> &[usize] {
@@ -159,6 +168,7 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 
 struct Builder<'n> {
     nfa: &'n NFA,
+    work: &'n mut Work,
     /// The slots where the address group begins and ends.
     slots: Option<(usize, usize)>,
     /// For each node the state that it stands for; none for [`END`].
@@ -179,12 +189,13 @@ fn index(state: StateID, phase: Phase) -> usize {
 }
 
 impl<'n> Builder<'n> {
-    fn new(nfa: &'n NFA) -> Self {
+    fn new(nfa: &'n NFA, work: &'n mut Work) -> Self {
         let groups = nfa.group_info();
         let group = groups.to_index(PatternID::ZERO, ADDRESS);
         let size = nfa.states().len() * 3;
         Self {
             nfa,
+            work,
             slots: group.and_then(|group| groups.slots(PatternID::ZERO, group)),
             // The end stands behind the address, if there is one: other ends are refused.
             origins: vec![None],
@@ -222,6 +233,7 @@ impl<'n> Builder<'n> {
                 .collect(),
             _ => Vec::new(),
         };
+        self.work.spend(transitions.len())?;
         let mut moves = Vec::with_capacity(transitions.len());
         for step in transitions {
             let known = self.fan_of[index(step.next, phase)];
@@ -243,7 +255,11 @@ impl<'n> Builder<'n> {
         let mut fan = Vec::new();
         let mut open = vec![(from, phase, false)];
         while let Some((state, phase, at_end)) = open.pop() {
-            spend(&mut self.steps)?;
+            self.work.spend(1)?;
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                return Err(ProofError::TooLarge);
+            }
             let visited = &mut self.visited[index(state, phase) * 2 + usize::from(at_end)];
             if mem::replace(visited, number) == number {
                 continue;

@@ -10,6 +10,18 @@ use crate::filter::{
     pattern::Pattern,
 };
 
+fn alone(pattern: &Automaton) -> Result<Option<Fooled>, ProofError> {
+    super::alone(pattern, &mut Work::new())
+}
+
+fn together(a: &Automaton, b: &Automaton) -> Result<Option<Fooled>, ProofError> {
+    super::together(a, b, &mut Work::new())
+}
+
+fn overlap(a: &Automaton, b: &Automaton) -> Result<Option<Vec<u8>>, ProofError> {
+    super::overlap(a, b, &mut Work::new())
+}
+
 const ADDR: &str = r"[0-9A-Fa-f:.]+(?:%[0-9A-Za-z_.-]+)?";
 
 /// Fills in the tokens of a pattern, `address` for `<ADDR>`.
@@ -26,7 +38,7 @@ fn fill(pattern: &str, address: &str) -> String {
 
 fn automaton(pattern: &str) -> Automaton {
     let filled = fill(pattern, &format!("(?P<ADDR>{ADDR})"));
-    Automaton::new(&filled).unwrap_or_else(|error| panic!("{pattern}: {error}"))
+    Automaton::new(&filled, &mut Work::new()).unwrap_or_else(|error| panic!("{pattern}: {error}"))
 }
 
 /// Asks the `regex` crate whether a pattern reads a message with the address at a place: what
@@ -49,7 +61,7 @@ fn rules() -> Vec<(String, Automaton)> {
     let file: FilterFile = toml::from_str(include_str!("../../../filters/sshd.toml")).unwrap();
     let of = |rule: &RuleTable| {
         let pattern = Pattern::expand(rule.pattern.get_ref()).unwrap();
-        (rule.name.get_ref().clone(), pattern.automaton().unwrap())
+        (rule.name.get_ref().clone(), pattern.automaton(&mut Work::new()).unwrap())
     };
     file.rules.iter().map(of).collect()
 }
@@ -168,7 +180,7 @@ const SPARE: &[&str] = &[
 
 fn written(format: &str) -> Automaton {
     let filled = fill(format, "").replace("<HOST>", "(?P<ADDR>[^ ]+)");
-    Automaton::new(&filled).unwrap_or_else(|error| panic!("{format}: {error}"))
+    Automaton::new(&filled, &mut Work::new()).unwrap_or_else(|error| panic!("{format}: {error}"))
 }
 
 #[test]
@@ -283,12 +295,12 @@ fn what_the_proof_does_not_cover_is_refused() {
         (r"(?:[a ]{0,30}){0,30} <ADDR>", ProofError::TooLarge),
     ] {
         let filled = fill(pattern, &format!("(?P<ADDR>{ADDR})"));
-        let answer = Automaton::new(&filled).and_then(|it| alone(&it));
+        let answer = Automaton::new(&filled, &mut Work::new()).and_then(|it| alone(&it));
         assert_eq!(answer, Err(error.clone()), "{pattern}");
         assert!(error.to_string().starts_with("the "));
     }
     for broken in ["a)|(?:b", "(", "a{2,1}", "(?P<ADDR>a)(?P<ADDR>b)", r"\p{Greek}"] {
-        let error = Automaton::new(broken).unwrap_err();
+        let error = Automaton::new(broken, &mut Work::new()).unwrap_err();
         assert!(matches!(error, ProofError::Pattern(_)), "{broken}: {error}");
     }
 }
@@ -307,15 +319,15 @@ fn anchors_are_exact() {
     }
     // A group that can't take part is none.
     assert!(!automaton("from (?:<ADDR>){0}").has_address());
-    let empty = Automaton::new("^$").unwrap();
-    assert_eq!(overlap(&empty, &Automaton::new("$^").unwrap()), Ok(Some(Vec::new())));
-    assert_eq!(overlap(&empty, &Automaton::new("a").unwrap()), Ok(None));
+    let empty = Automaton::new("^$", &mut Work::new()).unwrap();
+    assert_eq!(overlap(&empty, &Automaton::new("$^", &mut Work::new()).unwrap()), Ok(Some(Vec::new())));
+    assert_eq!(overlap(&empty, &Automaton::new("a", &mut Work::new()).unwrap()), Ok(None));
 }
 
 #[test]
 fn alternatives_with_a_common_prefix_are_all_kept() {
     // The `regex` crate prefers the first alternative; the proof must see the second as well.
-    let fooled = |pattern| alone(&Automaton::new(pattern).unwrap()).unwrap().is_some();
+    let fooled = |pattern| alone(&Automaton::new(pattern, &mut Work::new()).unwrap()).unwrap().is_some();
     assert!(fooled("(?:a|ab)(?P<ADDR>b?c)"));
     assert!(fooled("(?:sam|samwise)(?P<ADDR>[a-z]+)"));
     assert!(fooled("(?:|x)(?P<ADDR>x?)x?"));
@@ -364,7 +376,7 @@ impl Ast {
     fn automaton(&self) -> Result<Automaton, ProofError> {
         let mut pattern = String::new();
         self.pattern(&mut pattern);
-        Automaton::new(&pattern)
+        Automaton::new(&pattern, &mut Work::new())
     }
 
     /// Every way to go on from a reading.
@@ -456,7 +468,7 @@ fn with_address() -> impl Strategy<Value = Ast> + Clone {
 
 /// The two addresses differ in a shortest message of this length.
 fn shortest(a: &Automaton, b: &Automaton, mirrored: bool) -> Option<usize> {
-    let walk = Search::new(a, b, mirrored, true).unwrap().run().unwrap();
+    let walk = Search::new(a, b, mirrored, true, &mut Work::new()).unwrap().run().unwrap();
     walk.map(|walk| walk.len() - 1)
 }
 
