@@ -14,6 +14,8 @@ use crate::{bus::ProblemRow, events};
 pub(super) enum Kind {
     /// The state is saved.
     State,
+    /// Each failure counts for somebody.
+    Addresses,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::State => "state",
+            Self::Addresses => "addresses",
         }
     }
 }

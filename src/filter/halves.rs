@@ -28,7 +28,7 @@ impl Halves {
     /// Of a pattern that has them, with a tail that can begin at one place only.
     pub(super) fn of(pattern: &Pattern) -> Option<Self> {
         let (head, user, tail) = pattern.halves()?;
-        let nameless = [pattern::ADDR, pattern::PID]
+        let nameless = [pattern::ADDR, pattern::PID, pattern::PORT]
             .iter()
             .fold(tail.to_owned(), |tail, name| tail.replace(&format!("(?P<{name}>"), "(?:"));
         let place = Automaton::new(&format!("(?s-u:.*)(?P<{}>{nameless})", pattern::ADDR)).ok()?;
