@@ -216,12 +216,13 @@ impl Engine {
         self.jails.iter().filter_map(Jail::deadline).chain(self.bans.deadline()).min()
     }
 
-    /// Ends all sessions: the journal that is replayed ends here, and what has no counted
-    /// attempt yet counts by its evidence.
-    pub fn end_sessions(&mut self, out: &mut Vec<Effect>) {
+    /// Ends all sessions: the journal that is replayed ends here, at the time `end`, and what has no
+    /// counted attempt yet counts by its evidence.
+    pub fn end_sessions(&mut self, end: Usec, out: &mut Vec<Effect>) {
+        let end = end.max(self.clock.now());
         for index in 0..self.jails.len() {
             let mut verdicts = std::mem::take(&mut self.verdicts);
-            self.jails[index].end_sessions(self.clock.now(), &mut verdicts);
+            self.jails[index].end_sessions(end, &mut verdicts);
             self.judge(index, &mut verdicts, out);
             self.verdicts = verdicts;
         }

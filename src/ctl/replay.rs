@@ -196,7 +196,11 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
         lines.summary.matched += u64::from(engine.record(&record, &mut effects));
         lines.take(&mut effects);
     }
-    engine.end_sessions(&mut effects);
+    let end = match until {
+        Some(until) => Some(until),
+        None => reader.last()?,
+    };
+    engine.end_sessions(end.unwrap_or_default(), &mut effects);
     lines.take(&mut effects);
     Ok(lines)
 }

@@ -29,6 +29,7 @@ mod package;
 mod packets;
 mod plan;
 mod readme;
+mod sshd;
 mod start;
 mod state;
 mod survive;
@@ -112,6 +113,9 @@ scenarios! {
     survive:
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
         a_long_backlog_holds_up_no_ban_and_fills_no_memory;
+    sshd:
+        who_goes_on_while_sshd_turns_him_away_is_banned_and_nobody_else,
+        what_sshd_does_not_say_of_a_login_is_counted_right;
     walls:
         a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it,
         what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told,
