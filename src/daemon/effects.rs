@@ -131,7 +131,7 @@ impl Daemon {
             health::Kind::Addresses,
             Some(Problem {
                 what: format!(
-                    "Failed logins in jail {jail} count for nobody, because their records hold the name of a host and no address."
+                    "Failed logins in jail {jail} count for nobody, because no record of their sessions names an address; with UseDNS yes, they hold the name of a host."
                 ),
                 mend: "Set UseDNS no or LogLevel VERBOSE in sshd_config.".to_owned(),
             }),

@@ -203,6 +203,8 @@ fn where_sshd_is_silent_at_the_grace_time_silence_tells() {
 fn a_login_that_another_module_takes_is_none_of_these() {
     for lines in [
         vec![format!("Accepted password for alice from {GUESSER} port 4242 ssh2")],
+        // All that is left at LogLevel ERROR.
+        vec!["pam_unix(sshd:session): session opened for user alice(uid=1000) by (uid=0)".to_owned()],
         // The first of two factors, and then the client waits.
         vec![
             format!("Partial password for alice from {GUESSER} port 4242 ssh2"),

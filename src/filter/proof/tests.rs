@@ -113,6 +113,7 @@ const FORMATS: &[&str] = &[
     r"Connection from <HOST> port <PORT> on [^ ]+ port <PORT>(?: rdomain <TEXT>)?",
     r"pam_[a-z]+\(sshd:[a-z]+\): (?:check pass; user \(<TEXT>\) unknown|username \[<TEXT>\] obtained|requirement <TEXT>)",
     r"pam_[a-z]+\(sshd:auth\): authentication failure; logname=[a-z]* uid=0 euid=0 tty=ssh ruser= rhost=<HOST>(?: ? user=<TEXT>)?",
+    r"pam_unix\(sshd:session\): session (?:opened|closed) for user <TEXT>",
     r#"WARNING: connection from <HOST> port <PORT> is not using a post-quantum key exchange algorithm: "[a-z0-9@.-]+" \[preauth\]"#,
     r"PAM <TEXT>",
     r"Accepted [a-z-]+(?:/[a-z]+)? for <ACCOUNT> from <HOST> port <PORT> ssh2(?:: <TEXT>)?",
