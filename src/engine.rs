@@ -73,6 +73,13 @@ pub enum Effect {
         /// What the source has done.
         failures: Failures,
     },
+    /// Failures that count for nobody: no record names the address of their session.
+    Nameless {
+        /// The jail that would count them.
+        jail: Arc<str>,
+        /// How many.
+        count: usize,
+    },
     /// A source that is banned has reached sshd all the same.
     Leak {
         /// The jail of the ban.
@@ -210,12 +217,13 @@ impl Engine {
         self.jails.iter().filter_map(Jail::deadline).chain(self.bans.deadline()).min()
     }
 
-    /// Ends all sessions: the journal that is replayed ends here, and what has no counted
-    /// attempt yet counts by its evidence.
-    pub fn end_sessions(&mut self, out: &mut Vec<Effect>) {
+    /// Ends all sessions: the journal that is replayed ends here, at the time `end`, and what has no
+    /// counted attempt yet counts by its evidence.
+    pub fn end_sessions(&mut self, end: Usec, out: &mut Vec<Effect>) {
+        let end = end.max(self.clock.now());
         for index in 0..self.jails.len() {
             let mut verdicts = std::mem::take(&mut self.verdicts);
-            self.jails[index].end_sessions(&mut verdicts);
+            self.jails[index].end_sessions(end, &mut verdicts);
             self.judge(index, &mut verdicts, out);
             self.verdicts = verdicts;
         }
@@ -299,23 +307,11 @@ impl Engine {
                     if settings.subnet.is_some() {
                         failing.push((source, at));
                     }
-                    // A ban from other ports promises nothing here.
-                    let closes = |scope: &Scope| scope.ports().is_empty() || *scope == *settings.scope;
-                    let leak = self.bans.all_covering(source).find_map(|ban| {
-                        let scope = self.scope(&ban.jail).filter(|scope| closes(scope))?;
-                        Some((ban.jail.clone(), Arc::clone(scope), ban.source, ban.since))
-                    });
                     out.push(Effect::Failed { jail, source, failure: failure.clone(), ignored: false });
-                    if let Some((jail, scope, ban, since)) = leak
-                        && since.saturating_add(LEAK_GRACE) < failure.time
-                    {
-                        out.push(Effect::Leak { jail, scope: Arc::clone(&scope), ban, failure });
-                        // Perhaps on a connection that had not said a word before the ban.
-                        if self.jails[index].settings.cut {
-                            out.push(Effect::Cut { scope, source: ban });
-                        }
-                    }
+                    self.look_for_a_leak(index, source, failure, out);
                 }
+                Verdict::Refused(source, refusal) => self.look_for_a_leak(index, source, refusal, out),
+                Verdict::Nameless(count) => out.push(Effect::Nameless { jail, count }),
                 Verdict::Ignored(source, failure) => {
                     out.push(Effect::Failed { jail, source, failure, ignored: true });
                 }
@@ -340,6 +336,26 @@ impl Engine {
         }
         for (source, at) in failing {
             self.widen(index, source, at, out);
+        }
+    }
+
+    /// What a banned source has done long enough after its ban began has got through.
+    fn look_for_a_leak(&self, index: usize, source: IpNet, failure: Failure, out: &mut Vec<Effect>) {
+        let settings = &self.jails[index].settings;
+        // A ban from other ports promises nothing here.
+        let closes = |scope: &Scope| scope.ports().is_empty() || *scope == *settings.scope;
+        let leak = self.bans.all_covering(source).find_map(|ban| {
+            let scope = self.scope(&ban.jail).filter(|scope| closes(scope))?;
+            Some((ban.jail.clone(), Arc::clone(scope), ban.source, ban.since))
+        });
+        if let Some((jail, scope, ban, since)) = leak
+            && since.saturating_add(LEAK_GRACE) < failure.time
+        {
+            out.push(Effect::Leak { jail, scope: Arc::clone(&scope), ban, failure });
+            // Perhaps on a connection that had not said a word before the ban.
+            if settings.cut {
+                out.push(Effect::Cut { scope, source: ban });
+            }
         }
     }
 

@@ -83,8 +83,8 @@ pub(crate) fn ban(ban: &Ban) {
         (Some(first), Some(last), _) => {
             let user = last.user.as_deref().map_or_else(String::new, |user| format!(" for user '{}'", shown(user)));
             format!(
-                "{} failures within {}, the last {}{user}",
-                failures.len(),
+                "{} within {}, the last {}{user}",
+                ban.failures.words(),
                 span(last.time.saturating_sub(first.time)),
                 last.rule
             )
@@ -100,7 +100,7 @@ pub(crate) fn ban(ban: &Ban) {
         WARDEND_ADDRESS = address(ban),
         WARDEND_SINCE = ban.since,
         WARDEND_UNTIL = until_field(ban.until),
-        WARDEND_FAILURES = failures.len(),
+        WARDEND_FAILURES = ban.failures.kinds().0,
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = cursors.join(" "),
         WARDEND_BAN_COUNT = ban.count,
@@ -235,6 +235,7 @@ pub(crate) fn journal_gone(cursor: &Cursor) {
 
 /// A source would be banned, but somebody has logged in from there not long ago.
 pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
+    let (attempts, what) = (failures.kinds().0, failures.words());
     let failures: Vec<Failure> = failures.iter().collect();
     let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
     warn!(
@@ -242,12 +243,11 @@ pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures)
         WARDEND_JAIL = jail,
         WARDEND_SOURCE = source,
         WARDEND_ADDRESS = failures.last().map_or_else(|| source.to_owned(), |failure| failure.address.to_string()),
-        WARDEND_FAILURES = failures.len(),
+        WARDEND_FAILURES = attempts,
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = cursors.join(" "),
         WARDEND_LOGIN_USEC = login,
-        "Spared {source} in jail {jail} after {} failures: somebody was logged in from there at {} (spare-logins in wardend.conf).",
-        failures.len(),
+        "Spared {source} in jail {jail} after {what}: somebody was logged in from there at {} (spare-logins in wardend.conf).",
         format(login),
     );
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::{
     cursor::{Cursor, Entry, Place},
     record::Usec,
+    time::count,
 };
 
 /// One failed attempt.
@@ -32,6 +33,10 @@ pub struct Failure {
     pub user: Option<Box<str>>,
     /// The record that shows it.
     pub cursor: Cursor,
+    /// It is no attempt: the source was turned away for failures that it had before, and so it
+    /// weighs less.
+    #[serde(default)]
+    pub refusal: bool,
 }
 
 /// A failure that is read from a packed list and still lies there.
@@ -42,6 +47,7 @@ pub(crate) struct View<'p> {
     pub(crate) rule: &'p str,
     pub(crate) user: Option<&'p str>,
     cursor: Place<'p>,
+    pub(crate) refusal: bool,
 }
 
 impl<'p> View<'p> {
@@ -52,6 +58,7 @@ impl<'p> View<'p> {
             rule: &failure.rule,
             user: failure.user.as_deref(),
             cursor: failure.cursor.place(),
+            refusal: failure.refusal,
         }
     }
 
@@ -63,6 +70,7 @@ impl<'p> View<'p> {
             rule: self.rule.into(),
             user: self.user.map(Into::into),
             cursor: self.cursor.into(),
+            refusal: self.refusal,
         }
     }
 }
@@ -84,6 +92,10 @@ mod flag {
     pub(super) const ENTRY: u8 = 1 << 5;
     pub(super) const OWN_TIME: u8 = 1 << 6;
     pub(super) const IPV6: u8 = 1 << 7;
+    /// Both together, which says nothing of a user: another byte follows, with the flags of the
+    /// user and what the first has no room for.
+    pub(super) const MORE: u8 = SAME_USER | USER;
+    pub(super) const REFUSAL: u8 = 1;
 }
 
 impl Failures {
@@ -95,6 +107,24 @@ impl Failures {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.views().count()
+    }
+
+    /// How many attempts there are, and how many refusals.
+    pub(crate) fn kinds(&self) -> (usize, usize) {
+        let refusals = self.views().filter(|view| view.refusal).count();
+        (self.len() - refusals, refusals)
+    }
+
+    /// How many there are, in words.
+    pub(crate) fn words(&self) -> String {
+        match self.kinds() {
+            (failures, 0) => count(failures, "failure", "failures"),
+            (failures, refusals) => format!(
+                "{} and {}",
+                count(failures, "failure", "failures"),
+                count(refusals, "refused connection", "refused connections")
+            ),
+        }
     }
 
     /// Whether there is none.
@@ -177,6 +207,9 @@ impl<'p> Packer<'p> {
         let before = self.before;
         let at = self.bytes.len();
         self.bytes.push(0);
+        if view.refusal {
+            self.bytes.push(0);
+        }
         let mut flags = 0;
         self.difference(view.time, before.map_or(0, |before| before.time));
         if before.is_some_and(|before| before.address == view.address) {
@@ -225,6 +258,10 @@ impl<'p> Packer<'p> {
                 }
                 self.bytes.extend(entry.hash.to_le_bytes());
             }
+        }
+        if view.refusal {
+            self.bytes[at + 1] = (flags & flag::MORE) | flag::REFUSAL;
+            flags |= flag::MORE;
         }
         self.bytes[at] = flags;
         self.before = Some(view);
@@ -283,7 +320,13 @@ impl<'p> Views<'p> {
 
     fn entry(&mut self) -> Option<View<'p>> {
         let before = self.before;
-        let [flags] = self.array()?;
+        let [mut flags] = self.array()?;
+        let mut refusal = false;
+        if flags & flag::MORE == flag::MORE {
+            let [more] = self.array()?;
+            refusal = more & flag::REFUSAL != 0;
+            flags = (flags & !flag::MORE) | (more & flag::MORE);
+        }
         let is = |flag: u8| flags & flag != 0;
         let time = self.difference(before.map_or(0, |before| before.time))?;
         let address = if is(flag::SAME_ADDRESS) {
@@ -302,7 +345,7 @@ impl<'p> Views<'p> {
             None
         };
         let cursor = if is(flag::ENTRY) { Place::Entry(self.place(flags, time)?) } else { Place::Text(self.text()?) };
-        Some(View { address, time, rule, user, cursor })
+        Some(View { address, time, rule, user, cursor, refusal })
     }
 
     fn place(&mut self, flags: u8, time: Usec) -> Option<Entry> {
@@ -408,12 +451,15 @@ mod tests {
         let time = prop_oneof![Just(0x0006_60eb_2795_ddcd), any::<u64>(), 0u64..5];
         let rule = prop_oneof![Just("failed-password".to_owned()), ".{0,20}"];
         let user = proptest::option::of(prop_oneof![Just("root".to_owned()), ".{0,40}"]);
-        (address, time, rule, user, cursor()).prop_map(|(address, time, rule, user, cursor)| Failure {
-            address,
-            time,
-            rule: rule.into(),
-            user: user.map(Into::into),
-            cursor: Cursor::from(cursor),
+        (address, time, rule, user, cursor(), any::<bool>()).prop_map(|(address, time, rule, user, cursor, refusal)| {
+            Failure {
+                address,
+                time,
+                rule: rule.into(),
+                user: user.map(Into::into),
+                cursor: Cursor::from(cursor),
+                refusal,
+            }
         })
     }
 
@@ -430,6 +476,7 @@ mod tests {
                 0x6eca_7496 + number * 2_000_000,
                 1_795_412_957_978_061 + number * 2_000_000,
             )),
+            refusal: false,
         };
         let all: Vec<Failure> = (0..5).map(at).collect();
         let (one, five) = (all[..1].iter().collect::<Failures>(), all.iter().collect::<Failures>());

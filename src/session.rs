@@ -7,6 +7,12 @@
 //! session ends without any counted attempt and without a success; a success forgives, a pardon
 //! takes the last failure back. The table is bounded, and a session that stays silent is ended.
 //!
+//! A `pending` line says that an attempt is being judged: PAM has found a password wrong, and perhaps
+//! another module still takes it. The session's next line tells. But sshd kills a session whose grace
+//! time is over, in the middle of this, and writes nothing or only that the time was over; then the
+//! attempt was judged and has failed. Where another process than the session's writes the pending line
+//! (keyboard-interactive), the two belong together by their address.
+//!
 //! The first address that a line names is the session's. sshd prints the same one in all lines of
 //! a connection, so a line that names another is either misread or of a new process with an old
 //! number: it counts for nobody and keeps no session alive, but if it is a last line it ends the
@@ -14,7 +20,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -36,6 +42,14 @@ pub(crate) const CAPACITY: usize = 16_384;
 /// allows thousands shall not have them all kept.
 const MOST_KEPT: usize = 64;
 
+/// What an attempt comes to that is pending for so long will never be told: sshd's grace time is over,
+/// two minutes by default. A line that comes later all the same is taken for what it says.
+const JUDGED: Usec = 150 * USEC_PER_SEC;
+
+/// PAM takes two seconds or so to refuse a password. What is pending for longer when a replay comes to
+/// its end counts.
+const ANSWERED: Usec = 10 * USEC_PER_SEC;
+
 /// Whose a failure is that no line has named an address for yet.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -52,6 +66,8 @@ pub(crate) enum Outcome {
     TakeBack(Failure),
     /// Somebody got in, from this address.
     Login(IpAddr, Usec),
+    /// So many failures of one session that no line has ever named an address for.
+    Nameless(usize),
     /// There were too many open sessions, and the most silent one was ended.
     Crowded,
 }
@@ -74,7 +90,8 @@ impl Line<'_> {
     /// jail doesn't count would fill the table in a flood of them.
     fn is_worth_a_session(&self) -> bool {
         match self.rule.counts {
-            Counts::Failure | Counts::Evidence => self.counted,
+            Counts::Failure | Counts::Evidence | Counts::Pending => self.counted,
+            Counts::Refusal => false,
             Counts::Success | Counts::Pardon => true,
             Counts::Nothing => self.address.is_some(),
         }
@@ -88,11 +105,13 @@ impl Line<'_> {
             rule: self.rule.name.clone(),
             user: self.user.map(|user| String::from_utf8_lossy(user).into()),
             cursor: self.cursor.cloned().unwrap_or_default(),
+            refusal: self.rule.counts == Counts::Refusal,
         }
     }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Session {
     /// The first address that a line named. Later lines that name another are not believed.
     address: Option<IpAddr>,
@@ -103,6 +122,18 @@ struct Session {
     waiting: Failures,
     /// The first line that counts only if nothing better comes, if there was one.
     clue: Failures,
+    /// The attempt that is being judged.
+    #[serde(default, skip_serializing_if = "Failures::is_empty")]
+    pending: Failures,
+    /// Some attempt was pending in it: it has lines of its own for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pended: bool,
+    /// It has said nothing but that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    alone: bool,
+    /// An attempt was pending for too long and has counted; a line about it may still come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    presumed: bool,
     succeeded: bool,
     /// How often each rule of a shared attempt was seen. The most of them is how often the
     /// attempt was counted.
@@ -125,6 +156,8 @@ pub(crate) struct Sessions {
     agenda: BinaryHeap<Reverse<(Usec, SessionKey)>>,
     /// How many open sessions each address has.
     addresses: BTreeMap<IpAddr, usize>,
+    /// The sessions that have written nothing but a pending line: perhaps they are parts of others.
+    lone: BTreeSet<(IpAddr, SessionKey)>,
 }
 
 impl Sessions {
@@ -132,40 +165,86 @@ impl Sessions {
     pub(crate) fn observe(&mut self, key: SessionKey, line: &Line<'_>, out: &mut Vec<Outcome>) {
         let ends = line.rule.ends_session;
         if let Some(session) = self.open.get_mut(&key) {
-            let nameless = session.address.is_none();
-            session.take(line, out);
+            let (nameless, alone) = (session.address.is_none(), session.alone);
+            let tells = session.take(line, out);
             if nameless && let Some(address) = session.address {
                 *self.addresses.entry(address).or_default() += 1;
+                if session.alone {
+                    self.lone.insert((address, key.clone()));
+                }
+            }
+            if line.rule.counts == Counts::Pending {
+                self.agenda.push(Reverse((session.due(), key.clone())));
+            }
+            if let (true, false, Some(address)) = (alone, session.alone, session.address) {
+                self.lone.remove(&(address, key.clone()));
+            }
+            if tells
+                && let Some(address) = session.address.filter(|_| !session.pended)
+                && self.settle(address, line)
+                && let Some(session) = self.open.get_mut(&key)
+            {
+                session.clue = Failures::default();
             }
             if ends && let Some(session) = self.remove(&key) {
                 session.end(line.time, out);
-                self.tidy();
             }
+            self.tidy();
             return;
         }
         if !line.is_worth_a_session() {
             return;
         }
         if self.open.len() >= CAPACITY
-            && let Some((session, _)) = self.take_silent(Usec::MAX)
+            && let Some((silent, _)) = self.next_due(Usec::MAX)
+            && let Some(session) = self.remove(&silent)
         {
             session.end(line.time, out);
             out.push(Outcome::Crowded);
         }
         let mut session = Session::default();
-        session.take(line, out);
+        let tells = session.take(line, out);
+        if tells
+            && let Some(address) = session.address
+            && self.settle(address, line)
+        {
+            session.clue = Failures::default();
+        }
         if ends {
             return session.end(line.time, out);
         }
+        session.alone = line.rule.counts == Counts::Pending;
         if let Some(address) = session.address {
             *self.addresses.entry(address).or_default() += 1;
+            if session.alone {
+                self.lone.insert((address, key.clone()));
+            }
         }
-        self.agenda.push(Reverse((line.time.saturating_add(SILENCE), key.clone())));
+        self.agenda.push(Reverse((session.due(), key.clone())));
         self.open.insert(key, session);
+    }
+
+    /// A line of a session tells what came of an attempt, or that nothing will. If no pending line
+    /// of the session's own has announced the attempt, one of the same address has that stands alone.
+    /// True if the session has been given up and the attempt counts where it stands, so that it must
+    /// not count as evidence as well.
+    fn settle(&mut self, address: IpAddr, line: &Line<'_>) -> bool {
+        if self.lone.is_empty() {
+            return false;
+        }
+        let mut alone = self.lone.range((address, SessionKey::default())..);
+        let Some((_, other)) = alone.next().filter(|(whose, _)| *whose == address).cloned() else { return false };
+        if !line.rule.gives_up {
+            self.remove(&other);
+        }
+        line.rule.gives_up
     }
 
     fn remove(&mut self, key: &str) -> Option<Session> {
         let session = self.open.remove(key)?;
+        if let Some(address) = session.address.filter(|_| session.alone) {
+            self.lone.remove(&(address, key.into()));
+        }
         if let Some(address) = session.address
             && let Some(count) = self.addresses.get_mut(&address)
         {
@@ -192,22 +271,28 @@ impl Sessions {
 
     /// Makes the agenda anew.
     fn plan(&mut self) {
-        let due =
-            |(key, session): (&SessionKey, &Session)| Reverse((session.last.saturating_add(SILENCE), key.clone()));
-        self.agenda = self.open.iter().map(due).collect();
+        self.agenda = self.open.iter().map(|(key, session)| Reverse((session.due(), key.clone()))).collect();
     }
 
     /// Ends the session that has been silent for too long at the time `now`, the first of them if
     /// there are several: what follows from its end comes before the next one's.
     pub(crate) fn advance(&mut self, now: Usec, out: &mut Vec<Outcome>) {
-        if let Some((session, due)) = self.take_silent(now) {
+        let Some((key, due)) = self.next_due(now) else { return };
+        if let Some(session) = self.open.get_mut(&key).filter(|session| !session.pending.is_empty()) {
+            session.presume(due, out);
+            session.alone = false;
+            self.agenda.push(Reverse((session.due(), key.clone())));
+            if let Some(address) = session.address {
+                self.lone.remove(&(address, key));
+            }
+        } else if let Some(session) = self.remove(&key) {
             session.end(due, out);
         }
     }
 
-    /// Takes out the session that has been silent longest, if its silence is over by `now`; and
-    /// when it was over.
-    fn take_silent(&mut self, now: Usec) -> Option<(Session, Usec)> {
+    /// The session that has been silent longest, or has an attempt pending for too long, if either is
+    /// over by `now`; and when it was over.
+    fn next_due(&mut self, now: Usec) -> Option<(SessionKey, Usec)> {
         while let Some(Reverse((due, _))) = self.agenda.peek()
             && *due <= now
         {
@@ -215,10 +300,8 @@ impl Sessions {
             match self.open.get(&key) {
                 // Put back even if it is over by now: sessions end in the order of their last
                 // words, whenever somebody looks.
-                Some(session) if session.last.saturating_add(SILENCE) > due => {
-                    self.agenda.push(Reverse((session.last.saturating_add(SILENCE), key)));
-                }
-                Some(_) => return Some((self.remove(&key)?, due)),
+                Some(session) if session.due() > due => self.agenda.push(Reverse((session.due(), key))),
+                Some(_) => return Some((key, due)),
                 None => {}
             }
         }
@@ -230,14 +313,19 @@ impl Sessions {
         self.agenda.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Ends every session, in the order of their last words: a replay has come to its end.
-    pub(crate) fn end_all(&mut self, out: &mut Vec<Outcome>) {
+    /// Ends every session, in the order of their last words: a replay has come to its end, at the
+    /// time `now`.
+    pub(crate) fn end_all(&mut self, now: Usec, out: &mut Vec<Outcome>) {
         self.agenda.clear();
         self.addresses.clear();
+        self.lone.clear();
         let mut sessions: Vec<_> = self.open.drain().collect();
         sessions.sort_by(|a, b| (a.1.last, &a.0).cmp(&(b.1.last, &b.0)));
-        for (_, session) in sessions {
+        for (_, mut session) in sessions {
             let last = session.last;
+            if last.saturating_add(ANSWERED) <= now {
+                session.presume(last, out);
+            }
             session.end(last, out);
         }
     }
@@ -246,7 +334,7 @@ impl Sessions {
     pub(crate) fn shift(&mut self, by: i64) {
         for session in self.open.values_mut() {
             session.last = session.last.saturating_add_signed(by);
-            for list in [&mut session.failures, &mut session.waiting, &mut session.clue] {
+            for list in [&mut session.failures, &mut session.waiting, &mut session.clue, &mut session.pending] {
                 list.shift(by);
             }
         }
@@ -261,6 +349,11 @@ impl Sessions {
         }
     }
 
+    /// Whether the session is open.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.open.contains_key(key)
+    }
+
     /// How many sessions are open.
     pub(crate) fn len(&self) -> usize {
         self.open.len()
@@ -268,9 +361,10 @@ impl Sessions {
 }
 
 impl Session {
-    fn take(&mut self, line: &Line<'_>, out: &mut Vec<Outcome>) {
+    /// True if the line tells what came of an attempt, or that nothing will.
+    fn take(&mut self, line: &Line<'_>, out: &mut Vec<Outcome>) -> bool {
         if line.address.is_some_and(|address| *self.address.get_or_insert(address) != address) {
-            return;
+            return false;
         }
         self.last = self.last.max(line.time);
         if let Some(address) = line.address {
@@ -278,15 +372,23 @@ impl Session {
                 self.count(Failure { address, ..failure }, line.time, out);
             }
         }
+        let pending = std::mem::take(&mut self.pending);
+        self.alone &= line.rule.counts == Counts::Pending;
+        let mut tells = line.rule.gives_up;
+        if line.rule.gives_up && !self.succeeded {
+            pending.iter().for_each(|failure| self.fail(failure, line.time, out));
+        }
         match line.rule.counts {
             Counts::Failure if line.counted => {
-                if self.is_another(line) {
-                    match self.address {
-                        Some(address) => self.count(line.failure(address), line.time, out),
-                        None if self.waiting.len() < MOST_KEPT => self.waiting.push(&line.failure(NOBODY)),
-                        None => {}
-                    }
+                tells = self.is_another(line);
+                // What was presumed has counted already.
+                if tells && !std::mem::take(&mut self.presumed) {
+                    self.fail(line.failure(NOBODY), line.time, out);
                 }
+            }
+            Counts::Pending if line.counted => {
+                self.pending.push(&line.failure(NOBODY));
+                (self.pended, self.presumed) = (true, false);
             }
             Counts::Evidence if line.counted => {
                 if self.clue.is_empty() {
@@ -294,6 +396,7 @@ impl Session {
                 }
             }
             Counts::Success => {
+                tells = true;
                 self.succeeded = true;
                 self.waiting = Failures::default();
                 if let Some(address) = self.address {
@@ -309,7 +412,37 @@ impl Session {
                     out.extend(self.failures.pop().map(Outcome::TakeBack));
                 }
             }
-            Counts::Failure | Counts::Evidence | Counts::Nothing => {}
+            Counts::Failure | Counts::Evidence | Counts::Pending | Counts::Refusal | Counts::Nothing => {}
+        }
+        tells
+    }
+
+    /// When there is something to do if no line comes.
+    fn due(&self) -> Usec {
+        let silence = self.last.saturating_add(SILENCE);
+        match self.pending.views().next() {
+            Some(view) => view.time.saturating_add(JUDGED).min(silence),
+            None => silence,
+        }
+    }
+
+    /// The attempt that is pending has failed, as far as anybody will ever know.
+    fn presume(&mut self, at: Usec, out: &mut Vec<Outcome>) {
+        let pending = std::mem::take(&mut self.pending);
+        if let Some(address) = self.address.filter(|_| !self.succeeded) {
+            for failure in pending.iter() {
+                self.presumed = true;
+                self.count(Failure { address, ..failure }, at, out);
+            }
+        }
+    }
+
+    /// One more failure, which counts as soon as it is known whose it is.
+    fn fail(&mut self, failure: Failure, at: Usec, out: &mut Vec<Outcome>) {
+        match self.address {
+            Some(address) => self.count(Failure { address, ..failure }, at, out),
+            None if self.waiting.len() < MOST_KEPT => self.waiting.push(&failure),
+            None => {}
         }
     }
 
@@ -337,6 +470,9 @@ impl Session {
 
     /// The session is over, which shows at the time `at`.
     fn end(self, at: Usec, out: &mut Vec<Outcome>) {
+        if self.address.is_none() && !self.waiting.is_empty() {
+            out.push(Outcome::Nameless(self.waiting.len()));
+        }
         if let (Some(clue), Some(address)) = (self.clue.last(), self.address)
             && self.failures.is_empty()
             && self.waiting.is_empty()
@@ -359,8 +495,12 @@ impl Sessions {
 
     pub(crate) fn load(saved: SavedSessions) -> Self {
         let mut sessions = Self { open: saved.0.into_iter().take(CAPACITY).collect(), ..Self::default() };
-        for address in sessions.open.values().filter_map(|session| session.address) {
+        for (key, session) in &sessions.open {
+            let Some(address) = session.address else { continue };
             *sessions.addresses.entry(address).or_default() += 1;
+            if session.alone {
+                sessions.lone.insert((address, key.clone()));
+            }
         }
         sessions.plan();
         sessions

@@ -96,6 +96,12 @@ fn monitor(parts: &[&[u8]]) -> Written {
     logged(escaped(&parts.concat()))
 }
 
+/// PAM's line of a wrong password, from the host on.
+fn pam(host: &[&[u8]]) -> Written {
+    let head = b"pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=";
+    logged([&head[..], &host.concat()].concat())
+}
+
 /// A line of the unprivileged child: it escapes, and the monitor that writes it does again, up to
 /// 10.2.
 fn child(prefix: &str, parts: &[&[u8]], twice: bool) -> Written {
@@ -134,6 +140,9 @@ fn messages(name: &[u8], peer: &str, twice: bool) -> Vec<Written> {
         ]),
         monitor(&[b"error: PAM: Authentication failure for illegal user ", short, b" from ", peer]),
         monitor(&[b"error: PAM: Authentication failure for illegal user ", short, b" from host.example"]),
+        // With the option audit PAM adds the name, and escapes nothing.
+        pam(&[peer, b"  user=", name]),
+        pam(&[b"host.example  user=", name]),
         // RefuseConnection puts no limit on the name.
         monitor(&[b"administratively prohibited connection for invalid user ", name, b" from ", peer, b" port 4242"]),
         child(
@@ -345,7 +354,7 @@ fn verify_says_what_it_has_proven() {
     let (ok, out, _) = wardenctl(&["verify", "filters/sshd.toml", "--json"]);
     assert!(ok);
     let verdict: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((&verdict["ok"], &verdict["rules"], &verdict["pairs"]), (&true.into(), &31.into(), &465.into()));
+    assert_eq!((&verdict["ok"], &verdict["rules"], &verdict["pairs"]), (&true.into(), &37.into(), &666.into()));
 }
 
 #[test]

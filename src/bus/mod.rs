@@ -85,7 +85,7 @@ impl From<&Ban> for BanRow {
             since_usec: ban.since,
             until_usec: ban.until.unwrap_or(INFINITY),
             count: ban.count,
-            failures: u32::try_from(ban.failures.len()).unwrap_or(u32::MAX),
+            failures: u32::try_from(ban.failures.kinds().0).unwrap_or(u32::MAX),
             rule: ban.failures.views().last().map_or_else(String::new, |failure| failure.rule.to_owned()),
             reason: ban.reason.as_deref().unwrap_or_default().to_owned(),
         }

@@ -142,6 +142,8 @@ struct Summary {
     failures: u64,
     sources: u64,
     bans: u64,
+    /// Failures that count for nobody, because no record of their session names an address.
+    nameless: u64,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -194,7 +196,11 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
         lines.summary.matched += u64::from(engine.record(&record, &mut effects));
         lines.take(&mut effects);
     }
-    engine.end_sessions(&mut effects);
+    let end = match until {
+        Some(until) => Some(until),
+        None => reader.last()?,
+    };
+    engine.end_sessions(end.unwrap_or_default(), &mut effects);
     lines.take(&mut effects);
     Ok(lines)
 }
@@ -236,6 +242,7 @@ impl Lines {
                     }
                 }
                 Effect::Banned(ban) => self.banned(ban),
+                Effect::Nameless { count, .. } => self.summary.nameless += count as u64,
                 Effect::Failed { .. }
                 | Effect::Unbanned(..)
                 | Effect::Spared { .. }
@@ -294,6 +301,12 @@ impl Lines {
             ]);
         }
         table.print()?;
+        if summary.nameless > 0 {
+            super::output::closing(&format!(
+                "{} count for nobody, because no record of their sessions names an address; set UseDNS no or LogLevel VERBOSE in sshd_config.",
+                crate::time::count(usize::try_from(summary.nameless).unwrap_or(usize::MAX), "failure", "failures")
+            ))?;
+        }
         super::output::closing(&format!(
             "{} records read, {} known to a rule; {} failures of {} sources, {} bans.",
             summary.records, summary.matched, summary.failures, summary.sources, summary.bans
@@ -317,6 +330,7 @@ mod tests {
                 rule: "failed-password".into(),
                 user: Some(format!("user{number}").into()),
                 cursor: Cursor::default(),
+                refusal: false,
             };
             let failed = Effect::Failed { jail: Arc::clone(&jail), source, failure, ignored: false };
             lines.take(&mut vec![failed.clone(), failed]);

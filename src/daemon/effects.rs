@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tokio::time::Instant;
 
 use super::{
     health::{Kind, Problem},
@@ -65,7 +66,7 @@ impl Daemon {
                 Effect::Spared { jail, source, login, failures } => {
                     self.counted.jails.entry(jail.clone()).or_default().spared += 1;
                     if self.spared.may_say(source) {
-                        let (source, count) = (text_of(source), u32::try_from(failures.len()).unwrap_or(u32::MAX));
+                        let (source, count) = (text_of(source), u32::try_from(failures.kinds().0).unwrap_or(u32::MAX));
                         events::spared(&jail, &source, login, &failures);
                         let jail = jail.to_string();
                         self.objects.tell(Telling::Spared { jail, source, login_usec: login, failures: count });
@@ -93,6 +94,7 @@ impl Daemon {
                     self.saving.touch();
                     events::clock_set(by);
                 }
+                Effect::Nameless { jail, count } => self.nameless(&jail, count),
                 Effect::TakenBack { .. } | Effect::Leak { .. } => {}
             }
         }
@@ -119,6 +121,21 @@ impl Daemon {
                 omitted,
             });
         }
+    }
+
+    /// Failures that count for nobody.
+    fn nameless(&mut self, jail: &str, count: usize) {
+        tracing::trace!("{count} failures of a session without an address count for nobody in jail {jail}.");
+        self.nameless = Some(Instant::now());
+        self.health.report(
+            Kind::Nameless,
+            Some(Problem {
+                what: format!(
+                    "Failed logins in jail {jail} count for nobody, because no record of their sessions names an address; with UseDNS yes, they hold the name of a host."
+                ),
+                mend: "Set UseDNS no or LogLevel VERBOSE in sshd_config.".to_owned(),
+            }),
+        );
     }
 
     fn banned(&mut self, ban: &Ban) {

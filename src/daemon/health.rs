@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Bypass,
     /// The state is saved.
     State,
+    /// Each failure counts for somebody.
+    Nameless,
 }
 
 impl Kind {
@@ -24,6 +26,7 @@ impl Kind {
         match self {
             Self::Bypass => "bypass",
             Self::State => "state",
+            Self::Nameless => "nameless",
         }
     }
 }

@@ -91,6 +91,8 @@ pub(super) struct Daemon {
     pub(super) spared: Quiet<IpNet>,
     pub(super) leaks: Quiet<IpNet>,
     pub(super) failures: Pace,
+    /// When failures last came without any address.
+    pub(super) nameless: Option<Instant>,
     /// Bans that the firewall has not confirmed yet, with the time of the record that led to
     /// each.
     pub(super) waiting: HashMap<(Arc<Scope>, IpNet), Usec>,
@@ -189,6 +191,7 @@ impl Daemon {
             spared: Quiet::new(60 * TICK),
             leaks: Quiet::new(60 * TICK),
             failures: Pace::new(),
+            nameless: None,
             waiting: HashMap::new(),
             bygone: HashSet::new(),
             effects,

@@ -1,5 +1,7 @@
 //! What can be read of the daemon at any time: STATUS of the unit, the properties on the bus.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{
@@ -12,11 +14,18 @@ use crate::{
     time::{count, now},
 };
 
+/// For so long after the last failure without an address there may be more of them.
+const NAMELESS: Duration = Duration::from_secs(3600);
+
 impl Daemon {
     /// Publishes what there is to know, and tells what has changed: STATUS, and the properties on
     /// the bus.
     pub(super) fn publish(&mut self) {
         self.health.note(health::Kind::State, self.saving.problem());
+        if self.nameless.is_some_and(|last| last.elapsed() >= NAMELESS) {
+            self.nameless = None;
+            self.health.report(health::Kind::Nameless, None);
+        }
         let (firewall_state, firewall_message) = self.firewall_state();
         let mut problems = self.health.rows();
         if !firewall_message.is_empty() {

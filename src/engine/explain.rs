@@ -10,7 +10,7 @@ use crate::{
     failure::Failures,
     jail::{JailSettings, text_of},
     record::Usec,
-    time::span,
+    time::{self, span},
 };
 
 /// How an address stands with a jail.
@@ -70,13 +70,13 @@ impl Engine {
                     } else {
                         format!("Somebody was logged in from there {} ago", span(now.saturating_sub(login)))
                     };
-                    let count = of_count(failures.len(), settings);
+                    let count = of_count(&failures, settings);
                     let text = format!("{whom}, so it is not banned (spare-logins); {count}.");
                     (Standing::Spared { login }, text)
                 } else if failures.is_empty() {
                     (Standing::Clear, "Nothing counts against it.".to_owned())
                 } else {
-                    (Standing::Counting, format!("{}.", of_count(failures.len(), settings)))
+                    (Standing::Counting, format!("{}.", of_count(&failures, settings)))
                 };
                 let because = match settings.translators.held(address.into()) {
                     Some(held) => format!("{because} It stands for the IPv4 address {}.", held.addr()),
@@ -96,8 +96,14 @@ impl Engine {
     }
 }
 
-fn of_count(count: usize, settings: &JailSettings) -> String {
-    format!("{count} of {} failures within {} (maxretry, findtime)", settings.maxretry, span(settings.findtime))
+fn of_count(failures: &Failures, settings: &JailSettings) -> String {
+    let (count, refusals) = failures.kinds();
+    let refused = match refusals {
+        0 => String::new(),
+        _ => format!(", and {}", time::count(refusals, "refused connection", "refused connections")),
+    };
+    let (maxretry, findtime) = (settings.maxretry, span(settings.findtime));
+    format!("{count} of {maxretry} failures within {findtime} (maxretry, findtime){refused}")
 }
 
 fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
@@ -111,8 +117,8 @@ fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
             let (first, last) = (ban.failures.views().next(), ban.failures.views().last());
             let within = first.zip(last).map_or(0, |(first, last)| last.time.saturating_sub(first.time));
             format!(
-                "{} failures within {}; maxretry = {}, findtime = {}.",
-                ban.failures.len(),
+                "{} within {}; maxretry = {}, findtime = {}.",
+                ban.failures.words(),
                 span(within),
                 settings.maxretry,
                 span(settings.findtime)

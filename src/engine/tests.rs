@@ -2,6 +2,8 @@
 
 #[path = "model_tests.rs"]
 mod model;
+#[path = "sshd_tests.rs"]
+mod sshd;
 
 use std::sync::LazyLock;
 

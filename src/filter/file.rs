@@ -83,6 +83,7 @@ pub(crate) struct MessageTable {
 /// `[[rule]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub(crate) struct RuleTable {
     pub(crate) name: Spanned<String>,
     /// What a jail may choose to count. Only failures and evidence are counted.
@@ -98,6 +99,13 @@ pub(crate) struct RuleTable {
     /// The message belongs to no session: the listener wrote it.
     #[serde(default)]
     pub(crate) standalone: bool,
+    /// The message may also end a connection on which somebody has logged in, and is of no weight then.
+    #[serde(default)]
+    pub(crate) after_login: bool,
+    /// The program gave the session up, whatever it was doing: an attempt that was pending has
+    /// failed.
+    #[serde(default)]
+    pub(crate) gives_up: bool,
     /// A shorter length for messages of this rule.
     pub(crate) truncated_at: Option<usize>,
     /// Rules that this one goes before where both match.
@@ -117,6 +125,11 @@ pub enum Counts {
     Failure,
     /// One failed attempt, if the session ends without a counted one and without a success.
     Evidence,
+    /// One attempt is being judged, and the next line of the session says what came of it; one
+    /// failed attempt, if there is none.
+    Pending,
+    /// The client was turned away for failures that it had before.
+    Refusal,
     /// The client got in: evidence is dropped, and the session's failures are forgiven.
     Success,
     /// The last failure of the session was none: the credential was right.
@@ -128,7 +141,7 @@ pub enum Counts {
 impl Counts {
     /// Whether a jail can choose to count it, by its class.
     pub fn has_class(self) -> bool {
-        matches!(self, Self::Failure | Self::Evidence)
+        matches!(self, Self::Failure | Self::Evidence | Self::Pending | Self::Refusal)
     }
 
     /// The word in the file.
@@ -136,6 +149,8 @@ impl Counts {
         match self {
             Self::Failure => "failure",
             Self::Evidence => "evidence",
+            Self::Pending => "pending",
+            Self::Refusal => "refusal",
             Self::Success => "success",
             Self::Pardon => "pardon",
             Self::Nothing => "nothing",

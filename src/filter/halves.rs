@@ -29,7 +29,7 @@ impl Halves {
     /// the filter has cost too much.
     pub(super) fn of(pattern: &Pattern, work: &mut Work) -> Result<Option<Self>, ProofError> {
         let Some((head, user, tail)) = pattern.halves() else { return Ok(None) };
-        let nameless = [pattern::ADDR, pattern::PID]
+        let nameless = [pattern::ADDR, pattern::PID, pattern::PORT]
             .iter()
             .fold(tail.to_owned(), |tail, name| tail.replace(&format!("(?P<{name}>"), "(?:"));
         let place = format!("(?s-u:.*)(?P<{}>{nameless})", pattern::ADDR);

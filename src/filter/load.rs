@@ -218,10 +218,25 @@ fn meaning(rule: &Written<'_>, has_session: bool, modes: &[(String, Vec<String>)
         ));
     }
     let alone = table.standalone || !has_session;
-    if alone && !matches!(table.counts, Counts::Failure | Counts::Nothing) {
+    if table.counts == Counts::Refusal && !alone {
+        return at_name(format!(
+            "rule '{name}' counts as {counts}, which is turned away before there is a session; add standalone = true."
+        ));
+    }
+    if alone && !matches!(table.counts, Counts::Failure | Counts::Refusal | Counts::Nothing) {
         return at_name(format!(
             "rule '{name}' counts as {counts}, which says something of a session, but {}; let it count as failure.",
             if table.standalone { "the rule is standalone" } else { "[message] names no session" }
+        ));
+    }
+    if table.gives_up && !table.ends_session {
+        return at_name(format!(
+            "rule '{name}' gives its session up and does not end it; add ends-session = true, or drop gives-up."
+        ));
+    }
+    if table.after_login && (alone || table.counts != Counts::Evidence) {
+        return at_name(format!(
+            "rule '{name}' has after-login, which is for the evidence of sessions; drop the line."
         ));
     }
     if alone && table.ends_session {
@@ -245,7 +260,7 @@ fn check(rule: &Written<'_>, work: &mut Work) -> Result<Checked, FilterError> {
             "rule '{name}' names <ADDR> where it can't match (in a class, a comment, or repeated zero times)."
         )));
     }
-    if !pattern.has_address && rule.table.standalone && rule.table.counts == Counts::Failure {
+    if !pattern.has_address && rule.table.standalone && matches!(rule.table.counts, Counts::Failure | Counts::Refusal) {
         return Err(rule.pattern_error(format!(
             "rule '{name}' has no <ADDR>, and as it is standalone there is no session to take an address from."
         )));
@@ -321,6 +336,8 @@ fn same_meaning(one: &RuleTable, two: &RuleTable) -> bool {
             table.counts,
             table.ends_session,
             table.standalone,
+            table.gives_up,
+            table.after_login,
             table.truncated_at,
         )
     };
@@ -377,6 +394,8 @@ fn compile(
         counts: table.counts,
         ends_session: table.ends_session,
         standalone: table.standalone,
+        gives_up: table.gives_up,
+        after_login: table.after_login,
         attempt,
         pattern: table.pattern.get_ref().clone(),
         regex: regex.clone(),

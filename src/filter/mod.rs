@@ -75,6 +75,7 @@ pub struct RecordMatch {
 
 /// One rule of a filter.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct Rule {
     /// Its name, unique in the filter.
     pub name: std::sync::Arc<str>,
@@ -86,6 +87,10 @@ pub struct Rule {
     pub ends_session: bool,
     /// Its messages belong to no session.
     pub standalone: bool,
+    /// Its messages may end a connection on which somebody has logged in.
+    pub after_login: bool,
+    /// Its messages say that the program gave the session up, whatever it was doing.
+    pub gives_up: bool,
     /// Index of the attempt that it shares with other rules, see [`file::RuleTable::attempt`].
     pub(crate) attempt: Option<usize>,
     pattern: String,
@@ -127,6 +132,8 @@ pub struct Sighting<'r> {
     pub address: Option<IpAddr>,
     /// The user name as the program printed it.
     pub user: Option<&'r [u8]>,
+    /// The client's port.
+    pub port: Option<u16>,
     /// The session that the record belongs to, if the filter knows sessions and the record has
     /// the fields of the key.
     pub session: Option<SessionKey>,
@@ -173,7 +180,7 @@ impl Filter {
     /// What is wanted of a record with this message.
     pub(crate) fn wants(&self, message: &[u8]) -> Wants {
         let of = |rule: usize| match self.rules[rule].counts {
-            Counts::Failure | Counts::Evidence => Wants::Evidence,
+            Counts::Failure | Counts::Evidence | Counts::Pending | Counts::Refusal => Wants::Evidence,
             Counts::Success | Counts::Pardon | Counts::Nothing => Wants::Fields,
         };
         self.dispatch.candidates(message).map(of).max().unwrap_or(Wants::Nothing)
@@ -189,7 +196,7 @@ impl Filter {
         }
         let address = self.address(rule, &tokens, message.len(), record.is_altered());
         let session = if self.rule(rule).standalone { None } else { self.session_key(record, tokens.pid) };
-        Some(Sighting { rule, address, user: tokens.user, session })
+        Some(Sighting { rule, address, user: tokens.user, port: tokens.port(), session })
     }
 
     /// The rule that reads a message.
@@ -245,12 +252,17 @@ struct Tokens<'m> {
     address: Option<&'m [u8]>,
     user: Option<&'m [u8]>,
     pid: Option<&'m [u8]>,
+    port: Option<&'m [u8]>,
 }
 
 impl<'m> Tokens<'m> {
     fn of(captures: &Captures<'m>) -> Self {
         let of = |name| captures.name(name).map(|token| token.as_bytes());
-        Self { address: of(pattern::ADDR), user: of(pattern::USER), pid: of(pattern::PID) }
+        Self { address: of(pattern::ADDR), user: of(pattern::USER), pid: of(pattern::PID), port: of(pattern::PORT) }
+    }
+
+    fn port(&self) -> Option<u16> {
+        std::str::from_utf8(self.port?).ok()?.parse().ok()
     }
 }
 

@@ -50,7 +50,7 @@ const TOKENS: [Token; 9] = [
     Token { name: "USER", group: Some(USER), expression: "(?s-u:.*)", attacker: true },
     Token { name: "ACCOUNT", group: Some(USER), expression: "[^ ]+", attacker: false },
     Token { name: "TEXT", group: None, expression: "(?s-u:.*)", attacker: true },
-    Token { name: "PORT", group: None, expression: "[0-9]{1,5}", attacker: false },
+    Token { name: "PORT", group: Some(PORT), expression: "[0-9]{1,5}", attacker: false },
     Token { name: "PID", group: Some(PID), expression: "[0-9]{1,10}", attacker: false },
     Token { name: "NUM", group: None, expression: "[0-9]+", attacker: false },
     Token { name: "PRINT", group: None, expression: print!(), attacker: false },
@@ -63,6 +63,8 @@ pub(crate) const ADDR: &str = "ADDR";
 pub(crate) const USER: &str = "USER";
 /// Name of the capture group of `<PID>`.
 pub(crate) const PID: &str = "PID";
+/// Name of the capture group of the first `<PORT>`, the client's.
+pub(crate) const PORT: &str = "PORT";
 
 /// A pattern with its tokens replaced.
 #[derive(Debug)]
@@ -121,7 +123,8 @@ impl Pattern {
             };
             attacker_seen |= has_repetition(before);
             let begin = expression.len();
-            if let Some(group) = token.group {
+            // Behind the client's port there may be the server's.
+            if let Some(group) = token.group.filter(|group| *group != PORT || !seen.contains(group)) {
                 if seen.contains(&group) {
                     return Err(format!("has <{name}> more than once; a message has one {group}"));
                 }

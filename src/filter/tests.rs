@@ -25,7 +25,7 @@ fn rule(name: &str, counts: &str, pattern: &str) -> String {
 fn the_shipped_filter_is_proven_and_reads_its_examples() {
     let text = FilterText::new("filters/sshd.toml", include_str!("../../filters/sshd.toml"));
     let filter = Filter::load("sshd", &[text], &mut Fields::default()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(filter.rules().count(), 31);
+    assert_eq!(filter.rules().count(), 37);
     for rule in filter.rules() {
         assert!(rule.class.is_some() || !rule.counts.has_class(), "{}", rule.name);
     }
@@ -73,6 +73,14 @@ fn each_mistake_is_told_with_file_line_and_mend() {
             "[message] names no session",
         ),
         (with(FAILED) + "standalone = true\nends-session = true\n", 9, "can't end one"),
+        (with(&FAILED.replace("failure", "refusal")), 9, "before there is a session; add standalone = true."),
+        (
+            with(&FAILED.replace("failure", "pending")) + "standalone = true\n",
+            9,
+            "the rule is standalone; let it count as failure",
+        ),
+        (with(FAILED) + "gives-up = true\n", 9, "does not end it; add ends-session = true"),
+        (with(FAILED) + "after-login = true\n", 9, "has after-login, which is for the evidence of sessions"),
         (
             failed_and(&rule("in", "success", "in <ADDR>")) + "attempt = 'x'\n",
             17,

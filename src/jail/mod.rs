@@ -7,6 +7,7 @@
 //! told apart before anything is counted, and a source from which somebody has logged in not long
 //! ago is spared: locking an admin out is worse than an attacker's further try.
 
+mod admitted;
 mod holds;
 mod ignore;
 mod network;
@@ -33,6 +34,7 @@ pub use self::{
 };
 pub(crate) use self::{network::canonical, source::inside};
 use self::{
+    admitted::Admitted,
     source::source_of,
     window::{LATE, Tally},
 };
@@ -186,6 +188,10 @@ pub enum Verdict {
     },
     /// A counted failure was taken back: it never was one.
     TakenBack(IpNet, Failure),
+    /// The program has turned the source away, whether that weighs anything or not.
+    Refused(IpNet, Failure),
+    /// So many failures that no record has ever named an address for.
+    Nameless(usize),
     /// A table was full, and what was oldest in it had to go.
     Crowded(Bound),
 }
@@ -214,6 +220,8 @@ pub(crate) struct Jail {
     logins: BTreeMap<IpAddr, Usec>,
     /// From where somebody is logged in.
     present: BTreeSet<IpAddr>,
+    /// The connections on which somebody has logged in.
+    admitted: Admitted,
     /// When to look at a source next, see [`Self::advance`].
     agenda: BinaryHeap<Reverse<(Usec, IpNet)>>,
     outcomes: Vec<Outcome>,
@@ -229,6 +237,7 @@ impl Jail {
             sources: BTreeMap::new(),
             logins: BTreeMap::new(),
             present: BTreeSet::new(),
+            admitted: Admitted::default(),
             agenda: BinaryHeap::new(),
             outcomes: Vec::new(),
         }
@@ -249,7 +258,20 @@ impl Jail {
         };
         let mut outcomes = std::mem::take(&mut self.outcomes);
         match (sighting.session, line.address) {
-            (Some(key), _) => self.sessions.observe(key, &line, &mut outcomes),
+            (Some(key), Some(address))
+                if line.rule.after_login
+                    && !self.admitted.is_empty()
+                    && !self.sessions.has(&key)
+                    && self.admitted.leave(address, sighting.port) => {}
+            (Some(key), _) => {
+                if let (Counts::Success, Some(address), Some(port)) = (line.rule.counts, line.address, sighting.port) {
+                    self.admitted.enter(address, port);
+                }
+                self.sessions.observe(key, &line, &mut outcomes);
+            }
+            (None, Some(address)) if line.counted && line.rule.counts == Counts::Refusal => {
+                self.refuse(line.failure(address), now.max(time), out);
+            }
             (None, Some(address)) if line.counted && line.rule.counts == Counts::Failure => {
                 outcomes.push(Outcome::Failure(line.failure(address), line.time));
             }
@@ -295,9 +317,9 @@ impl Jail {
     }
 
     /// Ends all sessions: the journal that is replayed has come to its end.
-    pub(crate) fn end_sessions(&mut self, out: &mut Vec<Verdict>) {
+    pub(crate) fn end_sessions(&mut self, now: Usec, out: &mut Vec<Verdict>) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        self.sessions.end_all(&mut outcomes);
+        self.sessions.end_all(now, &mut outcomes);
         self.conclude(&mut outcomes, 0, out);
         self.outcomes = outcomes;
     }
@@ -365,6 +387,7 @@ impl Jail {
                         out.push(Verdict::TakenBack(source, failure));
                     }
                 }
+                Outcome::Nameless(count) => out.push(Verdict::Nameless(count)),
                 Outcome::Crowded => out.push(Verdict::Crowded(Bound::Sessions)),
             }
         }
@@ -383,6 +406,25 @@ impl Jail {
             }
             self.agenda.push(Reverse((failure.time.saturating_add(self.settings.kept()).saturating_add(1), source)));
         }
+        self.add(source, failure, at, out);
+    }
+
+    /// The program has turned somebody away for what he has done before. An address that has done
+    /// nothing was turned away for what its neighbours did.
+    fn refuse(&mut self, refusal: Failure, at: Usec, out: &mut Vec<Verdict>) {
+        let source = self.settings.source(refusal.address);
+        if self.settings.ignores(refusal.address) {
+            return;
+        }
+        let findtime = self.settings.findtime;
+        let weighs = self.sources.get(&source).is_some_and(|tally| tally.weighs(&refusal, findtime));
+        if weighs {
+            self.add(source, &refusal, at, out);
+        }
+        out.push(Verdict::Refused(source, refusal));
+    }
+
+    fn add(&mut self, source: IpNet, failure: &Failure, at: Usec, out: &mut Vec<Verdict>) {
         let tally = self.sources.entry(source).or_default();
         if let Some(failures) = tally.add(failure, self.settings.maxretry as usize, self.settings.findtime) {
             self.sources.remove(&source);
@@ -489,6 +531,8 @@ pub(crate) struct SavedJail {
     logins: Vec<(IpAddr, Usec)>,
     #[serde(default)]
     present: BTreeSet<IpAddr>,
+    #[serde(default)]
+    admitted: Admitted,
 }
 
 impl Jail {
@@ -498,6 +542,7 @@ impl Jail {
             sources: self.sources.iter().map(|(source, tally)| (*source, tally.clone())).collect(),
             logins: self.logins.iter().map(|(address, login)| (*address, *login)).collect(),
             present: self.present.clone(),
+            admitted: self.admitted.clone(),
         }
     }
 
@@ -506,6 +551,7 @@ impl Jail {
         self.sources = saved.sources.into_iter().filter(|(_, tally)| !tally.failures().is_empty()).collect();
         self.logins = saved.logins.into_iter().take(MOST_LOGINS).collect();
         self.present = saved.present;
+        self.admitted = saved.admitted;
         // The configuration may be another than the one that the state was saved under.
         let settings = self.settings.clone();
         self.adapt(settings);

@@ -239,6 +239,13 @@ impl Reader {
         Ok(if found { Some(self.journal.timestamp_usec()?) } else { None })
     }
 
+    /// The time of the last entry of all, whoever wrote it. For when everything has been read: from now
+    /// on, nothing is left out.
+    pub(crate) fn last(&mut self) -> Result<Option<Usec>, JournalError> {
+        self.journal.match_flush()?;
+        self.end()
+    }
+
     /// Waits until something is written, at most so long. journald announces entries late, so
     /// a short wait is a poll.
     pub(crate) fn wait(&mut self, at_most: std::time::Duration) {

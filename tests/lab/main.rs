@@ -30,6 +30,7 @@ mod package;
 mod packets;
 mod plan;
 mod readme;
+mod sshd;
 mod start;
 mod state;
 mod survive;
@@ -114,6 +115,9 @@ scenarios! {
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records,
         whoever_is_logged_in_is_spared_however_long_ago_he_came;
+    sshd:
+        who_goes_on_while_sshd_turns_him_away_is_banned_and_nobody_else,
+        what_sshd_does_not_say_of_a_login_is_counted_right;
     walls:
         a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it,
         what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told,

@@ -197,6 +197,8 @@ fn meaning(rule: &Rule) -> String {
     let counts = match rule.counts {
         Counts::Failure => "failure: one failed attempt",
         Counts::Evidence => "evidence: one failed attempt, if its session has no other and no success",
+        Counts::Pending => "pending: one failed attempt, if its session falls silent or is given up",
+        Counts::Refusal => "refusal: a third of a failed attempt, of an address that has failures of its own",
         Counts::Success => "success: the session's failures are forgiven",
         Counts::Pardon => "pardon: the session's last failure is taken back",
         Counts::Nothing => "nothing",

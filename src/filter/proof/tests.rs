@@ -87,7 +87,7 @@ const FORMATS: &[&str] = &[
     r"User <ACCOUNT> from <HOST> not allowed because <TEXT>",
     r"User <ACCOUNT> not allowed because <TEXT>",
     r"ROOT LOGIN REFUSED FROM <HOST>(?: port <PORT>)?(?: \[preauth\])?",
-    r"error: PAM: [A-Za-z ;]+ for (?:illegal user )?<USER> from <HOST>",
+    r"error: PAM: [A-Za-z ;*/()_-]+ for (?:illegal user )?<USER> from <HOST>",
     r"fatal: Access denied for user <USER> by PAM account configuration \[preauth\]",
     r"Postponed [a-z-]+ for (?:invalid user )?<USER> from <HOST> port <PORT> ssh2 \[preauth\]",
     r"Partial [a-z-]+ for <ACCOUNT> from <HOST> port <PORT> ssh2(?:: <TEXT>)?",
@@ -123,7 +123,10 @@ const FORMATS: &[&str] = &[
     r"fatal: userauth_finish: <TEXT>",
     r"dispatch_protocol_error: type [0-9]+ seq [0-9]+<TEXT>",
     r"Connection from <HOST> port <PORT> on [^ ]+ port <PORT>(?: rdomain <TEXT>)?",
-    r"pam_[a-z]+\(sshd:[a-z]+\): <TEXT>",
+    r"pam_[a-z]+\(sshd:[a-z]+\): (?:check pass; user \(<TEXT>\) unknown|username \[<TEXT>\] obtained|requirement <TEXT>)",
+    r"pam_[a-z]+\(sshd:auth\): authentication failure; logname=[a-z]* uid=0 euid=0 tty=ssh ruser= rhost=<HOST>(?: ? user=<TEXT>)?",
+    r"pam_unix\(sshd:session\): session (?:opened|closed) for user <TEXT>",
+    r#"WARNING: connection from <HOST> port <PORT> is not using a post-quantum key exchange algorithm: "[a-z0-9@.-]+" \[preauth\]"#,
     r"PAM <TEXT>",
     r"Accepted [a-z-]+(?:/[a-z]+)? for <ACCOUNT> from <HOST> port <PORT> ssh2(?:: <TEXT>)?",
     r"Accepted (?:key|certificate) <TEXT>",
@@ -144,6 +147,15 @@ fn no_rule_for_sshd_can_be_fooled() {
         assert_eq!(told(alone(rule)), "", "{name}");
         for (other_name, other) in &rules[..at] {
             assert_eq!(told(together(rule, other)), "", "{name}, {other_name}");
+            // Of these the first goes over the second.
+            let ordered = [
+                ("pam-error", "pam-error-name"),
+                ("pam-failure", "pam-failure-name"),
+                ("penalty-login", "penalty-drop"),
+            ];
+            if ordered.contains(&(other_name.as_str(), name.as_str())) {
+                continue;
+            }
             let both = overlap(rule, other).unwrap();
             assert_eq!(both.map(|it| it.escape_ascii().to_string()), None, "{name}, {other_name}");
         }
