@@ -17,7 +17,10 @@ use super::{
     pattern::Pattern,
     proof::{self, Automaton, Fooled, ProofError},
 };
-use crate::{record::Fields, suggest::instead};
+use crate::{
+    record::{FieldId, Fields},
+    suggest::instead,
+};
 
 /// The most rules of a filter: the proof asks about each pair of them.
 const MAX_RULES: usize = 200;
@@ -57,13 +60,16 @@ pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Res
     };
     let file: FilterFile = main.parse()?;
     let modes: Vec<(String, Vec<String>)> = file.modes.get_ref().clone().into_iter().collect();
-    let records =
+    let mut records =
         RecordMatch::new(file.records.get_ref(), fields).map_err(|what| main.error(file.records.span().start, what))?;
 
     let mut rules = Vec::with_capacity(file.rules.len());
     add(&mut rules, file.rules, main)?;
     for text in drop_ins {
         let drop_in: DropIn = text.parse()?;
+        if let Some(more) = &drop_in.records {
+            records.extend(more.get_ref()).map_err(|what| text.error(more.span().start, what))?;
+        }
         for mask in &drop_in.mask {
             let Some(place) = rules.iter().position(|rule| rule.name() == mask.get_ref()) else {
                 return Err(text.error(mask.span().start, no_rule(mask.get_ref(), &rules)));
@@ -104,7 +110,7 @@ pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Res
         beginnings.push(pattern.beginnings());
     }
     let session = file.message.session.iter().map(|name| fields.intern(name)).collect();
-    let pid = file.message.session.iter().any(|name| name == "_PID").then(|| fields.intern("_PID"));
+    let pid = file.message.session.iter().any(|name| name == "_PID").then_some(FieldId::PID);
     let filter = Filter {
         name: name.to_owned(),
         description: file.description,
@@ -112,6 +118,8 @@ pub(super) fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Res
         session,
         pid,
         truncated_at: file.message.truncated_at,
+        forgeable_lines: file.message.forgeable_lines,
+        signs: file.message.signs.into_iter().map(|sign| sign.into_bytes().into()).collect(),
         modes,
         dispatch: Dispatch::new(&beginnings),
         rules: compiled,
