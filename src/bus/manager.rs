@@ -185,9 +185,10 @@ impl Manager {
         self.core.status.borrow().firewall_message.clone()
     }
 
-    /// What wardend promises and does not keep at the moment, and why: the kind (`firewall`: bans
-    /// are not in force; `state`: the state can't be saved), a sentence, and the mend as another
-    /// sentence, which is empty where the first one says it. Empty while all is well.
+    /// What wardend promises and does not keep at the moment, and why: the kind (`firewall`: bans are
+    /// not in force; `journal`: the journal can't be read, or not whole; `records`: what a watched
+    /// service writes is not read; `state`: the state can't be saved), a sentence, and the mend as
+    /// another sentence, which is empty where the first one says it. Empty while all is well.
     #[zbus(property)]
     fn problems(&self) -> Vec<ProblemRow> {
         self.core.status.borrow().problems.clone()

@@ -12,6 +12,10 @@ use crate::{bus::ProblemRow, events};
 /// Which promise. The order is the one in which problems are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
+    /// The journal is read.
+    Journal,
+    /// What the watched services write is read.
+    Records,
     /// The state is saved.
     State,
     /// Each failure counts for somebody.
@@ -22,6 +26,8 @@ impl Kind {
     /// Its name on the bus and in the journal.
     fn name(self) -> &'static str {
         match self {
+            Self::Journal => "journal",
+            Self::Records => "records",
             Self::State => "state",
             Self::Addresses => "addresses",
         }
@@ -43,7 +49,6 @@ pub(super) struct Health {
 
 impl Health {
     /// There is this problem of the kind, or none. A change is reported in the journal.
-    #[allow(dead_code, reason = "the kinds to come use it")]
     pub(super) fn report(&mut self, kind: Kind, problem: Option<Problem>) {
         if self.problems.get(&kind) == problem.as_ref() {
             return;
