@@ -14,7 +14,7 @@
 
 static const char *const FIELDS[] = {
     "MESSAGE=", "_SYSTEMD_UNIT=", "SYSLOG_RAW=", "_TRANSPORT=", "_UID=",
-    "SYSLOG_IDENTIFIER=", "_PID=", "SYSLOG_PID=", "_BOOT_ID=",
+    "SYSLOG_IDENTIFIER=", "_PID=", "SYSLOG_PID=", "_BOOT_ID=", "_COMM=", "_EXE=",
 };
 
 static void check(int r, const char *what) {

@@ -47,6 +47,18 @@ impl Cursor {
         }
     }
 
+    /// Whether both name the same entry, though it may have moved to another file, where it has
+    /// another number.
+    pub(crate) fn is_same_entry(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Form::Entry(one), Form::Entry(two)) => {
+                let of = |entry: &Entry| (entry.boot, entry.monotonic, entry.realtime, entry.hash);
+                of(one) == of(two)
+            }
+            _ => self == other,
+        }
+    }
+
     /// The boot that the record is from, and the monotonic time in it.
     pub(crate) fn moment(&self) -> Option<Moment> {
         match &self.0 {
@@ -212,6 +224,24 @@ mod tests {
             assert_eq!(Cursor::from(odd).to_string(), odd);
         }
         assert_eq!(Cursor::from("s=0;i=1;b=2;m=a;t=4;x=5").moment(), Some(Moment { boot: 2, monotonic: 10 }));
+    }
+
+    #[test]
+    fn an_entry_that_moved_to_another_file_is_the_same_one() {
+        let volatile = Cursor::from(
+            "s=28444e2dcb874e5c9b78c69e2373aee2;i=f2;b=2f912356a2424dec8328a1f012cbcb78;m=6eca7496;t=660eb2795ddcd;x=4d22aba33f9e4886",
+        );
+        let text = volatile.to_string();
+        let moved = text.replace("s=28", "s=99").replace("i=f2", "i=7");
+        assert!(Cursor::from(moved.as_str()).is_same_entry(&volatile));
+        for other in ["m=6eca7497", "t=660eb2795ddce", "x=4d22aba33f9e4887", "b=3f912356a2424dec8328a1f012cbcb78"] {
+            let (key, _) = other.split_once('=').unwrap();
+            let (before, rest) = text.split_once(&format!(";{key}=")).unwrap();
+            let behind = rest.split_once(';').map_or(String::new(), |(_, behind)| format!(";{behind}"));
+            let another = Cursor::from(format!("{before};{other}{behind}"));
+            assert!(!another.is_same_entry(&volatile), "{other}");
+        }
+        assert!(Cursor::from("odd").is_same_entry(&Cursor::from("odd")));
     }
 
     proptest! {

@@ -459,3 +459,5 @@ fn scatter(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod who_tests;

@@ -39,6 +39,8 @@ pub(crate) const SNAPSHOT_BACK: &str = "8e9091ac8a154d4a915654d8a5da4448";
 pub(crate) const NO_STATE: &str = "7263b7e1099f460d86f5058e0cd59508";
 /// The place in the journal at which the saved state ends is gone.
 pub(crate) const JOURNAL_GONE: &str = "892c444c30144438bd6b858e2368c6df";
+/// The journal was replaced or moved, and is followed again.
+pub(crate) const JOURNAL_REOPENED: &str = "e0bacb4f61ea496aa82cd5190f2353c8";
 /// wardend can't start.
 pub(crate) const REFUSED: &str = "f96d6f01a64e48f28b0ada6360ab48c1";
 /// Something in the firewall was put right.
@@ -230,6 +232,14 @@ pub(crate) fn journal_gone(cursor: &Cursor) {
         MESSAGE_ID = JOURNAL_GONE,
         WARDEND_CURSOR = %cursor,
         "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has."
+    );
+}
+
+/// The journal was replaced or moved, and is followed again; `because` says what was found.
+pub(crate) fn journal_reopened(because: &str) {
+    info!(
+        MESSAGE_ID = JOURNAL_REOPENED,
+        "The journal was opened again ({because}); reading goes on behind the last record that was read."
     );
 }
 

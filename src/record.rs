@@ -23,6 +23,11 @@ pub(crate) const SYSTEMD_UNIT: &str = "_SYSTEMD_UNIT";
 /// What a program sent to syslog, byte for byte: journald adds it where `MESSAGE` is not that,
 /// because it stripped blanks or a zero byte.
 pub(crate) const SYSLOG_RAW: &str = "SYSLOG_RAW";
+/// How journald received it, and from whom, as the kernel and /proc said.
+const TRANSPORT: &str = "_TRANSPORT";
+const PID: &str = "_PID";
+const COMM: &str = "_COMM";
+const EXE: &str = "_EXE";
 
 /// The journal fields that the loaded filters ask for. A field's place in this list is its
 /// place in every [`Record`].
@@ -43,11 +48,19 @@ impl FieldId {
     /// Where `SYSLOG_RAW` always stands. It is asked for by its presence only, so a record keeps
     /// an empty value for it.
     pub const RAW: Self = Self(2);
+    /// Where `_TRANSPORT` always stands.
+    pub const TRANSPORT: Self = Self(3);
+    /// Where `_PID` always stands.
+    pub const PID: Self = Self(4);
+    /// Where `_COMM` always stands.
+    pub const COMM: Self = Self(5);
+    /// Where `_EXE` always stands.
+    pub const EXE: Self = Self(6);
 }
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { names: [MESSAGE, SYSTEMD_UNIT, SYSLOG_RAW].map(str::to_owned).to_vec() }
+        Self { names: [MESSAGE, SYSTEMD_UNIT, SYSLOG_RAW, TRANSPORT, PID, COMM, EXE].map(str::to_owned).to_vec() }
     }
 }
 
@@ -137,6 +150,11 @@ impl Record {
     /// Whether journald stored the message otherwise than it was sent.
     pub fn is_altered(&self) -> bool {
         self.get(FieldId::RAW).is_some()
+    }
+
+    /// Whether it is a line that a program wrote to its standard output or error.
+    pub fn is_line(&self) -> bool {
+        self.get(FieldId::TRANSPORT) == Some(b"stdout")
     }
 
     /// The message's bytes; empty if the entry has none.

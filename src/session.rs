@@ -83,6 +83,9 @@ pub(crate) struct Line<'a> {
     pub(crate) time: Usec,
     /// None of a line that counts for nothing by itself.
     pub(crate) cursor: Option<&'a Cursor>,
+    /// A client's text may have made the line, line break and all. Then it neither ends its session
+    /// nor takes a failure back, and it is no login.
+    pub(crate) forgeable: bool,
 }
 
 impl Line<'_> {
@@ -163,7 +166,7 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// Takes one line of the session `key`.
     pub(crate) fn observe(&mut self, key: SessionKey, line: &Line<'_>, out: &mut Vec<Outcome>) {
-        let ends = line.rule.ends_session;
+        let ends = line.rule.ends_session && !line.forgeable;
         if let Some(session) = self.open.get_mut(&key) {
             let (nameless, alone) = (session.address.is_none(), session.alone);
             let tells = session.take(line, out);
@@ -395,6 +398,7 @@ impl Session {
                     self.clue.push(&line.failure(NOBODY));
                 }
             }
+            Counts::Success | Counts::Pardon if line.forgeable => self.succeeded = true,
             Counts::Success => {
                 tells = true;
                 self.succeeded = true;

@@ -106,6 +106,7 @@ fn run(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
             user: None,
             time: step.time,
             cursor: Some(&cursor),
+            forgeable: false,
         };
         sessions.observe(step.key.to_string().into(), &line, &mut out);
         standing.take(out);
@@ -183,6 +184,7 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
         user: None,
         time: 0,
         cursor: Some(&cursor),
+        forgeable: false,
     };
     for key in 0..=CAPACITY {
         line.time = key as Usec;
@@ -207,8 +209,15 @@ fn short_sessions_leave_nothing_behind() {
     let cursor = Cursor::from("c");
     for key in 0..10_000 {
         let address = Some(address(7));
-        let line =
-            Line { rule: rule(&filter, "last"), counted: true, address, user: None, time: key, cursor: Some(&cursor) };
+        let line = Line {
+            rule: rule(&filter, "last"),
+            counted: true,
+            address,
+            user: None,
+            time: key,
+            cursor: Some(&cursor),
+            forgeable: false,
+        };
         sessions.observe(key.to_string().into(), &line, &mut out);
     }
     assert_eq!((sessions.len(), out.len()), (0, 10_000));
@@ -311,7 +320,7 @@ proptest! {
             let cursor = Cursor::from(index.to_string());
             let line = Line {
                 rule: rule(&filter, step.rule), counted: step.counted, address: step.address.map(address),
-                user: None, time: step.time, cursor: Some(&cursor),
+                user: None, time: step.time, cursor: Some(&cursor), forgeable: false,
             };
             for (sessions, out) in [(&mut whole, &mut one), (&mut split, &mut two)] {
                 let_time_pass(sessions, step.time, out);

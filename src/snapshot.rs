@@ -240,6 +240,7 @@ mod tests {
                 ("_TRANSPORT", "syslog"),
                 ("_UID", "0"),
                 ("SYSLOG_IDENTIFIER", "sshd"),
+                ("_SYSTEMD_UNIT", "ssh.service"),
                 ("_BOOT_ID", "b"),
                 ("_PID", &pid),
                 ("SYSLOG_PID", &pid),

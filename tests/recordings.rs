@@ -9,7 +9,7 @@
 mod support;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -180,15 +180,38 @@ const UNSEEN: [(&str, &str); 5] = [
     ("S92", "its credential was right; the account has expired"),
 ];
 
+/// Everything that the processes of a recording wrote that journald still found something about. A
+/// process that left neither its unit nor its program in any record can't be told from a forger.
+fn known_processes(recording: &str) -> Vec<String> {
+    let text = fs::read_to_string(support::recordings().join(format!("{recording}.jsonl"))).unwrap();
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let process = |record: &Value| (record["_BOOT_ID"].to_string(), record["_PID"].to_string());
+    let tells = |record: &&Value| ["_SYSTEMD_UNIT", "_COMM", "_EXE"].iter().any(|field| record[*field].is_string());
+    let known: HashSet<_> = records.iter().filter(tells).map(process).collect();
+    let known = records.iter().filter(|record| known.contains(&process(record)));
+    let messages = known.filter_map(|record| record["MESSAGE"].as_str());
+    // The listener's lines about clients that it had no room for are nobody's failure.
+    messages.filter(|message| !message.to_lowercase().ends_with("maxstartups")).map(str::to_owned).collect()
+}
+
+fn mentions(messages: &[String], address: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':');
+    messages.iter().any(|message| message.match_indices(address).any(|(at, _)| ends(&message[at + address.len()..])))
+}
+
 #[test]
 fn the_aggressive_mode_sees_every_connection_that_did_not_log_in() {
     for recording in SESSIONS {
         let replay = replay(&journal(recording), AGGRESSIVE);
+        let (known, mut gone) = (known_processes(recording), 0);
         for scenario in scenarios(recording) {
             let id = scenario["id"].as_str().unwrap();
             let source = host(&scenario);
             let hidden = UNSEEN.iter().any(|(known, _)| *known == id) || id == "S93";
-            let expected = number(&scenario, "accepted") == 0 && !hidden;
+            let mut expected = number(&scenario, "accepted") == 0 && !hidden;
+            if expected && !source.as_ref().is_some_and(|source| mentions(&known, source)) {
+                (expected, gone) = (false, gone + 1);
+            }
             let seen = source.as_ref().is_some_and(|source| replay.failures(source) > 0);
             let patched = ["S72", "S74"].contains(&id) && recording.ends_with("10.0");
             if expected || patched {
@@ -200,6 +223,7 @@ fn the_aggressive_mode_sees_every_connection_that_did_not_log_in() {
                 assert_eq!(counted, wrong, "{recording} {id}: a login with {wrong} wrong passwords before it");
             }
         }
+        assert!(gone <= 8, "{recording}: of {gone} clients nothing is known but what a forger could write");
     }
 }
 

@@ -186,10 +186,13 @@ impl Manager {
         self.core.status.borrow().firewall_message.clone()
     }
 
-    /// What wardend promises and does not keep at the moment, and why: the kind (`firewall`: bans
-    /// are not in force; `bypass`: firewalld accepts something before it looks at bans; `state`: the
-    /// state can't be saved), a sentence, and the mend as another
-    /// sentence, which is empty where the first one says it. Empty while all is well.
+    /// What wardend promises and does not keep at the moment, and why: the kind (`firewall`: bans are
+    /// not in force; `bypass`: firewalld accepts something before it looks at bans; `journal`: the
+    /// journal can't be read, or not whole; `records`: what a watched service writes is not read;
+    /// `state`: the state can't be saved; `nameless`: failed logins count for nobody, because their
+    /// records name no address; `addresses`: the machine's own addresses are not known), a sentence,
+    /// and the mend as another sentence, which is empty where the first one says it. Empty while all
+    /// is well.
     #[zbus(property)]
     fn problems(&self) -> Vec<ProblemRow> {
         self.core.status.borrow().problems.clone()

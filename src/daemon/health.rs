@@ -14,6 +14,10 @@ use crate::{bus::ProblemRow, events};
 pub(super) enum Kind {
     /// Whoever is banned is locked out: nobody else accepts before wardend's policy.
     Bypass,
+    /// The journal is read.
+    Journal,
+    /// What the watched services write is read.
+    Records,
     /// The state is saved.
     State,
     /// Each failure counts for somebody.
@@ -25,6 +29,8 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Bypass => "bypass",
+            Self::Journal => "journal",
+            Self::Records => "records",
             Self::State => "state",
             Self::Nameless => "nameless",
         }

@@ -22,8 +22,9 @@ use zbus::Connection;
 
 use super::{
     Fatal,
+    blind::Blind,
     cutting::Cutting,
-    health::Health,
+    health::{self, Health},
     logins::Logins,
     names::Names,
     notify,
@@ -39,7 +40,7 @@ use crate::{
     events,
     firewall::{self, Order, Report},
     jail::{Bound, Scope},
-    journal::{Batch, Follower, Loss, Position},
+    journal::{Batch, Follower, Loss, News, Position},
     record::{Cursor, Usec},
     snapshot::{Snapshot, Store},
     time::{count, now},
@@ -80,6 +81,8 @@ pub(super) struct Daemon {
     /// What was last told of an outage of it that is not over.
     pub(super) outage: String,
     pub(super) health: Health,
+    /// Whether what the services write is read.
+    pub(super) blind: Blind,
     pub(super) cutting: Cutting,
     pub(super) saving: Saving,
     pub(super) reloading: Reloading,
@@ -181,6 +184,7 @@ impl Daemon {
             firewall: firewall::State::Starting,
             outage: String::new(),
             health: Health::default(),
+            blind: Blind::default(),
             cutting,
             saving: Saving::new(store),
             reloading: Reloading::new(directories),
@@ -237,7 +241,7 @@ impl Daemon {
                 _ = hangup.recv() => self.ask_to_reload(None),
                 () = &mut closed => return Err(Fatal::BusLost),
                 batch = self.follower.next() => match batch {
-                    Some(batch) => self.read(batch?).await,
+                    Some(batch) => self.read(batch).await,
                     None => return Err(Fatal::JournalEnded),
                 },
                 Some(report) = self.reports.recv() => self.hear(report),
@@ -258,6 +262,9 @@ impl Daemon {
                     (self.busy, self.ticked) = (false, Instant::now());
                     self.look_at_the_clock();
                     self.watchdog.alive(self.follower.pulse());
+                    if self.caught_up {
+                        self.health.report(health::Kind::Records, self.blind.problem(now()));
+                    }
                     self.publish();
                     let (cursor, engine) = (&self.cursor, &self.engine);
                     self.saving.begin(|| Snapshot::of(engine, cursor.clone(), now()));
@@ -286,13 +293,16 @@ impl Daemon {
 
     async fn read(&mut self, batch: Batch) {
         self.busy = true;
+        batch.news.into_iter().for_each(|news| self.hear_of_the_journal(news));
         if !self.caught_up {
             self.backlog += batch.records.len();
         }
         for record in batch.records {
-            if self.engine.record(&record, &mut self.effects) {
+            let known = self.engine.record(&record, &mut self.effects);
+            if known {
                 self.saving.touch();
             }
+            self.blind.see(&record, known, self.engine.jails().map(|jail| &*jail.filter));
             self.counted.records += 1;
             self.read_up_to = record.time;
             self.carry_out();
@@ -323,6 +333,22 @@ impl Daemon {
         }
         // The firewall task and the bus live on this thread too.
         tokio::task::yield_now().await;
+    }
+
+    /// Something has happened to the journal itself.
+    fn hear_of_the_journal(&mut self, news: News) {
+        match news {
+            News::Reopened { because, gone } => {
+                events::journal_reopened(&because);
+                if let Some(cursor) = gone {
+                    events::journal_gone(&cursor);
+                }
+            }
+            News::Deaf(what, mend) => {
+                self.health.report(health::Kind::Journal, Some(health::Problem { what, mend: mend.to_owned() }));
+            }
+            News::Hears => self.health.report(health::Kind::Journal, None),
+        }
     }
 
     /// A deadline has come, or nothing has for a while.

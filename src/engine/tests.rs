@@ -42,6 +42,7 @@ impl Desk {
             ("_TRANSPORT", "syslog"),
             ("_UID", "0"),
             ("SYSLOG_IDENTIFIER", "sshd"),
+            ("_SYSTEMD_UNIT", "ssh.service"),
             ("_BOOT_ID", "b"),
             ("_PID", &pid.to_string()),
             ("SYSLOG_PID", &pid.to_string()),

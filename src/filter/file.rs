@@ -47,8 +47,8 @@ impl FilterText {
 pub(crate) struct FilterFile {
     #[serde(default)]
     pub(crate) description: String,
-    /// Field name → values; `units` is no field but the list of unit names, and `same` a list of
-    /// fields.
+    /// Field name → values; `units` is no field but the list of unit names, `programs` that of
+    /// program names, and `same` a list of fields.
     pub(crate) records: Spanned<BTreeMap<String, Vec<String>>>,
     #[serde(default)]
     pub(crate) message: MessageTable,
@@ -62,6 +62,8 @@ pub(crate) struct FilterFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DropIn {
+    /// Values to add to those of `[records]`.
+    pub(crate) records: Option<Spanned<BTreeMap<String, Vec<String>>>>,
     /// Rules that are not to be used: of the filter, or of drop-ins that come earlier.
     #[serde(default)]
     pub(crate) mask: Vec<Spanned<String>>,
@@ -78,6 +80,14 @@ pub(crate) struct MessageTable {
     pub(crate) session: Vec<String>,
     /// The length at which the program cuts its messages off.
     pub(crate) truncated_at: Option<usize>,
+    /// The program writes line breaks as they are to its standard output, so that a client's text
+    /// can make lines of its own.
+    #[serde(default)]
+    pub(crate) forgeable_lines: bool,
+    /// How messages begin that show that the service is used, and after each of which messages of
+    /// its own must come that a rule reads.
+    #[serde(default)]
+    pub(crate) signs: Vec<String>,
 }
 
 /// `[[rule]]`.

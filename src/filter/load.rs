@@ -21,7 +21,10 @@ use super::{
     pattern::Pattern,
     proof::{self, Automaton, Fooled, ProofError, Work},
 };
-use crate::{record::Fields, suggest::instead};
+use crate::{
+    record::{FieldId, Fields},
+    suggest::instead,
+};
 
 /// The most rules of a filter: the proof asks about each pair of them.
 const MAX_RULES: usize = 200;
@@ -75,7 +78,7 @@ pub(super) fn load_within(
     };
     let file: FilterFile = main.parse()?;
     let modes: Vec<(String, Vec<String>)> = file.modes.get_ref().clone().into_iter().collect();
-    let records =
+    let mut records =
         RecordMatch::new(file.records.get_ref(), fields).map_err(|what| main.error(file.records.span().start, what))?;
 
     for (name, values, at) in [
@@ -92,6 +95,9 @@ pub(super) fn load_within(
     add(&mut rules, file.rules, main)?;
     for text in drop_ins {
         let drop_in: DropIn = text.parse()?;
+        if let Some(more) = &drop_in.records {
+            records.extend(more.get_ref()).map_err(|what| text.error(more.span().start, what))?;
+        }
         for mask in &drop_in.mask {
             let Some(place) = rules.iter().position(|rule| rule.name() == mask.get_ref()) else {
                 return Err(text.error(mask.span().start, no_rule(mask.get_ref(), &rules)));
@@ -134,7 +140,7 @@ pub(super) fn load_within(
         beginnings.push(sound.pattern.beginnings());
     }
     let session = file.message.session.iter().map(|name| fields.intern(name)).collect();
-    let pid = file.message.session.iter().any(|name| name == "_PID").then(|| fields.intern("_PID"));
+    let pid = file.message.session.iter().any(|name| name == "_PID").then_some(FieldId::PID);
     let filter = Filter {
         name: name.to_owned(),
         description: file.description,
@@ -142,6 +148,8 @@ pub(super) fn load_within(
         session,
         pid,
         truncated_at: file.message.truncated_at,
+        forgeable_lines: file.message.forgeable_lines,
+        signs: file.message.signs.into_iter().map(|sign| sign.into_bytes().into()).collect(),
         modes,
         dispatch: Dispatch::new(&beginnings),
         rules: compiled,

@@ -17,6 +17,7 @@ mod halves;
 mod load;
 mod pattern;
 mod proof;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +25,12 @@ use std::{fmt, net::IpAddr};
 
 use regex::bytes::{Captures, Regex};
 
-pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
-pub use self::file::{Counts, FilterText};
 use self::{dispatch::Dispatch, halves::Halves};
+pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
+pub use self::{
+    file::{Counts, FilterText},
+    records::{Claim, RecordMatch, Stranger},
+};
 use crate::record::{FieldId, Fields, Record};
 
 /// A mistake in a filter file: where, what, and how to mend it.
@@ -53,24 +57,11 @@ pub struct Filter {
     session: Vec<FieldId>,
     pid: Option<FieldId>,
     truncated_at: Option<usize>,
+    forgeable_lines: bool,
+    signs: Vec<Box<[u8]>>,
     modes: Vec<(String, Vec<String>)>,
     dispatch: Dispatch,
     rules: Vec<Rule>,
-}
-
-/// Which journal records a filter reads: fields that all must hold, each with its values, and
-/// the units that may have written them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordMatch {
-    /// Field name, its place in a record, and the values of which it must hold one.
-    pub fields: Vec<(String, FieldId, Vec<String>)>,
-    /// Globs for `_SYSTEMD_UNIT`. journald often finds no unit for a process that has gone
-    /// already (systemd issue 2913), so a record without the field passes; one with another
-    /// unit does not.
-    pub units: Vec<String>,
-    /// Fields that must hold the same value. One may be missing, but only where the unit vouches
-    /// for the record.
-    pub same: Vec<FieldId>,
 }
 
 /// One rule of a filter.
@@ -137,6 +128,11 @@ pub struct Sighting<'r> {
     /// The session that the record belongs to, if the filter knows sessions and the record has
     /// the fields of the key.
     pub session: Option<SessionKey>,
+    /// A client's text may have made it, line break and all: it is a line, and the program doesn't
+    /// escape them.
+    pub forgeable: bool,
+    /// Whatever a client sent stands behind the address.
+    pub address_first: bool,
 }
 
 /// The name of a session: the values of the filter's key fields.
@@ -183,20 +179,45 @@ impl Filter {
             Counts::Failure | Counts::Evidence | Counts::Pending | Counts::Refusal => Wants::Evidence,
             Counts::Success | Counts::Pardon | Counts::Nothing => Wants::Fields,
         };
-        self.dispatch.candidates(message).map(of).max().unwrap_or(Wants::Nothing)
+        let sign = if self.is_sign(message) { Wants::Fields } else { Wants::Nothing };
+        self.dispatch.candidates(message).map(of).max().unwrap_or(Wants::Nothing).max(sign)
     }
 
-    /// Reads a record: nothing if it is not this filter's, or if no rule knows its message.
+    /// Whether a message shows that the service is used, without being the service's own.
+    pub(crate) fn is_sign(&self, message: &[u8]) -> bool {
+        self.signs.iter().any(|sign| message.starts_with(sign))
+    }
+
+    /// Whether some rule reads the message as an attempt.
+    pub(crate) fn reads_attempt(&self, message: &[u8]) -> bool {
+        self.find(message).is_some_and(|(rule, _)| self.rule(rule).counts.has_class())
+    }
+
+    /// Whether lines of the program's standard output need to be seen, whatever they say.
+    pub(crate) fn has_forgeable_lines(&self) -> bool {
+        self.forgeable_lines
+    }
+
+    /// Whether a client's text may have made the record, line break and all.
+    pub(crate) fn is_forgeable(&self, record: &Record) -> bool {
+        self.forgeable_lines && record.is_line()
+    }
+
+    /// Reads a record, whoever wrote it: nothing if no rule knows its message. That it may be this
+    /// filter's is for [`RecordMatch::claim`] to say.
     pub fn read<'r>(&self, record: &'r Record) -> Option<Sighting<'r>> {
         let message = record.message();
-        // Most records are this filter's by the journal's matches, and most messages no rule's.
-        let (rule, tokens) = self.find(message)?;
-        if !self.records.matches(record) {
+        let (id, tokens) = self.find(message)?;
+        let rule = self.rule(id);
+        let forgeable = self.is_forgeable(record);
+        // What a forged line says of other processes, or of nobody's session, can't be checked.
+        if forgeable && (rule.standalone || tokens.pid.is_some()) {
             return None;
         }
-        let address = self.address(rule, &tokens, message.len(), record.is_altered());
-        let session = if self.rule(rule).standalone { None } else { self.session_key(record, tokens.pid) };
-        Some(Sighting { rule, address, user: tokens.user, port: tokens.port(), session })
+        let address = self.address(id, &tokens, message.len(), record.is_altered());
+        let session = if rule.standalone { None } else { self.session_key(record, tokens.pid) };
+        let address_first = !rule.attacker_first;
+        Some(Sighting { rule: id, address, user: tokens.user, port: tokens.port(), session, forgeable, address_first })
     }
 
     /// The rule that reads a message.
@@ -274,88 +295,6 @@ impl Rule {
             None => Some(Tokens::of(&self.regex.captures(message)?)),
         }
     }
-}
-
-impl RecordMatch {
-    fn new(table: &std::collections::BTreeMap<String, Vec<String>>, fields: &mut Fields) -> Result<Self, String> {
-        let mut matches = Self { fields: Vec::new(), units: Vec::new(), same: Vec::new() };
-        for (name, values) in table {
-            if values.is_empty() {
-                return Err(format!("{name} has no value, so no record could match; name one or drop the line."));
-            }
-            if name == "units" {
-                matches.units.clone_from(values);
-            } else if name == "same" {
-                if let Some(odd) = values.iter().find(|value| !is_field_name(value)) {
-                    return Err(format!("same holds '{odd}', which is no journal field; name two or more fields."));
-                }
-                matches.same = values.iter().map(|value| fields.intern(value)).collect();
-            } else if is_field_name(name) {
-                matches.fields.push((name.clone(), fields.intern(name), values.clone()));
-            } else {
-                return Err(format!(
-                    "'{name}' is no journal field; they are upper case, as in systemd.journal-fields(7)."
-                ));
-            }
-        }
-        if !matches.fields.iter().any(|(name, ..)| name.starts_with('_')) {
-            return Err(
-                "no trusted field (one that begins with '_', such as _UID) is asked for, so any local user could forge records; add one."
-                    .to_owned(),
-            );
-        }
-        Ok(matches)
-    }
-
-    /// Whether a unit, or one that nobody can name any more, may have written one of these.
-    pub(crate) fn may_come_from(&self, unit: &str) -> bool {
-        unit.is_empty() || self.units.is_empty() || self.is_unit(unit.as_bytes())
-    }
-
-    fn is_unit(&self, unit: &[u8]) -> bool {
-        self.units.iter().any(|glob| glob_matches(glob.as_bytes(), unit))
-    }
-
-    /// Whether a record is one of these.
-    pub fn matches(&self, record: &Record) -> bool {
-        self.fields.iter().all(|(_, field, values)| {
-            record.get(*field).is_some_and(|value| values.iter().any(|wanted| wanted.as_bytes() == value))
-        }) && match record.get(FieldId::UNIT) {
-            Some(unit) if !self.units.is_empty() => self.is_unit(unit),
-            _ => true,
-        } && self.agree(record)
-    }
-
-    fn agree(&self, record: &Record) -> bool {
-        let mut there = self.same.iter().filter_map(|field| record.get(*field));
-        let complete = there.clone().count() == self.same.len();
-        let first = there.next();
-        there.all(|value| Some(value) == first) && (complete || record.get(FieldId::UNIT).is_some())
-    }
-}
-
-/// A field name that journald accepts (systemd: `journal_field_valid`).
-fn is_field_name(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    !bytes.is_empty()
-        && bytes.len() <= 64
-        && !bytes[0].is_ascii_digit()
-        && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
-}
-
-/// A glob with `*` only, as unit names need it.
-fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
-    let mut pieces = glob.split(|byte| *byte == b'*');
-    let first = pieces.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = pieces.next_back() else { return rest.is_empty() };
-    for piece in pieces {
-        // What comes first leaves most for those that follow.
-        let found = if piece.is_empty() { Some(0) } else { rest.windows(piece.len()).position(|it| it == piece) };
-        let Some(at) = found else { return false };
-        rest = &rest[at + piece.len()..];
-    }
-    rest.ends_with(last)
 }
 
 impl fmt::Display for Filter {

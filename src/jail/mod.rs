@@ -11,6 +11,7 @@ mod admitted;
 mod holds;
 mod ignore;
 mod network;
+mod process;
 mod scope;
 mod source;
 mod window;
@@ -35,13 +36,14 @@ pub use self::{
 pub(crate) use self::{network::canonical, source::inside};
 use self::{
     admitted::Admitted,
+    process::{Held, ProcessKey, Processes, SavedProcesses, peer_of},
     source::source_of,
     window::{LATE, Tally},
 };
 use crate::{
     failure::{Failure, Failures},
-    filter::{Counts, Filter},
-    record::{Record, Usec},
+    filter::{Claim, Counts, Filter, SessionKey},
+    record::{FieldId, Record, Usec},
     session::{Line, Outcome, SavedSessions, Sessions},
 };
 
@@ -215,6 +217,8 @@ pub(crate) struct Jail {
     pub(crate) name: Arc<str>,
     counted: Vec<bool>,
     sessions: Sessions,
+    /// Which processes are the service's.
+    processes: Processes,
     sources: BTreeMap<IpNet, Tally>,
     /// When somebody last logged in from an address, or was last known to be logged in.
     logins: BTreeMap<IpAddr, Usec>,
@@ -234,6 +238,7 @@ impl Jail {
             name: settings.name.as_str().into(),
             settings,
             sessions: Sessions::default(),
+            processes: Processes::default(),
             sources: BTreeMap::new(),
             logins: BTreeMap::new(),
             present: BTreeSet::new(),
@@ -247,30 +252,97 @@ impl Jail {
     /// rule of the filter knew it.
     pub(crate) fn observe(&mut self, record: &Record, time: Usec, now: Usec, out: &mut Vec<Verdict>) -> bool {
         let filter = Arc::clone(&self.settings.filter);
-        let Some(sighting) = filter.read(record) else { return false };
+        let process = ProcessKey::of(record);
+        let ours = match filter.records.claim(record) {
+            Claim::Ours => {
+                let held = process.map(|key| self.processes.vouch(key, time)).unwrap_or_default();
+                self.release(&filter, held, now, out);
+                true
+            }
+            Claim::Perhaps => process.is_some_and(|key| self.processes.is_ours(key, time)),
+            Claim::Stranger(_) | Claim::No => return false,
+        };
+        let sighting = filter.read(record);
+        let mut address = sighting.as_ref().and_then(|sighting| sighting.address);
+        if filter.is_forgeable(record) {
+            let said = address.filter(|_| sighting.as_ref().is_some_and(|sighting| sighting.address_first));
+            let accepted = record.get(FieldId::UNIT).and_then(peer_of);
+            address = process.and_then(|key| self.processes.peer(key, time, accepted, said));
+        }
+        let Some(sighting) = sighting else { return false };
         let line = Line {
             rule: filter.rule(sighting.rule),
             counted: self.counted[sighting.rule.index()],
-            address: sighting.address,
+            address,
             user: sighting.user,
             time,
             cursor: record.cursor.as_ref(),
+            forgeable: sighting.forgeable,
         };
+        if ours {
+            self.take(sighting.session, sighting.port, &line, now, out);
+        } else if let Some(key) = process {
+            self.processes.hold(
+                key,
+                Held {
+                    rule: line.rule.name.clone(),
+                    address,
+                    user: line.user.map(|user| String::from_utf8_lossy(user).into()),
+                    port: sighting.port,
+                    time,
+                    cursor: record.cursor.clone(),
+                    session: sighting.session,
+                    forgeable: line.forgeable,
+                },
+            );
+        }
+        true
+    }
+
+    /// Takes what was held back until somebody vouched for its process.
+    fn release(&mut self, filter: &Filter, held: Vec<Held>, now: Usec, out: &mut Vec<Verdict>) {
+        for Held { rule, address, user, port, time, cursor, session, forgeable } in held {
+            // The filter may be another by now.
+            let Some((index, rule)) = filter.rules().enumerate().find(|(_, known)| known.name == rule) else {
+                continue;
+            };
+            let line = Line {
+                rule,
+                counted: self.counted[index],
+                address,
+                user: user.as_deref().map(str::as_bytes),
+                time,
+                cursor: cursor.as_ref(),
+                forgeable,
+            };
+            self.take(session, port, &line, now, out);
+        }
+    }
+
+    /// Takes a line that the service wrote.
+    fn take(
+        &mut self,
+        session: Option<SessionKey>,
+        port: Option<u16>,
+        line: &Line<'_>,
+        now: Usec,
+        out: &mut Vec<Verdict>,
+    ) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        match (sighting.session, line.address) {
+        match (session, line.address) {
             (Some(key), Some(address))
                 if line.rule.after_login
                     && !self.admitted.is_empty()
                     && !self.sessions.has(&key)
-                    && self.admitted.leave(address, sighting.port) => {}
+                    && self.admitted.leave(address, port) => {}
             (Some(key), _) => {
-                if let (Counts::Success, Some(address), Some(port)) = (line.rule.counts, line.address, sighting.port) {
+                if let (Counts::Success, Some(address), Some(port)) = (line.rule.counts, line.address, port) {
                     self.admitted.enter(address, port);
                 }
-                self.sessions.observe(key, &line, &mut outcomes);
+                self.sessions.observe(key, line, &mut outcomes);
             }
             (None, Some(address)) if line.counted && line.rule.counts == Counts::Refusal => {
-                self.refuse(line.failure(address), now.max(time), out);
+                self.refuse(line.failure(address), now.max(line.time), out);
             }
             (None, Some(address)) if line.counted && line.rule.counts == Counts::Failure => {
                 outcomes.push(Outcome::Failure(line.failure(address), line.time));
@@ -282,7 +354,6 @@ impl Jail {
         }
         self.conclude(&mut outcomes, now, out);
         self.outcomes = outcomes;
-        true
     }
 
     /// Lets time pass: a session that fell silent ends, and sources whose failures are too old to
@@ -489,6 +560,7 @@ impl Jail {
     /// Moves every time along with a clock that was set.
     pub(crate) fn shift(&mut self, by: i64) {
         self.sessions.shift(by);
+        self.processes.shift(by);
         self.sources.values_mut().for_each(|tally| tally.shift(by));
         self.logins.values_mut().for_each(|login| *login = login.saturating_add_signed(by));
         self.plan();
@@ -527,6 +599,8 @@ fn counted(settings: &JailSettings) -> Vec<bool> {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SavedJail {
     sessions: SavedSessions,
+    #[serde(default)]
+    processes: SavedProcesses,
     sources: Vec<(IpNet, Tally)>,
     logins: Vec<(IpAddr, Usec)>,
     #[serde(default)]
@@ -539,6 +613,7 @@ impl Jail {
     pub(crate) fn save(&self) -> SavedJail {
         SavedJail {
             sessions: self.sessions.save(),
+            processes: self.processes.save(),
             sources: self.sources.iter().map(|(source, tally)| (*source, tally.clone())).collect(),
             logins: self.logins.iter().map(|(address, login)| (*address, *login)).collect(),
             present: self.present.clone(),
@@ -548,6 +623,7 @@ impl Jail {
 
     pub(crate) fn load(&mut self, saved: SavedJail) {
         self.sessions = Sessions::load(saved.sessions);
+        self.processes = Processes::load(saved.processes);
         self.sources = saved.sources.into_iter().filter(|(_, tally)| !tally.failures().is_empty()).collect();
         self.logins = saved.logins.into_iter().take(MOST_LOGINS).collect();
         self.present = saved.present;

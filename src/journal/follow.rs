@@ -4,6 +4,9 @@
 //! reading down and not the machine, and nothing is lost, because the journal keeps it. While
 //! an attack is on (an entry came in the last half minute) the thread looks every 10 ms;
 //! otherwise it sleeps until journald says that something was written, at most a second.
+//!
+//! A journal that is replaced, moved or damaged is opened again, and reading goes on behind the
+//! entry that was read last. While that can't be done, the thread says so and tries again.
 
 use std::{
     sync::{
@@ -16,7 +19,10 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{JournalError, Loss, Position, Reader, Step, Where};
+use super::{
+    JournalError, Loss, Position, Reader, Step, Where,
+    roots::{Advice, Watch},
+};
 use crate::{
     filter::Filter,
     record::{Cursor, Fields, Record},
@@ -33,6 +39,25 @@ const BATCH: usize = 512;
 /// The most batches on their way.
 const BATCHES: usize = 8;
 
+/// How long to wait before a journal that can't be read is opened again.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// What has become of the journal itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It was replaced or moved, and is followed again; this says what was not followed any more.
+    Reopened {
+        /// What was found, as the middle of a sentence.
+        because: String,
+        /// The entry behind which reading should go on, if it is not there any more.
+        gone: Option<Cursor>,
+    },
+    /// It can't be read, or not whole: why, and what mends it.
+    Deaf(String, &'static str),
+    /// It can be read again.
+    Hears,
+}
+
 /// Some entries.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -44,11 +69,13 @@ pub(crate) struct Batch {
     pub(crate) position: Option<Cursor>,
     /// There was nothing more to read at that moment.
     pub(crate) caught_up: bool,
+    /// What happened to the journal before these were read.
+    pub(crate) news: Vec<News>,
 }
 
 /// The daemon's end of the thread.
 pub(crate) struct Follower {
-    batches: mpsc::Receiver<Result<Batch, JournalError>>,
+    batches: mpsc::Receiver<Batch>,
     pulse: Arc<AtomicU64>,
     /// What was written up to this moment has been handed over, in ms since `started`.
     horizon: Arc<AtomicU64>,
@@ -73,15 +100,24 @@ impl Follower {
         let (horizon, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let progress = Progress { pulse: Arc::clone(&pulse), horizon: Arc::clone(&horizon), started };
         let reading = move || {
-            let open = || -> Result<(Reader, bool), JournalError> {
-                let mut reader = Reader::open(&Where::System, filters, fields)?.with_losses()?;
-                let resumed = reader.seek(&position)?;
-                Ok((reader, resumed))
+            let mut thread = Thread {
+                filters,
+                fields,
+                position,
+                sender,
+                progress,
+                reader: None,
+                watch: Watch::new(),
+                deaf: false,
+                tried: Instant::now(),
+                examined: Instant::now(),
+                told_gone: None,
+                news: Vec::new(),
             };
-            match open() {
-                Ok((mut reader, resumed)) => {
+            match thread.open() {
+                Ok(resumed) => {
                     let _ = opened.send(Ok(resumed));
-                    run(&mut reader, &sender, &progress);
+                    thread.run();
                 }
                 Err(error) => {
                     let _ = opened.send(Err(error));
@@ -94,7 +130,7 @@ impl Follower {
     }
 
     /// The next entries; none if the thread has ended.
-    pub(crate) async fn next(&mut self) -> Option<Result<Batch, JournalError>> {
+    pub(crate) async fn next(&mut self) -> Option<Batch> {
         self.batches.recv().await
     }
 
@@ -119,51 +155,188 @@ struct Progress {
     started: Instant,
 }
 
-/// Reads until the daemon's end of the channel is gone.
-fn run(reader: &mut Reader, sender: &mpsc::Sender<Result<Batch, JournalError>>, progress: &Progress) {
-    let mut last_entry: Option<Instant> = None;
-    let mut first = true;
-    loop {
-        let begun = progress.started.elapsed();
-        let batch = read(reader);
-        let failed = batch.is_err();
-        let (some, caught_up) =
-            batch.as_ref().map_or((true, false), |batch| (batch.position.is_some(), batch.caught_up));
-        // The first batch goes out even if it is empty: it says that the daemon is up to date.
-        if (some || first) && sender.blocking_send(batch).is_err() {
-            return;
-        }
-        first = false;
-        progress.pulse.fetch_add(1, Ordering::Relaxed);
-        if failed {
-            return;
-        }
-        if some {
-            last_entry = Some(Instant::now());
-        }
-        if caught_up {
-            progress.horizon.store(u64::try_from(begun.as_millis()).unwrap_or(0), Ordering::Release);
-            let hot = last_entry.is_some_and(|at| at.elapsed() < HOT);
-            reader.wait(if hot { HOT_TICK } else { IDLE_TICK });
-            if sender.is_closed() {
+/// The thread.
+struct Thread {
+    filters: Vec<Arc<Filter>>,
+    fields: Arc<Fields>,
+    /// Where reading goes on when the journal is opened again.
+    position: Position,
+    sender: mpsc::Sender<Batch>,
+    progress: Progress,
+    /// None while the journal can't be read.
+    reader: Option<Reader>,
+    watch: Watch,
+    /// The daemon knows that something can't be read.
+    deaf: bool,
+    /// When the journal was opened last, or when that was tried.
+    tried: Instant,
+    /// When it was last looked into what can't be read.
+    examined: Instant,
+    /// The entry that the daemon knows to be gone.
+    told_gone: Option<Cursor>,
+    news: Vec<News>,
+}
+
+impl Thread {
+    /// Opens the journal behind the entry that was read last. False, if that is not there any more.
+    fn open(&mut self) -> Result<bool, JournalError> {
+        self.tried = Instant::now();
+        let mut reader = Reader::open(&Where::System, self.filters.clone(), Arc::clone(&self.fields))?
+            .with_lookalikes()?
+            .with_losses()?;
+        let found = reader.seek(&self.position)?;
+        // What was open until now is closed first, so that the watch sees what this one has open.
+        self.reader = Some(reader);
+        self.watch.has_been_opened(Instant::now());
+        Ok(found)
+    }
+
+    /// Reads until the daemon's end of the channel is gone.
+    fn run(&mut self) {
+        let mut last_entry: Option<Instant> = None;
+        let mut first = true;
+        loop {
+            let begun = self.progress.started.elapsed();
+            self.look_after_the_journal();
+            let mut batch = self.read();
+            batch.news = std::mem::take(&mut self.news);
+            let (some, caught_up) = (batch.position.is_some(), batch.caught_up);
+            // The first batch goes out even if it is empty: it says that the daemon is up to date.
+            if (some || first || !batch.news.is_empty()) && self.sender.blocking_send(batch).is_err() {
                 return;
+            }
+            first = false;
+            self.progress.pulse.fetch_add(1, Ordering::Relaxed);
+            if some {
+                last_entry = Some(Instant::now());
+            }
+            if caught_up {
+                self.progress.horizon.store(u64::try_from(begun.as_millis()).unwrap_or(0), Ordering::Release);
+                let hot = last_entry.is_some_and(|at| at.elapsed() < HOT);
+                let tick = if hot { HOT_TICK } else { IDLE_TICK };
+                match &mut self.reader {
+                    Some(reader) => reader.wait(tick),
+                    None => thread::sleep(IDLE_TICK),
+                }
+                if self.sender.is_closed() {
+                    return;
+                }
             }
         }
     }
+
+    /// Sees that what is followed is what is there.
+    fn look_after_the_journal(&mut self) {
+        let now = Instant::now();
+        let retry = now.duration_since(self.tried) >= RETRY;
+        match self.watch.look(now) {
+            Advice::Reopen(path) => self.reopen(&format!("{} was not followed", path.display())),
+            Advice::GoOn if self.reader.is_none() && retry => self.reopen("it could not be read"),
+            Advice::GoOn => {}
+        }
+        let due = now.duration_since(self.examined) >= RETRY;
+        if self.reader.is_some() && due && (self.deaf || self.watch.is_empty(now)) {
+            self.see_whether_all_is_read(now);
+        }
+    }
+
+    /// Opens the journal again. A reader that works is kept until there is a better one.
+    fn reopen(&mut self, because: &str) {
+        match self.open() {
+            Ok(found) => {
+                let gone = match &self.position {
+                    Position::After(cursor) if !found && self.told_gone.as_ref() != Some(cursor) => {
+                        Some(cursor.clone())
+                    }
+                    _ => None,
+                };
+                if self.see_whether_all_is_read(Instant::now()) || gone.is_some() {
+                    self.told_gone.clone_from(&gone);
+                    self.news.push(News::Reopened { because: because.to_owned(), gone });
+                }
+            }
+            Err(error) => {
+                // sd-journal passes over what it may not read without a word.
+                if !matches!(error, JournalError::NoAccess) || self.see_whether_all_is_read(Instant::now()) {
+                    self.say_deaf(error.to_string(), mend_of(&error));
+                }
+            }
+        }
+    }
+
+    /// Tells the daemon if something can't be read, and when that is over. True if all can.
+    fn see_whether_all_is_read(&mut self, now: Instant) -> bool {
+        const UNREADABLE: &str = "Let the group systemd-journal read it (systemd-tmpfiles --create --prefix /var/log/journal --prefix /run/log/journal), and see LimitNOFILE= of wardend.service if too many files are open.";
+        const NOWHERE: &str = "Restart journald (systemctl restart systemd-journald), and see Storage= in journald.conf if that does not help.";
+        self.examined = now;
+        if let (true, Some((path, why))) = (self.watch.is_empty(now), self.watch.closed()) {
+            self.say_deaf(format!("The journal in {} can't be read: {why}.", path.display()), UNREADABLE);
+        } else if self.watch.is_empty(now) {
+            let what = "journald writes to no file that could be read: there is no system.journal in /run/log/journal or /var/log/journal.";
+            self.say_deaf(what.to_owned(), NOWHERE);
+        } else if let Some((path, why)) = self.watch.trouble() {
+            self.say_deaf(format!("The journal file {} can't be read: {why}.", path.display()), UNREADABLE);
+        } else {
+            if std::mem::take(&mut self.deaf) {
+                self.news.push(News::Hears);
+            }
+            return true;
+        }
+        false
+    }
+
+    fn say_deaf(&mut self, what: String, mend: &'static str) {
+        if !std::mem::replace(&mut self.deaf, true) {
+            self.news.push(News::Deaf(what, mend));
+        }
+    }
+
+    /// The next entries. A journal that fails is given up, to be opened again.
+    fn read(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        let outcome = match &mut self.reader {
+            Some(reader) => fill(reader, &mut batch),
+            None => Ok(()),
+        };
+        if let Err(error) = outcome {
+            self.reader = None;
+            self.tried = Instant::now();
+            self.say_deaf(error.to_string(), mend_of(&error));
+        }
+        if let Some(position) = &batch.position {
+            self.position = Position::After(position.clone());
+        }
+        // Time passes for the daemon, bans end, also while nothing can be read.
+        batch.caught_up |= self.reader.is_none();
+        batch
+    }
 }
 
-fn read(reader: &mut Reader) -> Result<Batch, JournalError> {
-    let mut batch = Batch::default();
+/// What to do about an error, for an admin.
+fn mend_of(error: &JournalError) -> &'static str {
+    match error {
+        JournalError::NoAccess => "wardend tries again every few seconds.",
+        _ => "wardend tries again every few seconds; check the files with journalctl --verify.",
+    }
+}
+
+fn fill(reader: &mut Reader, batch: &mut Batch) -> Result<(), JournalError> {
+    let mut last = None;
     while !batch.caught_up && batch.records.len() + batch.losses.len() < BATCH {
         let mut record = Record::default();
-        match reader.next(&mut record)? {
-            Step::Record => batch.records.push(record),
-            Step::Lost(loss) => batch.losses.push(loss),
-            Step::End => batch.caught_up = true,
+        match reader.next(&mut record) {
+            Ok(Step::Record) => batch.records.push(record),
+            Ok(Step::Lost(loss)) => batch.losses.push(loss),
+            Ok(Step::End) => batch.caught_up = true,
+            Err(error) => {
+                // What was read before counts.
+                last = Some(error);
+                break;
+            }
         }
     }
     if !(batch.records.is_empty() && batch.losses.is_empty()) {
         batch.position = Some(reader.position()?);
     }
-    Ok(batch)
+    last.map_or(Ok(()), Err)
 }

@@ -5,13 +5,14 @@
 //! a thread of its own for the daemon (sd-journal is bound to one thread, and disk reads do not
 //! belong into the bus loop) and polls while an attack is on, because journald announces new
 //! entries a quarter to half a second late by design (systemd issue 17574) though they can be
-//! read at once.
+//! read at once. [`roots`] tells whether what is open is what is there.
 
 mod access;
 mod follow;
 mod reader;
+mod roots;
 
-pub(crate) use self::follow::{Batch, Follower};
+pub(crate) use self::follow::{Batch, Follower, News};
 pub use self::reader::{Loss, Position, Reader, Step, Where};
 
 /// Why the journal can't be read: a sentence with the mend.

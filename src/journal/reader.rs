@@ -77,6 +77,8 @@ pub struct Reader {
     fields: Arc<Fields>,
     /// Of every entry all fields are fetched, whatever its message.
     thorough: bool,
+    /// Some filter needs to see all lines of standard output.
+    lines: bool,
     /// [`Position::After`] found another entry than the one it named, and that one is new.
     pending: bool,
 }
@@ -88,7 +90,7 @@ impl Reader {
     /// If it can't be opened, or nothing in it can be read.
     pub fn open(journal: &Where, filters: Vec<Arc<Filter>>, fields: Arc<Fields>) -> Result<Self, JournalError> {
         let (opened, what) = match journal {
-            Where::System => (OpenOptions::default().system(true).local_only(true).open(), None),
+            Where::System => (OpenOptions::default().system(true).local_only(true).all_namespaces(true).open(), None),
             Where::Directory(path) => {
                 let name = path.display().to_string();
                 (OpenDirectoryOptions::default().open_directory(c_string(&name)?), Some(name))
@@ -123,7 +125,8 @@ impl Reader {
             }
             journal.match_or()?;
         }
-        Ok(Self { journal, filters, fields, thorough: false, pending: false })
+        let lines = filters.iter().any(|filter| filter.has_forgeable_lines());
+        Ok(Self { journal, filters, fields, thorough: false, lines, pending: false })
     }
 
     /// Follows journald's notices of dropped messages as well.
@@ -133,6 +136,29 @@ impl Reader {
     pub fn with_losses(mut self) -> Result<Self, JournalError> {
         self.journal.match_add("MESSAGE_ID", DROPPED)?;
         self.journal.match_add("_TRANSPORT", "driver")?;
+        Ok(self)
+    }
+
+    /// Follows what the filters' units and programs write under another name as well: it may be what
+    /// the filters should read.
+    ///
+    /// # Errors
+    /// If sd-journal has no memory.
+    pub fn with_lookalikes(mut self) -> Result<Self, JournalError> {
+        // Without a list of programs a unit may write thousands of records that nobody asks for.
+        for filter in self.filters.iter().filter(|filter| !filter.records.programs.is_empty()) {
+            let units = filter.records.units.iter().filter(|unit| !unit.contains('*'));
+            for (field, values) in
+                [("_SYSTEMD_UNIT", units.collect::<Vec<_>>()), ("_COMM", filter.records.programs.iter().collect())]
+            {
+                for value in &values {
+                    self.journal.match_add(field, value.as_str())?;
+                }
+                if !values.is_empty() {
+                    self.journal.match_or()?;
+                }
+            }
+        }
         Ok(self)
     }
 
@@ -154,17 +180,35 @@ impl Reader {
             Position::Head => self.journal.seek_head()?,
             Position::Since(time) => self.journal.seek_realtime_usec(*time)?,
             Position::After(cursor) => {
-                let cursor = cursor.to_string();
-                self.journal.seek_cursor(c_string(&cursor)?)?;
-                if self.journal.next()? == 0 {
-                    return Ok(false);
+                let found = self.find(cursor)?;
+                if found == Some(false) {
+                    // The way to it has passed entries of the same µs.
+                    self.journal.seek_cursor(c_string(&cursor.to_string())?)?;
+                    self.pending = self.journal.next()? > 0;
                 }
-                let found = self.journal.test_cursor(c_string(&cursor)?)?;
-                self.pending = !found;
-                return Ok(found);
+                return Ok(found == Some(true));
             }
         }
         Ok(true)
+    }
+
+    /// Goes to the entry that a cursor names; nothing, if neither that nor a later one is there. When
+    /// journald moves entries from volatile to persistent storage, their file and their number change
+    /// and all the rest stays: it is the same entry.
+    fn find(&mut self, cursor: &Cursor) -> Result<Option<bool>, JournalError> {
+        self.journal.seek_cursor(c_string(&cursor.to_string())?)?;
+        let mut there = false;
+        while self.journal.next()? > 0 {
+            there = true;
+            let here = self.position()?;
+            if here.is_same_entry(cursor) {
+                return Ok(Some(true));
+            }
+            if here.moment() != cursor.moment() {
+                break;
+            }
+        }
+        Ok(there.then_some(false))
     }
 
     /// Goes to the next entry and makes `record` of it, unless the journal ends. May be called again
@@ -191,11 +235,16 @@ impl Reader {
             if id == FieldId::MESSAGE && wants.is_none() {
                 suppressed = value.starts_with(SUPPRESSED);
                 wants = self.filters.iter().map(|filter| filter.wants(value)).max();
-                if wants <= Some(Wants::Nothing) && !self.thorough {
+                // Whatever a line says, it may be a piece of a message that a client has cut in two.
+                let is_line = record.get(FieldId::TRANSPORT).is_none_or(|transport| transport == b"stdout");
+                if wants <= Some(Wants::Nothing) && !self.thorough && !(self.lines && is_line) {
                     record.clear();
                     break;
                 }
             }
+        }
+        if wants == Some(Wants::Nothing) && !self.thorough && !record.is_line() {
+            record.clear();
         }
         if suppressed && let Some(loss) = self.loss() {
             return Ok(Step::Lost(loss));
@@ -249,8 +298,8 @@ impl Reader {
     /// Waits until something is written, at most so long. journald announces entries late, so
     /// a short wait is a poll.
     pub(crate) fn wait(&mut self, at_most: std::time::Duration) {
-        // An error here means that no inotify watch is to be had (kernel limit): sleeping
-        // instead keeps reading, a little later.
+        // An error here means that no inotify instance is to be had (kernel limit): sleeping
+        // instead keeps reading, a little later, and `roots` sees files that appear.
         if self.journal.wait(Some(at_most)).is_err() {
             std::thread::sleep(at_most);
         }

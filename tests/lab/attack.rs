@@ -183,16 +183,30 @@ impl Attacker<'_> {
         })
     }
 
+    /// Guesses passwords for root at another port, one a connection.
+    pub(crate) fn guess_at(&self, port: u16, connections: usize) -> usize {
+        let connection = || {
+            let mut ssh = self.ssh_command_at(port, "root", "wrong", 1, "true");
+            denials(&ssh.output().expect("ip starts"))
+        };
+        (0..connections).map(|_| connection()).sum()
+    }
+
     /// One run of OpenSSH's client with `password` for every prompt.
     pub(crate) fn ssh(&self, user: &str, password: &str, prompts: usize, run: &str) -> Output {
         self.ssh_command(user, password, prompts, run).output().expect("ip starts")
     }
 
     fn ssh_command(&self, user: &str, password: &str, prompts: usize, run: &str) -> Command {
+        self.ssh_command_at(22, user, password, prompts, run)
+    }
+
+    fn ssh_command_at(&self, port: u16, user: &str, password: &str, prompts: usize, run: &str) -> Command {
         let target = format!("{user}@{}", server_for(self.address));
         let source = self.address.to_string();
         let prompts = format!("NumberOfPasswordPrompts={prompts}");
-        let mut command = vec!["ssh", "-F", "/dev/null", "-b", &source];
+        let port = port.to_string();
+        let mut command = vec!["ssh", "-F", "/dev/null", "-b", &source, "-p", &port];
         for option in [
             "PreferredAuthentications=password",
             "PubkeyAuthentication=no",

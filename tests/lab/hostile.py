@@ -1,4 +1,5 @@
-# One wrong password for each line of standard input: "ADDRESS HEX-OF-NAME METHOD END".
+# One wrong password for each line of standard input: "ADDRESS HEX-OF-NAME METHOD END". An argument
+# is the port.
 # OpenSSH's own client refuses to send such names; this one sends any bytes.
 #
 # METHOD is password or keyboard-interactive. END is what the client does afterwards: close the
@@ -10,6 +11,8 @@ import paramiko
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
+PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 22
+
 
 def guess(line):
     source, name, method, end = line.split()
@@ -20,7 +23,7 @@ def guess(line):
             wire = socket.socket(family)
             wire.settimeout(20)
             wire.bind((source, 0))
-            wire.connect((target, 22))
+            wire.connect((target, PORT))
             transport = paramiko.Transport(wire)
             transport.banner_timeout = transport.auth_timeout = 30
             transport.start_client(timeout=30)

@@ -15,7 +15,7 @@ use crate::machine::{Machine, Release};
 #[path = "../support/hostile.rs"]
 mod names;
 
-const CLIENT: &str = include_str!("hostile.py");
+pub(crate) const CLIENT: &str = include_str!("hostile.py");
 /// More than the 500 that were asked for, and as many as the documentation's networks have.
 const NAMES: usize = 600;
 /// A run of the client may take a minute.

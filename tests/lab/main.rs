@@ -12,11 +12,13 @@
 mod alive;
 mod attack;
 mod bans;
+mod blind;
 mod bus;
 mod bypass;
 mod client;
 mod compare;
 mod cut;
+mod deaf;
 mod faults;
 mod greedy;
 mod ground;
@@ -95,6 +97,13 @@ scenarios! {
         with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,
         the_daemon_has_no_capability_and_may_start_no_other_unit,
         what_a_ban_does_not_close_is_not_cut_either;
+    blind:
+        sshd_is_read_in_whatever_unit_by_stdout_and_in_a_namespace_and_no_forged_line_is,
+        an_sshd_that_says_nothing_that_is_read_is_reported_with_the_cause_and_the_mend,
+        a_user_with_a_harmless_sudo_rule_has_nobody_banned;
+    deaf:
+        whatever_becomes_of_the_journals_directories_no_record_is_lost_or_read_twice,
+        without_inotify_a_rotation_is_noticed_and_a_file_it_may_not_read_is_reported;
     start:
         enabling_and_starting_it_is_all_a_fresh_machine_needs,
         without_access_to_the_journal_it_refuses_to_start,

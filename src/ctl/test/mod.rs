@@ -3,8 +3,10 @@
 //! With a message it says which rule reads it, what it takes from it, and what that counts as; or
 //! which rule comes nearest, and what is in its way. With `--journal` it counts what each rule has
 //! read, and groups what no rule has read by its shape: that is where a new version of the program
-//! shows first.
+//! shows first. And it lists what a rule would read, but is from somebody else by what the filter
+//! asks for: that is where a second server shows, or somebody who forges messages.
 
+mod lookalikes;
 mod shape;
 
 use std::{
@@ -16,7 +18,10 @@ use std::{
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use self::shape::shape;
+use self::{
+    lookalikes::{Lookalike, Lookalikes},
+    shape::shape,
+};
 use super::output::{Json, Table, closing, line, print_json, printable};
 use crate::{
     filter::{Counts, Filter, Nearest, Reading, Rule, Why, Withheld},
@@ -231,6 +236,8 @@ struct Summary {
     read: u64,
     unread: u64,
     shapes: usize,
+    /// Messages that a rule would read, of somebody else.
+    lookalikes: u64,
 }
 
 /// The most shapes that are told apart; what comes after is counted, not shown.
@@ -244,35 +251,62 @@ fn journal(filter: &Arc<Filter>, fields: Fields, arguments: &Arguments) -> anyho
         (None, []) => Where::System,
         (None, files) => Where::Files(files.to_vec()),
     };
-    let mut reader = Reader::open(&place, vec![Arc::clone(filter)], Arc::new(fields))?.thorough();
+    let fields = Arc::new(fields);
+    let reader = Reader::open(&place, vec![Arc::clone(filter)], Arc::clone(&fields))?;
+    let mut reader = reader.with_lookalikes()?.thorough();
     reader.seek(&since.map_or(Position::Head, Position::Since))?;
 
-    let mut hits: BTreeMap<&str, RuleHits<'_>> =
-        filter.rules().map(|rule| (&*rule.name, RuleHits { rule: &rule.name, hits: 0, withheld: 0 })).collect();
-    let mut shapes: HashMap<String, Unread> = HashMap::new();
-    let mut summary = Summary::default();
+    let mut counted = Counted::new(filter);
+    let mut lookalikes = Lookalikes::new(filter);
     let mut record = Record::default();
     while reader.next(&mut record)? != Step::End {
         if until.is_some_and(|until| record.time > until) {
             break;
         }
-        if !filter.records.matches(&record) {
-            continue;
+        for record in lookalikes.sort_out(&record) {
+            counted.take(&record);
         }
-        summary.records += 1;
+    }
+    let Counted { hits, shapes, mut summary, .. } = counted;
+    summary.shapes = shapes.len();
+    let lookalikes = lookalikes.list();
+    summary.lookalikes = lookalikes.iter().map(|lookalike| lookalike.count).sum();
+    let mut hits: Vec<RuleHits<'_>> = hits.into_values().collect();
+    hits.sort_by(|a, b| b.hits.cmp(&a.hits).then(a.rule.cmp(b.rule)));
+    let mut shapes: Vec<Unread> = shapes.into_values().collect();
+    shapes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.shape.cmp(&b.shape)));
+    report(&hits, &shapes, &lookalikes, &summary, arguments.json)
+}
+
+/// What was read of the records that are the service's.
+struct Counted<'f> {
+    filter: &'f Filter,
+    hits: BTreeMap<&'f str, RuleHits<'f>>,
+    shapes: HashMap<String, Unread>,
+    summary: Summary,
+}
+
+impl<'f> Counted<'f> {
+    fn new(filter: &'f Filter) -> Self {
+        let hits = filter.rules().map(|rule| (&*rule.name, RuleHits { rule: &rule.name, hits: 0, withheld: 0 }));
+        Self { filter, hits: hits.collect(), shapes: HashMap::new(), summary: Summary::default() }
+    }
+
+    fn take(&mut self, record: &Record) {
+        self.summary.records += 1;
         let message = record.message();
-        if let Some(reading) = filter.examine(message, record.is_altered()) {
-            summary.read += 1;
-            if let Some(known) = hits.get_mut(&*reading.rule.name) {
+        if let Some(reading) = self.filter.examine(message, record.is_altered()) {
+            self.summary.read += 1;
+            if let Some(known) = self.hits.get_mut(&*reading.rule.name) {
                 known.hits += 1;
                 known.withheld += u64::from(reading.withheld.is_some());
             }
-            continue;
+            return;
         }
-        summary.unread += 1;
+        self.summary.unread += 1;
         let shape = shape(message);
-        if shapes.len() < MOST_SHAPES || shapes.contains_key(&shape) {
-            let known = shapes.entry(shape).or_insert_with_key(|shape| Unread {
+        if self.shapes.len() < MOST_SHAPES || self.shapes.contains_key(&shape) {
+            let known = self.shapes.entry(shape).or_insert_with_key(|shape| Unread {
                 shape: shape.clone(),
                 count: 0,
                 example: lossy(message),
@@ -280,18 +314,19 @@ fn journal(filter: &Arc<Filter>, fields: Fields, arguments: &Arguments) -> anyho
             known.count += 1;
         }
     }
-    summary.shapes = shapes.len();
-    let mut hits: Vec<RuleHits<'_>> = hits.into_values().collect();
-    hits.sort_by(|a, b| b.hits.cmp(&a.hits).then(a.rule.cmp(b.rule)));
-    let mut shapes: Vec<Unread> = shapes.into_values().collect();
-    shapes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.shape.cmp(&b.shape)));
-    report(&hits, &shapes, &summary, arguments.json)
 }
 
-fn report(hits: &[RuleHits<'_>], shapes: &[Unread], summary: &Summary, json: Json) -> anyhow::Result<()> {
+fn report(
+    hits: &[RuleHits<'_>],
+    shapes: &[Unread],
+    lookalikes: &[Lookalike],
+    summary: &Summary,
+    json: Json,
+) -> anyhow::Result<()> {
     if let Some(mode) = json.mode() {
         hits.iter().try_for_each(|hits| print_json(hits, mode))?;
         shapes.iter().try_for_each(|unread| print_json(unread, mode))?;
+        lookalikes.iter().try_for_each(|lookalike| print_json(lookalike, mode))?;
         return print_json(&serde_json::json!({ "summary": summary }), mode);
     }
     let mut table = Table::new(["RULE", "HITS", "WITHOUT ADDRESS"]);
@@ -306,6 +341,15 @@ fn report(hits: &[RuleHits<'_>], shapes: &[Unread], summary: &Summary, json: Jso
         table.row([String::new(), format!("  {}", unread.example)]);
     }
     table.print()?;
+    if !lookalikes.is_empty() {
+        line("")?;
+        line("Not counted, though a rule would read them:")?;
+        for Lookalike { count, why, mend, example } in lookalikes {
+            line(&format!("{count:6}  {}", printable(why)))?;
+            line(&format!("        {}", printable(mend)))?;
+            line(&format!("        {}", printable(example)))?;
+        }
+    }
     closing(&format!(
         "{} records, {} read by a rule, {} by none, in {} shapes.",
         summary.records, summary.read, summary.unread, summary.shapes

@@ -151,6 +151,7 @@ fn no_rule_for_sshd_can_be_fooled() {
             let ordered = [
                 ("pam-error", "pam-error-name"),
                 ("pam-failure", "pam-failure-name"),
+                ("pam-failure-by-hand", "pam-failure-name"),
                 ("penalty-login", "penalty-drop"),
             ];
             if ordered.contains(&(other_name.as_str(), name.as_str())) {

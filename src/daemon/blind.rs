@@ -1,0 +1,366 @@
+//! Whether what the watched services write is read.
+//!
+//! A service can run, be attacked, and write nothing that a filter reads: a level of logging at
+//! which it says nothing, a journald that does not store it, a unit or a name that the filter does
+//! not know. Silence alone says nothing, because most of the time nobody comes. So here is looked
+//! for signs that somebody did: messages of PAM about the service, which it never writes without a
+//! message of its own ([`crate::filter`], `signs`); and messages that a rule would read, if they
+//! were from a unit or under a name that the filter asks for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::health::Problem;
+use crate::{
+    events::shown,
+    filter::{Claim, Filter, Stranger},
+    record::{FieldId, Record, USEC_PER_SEC, Usec},
+    time::count,
+};
+
+/// How many processes must have shown that the service is used, with no message of its own since.
+const SIGNS: usize = 3;
+/// How long a message of the service's own may take after a sign: PAM waits before it refuses.
+const PATIENCE: Usec = 30 * USEC_PER_SEC;
+/// How many attempts must look like the service's.
+const LOOKALIKES: usize = 5;
+/// For how long they count.
+const MEMORY: Usec = 3600 * USEC_PER_SEC;
+/// The most that is remembered.
+const MOST: usize = 64;
+
+/// Whose messages look like the service's: the unit, and the name that they are written under.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lookalike {
+    /// Another unit, and the program if that is known.
+    Unit(String, Option<String>),
+    /// A unit whose processes have other numbers for themselves: a container.
+    Container(String),
+    /// One of the filter's units, but under another name.
+    Name(String, String),
+}
+
+/// What was seen and not read.
+#[derive(Debug, Default)]
+pub(super) struct Blind {
+    /// Processes that have shown that a service is used since it last wrote something that was read,
+    /// with the time.
+    signs: BTreeMap<Vec<u8>, Usec>,
+    lookalikes: BTreeMap<Lookalike, Vec<Usec>>,
+    /// When something of a service's was last read.
+    read: Usec,
+}
+
+impl Blind {
+    /// Takes one record; `known` if a rule has read it.
+    pub(super) fn see<'f>(&mut self, record: &Record, known: bool, filters: impl Iterator<Item = &'f Filter>) {
+        let message = record.message();
+        if message.is_empty() {
+            return;
+        }
+        for filter in filters {
+            if filter.is_sign(message) {
+                if self.signs.len() < MOST && filter.records.matches(record) {
+                    let process = record.get(FieldId::PID).unwrap_or_default().to_vec();
+                    self.signs.entry(process).or_insert(record.time);
+                }
+            } else if known {
+                self.signs.clear();
+                self.read = self.read.max(record.time);
+            } else if filter.reads_attempt(message) {
+                self.look_at(record, filter);
+            }
+        }
+    }
+
+    /// An attempt that no jail counts.
+    fn look_at(&mut self, record: &Record, filter: &Filter) {
+        let unit = record.get(FieldId::UNIT).unwrap_or_default();
+        let unit_name = shown(&String::from_utf8_lossy(unit));
+        let lookalike = match filter.records.claim(record) {
+            // Whoever may run a program as root could raise an alarm whenever they like.
+            Claim::Stranger(_) if unit.is_empty() || unit.starts_with(b"session-") || unit.starts_with(b"user@") => {
+                return;
+            }
+            Claim::Stranger(Stranger::Unit(_)) => Lookalike::Unit(unit_name, None),
+            Claim::Stranger(Stranger::Program(program)) => {
+                Lookalike::Unit(unit_name, Some(shown(&String::from_utf8_lossy(program))))
+            }
+            Claim::Stranger(Stranger::Differs) => Lookalike::Container(unit_name),
+            // The index has found it by the unit or the program, and it has another name.
+            Claim::No if filter.records.is_roots(record) && filter.records.is_unit(unit) => {
+                let name = filter.records.identifier(record).unwrap_or_default();
+                Lookalike::Name(unit_name, shown(&String::from_utf8_lossy(name)))
+            }
+            _ => return,
+        };
+        if self.lookalikes.len() < MOST || self.lookalikes.contains_key(&lookalike) {
+            let times = self.lookalikes.entry(lookalike).or_default();
+            if times.len() >= MOST {
+                times.remove(0);
+            }
+            times.push(record.time);
+        }
+    }
+
+    /// What there is to say at the time `now`.
+    pub(super) fn problem(&mut self, now: Usec) -> Option<Problem> {
+        let late = self.signs.values().filter(|time| time.saturating_add(PATIENCE) <= now).count();
+        if late >= SIGNS {
+            return Some(unheard(late, &Causes::of_this_machine()));
+        }
+        for times in self.lookalikes.values_mut() {
+            times.retain(|time| time.saturating_add(MEMORY) >= now);
+        }
+        self.lookalikes.retain(|_, times| !times.is_empty());
+        let found = self.lookalikes.iter().find(|(_, times)| times.len() >= LOOKALIKES);
+        found.map(|(lookalike, times)| unlisted(lookalike, times.len()))
+    }
+}
+
+fn unheard(processes: usize, causes: &Causes) -> Problem {
+    let what = format!(
+        "People log in, or try to, and the service writes nothing about it that could be read ({} without a message of its own).",
+        count(processes, "process", "processes")
+    );
+    let what = match &causes.found {
+        Some(cause) => format!("{what} {cause}"),
+        None => what,
+    };
+    let mend = "Let sshd log at LogLevel INFO or VERBOSE (sshd -T | grep -i loglevel) and journald store it (MaxLevelStore= in journald.conf).";
+    Problem { what, mend: mend.to_owned() }
+}
+
+fn unlisted(lookalike: &Lookalike, times: usize) -> Problem {
+    let attempts = count(times, "failed attempt", "failed attempts");
+    match lookalike {
+        Lookalike::Unit(unit, program) => {
+            let programs =
+                program.as_ref().map_or_else(String::new, |program| format!(" and `programs = [\"{program}\"]`"));
+            Problem {
+                what: format!(
+                    "The unit {unit} writes messages that look like sshd's ({attempts} within an hour), and they are not counted: the filter does not ask for this unit and program."
+                ),
+                mend: format!(
+                    "If an SSH server runs there, add `[records]` with `units = [\"{unit}\"]`{programs} in a file in /etc/wardend/filters/sshd.d (wardend.filter(5)); wardenctl test sshd --journal shows the messages."
+                ),
+            }
+        }
+        Lookalike::Container(unit) => Problem {
+            what: format!(
+                "The unit {unit} writes messages that look like sshd's ({attempts} within an hour), and they are not counted: the process number in them is not the sender's, as in a container."
+            ),
+            mend: "Run wardend where that sshd runs, or let the container share the machine's process numbers; wardenctl test sshd --journal shows the messages.".to_owned(),
+        },
+        Lookalike::Name(unit, name) => Problem {
+            what: format!(
+                "{unit} writes under the name {name} ({attempts} within an hour), which the filter does not read, so they are not counted."
+            ),
+            mend: format!(
+                "Add `[records]` with `SYSLOG_IDENTIFIER = [\"{name}\"]` in a file in /etc/wardend/filters/sshd.d (wardend.filter(5)); wardenctl test sshd --journal shows the messages."
+            ),
+        },
+    }
+}
+
+/// Why nothing may be heard, as far as configuration files tell.
+#[derive(Debug, Default)]
+struct Causes {
+    found: Option<String>,
+}
+
+impl Causes {
+    fn of_this_machine() -> Self {
+        Self::below(Path::new("/"))
+    }
+
+    fn below(root: &Path) -> Self {
+        let sshd = root.join("etc/ssh/sshd_config");
+        let mut found = drop_ins(&[root.join("etc/ssh/sshd_config.d")]);
+        found.push(sshd);
+        let quiet = |file: &PathBuf| {
+            value_in(file, "loglevel", |c| c.is_whitespace() || c == '=')
+                .map(|(line, value)| (file.clone(), line, value))
+        };
+        // The first value counts.
+        if let Some((file, line, value)) = found.iter().find_map(quiet)
+            && ["quiet", "fatal", "error"].contains(&value.to_ascii_lowercase().as_str())
+        {
+            let found = format!("{}:{line} says LogLevel {value}, at which it logs no failed login.", file.display());
+            return Self { found: Some(found) };
+        }
+        let mut files = vec![root.join("usr/lib/systemd/journald.conf"), root.join("etc/systemd/journald.conf")];
+        let folders = ["usr/lib", "run", "etc"].map(|folder| root.join(folder).join("systemd/journald.conf.d"));
+        files.extend(drop_ins(&folders));
+        let stored = |file: &PathBuf| {
+            value_in(file, "maxlevelstore", |c| c == '=').map(|(line, value)| (file.clone(), line, value))
+        };
+        // The last value counts.
+        let least = ["emerg", "alert", "crit", "err", "warning", "notice", "0", "1", "2", "3", "4", "5"];
+        if let Some((file, line, value)) = files.iter().rev().find_map(stored)
+            && least.contains(&value.as_str())
+        {
+            let found = format!(
+                "{}:{line} says MaxLevelStore={value}, so journald does not store what sshd logs at level info.",
+                file.display()
+            );
+            return Self { found: Some(found) };
+        }
+        Self::default()
+    }
+}
+
+/// The files *.conf of directories, sorted by their names.
+fn drop_ins(directories: &[PathBuf]) -> Vec<PathBuf> {
+    let mut names = BTreeSet::new();
+    for directory in directories {
+        let files = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "conf"));
+        names.extend(files.filter_map(|path| Some((path.file_name()?.to_owned(), path))));
+    }
+    names.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The first value of a key in a file of keys and values, with its line.
+fn value_in(file: &Path, key: &str, separates: impl Fn(char) -> bool + Copy) -> Option<(usize, String)> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().enumerate().find_map(|(index, line)| {
+        let line = line.trim();
+        let (name, value) = line.split_once(separates)?;
+        let value = value.trim_matches(|c: char| separates(c) || c == '"' || c.is_whitespace());
+        name.trim().eq_ignore_ascii_case(key).then(|| (index + 1, value.to_owned()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{filter::FilterText, record::Fields};
+
+    const FILTER: &str = "[records]\n_UID = ['0']\nSYSLOG_IDENTIFIER = ['sshd']\nunits = ['ssh.service']\nprograms = ['sshd']\n\
+                          [message]\nsigns = ['pam_unix(sshd:session): session opened']\n[modes]\nnormal = ['auth']\n\
+                          [[rule]]\nname = 'failed'\nclass = 'auth'\ncounts = 'failure'\npattern = 'Failed <ADDR>'\n\
+                          [[rule]]\nname = 'accepted'\ncounts = 'nothing'\npattern = 'Accepted <ADDR>'\n";
+    const OPENED: &str = "pam_unix(sshd:session): session opened for user alice";
+    const FAILED: &str = "Failed 203.0.113.7";
+
+    struct Scene {
+        filter: Filter,
+        fields: Fields,
+        blind: Blind,
+        now: Usec,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let mut fields = Fields::default();
+            let filter = Filter::load("sshd", &[FilterText::new("x.toml", FILTER)], &mut fields).unwrap();
+            Self { filter, fields, blind: Blind::default(), now: 1_000 * USEC_PER_SEC }
+        }
+
+        fn see(&mut self, pid: u32, values: &[(&str, &str)], message: &str) {
+            self.now += USEC_PER_SEC;
+            let mut record = Record::new(&self.fields, self.now, "".into());
+            let pid = pid.to_string();
+            let usual = [("_UID", "0"), ("SYSLOG_IDENTIFIER", "sshd"), ("_PID", &pid), ("MESSAGE", message)];
+            for (name, value) in values.iter().chain(&usual) {
+                record.set(self.fields.find(name.as_bytes()).unwrap(), value.as_bytes());
+            }
+            let known = self.filter.records.claim(&record) == Claim::Ours && self.filter.read(&record).is_some();
+            self.blind.see(&record, known, [&self.filter].into_iter());
+        }
+
+        fn problem(&mut self, seconds: u64) -> Option<Problem> {
+            self.now += seconds * USEC_PER_SEC;
+            self.blind.problem(self.now)
+        }
+    }
+
+    const SSH: (&str, &str) = ("_SYSTEMD_UNIT", "ssh.service");
+
+    #[test]
+    fn logins_that_the_service_says_nothing_about_are_noticed() {
+        let mut scene = Scene::new();
+        for pid in 1..=3 {
+            assert_eq!(scene.problem(60), None);
+            scene.see(pid, &[SSH], OPENED);
+        }
+        assert_eq!(scene.problem(1), None, "its own message may be on its way");
+        assert!(scene.problem(60).unwrap().what.contains("3 processes without a message of its own"));
+        scene.see(4, &[SSH], "Accepted 203.0.113.7");
+        assert_eq!(scene.problem(60), None, "it speaks again");
+    }
+
+    #[test]
+    fn many_who_come_and_go_on_a_host_where_all_is_well_raise_no_alarm() {
+        let mut scene = Scene::new();
+        for pid in 1..500 {
+            scene.see(pid, &[SSH], "Accepted 203.0.113.7");
+            scene.see(pid, &[SSH], OPENED);
+            assert_eq!(scene.problem(u64::from(pid % 90)), None);
+        }
+    }
+
+    #[test]
+    fn one_process_that_opens_many_sessions_is_one_sign() {
+        let mut scene = Scene::new();
+        for _ in 0..20 {
+            scene.see(1, &[SSH], OPENED);
+        }
+        assert_eq!(scene.problem(60), None);
+    }
+
+    #[test]
+    fn attempts_in_another_unit_or_under_another_name_are_noticed_for_an_hour() {
+        for (values, wanted) in [
+            (&[("_SYSTEMD_UNIT", "gate.service")][..], "units = [\"gate.service\"]"),
+            (&[("_SYSTEMD_UNIT", "gate.service"), ("_EXE", "/opt/gate")], "and `programs = [\"gate\"]`"),
+            (&[SSH, ("SYSLOG_IDENTIFIER", "gate"), ("_COMM", "gate")], "SYSLOG_IDENTIFIER = [\"gate\"]"),
+        ] {
+            let mut scene = Scene::new();
+            for pid in 1..=5 {
+                assert_eq!(scene.problem(1), None);
+                scene.see(pid, values, FAILED);
+            }
+            let problem = scene.problem(1).unwrap();
+            assert!(problem.mend.contains(wanted), "{problem:?}");
+            assert_eq!(scene.problem(3700), None);
+        }
+    }
+
+    #[test]
+    fn what_users_write_and_what_is_counted_raises_no_alarm() {
+        let session = ("_SYSTEMD_UNIT", "session-3.scope");
+        for values in [&[SSH][..], &[("_UID", "1000"), SSH], &[("_COMM", "tail"), session], &[session], &[]] {
+            let mut scene = Scene::new();
+            for pid in 1..=50 {
+                scene.see(pid, values, FAILED);
+            }
+            assert_eq!(scene.problem(1), None, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_cause_is_named_where_a_file_tells_it() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let cause = || Causes::below(root.path()).found.unwrap_or_default();
+        assert_eq!(cause(), "");
+        write("etc/ssh/sshd_config", "#LogLevel QUIET\nPort 22\n");
+        write("etc/systemd/journald.conf", "[Journal]\n#MaxLevelStore=debug\n");
+        assert_eq!(cause(), "");
+        write("etc/systemd/journald.conf.d/10-less.conf", "[Journal]\nMaxLevelStore=warning\n");
+        assert!(cause().contains("10-less.conf:2 says MaxLevelStore=warning"), "{}", cause());
+        write("etc/ssh/sshd_config.d/50-quiet.conf", "\nloglevel=ERROR\n");
+        assert!(cause().contains("50-quiet.conf:2 says LogLevel ERROR"), "{}", cause());
+        write("etc/ssh/sshd_config.d/10-first.conf", "LogLevel INFO\n");
+        assert!(cause().contains("MaxLevelStore"), "the first value counts: {}", cause());
+    }
+}
