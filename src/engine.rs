@@ -10,7 +10,11 @@ mod commands;
 mod explain;
 mod keep;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 
@@ -124,6 +128,8 @@ pub enum Ended {
     JailGone,
     /// The configuration says now that it is never banned.
     Ignored,
+    /// It is, or holds, an address of the machine by now.
+    Own,
     /// A ban of the whole network has taken its place.
     Widened,
     /// There were too many bans, and it was the one that would have ended first.
@@ -138,6 +144,8 @@ pub struct Engine {
     clock: Clock,
     /// What the names in `ignoreip` mean.
     names: BTreeMap<String, Vec<IpAddr>>,
+    /// The addresses of the machine itself.
+    own: BTreeSet<IpAddr>,
     failures: u64,
     verdicts: Vec<Verdict>,
 }
@@ -150,6 +158,7 @@ impl Engine {
             bans: BanList::default(),
             clock: Clock::default(),
             names: BTreeMap::new(),
+            own: BTreeSet::new(),
             failures: 0,
             verdicts: Vec::new(),
         }
@@ -223,6 +232,11 @@ impl Engine {
     /// All bans, in the order of their sources.
     pub fn bans(&self) -> impl Iterator<Item = &Ban> {
         self.bans.iter()
+    }
+
+    /// How many addresses of the machine itself are known.
+    pub(crate) fn own_count(&self) -> usize {
+        self.own.len()
     }
 
     /// How many bans are in force.

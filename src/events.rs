@@ -117,6 +117,7 @@ pub(crate) fn unban(ban: &Ban, why: Ended) {
         Ended::Command => "by hand",
         Ended::JailGone => "the jail is gone from the configuration",
         Ended::Ignored => "it is in ignoreip now",
+        Ended::Own => "it is, or holds, an address of this machine now",
         Ended::Widened => "its whole network is banned now",
         Ended::Crowded => "there are too many bans, and it would have ended first",
     };

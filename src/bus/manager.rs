@@ -186,11 +186,18 @@ impl Manager {
     }
 
     /// What wardend promises and does not keep at the moment, and why: the kind (`firewall`: bans
-    /// are not in force; `state`: the state can't be saved), a sentence, and the mend as another
+    /// are not in force; `addresses`: those of this machine are not known; `state`: the state can't
+    /// be saved), a sentence, and the mend as another
     /// sentence, which is empty where the first one says it. Empty while all is well.
     #[zbus(property)]
     fn problems(&self) -> Vec<ProblemRow> {
         self.core.status.borrow().problems.clone()
+    }
+
+    /// How many addresses of this machine are known; loopback is not counted.
+    #[zbus(property, name = "NOwnAddresses")]
+    fn n_own_addresses(&self) -> u32 {
+        self.core.status.borrow().own
     }
 
     /// The last journal record that was read.
@@ -261,8 +268,9 @@ impl Manager {
         count: u32,
     ) -> zbus::Result<()>;
 
-    /// A ban has ended: `expired`, `command`, `jail-gone`, `ignored`, `widened` (its whole network
-    /// is banned now) or `crowded` (there were too many).
+    /// A ban has ended: `expired`, `command`, `jail-gone`, `ignored`, `own` (it is, or holds, an
+    /// address of this machine), `widened` (its whole network is banned now) or `crowded` (there
+    /// were too many).
     #[zbus(signal)]
     pub(crate) async fn unbanned(emitter: &SignalEmitter<'_>, jail: &str, source: &str, why: &str) -> zbus::Result<()>;
 

@@ -172,6 +172,7 @@ fn jail(
         ignoreip,
         names,
         resolved: Vec::new(),
+        own: Arc::default(),
         spare_logins: spare_logins(input)?,
         cut: input.get(|table| table.cut.as_ref()).is_none_or(|cut| cut.value),
         subnet: subnet(input)?,

@@ -12,6 +12,8 @@ use crate::{bus::ProblemRow, events};
 /// Which promise. The order is the one in which problems are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
+    /// The machine's own addresses are known.
+    Addresses,
     /// The state is saved.
     State,
 }
@@ -20,6 +22,7 @@ impl Kind {
     /// Its name on the bus and in the journal.
     fn name(self) -> &'static str {
         match self {
+            Self::Addresses => "addresses",
             Self::State => "state",
         }
     }

@@ -22,8 +22,9 @@ use zbus::Connection;
 
 use super::{
     Fatal,
+    addresses::{self, Addresses, Heard},
     cutting::Cutting,
-    health::Health,
+    health::{self, Health},
     logins::Logins,
     names::Names,
     notify,
@@ -83,6 +84,7 @@ pub(super) struct Daemon {
     pub(super) reloading: Reloading,
     pub(super) names: Names,
     logins: Logins,
+    addresses: Addresses,
     pub(super) wall: Wall,
     /// Things that happen again and again.
     pub(super) crowds: Quiet<(Arc<str>, Bound)>,
@@ -128,6 +130,7 @@ impl Daemon {
         let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
         let names = Names::ask(&connection, &settings.jails);
         let logins = Logins::follow(&connection);
+        let mut addresses = Addresses::follow();
         let mut engine = Engine::new(settings.jails.clone());
         let mut effects = Vec::new();
 
@@ -147,6 +150,13 @@ impl Daemon {
                 position = Position::After(at.clone());
                 cursor = Some(at);
             }
+        }
+        let mut health = Health::default();
+        match addresses.first().await {
+            Some(Heard::Own(own)) => engine.own(own, now(), &mut effects),
+            Some(Heard::Lost(why)) => health.report(health::Kind::Addresses, Some(addresses::problem(&why))),
+            // The task goes on waiting, and says so in the end.
+            None => {}
         }
         let origin = position.clone();
         let follower = Follower::start(filters, settings.fields, position)?;
@@ -175,12 +185,13 @@ impl Daemon {
             orders,
             reports,
             firewall: firewall::State::Starting,
-            health: Health::default(),
+            health,
             cutting,
             saving: Saving::new(store),
             reloading: Reloading::new(directories),
             names,
             logins,
+            addresses,
             wall: Wall::look(),
             crowds: Quiet::new(3600 * TICK),
             spared: Quiet::new(60 * TICK),
@@ -244,6 +255,7 @@ impl Daemon {
                     self.saving.touch();
                     self.carry_out();
                 }
+                heard = self.addresses.next() => self.learn(heard),
                 addresses = self.logins.next() => {
                     self.engine.logged_in(&addresses, now());
                     self.saving.touch();

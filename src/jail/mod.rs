@@ -8,6 +8,7 @@
 //! ago is spared: locking an admin out is worse than an attacker's further try.
 
 mod ignore;
+mod own;
 mod scope;
 mod source;
 mod window;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::source::inside;
 pub use self::{
     ignore::{HostName, Ignored},
+    own::Own,
     scope::{Port, Protocol, Scope},
     source::{Prefixes, text_of},
 };
@@ -71,6 +73,8 @@ pub struct JailSettings {
     pub names: Vec<HostName>,
     /// What the names mean at the moment.
     pub resolved: Vec<Ignored>,
+    /// The addresses of the machine itself; whoever runs the engine knows them.
+    pub own: Arc<Own>,
     /// A source from which somebody has logged in within so many µs is not banned.
     pub spare_logins: Option<Usec>,
     /// What a banned source has open is closed.
@@ -102,13 +106,13 @@ impl JailSettings {
 
     /// What says that the address may never be banned.
     pub fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
-        self.never_banned().find(|ignored| ignored.network.contains(&address))
+        self.never_banned().find(|ignored| ignored.network.contains(&address)).or_else(|| self.own.get(address))
     }
 
     /// What says that somebody in the network may never be banned.
     pub fn spares(&self, network: IpNet) -> Option<&Ignored> {
         let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
-        self.never_banned().find(|ignored| overlaps(&ignored.network))
+        self.never_banned().find(|ignored| overlaps(&ignored.network)).or_else(|| self.own.inside(network))
     }
 
     fn never_banned(&self) -> impl Iterator<Item = &Ignored> {
@@ -130,7 +134,8 @@ impl JailSettings {
     pub fn source(&self, address: IpAddr) -> IpNet {
         let source = source_of(address, self.prefixes);
         let mut listed = self.ignoreip.iter().chain(&self.resolved);
-        if listed.any(|ignored| source.contains(&ignored.network)) { address.into() } else { source }
+        let shared = listed.any(|ignored| source.contains(&ignored.network)) || self.own.inside(source).is_some();
+        if shared { address.into() } else { source }
     }
 
     /// The network that a source would be banned with in a distributed attack.

@@ -25,6 +25,7 @@ mod machine;
 #[path = "../support/maker.rs"]
 mod maker;
 mod network;
+mod own;
 mod package;
 mod packets;
 mod plan;
@@ -85,6 +86,8 @@ scenarios! {
         with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,
         the_daemon_has_no_capability_and_may_start_no_other_unit,
         what_a_ban_does_not_close_is_not_cut_either;
+    own:
+        the_machines_own_addresses_are_never_counted_banned_or_cut;
     hostile:
         no_name_has_anybody_else_banned;
     start:

@@ -56,7 +56,7 @@ pub(crate) fn a_damaged_state_is_told_once_and_no_ban_is_lost(release: Release) 
     machine.attacker("203.0.113.7").wrong_passwords("root", 5);
     machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
     machine.attacker("203.0.113.8").wrong_passwords("root", 4);
-    machine.run("wardenctl ban 192.0.2.0/24 --for 1h");
+    machine.run("wardenctl ban 198.51.100.0/24 --for 1h");
     let files = "cd /var/lib/wardend && sleep 3 && systemctl stop wardend";
     // One bit of a digit, in the newest state only.
     machine.run(&format!("{files} && sed -i 's/\"count\":1/\"count\":3/' state.json && systemctl start wardend"));
@@ -67,7 +67,7 @@ pub(crate) fn a_damaged_state_is_told_once_and_no_ban_is_lost(release: Release) 
     );
     wait_until_up(&machine);
     let list = machine.run("wardenctl list");
-    assert!(list.contains("203.0.113.7 ") && list.contains("192.0.2.0/24 "), "{list}");
+    assert!(list.contains("203.0.113.7 ") && list.contains("198.51.100.0/24 "), "{list}");
     assert!(machine.run("wardenctl status").contains("Failures: 9"), "{}", machine.run("wardenctl status"));
 
     // Both of them: what the journal still has is not lost.
