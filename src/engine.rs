@@ -309,7 +309,7 @@ impl Engine {
             match verdict {
                 Verdict::Failed(source, failure, at) => {
                     self.failures = self.failures.saturating_add(1);
-                    if settings.subnet.is_some() {
+                    if settings.subnet.is_some() || settings.may_hop(source) {
                         failing.push((source, at));
                     }
                     // A ban from other ports promises nothing here.
@@ -340,10 +340,10 @@ impl Engine {
                 // before, makes no second ban.
                 Verdict::Guilty { source, .. } | Verdict::Spared { source, .. }
                     if self.bans.covering(source, &jail).is_some() => {}
-                Verdict::Guilty { source, since, failures } => {
+                Verdict::Guilty { source, since, failures, despite } => {
                     let count = self.bans.next_count(source, &jail, since, settings.forget);
                     let until = ban_end(settings, source, since, count);
-                    self.start_ban(Ban { jail, source, since, until, count, failures, reason: None }, out);
+                    self.start_ban(Ban { jail, source, since, until, count, failures, reason: None, despite }, out);
                 }
                 Verdict::Spared { source, login, failures } => {
                     out.push(Effect::Spared { jail, source, login, failures });
@@ -353,6 +353,7 @@ impl Engine {
         }
         for (source, at) in failing {
             self.widen(index, source, at, out);
+            self.stop_hopping(index, source, at, out);
         }
     }
 
@@ -378,6 +379,40 @@ impl Engine {
         let mut evidence: Vec<Failure> = members.into_values().collect();
         evidence.sort_by_key(|failure| failure.time);
         let failures = evidence.iter().skip(evidence.len().saturating_sub(MOST_EVIDENCE)).collect();
+        self.ban_network(index, network, at, failures, None, out);
+    }
+
+    /// Bans the widest network around a source whose sources have failed too often together.
+    fn stop_hopping(&mut self, index: usize, source: IpNet, at: Usec, out: &mut Vec<Effect>) {
+        let jail = &self.jails[index];
+        let (settings, name) = (&jail.settings, &jail.name);
+        let due: Vec<IpNet> =
+            jail.hopping(source, at).filter(|it| it.weight >= it.limit).map(|it| it.network).collect();
+        let may_be =
+            |network: &IpNet| self.bans.covering(*network, name).is_none() && settings.spares(*network).is_none();
+        let Some(network) = due.into_iter().rev().find(may_be) else { return };
+        let counts = |time: Usec| time.saturating_add(settings.findtime) >= at;
+        let failing = jail.sources_in(network).flat_map(|(_, tally)| tally.failures().iter());
+        let banned = self.bans.inside(network, name).flat_map(|ban| ban.failures.iter());
+        let mut evidence: Vec<Failure> = failing.chain(banned).filter(|failure| counts(failure.time)).collect();
+        evidence.sort_by_key(|failure| failure.time);
+        let failures = evidence.iter().skip(evidence.len().saturating_sub(MOST_EVIDENCE)).collect();
+        let login = jail.login_in(network, at);
+        self.ban_network(index, network, at, failures, login, out);
+    }
+
+    /// Bans a network in place of what is banned in it, if that would end no later.
+    fn ban_network(
+        &mut self,
+        index: usize,
+        network: IpNet,
+        at: Usec,
+        failures: Failures,
+        despite: Option<Usec>,
+        out: &mut Vec<Effect>,
+    ) {
+        let settings = &self.jails[index].settings;
+        let name = Arc::clone(&self.jails[index].name);
         let count = self.bans.next_count(network, &name, at, settings.forget);
         let until = ban_end(settings, network, at, count);
         let narrower: Vec<IpNet> = self
@@ -386,11 +421,9 @@ impl Engine {
             .filter(|ban| until.is_none_or(|until| ban.until.is_some_and(|ends| ends <= until)))
             .map(|ban| ban.source)
             .collect();
-        self.jails[index].clear(network);
-        self.start_ban(
-            Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None },
-            out,
-        );
+        self.jails[index].spend(network);
+        let ban = Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None, despite };
+        self.start_ban(ban, out);
         for source in narrower {
             self.end_ban(source, &name, at, Ended::Widened, out);
         }
@@ -417,7 +450,9 @@ impl Engine {
     /// has open may be no session of any jail's.
     fn is_to_be_cut(&self, ban: &Ban) -> bool {
         let cut = self.jails.iter().any(|jail| jail.settings.name == *ban.jail && jail.settings.cut);
-        cut && (ban.reason.is_some() || self.jails.iter().any(|jail| jail.is_open_in(ban.source)))
+        // Whoever is at work there is not interrupted, unless guessing goes on.
+        cut && ban.despite.is_none()
+            && (ban.reason.is_some() || self.jails.iter().any(|jail| jail.is_open_in(ban.source)))
     }
 
     fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {

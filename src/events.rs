@@ -92,6 +92,9 @@ pub(crate) fn ban(ban: &Ban) {
         (_, _, Some(reason)) if !reason.is_empty() => format!("by hand, {}", shown(reason)),
         _ => "by hand".to_owned(),
     };
+    let although = ban.despite.map_or_else(String::new, |login| {
+        format!(", although somebody was logged in from there at {} (spare-maxretry, ipv6-hopping)", format(login))
+    });
     let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
     info!(
         MESSAGE_ID = BAN,
@@ -104,7 +107,8 @@ pub(crate) fn ban(ban: &Ban) {
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = cursors.join(" "),
         WARDEND_BAN_COUNT = ban.count,
-        "Banned {source} in jail {jail} {until}: {why}."
+        WARDEND_LOGIN_USEC = ban.despite,
+        "Banned {source} in jail {jail} {until}: {why}{although}."
     );
 }
 

@@ -99,11 +99,16 @@ fn print(setting: &str, value: &Value) -> anyhow::Result<()> {
     }
 }
 
-/// A value as TOML: JSON's spelling of it, with blanks between the entries of a list.
+/// A value as TOML: JSON's spelling of it, with blanks between the entries of a list or a table.
 fn toml(value: &serde_json::Value) -> String {
-    match value.as_array() {
-        Some(entries) => format!("[{}]", entries.iter().map(toml).collect::<Vec<_>>().join(", ")),
-        None => value.to_string(),
+    match value {
+        serde_json::Value::Array(entries) => format!("[{}]", entries.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        serde_json::Value::Object(table) if table.is_empty() => "{}".to_owned(),
+        serde_json::Value::Object(table) => {
+            let entries = table.iter().map(|(name, value)| format!("{} = {}", key(name), toml(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        _ => value.to_string(),
     }
 }
 

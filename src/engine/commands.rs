@@ -76,6 +76,7 @@ impl Engine {
             count,
             failures: Failures::default(),
             reason: Some(reason.into()),
+            despite: None,
         };
         self.start_ban(ban.clone(), out);
         Ok(ban)

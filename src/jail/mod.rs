@@ -8,9 +8,11 @@
 //! ago is spared: locking an admin out is worse than an attacker's further try.
 
 mod ignore;
+mod licence;
 mod own;
 mod scope;
 mod source;
+mod subnet;
 mod window;
 
 use std::{
@@ -23,16 +25,23 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::source::inside;
 pub use self::{
     ignore::{HostName, Ignored},
     own::Own,
     scope::{Port, Protocol, Scope},
     source::{Prefixes, text_of},
+    subnet::Width,
 };
 use self::{
+    licence::{Licences, Limit, Names},
     source::source_of,
+    subnet::{Rules, SavedSubnets, Subnets},
     window::{LATE, Tally},
+};
+pub(crate) use self::{
+    licence::{OWN_NAMES, Spent},
+    source::inside,
+    subnet::Hopping,
 };
 use crate::{
     failure::{Failure, Failures},
@@ -77,12 +86,16 @@ pub struct JailSettings {
     pub own: Arc<Own>,
     /// A source from which somebody has logged in within so many µs is not banned.
     pub spare_logins: Option<Usec>,
+    /// So many failures for other names end that; none is never.
+    pub spare_maxretry: Option<u32>,
     /// What a banned source has open is closed.
     pub cut: bool,
     /// What counts as one source.
     pub prefixes: Prefixes,
     /// When a whole network is banned, if ever.
     pub subnet: Option<Subnet>,
+    /// The wider IPv6 networks that are banned when their sources hop, the narrowest first.
+    pub hopping: Vec<Width>,
     /// The most sources that are counted at a time.
     pub max_sources: usize,
     /// What its bans close, and how.
@@ -145,6 +158,32 @@ impl JailSettings {
         (network.prefix_len() < source.prefix_len()).then_some((network, subnet.maxretry as usize))
     }
 
+    /// Whether what a source does counts towards wider networks: an IPv6 customer's, and not that of
+    /// an address which stands for itself.
+    pub(crate) fn may_hop(&self, source: IpNet) -> bool {
+        let link_local = matches!(source.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
+        !self.hopping.is_empty()
+            && matches!(source, IpNet::V6(_))
+            && source.prefix_len() == self.prefixes.ipv6
+            && !link_local
+    }
+
+    /// The width of a network that is banned when its sources hop.
+    pub(crate) fn width_of(&self, network: IpNet) -> Option<Width> {
+        let narrow = network.prefix_len() < self.prefixes.ipv6 && matches!(network, IpNet::V6(_));
+        self.hopping.iter().find(|width| narrow && width.prefix == network.prefix_len()).copied()
+    }
+
+    /// When a source is no longer spared.
+    fn licence(&self) -> Option<Limit> {
+        let others = self.spare_maxretry?.max(self.maxretry) as usize;
+        Some(Limit { others, span: self.findtime.max(licence::SPAN) })
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules { widths: &self.hopping, maxretry: self.maxretry, findtime: self.findtime, most: self.max_sources }
+    }
+
     /// How long a failure is remembered.
     fn kept(&self) -> Usec {
         self.findtime.saturating_add(LATE)
@@ -166,6 +205,8 @@ pub enum Verdict {
         since: Usec,
         /// What it has done.
         failures: Failures,
+        /// It was spared for this login, in µs, until it had done too much.
+        despite: Option<Usec>,
     },
     /// The same, but somebody has logged in from there not long ago.
     Spared {
@@ -202,12 +243,18 @@ pub(crate) struct Jail {
     counted: Vec<bool>,
     sessions: Sessions,
     sources: BTreeMap<IpNet, Tally>,
+    /// What the sources of wider IPv6 networks have done together.
+    subnets: Subnets,
     /// When somebody last logged in from an address, or was last known to be logged in.
     logins: BTreeMap<IpAddr, Usec>,
     /// From where somebody is logged in.
     present: BTreeSet<IpAddr>,
     /// When to look at a source next, see [`Self::advance`].
     agenda: BinaryHeap<Reverse<(Usec, IpNet)>>,
+    /// By what names somebody has logged in from an address.
+    users: Names,
+    /// What sources have done while they were spared.
+    licences: Licences,
     outcomes: Vec<Outcome>,
 }
 
@@ -219,9 +266,12 @@ impl Jail {
             settings,
             sessions: Sessions::default(),
             sources: BTreeMap::new(),
+            subnets: Subnets::default(),
             logins: BTreeMap::new(),
             present: BTreeSet::new(),
             agenda: BinaryHeap::new(),
+            users: Names::default(),
+            licences: Licences::default(),
             outcomes: Vec::new(),
         }
     }
@@ -246,7 +296,7 @@ impl Jail {
                 outcomes.push(Outcome::Failure(line.failure(address), line.time));
             }
             (None, Some(address)) if line.rule.counts == Counts::Success => {
-                outcomes.push(Outcome::Login(address, line.time));
+                outcomes.push(Outcome::Login(address, line.time, line.name()));
             }
             (None, _) => {}
         }
@@ -273,6 +323,7 @@ impl Jail {
                 self.sources.remove(&source);
             }
         }
+        self.subnets.expire(now, self.settings.rules());
     }
 
     /// When a source is forgotten.
@@ -296,6 +347,27 @@ impl Jail {
 
     /// Forgets the failures of every source inside a network, or around it.
     pub(crate) fn clear(&mut self, network: IpNet) {
+        self.start_anew(network);
+        self.subnets.clear(network, self.settings.rules());
+        self.licences.retain(|source| !network.contains(&source));
+    }
+
+    /// A network is banned for what its sources have done, and they start anew. What they did still
+    /// counts for the networks around it.
+    pub(crate) fn spend(&mut self, network: IpNet) {
+        self.start_anew(network);
+        self.subnets.spend(network, self.settings.rules());
+    }
+
+    /// How the wider networks of a source stand at the time `at`, the narrowest first.
+    pub(crate) fn hopping(&self, source: IpNet, at: Usec) -> impl Iterator<Item = Hopping> {
+        let login = move |network| self.login_in(network, at).is_some();
+        let widths =
+            self.settings.may_hop(source).then(|| self.subnets.standings(source, self.settings.rules(), login));
+        widths.into_iter().flatten()
+    }
+
+    fn start_anew(&mut self, network: IpNet) {
         self.sources.remove(&self.settings.source(network.addr()));
         let inside: Vec<IpNet> = self.sources_in(network).map(|(source, _)| source).collect();
         for source in inside {
@@ -345,7 +417,12 @@ impl Jail {
         for outcome in outcomes.drain(..) {
             match outcome {
                 Outcome::Failure(failure, at) => self.count(&failure, at.max(now), out),
-                Outcome::Login(address, time) => self.log_in(address, time),
+                Outcome::Login(address, time, name) => {
+                    self.log_in(address, time);
+                    if let Some(name) = name.filter(|_| self.settings.spare_logins.is_some()) {
+                        self.users.add(address, name);
+                    }
+                }
                 Outcome::Forgive(failures) => {
                     for failure in failures.iter() {
                         self.take_back(&failure);
@@ -375,14 +452,42 @@ impl Jail {
             }
             self.agenda.push(Reverse((failure.time.saturating_add(self.settings.kept()).saturating_add(1), source)));
         }
+        if self.settings.may_hop(source) {
+            self.subnets.add(source, failure, at, self.settings.rules());
+        }
+        let login = self.login_in(source, at);
+        if let Some(failures) = self.end_of_licence(source, failure, login, at) {
+            self.sources.remove(&source);
+            out.push(Verdict::Guilty { source, since: at, failures, despite: login });
+            return;
+        }
         let tally = self.sources.entry(source).or_default();
         if let Some(failures) = tally.add(failure, self.settings.maxretry as usize, self.settings.findtime) {
             self.sources.remove(&source);
-            out.push(match self.login_in(source, at) {
+            out.push(match login {
                 Some(login) => Verdict::Spared { source, login, failures },
-                None => Verdict::Guilty { source, since: at, failures },
+                None => Verdict::Guilty { source, since: at, failures, despite: None },
             });
         }
+    }
+
+    /// What a spared source has done, if that is too much.
+    fn end_of_licence(&mut self, source: IpNet, failure: &Failure, login: Option<Usec>, at: Usec) -> Option<Failures> {
+        let limit = self.settings.licence().filter(|_| login.is_some());
+        let Some(limit) = limit else {
+            self.licences.forget(source);
+            return None;
+        };
+        let users = &self.users;
+        self.licences.add(source, failure, at, limit, |name| users.have_come_from(source, name))
+    }
+
+    /// What a source has done while it was spared, as far as that adds up at the time `at`, and how
+    /// much of it may be for other names; none without a limit.
+    pub(crate) fn licence_of(&self, source: IpNet, at: Usec) -> Option<(Spent, usize)> {
+        let limit = self.settings.licence()?;
+        let is_own = |name: &str| self.users.have_come_from(source, name);
+        Some((self.licences.standing(source, at, limit.span, is_own), limit.others))
     }
 
     fn log_in(&mut self, address: IpAddr, time: Usec) {
@@ -396,6 +501,8 @@ impl Jail {
             {
                 self.logins.remove(&oldest.1);
             }
+            let (logins, present) = (&self.logins, &self.present);
+            self.users.retain(|address| logins.contains_key(address) || present.contains(address));
         }
     }
 
@@ -413,6 +520,8 @@ impl Jail {
 
     fn take_back(&mut self, failure: &Failure) -> IpNet {
         let source = self.settings.source(failure.address);
+        self.subnets.take_back(source, failure, self.settings.rules());
+        self.licences.take_back(source, failure);
         if let Some(tally) = self.sources.get_mut(&source) {
             tally.take_back(failure);
             if tally.failures().is_empty() {
@@ -440,6 +549,8 @@ impl Jail {
     pub(crate) fn shift(&mut self, by: i64) {
         self.sessions.shift(by);
         self.sources.values_mut().for_each(|tally| tally.shift(by));
+        self.subnets.shift(by);
+        self.licences.shift(by);
         self.logins.values_mut().for_each(|login| *login = login.saturating_add_signed(by));
         self.plan();
     }
@@ -458,6 +569,14 @@ impl Jail {
                 }
             }
         }
+        let settings = &self.settings;
+        self.subnets.adapt(settings.rules(), |address| {
+            let source = settings.source(address);
+            (!settings.ignores(address) && settings.may_hop(source)).then_some(source)
+        });
+        // What is counted as another source from now on starts anew.
+        self.licences
+            .retain(|source| settings.source(source.addr()) == source && settings.ignored(source.addr()).is_none());
         self.plan();
     }
 
@@ -478,6 +597,12 @@ fn counted(settings: &JailSettings) -> Vec<bool> {
 pub(crate) struct SavedJail {
     sessions: SavedSessions,
     sources: Vec<(IpNet, Tally)>,
+    #[serde(default)]
+    subnets: SavedSubnets,
+    #[serde(default)]
+    users: Names,
+    #[serde(default)]
+    licences: Licences,
     logins: Vec<(IpAddr, Usec)>,
     #[serde(default)]
     present: BTreeSet<IpAddr>,
@@ -488,6 +613,9 @@ impl Jail {
         SavedJail {
             sessions: self.sessions.save(),
             sources: self.sources.iter().map(|(source, tally)| (*source, tally.clone())).collect(),
+            subnets: self.subnets.save(),
+            users: self.users.clone(),
+            licences: self.licences.clone(),
             logins: self.logins.iter().map(|(address, login)| (*address, *login)).collect(),
             present: self.present.clone(),
         }
@@ -496,6 +624,9 @@ impl Jail {
     pub(crate) fn load(&mut self, saved: SavedJail) {
         self.sessions = Sessions::load(saved.sessions);
         self.sources = saved.sources.into_iter().filter(|(_, tally)| !tally.failures().is_empty()).collect();
+        self.subnets = Subnets::load(saved.subnets, self.settings.max_sources);
+        self.users = saved.users;
+        self.licences = saved.licences;
         self.logins = saved.logins.into_iter().take(MOST_LOGINS).collect();
         self.present = saved.present;
         // The configuration may be another than the one that the state was saved under.

@@ -111,6 +111,7 @@ scenarios! {
         a_damaged_state_is_told_once_and_no_ban_is_lost,
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records,
+        whoever_is_logged_in_may_not_guess_at_others_without_end,
         whoever_is_logged_in_is_spared_however_long_ago_he_came;
     survive:
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,

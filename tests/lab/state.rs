@@ -163,6 +163,23 @@ pub(crate) fn an_address_is_explained_with_its_attempts_and_their_records(releas
     assert_eq!(user.can_connect(), Connection::Open);
 }
 
+pub(crate) fn whoever_is_logged_in_may_not_guess_at_others_without_end(release: Release) {
+    let machine = machine(release);
+    let user = machine.attacker("203.0.113.9");
+    let mut login = user.log_in("alice");
+    user.guess(Guesses { user: "alice", connections: 5, ..Guesses::default() });
+    user.guess(Guesses { user: "bob", connections: 4, prompts: 5, ..Guesses::default() });
+    machine.wait_for_message("Spared 203.0.113.9 in jail sshd after 5 failures");
+    let told = machine.wait_for_message("Banned 203.0.113.9 in jail sshd");
+    assert!(told.contains("25 failures") && told.contains("although somebody was logged in from there"), "{told}");
+    machine.wait_for_message("firewalld blocks 203.0.113.9");
+    assert_eq!(user.can_connect(), Connection::TimedOut);
+    assert!(login.is_alive(), "whoever is at work is not interrupted");
+    let fields = machine.run("journalctl --output=json MESSAGE_ID=aa04c1c10db24c02ad4e28e8ac726807");
+    let fields: Value = serde_json::from_str(fields.trim()).expect("one record");
+    assert!(fields["WARDEND_LOGIN_USEC"].is_string(), "{fields}");
+}
+
 pub(crate) fn whoever_is_logged_in_is_spared_however_long_ago_he_came(release: Release) {
     let machine = machine(release);
     machine.write(
