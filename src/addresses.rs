@@ -233,7 +233,7 @@ mod tests {
 
     fn message(flags: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
         let mut body = vec![2, 24, flags, 0, 1, 0, 0, 0];
-        attributes.iter().for_each(|attribute| body.extend(attribute));
+        body.extend(attributes.concat());
         body
     }
 

@@ -120,3 +120,16 @@ fn key(name: &str) -> String {
         serde_json::Value::from(name).to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_shown_as_it_would_be_written() {
+        for text in ["5", "\"10min\"", "[\"ssh\", \"2222/tcp\"]", "{}", "{ 48 = 8, 56 = 3 }"] {
+            let value = toml::from_str::<serde_json::Value>(&format!("key = {text}")).unwrap()["key"].take();
+            assert_eq!(toml(&value), text);
+        }
+    }
+}

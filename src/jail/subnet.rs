@@ -205,7 +205,9 @@ impl Subnets {
         let level = u8::try_from(level).unwrap_or(u8::MAX);
         for source in self.sources_in(network) {
             self.change(source, rules, |entries| {
-                entries.iter_mut().for_each(|entry| entry.spent = entry.spent.max(level));
+                for entry in entries {
+                    entry.spent = entry.spent.max(level);
+                }
             });
         }
     }
