@@ -52,6 +52,9 @@ install:
 	install -D -m 644 units/wardend-metrics.socket $(DESTDIR)$(unitdir)/wardend-metrics.socket
 	install -D -m 644 units/wardend-metrics@.service $(DESTDIR)$(unitdir)/wardend-metrics@.service
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-metrics@.service
+	install -D -m 644 units/wardend-addresses.socket $(DESTDIR)$(unitdir)/wardend-addresses.socket
+	install -D -m 644 units/wardend-addresses@.service $(DESTDIR)$(unitdir)/wardend-addresses@.service
+	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-addresses@.service
 	install -D -m 644 units/wardend-cut@.service $(DESTDIR)$(unitdir)/wardend-cut@.service
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-cut@.service
 	install -D -m 644 units/wardend.sysusers $(DESTDIR)$(sysusersdir)/wardend.conf

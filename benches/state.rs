@@ -60,7 +60,8 @@ impl Pen {
 /// Three of four over IPv4.
 fn address(source: u32) -> String {
     match source % 4 {
-        0 => format!("2001:db8:{:x}:{:x}::7", source >> 16, source & 0xffff),
+        // Each in a /48 of its own: nobody hops.
+        0 => format!("2001:{:x}:{:x}:1::7", 0x1000 + (source >> 16), source & 0xffff),
         _ => std::net::Ipv4Addr::from(0x0a00_0000 + source).to_string(),
     }
 }

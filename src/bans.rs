@@ -40,6 +40,10 @@ pub struct Ban {
     pub failures: Failures,
     /// What an admin gave as the reason of a ban by hand.
     pub reason: Option<Box<str>>,
+    /// Somebody was logged in from there at this time, in µs, and what was done was too much to spare
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub despite: Option<Usec>,
 }
 
 /// Bans of one source are told apart by their jail.
@@ -256,6 +260,7 @@ mod tests {
             count: 1,
             failures: Failures::default(),
             reason: None,
+            despite: None,
         }
     }
 

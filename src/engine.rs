@@ -10,7 +10,11 @@ mod commands;
 mod explain;
 mod keep;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 
@@ -132,6 +136,8 @@ pub enum Ended {
     JailGone,
     /// The configuration says now that it is never banned.
     Ignored,
+    /// It is, or holds, an address of the machine by now.
+    Own,
     /// A ban of the whole network has taken its place.
     Widened,
     /// There were too many bans, and it was the one that would have ended first.
@@ -146,6 +152,8 @@ pub struct Engine {
     clock: Clock,
     /// What the names in `ignoreip` mean.
     names: BTreeMap<String, Vec<IpAddr>>,
+    /// The addresses of the machine itself.
+    own: BTreeSet<IpAddr>,
     failures: u64,
     verdicts: Vec<Verdict>,
 }
@@ -158,6 +166,7 @@ impl Engine {
             bans: BanList::default(),
             clock: Clock::default(),
             names: BTreeMap::new(),
+            own: BTreeSet::new(),
             failures: 0,
             verdicts: Vec::new(),
         }
@@ -234,6 +243,11 @@ impl Engine {
         self.bans.iter()
     }
 
+    /// How many addresses of the machine itself are known.
+    pub(crate) fn own_count(&self) -> usize {
+        self.own.len()
+    }
+
     /// How many bans are in force.
     pub fn ban_count(&self) -> usize {
         self.bans.len()
@@ -304,7 +318,7 @@ impl Engine {
             match verdict {
                 Verdict::Failed(source, failure, at) => {
                     self.failures = self.failures.saturating_add(1);
-                    if settings.subnet.is_some() {
+                    if settings.subnet.is_some() || settings.may_hop(source) {
                         failing.push((source, at));
                     }
                     out.push(Effect::Failed { jail, source, failure: failure.clone(), ignored: false });
@@ -323,10 +337,10 @@ impl Engine {
                 // before, makes no second ban.
                 Verdict::Guilty { source, .. } | Verdict::Spared { source, .. }
                     if self.bans.covering(source, &jail).is_some() => {}
-                Verdict::Guilty { source, since, failures } => {
+                Verdict::Guilty { source, since, failures, despite } => {
                     let count = self.bans.next_count(source, &jail, since, settings.forget);
                     let until = ban_end(settings, source, since, count);
-                    self.start_ban(Ban { jail, source, since, until, count, failures, reason: None }, out);
+                    self.start_ban(Ban { jail, source, since, until, count, failures, reason: None, despite }, out);
                 }
                 Verdict::Spared { source, login, failures } => {
                     out.push(Effect::Spared { jail, source, login, failures });
@@ -336,6 +350,7 @@ impl Engine {
         }
         for (source, at) in failing {
             self.widen(index, source, at, out);
+            self.stop_hopping(index, source, at, out);
         }
     }
 
@@ -381,6 +396,40 @@ impl Engine {
         let mut evidence: Vec<Failure> = members.into_values().collect();
         evidence.sort_by_key(|failure| failure.time);
         let failures = evidence.iter().skip(evidence.len().saturating_sub(MOST_EVIDENCE)).collect();
+        self.ban_network(index, network, at, failures, None, out);
+    }
+
+    /// Bans the widest network around a source whose sources have failed too often together.
+    fn stop_hopping(&mut self, index: usize, source: IpNet, at: Usec, out: &mut Vec<Effect>) {
+        let jail = &self.jails[index];
+        let (settings, name) = (&jail.settings, &jail.name);
+        let due: Vec<IpNet> =
+            jail.hopping(source, at).filter(|it| it.weight >= it.limit).map(|it| it.network).collect();
+        let may_be =
+            |network: &IpNet| self.bans.covering(*network, name).is_none() && settings.spares(*network).is_none();
+        let Some(network) = due.into_iter().rev().find(may_be) else { return };
+        let counts = |time: Usec| time.saturating_add(settings.findtime) >= at;
+        let failing = jail.sources_in(network).flat_map(|(_, tally)| tally.failures().iter());
+        let banned = self.bans.inside(network, name).flat_map(|ban| ban.failures.iter());
+        let mut evidence: Vec<Failure> = failing.chain(banned).filter(|failure| counts(failure.time)).collect();
+        evidence.sort_by_key(|failure| failure.time);
+        let failures = evidence.iter().skip(evidence.len().saturating_sub(MOST_EVIDENCE)).collect();
+        let login = jail.login_in(network, at);
+        self.ban_network(index, network, at, failures, login, out);
+    }
+
+    /// Bans a network in place of what is banned in it, if that would end no later.
+    fn ban_network(
+        &mut self,
+        index: usize,
+        network: IpNet,
+        at: Usec,
+        failures: Failures,
+        despite: Option<Usec>,
+        out: &mut Vec<Effect>,
+    ) {
+        let settings = &self.jails[index].settings;
+        let name = Arc::clone(&self.jails[index].name);
         let count = self.bans.next_count(network, &name, at, settings.forget);
         let until = ban_end(settings, network, at, count);
         let narrower: Vec<IpNet> = self
@@ -389,11 +438,9 @@ impl Engine {
             .filter(|ban| until.is_none_or(|until| ban.until.is_some_and(|ends| ends <= until)))
             .map(|ban| ban.source)
             .collect();
-        self.jails[index].clear(network);
-        self.start_ban(
-            Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None },
-            out,
-        );
+        self.jails[index].spend(network);
+        let ban = Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None, despite };
+        self.start_ban(ban, out);
         for source in narrower {
             self.end_ban(source, &name, at, Ended::Widened, out);
         }
@@ -420,7 +467,9 @@ impl Engine {
     /// has open may be no session of any jail's.
     fn is_to_be_cut(&self, ban: &Ban) -> bool {
         let cut = self.jails.iter().any(|jail| jail.settings.name == *ban.jail && jail.settings.cut);
-        cut && (ban.reason.is_some() || self.jails.iter().any(|jail| jail.is_open_in(ban.source)))
+        // Whoever is at work there is not interrupted, unless guessing goes on.
+        cut && ban.despite.is_none()
+            && (ban.reason.is_some() || self.jails.iter().any(|jail| jail.is_open_in(ban.source)))
     }
 
     fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {

@@ -94,6 +94,9 @@ pub(crate) fn ban(ban: &Ban) {
         (_, _, Some(reason)) if !reason.is_empty() => format!("by hand, {}", shown(reason)),
         _ => "by hand".to_owned(),
     };
+    let although = ban.despite.map_or_else(String::new, |login| {
+        format!(", although somebody was logged in from there at {} (spare-maxretry, ipv6-hopping)", format(login))
+    });
     let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
     info!(
         MESSAGE_ID = BAN,
@@ -106,7 +109,8 @@ pub(crate) fn ban(ban: &Ban) {
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = cursors.join(" "),
         WARDEND_BAN_COUNT = ban.count,
-        "Banned {source} in jail {jail} {until}: {why}."
+        WARDEND_LOGIN_USEC = ban.despite,
+        "Banned {source} in jail {jail} {until}: {why}{although}."
     );
 }
 
@@ -119,6 +123,7 @@ pub(crate) fn unban(ban: &Ban, why: Ended) {
         Ended::Command => "by hand",
         Ended::JailGone => "the jail is gone from the configuration",
         Ended::Ignored => "it is in ignoreip now",
+        Ended::Own => "it is, or holds, an address of this machine now",
         Ended::Widened => "its whole network is banned now",
         Ended::Crowded => "there are too many bans, and it would have ended first",
     };

@@ -13,6 +13,7 @@
 //!
 //! `ctl` is wardenctl, whose `replay` feeds the same engine from past journals.
 
+mod addresses;
 mod bans;
 mod bus;
 mod clock;

@@ -64,8 +64,8 @@ pub(crate) enum Outcome {
     Forgive(Failures),
     /// This failure never was one.
     TakeBack(Failure),
-    /// Somebody got in, from this address.
-    Login(IpAddr, Usec),
+    /// Somebody got in, from this address, by this name.
+    Login(IpAddr, Usec, Option<Box<str>>),
     /// So many failures of one session that no line has ever named an address for.
     Nameless(usize),
     /// There were too many open sessions, and the most silent one was ended.
@@ -100,13 +100,18 @@ impl Line<'_> {
         }
     }
 
+    /// The user that the line names.
+    pub(crate) fn name(&self) -> Option<Box<str>> {
+        self.user.map(|user| String::from_utf8_lossy(user).into())
+    }
+
     /// The failure that the line shows.
     pub(crate) fn failure(&self, address: IpAddr) -> Failure {
         Failure {
             address,
             time: self.time,
             rule: self.rule.name.clone(),
-            user: self.user.map(|user| String::from_utf8_lossy(user).into()),
+            user: self.name(),
             cursor: self.cursor.cloned().unwrap_or_default(),
             refusal: self.rule.counts == Counts::Refusal,
         }
@@ -404,7 +409,7 @@ impl Session {
                 self.succeeded = true;
                 self.waiting = Failures::default();
                 if let Some(address) = self.address {
-                    out.push(Outcome::Login(address, line.time));
+                    out.push(Outcome::Login(address, line.time, line.name()));
                 }
                 if !self.failures.is_empty() {
                     out.push(Outcome::Forgive(std::mem::take(&mut self.failures)));

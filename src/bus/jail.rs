@@ -104,7 +104,7 @@ impl Jail {
         self.settings.borrow().forget
     }
 
-    /// What is never banned, beside loopback: networks, then names of hosts.
+    /// What is never banned, beside loopback and the addresses of the machine: networks, then names of hosts.
     #[zbus(property, name = "IgnoreIP")]
     fn ignore_ip(&self) -> Vec<String> {
         let settings = self.settings.borrow();
@@ -123,6 +123,14 @@ impl Jail {
     #[zbus(property, name = "SpareLoginsUSec")]
     fn spare_logins_usec(&self) -> u64 {
         self.settings.borrow().spare_logins.unwrap_or(0)
+    }
+
+    /// A spared source is banned all the same after so many failures within an hour (or
+    /// `FindTimeUSec`, if that is longer) for names that have not logged in from there, and after
+    /// five times as many for any; 0 if it never is.
+    #[zbus(property)]
+    fn spare_max_retry(&self) -> u32 {
+        self.settings.borrow().spare_maxretry.unwrap_or(0)
     }
 
     /// So many leading bits of an IPv4 address make a source.
@@ -145,6 +153,13 @@ impl Jail {
             .borrow()
             .subnet
             .map_or((0, 0, 0), |subnet| (subnet.maxretry, subnet.prefixes.ipv4, subnet.prefixes.ipv6))
+    }
+
+    /// The lengths of wider IPv6 networks that are banned when the failures of their sources come to
+    /// so many times `MaxRetry`.
+    #[zbus(property, name = "IPv6Hopping")]
+    fn ipv6_hopping(&self) -> Vec<(u8, u32)> {
+        self.settings.borrow().hopping.iter().map(|width| (width.prefix, width.times)).collect()
     }
 
     /// The services and ports that its bans close; `all` of them, if that is all there is.

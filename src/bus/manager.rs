@@ -198,6 +198,12 @@ impl Manager {
         self.core.status.borrow().problems.clone()
     }
 
+    /// How many addresses of this machine are known; loopback is not counted.
+    #[zbus(property, name = "NOwnAddresses")]
+    fn n_own_addresses(&self) -> u32 {
+        self.core.status.borrow().own
+    }
+
     /// The last journal record that was read.
     #[zbus(property(emits_changed_signal = "false"))]
     fn journal_cursor(&self) -> String {
@@ -266,8 +272,9 @@ impl Manager {
         count: u32,
     ) -> zbus::Result<()>;
 
-    /// A ban has ended: `expired`, `command`, `jail-gone`, `ignored`, `widened` (its whole network
-    /// is banned now) or `crowded` (there were too many).
+    /// A ban has ended: `expired`, `command`, `jail-gone`, `ignored`, `own` (it is, or holds, an
+    /// address of this machine), `widened` (its whole network is banned now) or `crowded` (there
+    /// were too many).
     #[zbus(signal)]
     pub(crate) async fn unbanned(emitter: &SignalEmitter<'_>, jail: &str, source: &str, why: &str) -> zbus::Result<()>;
 

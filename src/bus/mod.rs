@@ -184,6 +184,8 @@ pub(crate) struct Status {
     pub(crate) firewall_message: String,
     /// Why the state is `degraded`.
     pub(crate) problems: Vec<ProblemRow>,
+    /// How many addresses of this machine are known.
+    pub(crate) own: u32,
     pub(crate) cursor: String,
     pub(crate) bans: u32,
     pub(crate) failures: u64,

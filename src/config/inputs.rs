@@ -84,7 +84,9 @@ pub(crate) struct JailInput {
     pub(crate) subnet_maxretry: Option<Located<i64>>,
     pub(crate) subnet_ipv4_prefix: Option<Located<i64>>,
     pub(crate) subnet_ipv6_prefix: Option<Located<i64>>,
+    pub(crate) ipv6_hopping: Option<Located<BTreeMap<String, i64>>>,
     pub(crate) spare_logins: Option<Located<Switch>>,
+    pub(crate) spare_maxretry: Option<Located<i64>>,
     pub(crate) cut: Option<Located<bool>>,
     pub(crate) ports: Option<Located<Ports>>,
     pub(crate) action: Option<Located<String>>,
@@ -159,7 +161,9 @@ impl JailInput {
         lay(&mut self.subnet_maxretry, table.subnet_maxretry, source);
         lay(&mut self.subnet_ipv4_prefix, table.subnet_ipv4_prefix, source);
         lay(&mut self.subnet_ipv6_prefix, table.subnet_ipv6_prefix, source);
+        lay(&mut self.ipv6_hopping, table.ipv6_hopping, source);
         lay(&mut self.spare_logins, table.spare_logins, source);
+        lay(&mut self.spare_maxretry, table.spare_maxretry, source);
         lay(&mut self.cut, table.cut, source);
         lay(&mut self.ports, table.ports, source);
         lay(&mut self.action, table.action, source);

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     filter::Filter,
     jail::{
-        HostName, IgnoreList, Ignored, JailSettings, Port, Prefixes, Scope, Subnet, Translators, check_host_name,
-        parse_network,
+        HostName, IgnoreList, Ignored, JailSettings, Port, Prefixes, Scope, Subnet, Translators, Width,
+        check_host_name, parse_network,
     },
     record::{Fields, USEC_PER_SEC, Usec},
     suggest,
@@ -204,10 +204,16 @@ fn jail(
         ignoreip: ignored.networks,
         names: ignored.names,
         resolved: IgnoreList::default(),
+        own: Arc::default(),
         translators,
         spare_logins: spare_logins(input)?,
+        spare_maxretry: match input.number("spare-maxretry", |table| table.spare_maxretry.as_ref(), 0..=1000, 20)? {
+            0 => None,
+            limit => Some(limit),
+        },
         cut: input.get(|table| table.cut.as_ref()).is_none_or(|cut| cut.value),
         subnet: subnet(input)?,
+        hopping: hopping(input)?,
         prefixes: Prefixes {
             ipv4: prefix(input.number("ipv4-prefix", |table| table.ipv4_prefix.as_ref(), 8..=32, 32)?),
             ipv6: prefix(input.number("ipv6-prefix", |table| table.ipv6_prefix.as_ref(), 16..=128, 64)?),
@@ -353,6 +359,35 @@ fn subnet(input: &Layered<'_>) -> Result<Option<Subnet>, ConfigError> {
         }
         maxretry => Ok(Some(Subnet { maxretry, prefixes: Prefixes { ipv4: prefix(ipv4), ipv6: prefix(ipv6) } })),
     }
+}
+
+/// The most widths that a jail may have.
+const MOST_WIDTHS: usize = 4;
+const HOPPING: [Width; 2] = [Width { prefix: 56, times: 3 }, Width { prefix: 48, times: 8 }];
+
+/// The wider IPv6 networks, the narrowest first.
+fn hopping(input: &Layered<'_>) -> Result<Vec<Width>, ConfigError> {
+    const FORM: &str =
+        "write prefix lengths and how many times maxretry each allows, such as { 56 = 3, 48 = 8 }, or {} for never";
+    let Some(located) = input.get(|table| table.ipv6_hopping.as_ref()) else { return Ok(HOPPING.to_vec()) };
+    if located.value.len() > MOST_WIDTHS {
+        return Err(located.error(format!("ipv6-hopping has more than {MOST_WIDTHS} prefix lengths; leave some out.")));
+    }
+    let width = |(prefix, times): (&String, &i64)| {
+        let prefix = prefix.parse().ok().filter(|prefix| (16..=127).contains(prefix)).ok_or_else(|| {
+            located.error(format!("ipv6-hopping has '{prefix}', which is no prefix length from 16 to 127; {FORM}."))
+        })?;
+        let times = u32::try_from(*times).ok().filter(|times| (1..=1000).contains(times)).ok_or_else(|| {
+            located.error(format!("ipv6-hopping allows /{prefix} {times} times maxretry; write a number from 1 to 1000, or leave the length out."))
+        })?;
+        Ok(Width { prefix, times })
+    };
+    let mut widths = located.value.iter().map(width).collect::<Result<Vec<Width>, ConfigError>>()?;
+    widths.sort_by_key(|width| std::cmp::Reverse(width.prefix));
+    if let Some(pair) = widths.windows(2).find(|pair| pair[0].prefix == pair[1].prefix) {
+        return Err(located.error(format!("ipv6-hopping has /{} twice; leave one out.", pair[0].prefix)));
+    }
+    Ok(widths)
 }
 
 fn list(directories: &[PathBuf]) -> String {

@@ -89,6 +89,21 @@ fn spans_are_seconds_or_words() {
 }
 
 #[test]
+fn networks_through_which_one_hops_are_on_by_default_and_can_be_chosen_or_left_out() {
+    let widths = |text: &str| {
+        let settings = load_one(text).unwrap();
+        settings.jails[0].hopping.iter().map(|width| (width.prefix, width.times)).collect::<Vec<_>>()
+    };
+    assert_eq!(widths(""), [(56, 3), (48, 8)]);
+    assert_eq!(widths("[default]\nipv6-hopping = { 32 = 40, 60 = 2 }\n"), [(60, 2), (32, 40)]);
+    assert_eq!(widths("[default]\nipv6-hopping = {}\n"), []);
+    let old = load(&[("etc/wardend.conf", "[jail.sshd]\n")]).unwrap();
+    let shipped = load(&[]).unwrap();
+    assert_eq!(old.jails[0].hopping, shipped.jails[0].hopping, "a file of one's own that does not name it");
+    assert_eq!(old.jails[0].spare_maxretry, shipped.jails[0].spare_maxretry);
+}
+
+#[test]
 fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
     for (text, line, says) in [
         ("[default]\nmaxretries = 3\n", 2, "unknown field `maxretries`; did you mean 'maxretry'?"),
@@ -116,6 +131,13 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[default]\nsubnet-maxretry = 1\n", 2, "would ban a whole network"),
         ("[default]\nsubnet-ipv4-prefix = 32\n", 2, "write a number from 8 to 31"),
         ("[default]\nspare-logins = \"never\"\n", 2, "no span of time"),
+        ("[default]\nspare-maxretry = 1001\n", 2, "write a number from 0 to 1000"),
+        ("[default]\nipv6-hopping = { 128 = 3 }\n", 2, "'128', which is no prefix length from 16 to 127"),
+        ("[default]\nipv6-hopping = { wide = 3 }\n", 2, "'wide', which is no prefix length"),
+        ("[default]\nipv6-hopping = { 48 = 0 }\n", 2, "/48 0 times maxretry; write a number from 1 to 1000"),
+        ("[default]\nipv6-hopping = { 48 = 8, 048 = 8 }\n", 2, "has /48 twice"),
+        ("[default]\nipv6-hopping = { 60 = 2, 56 = 3, 52 = 4, 48 = 8, 44 = 9 }\n", 2, "more than 4"),
+        ("[default]\nipv6-hopping = 48\n", 2, "invalid type: integer"),
         ("[default]\nignoreip = [\"0.0.0.0/0\"]\n", 2, "is everybody"),
         ("[jail.sshd]\nports = \"some\"\n", 2, "write \"all\", or a list"),
         ("[jail.sshd]\nports = 22\n", 2, "nor a list of words; write"),

@@ -99,11 +99,16 @@ fn print(setting: &str, value: &Value) -> anyhow::Result<()> {
     }
 }
 
-/// A value as TOML: JSON's spelling of it, with blanks between the entries of a list.
+/// A value as TOML: JSON's spelling of it, with blanks between the entries of a list or a table.
 fn toml(value: &serde_json::Value) -> String {
-    match value.as_array() {
-        Some(entries) => format!("[{}]", entries.iter().map(toml).collect::<Vec<_>>().join(", ")),
-        None => value.to_string(),
+    match value {
+        serde_json::Value::Array(entries) => format!("[{}]", entries.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        serde_json::Value::Object(table) if table.is_empty() => "{}".to_owned(),
+        serde_json::Value::Object(table) => {
+            let entries = table.iter().map(|(name, value)| format!("{} = {}", key(name), toml(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        _ => value.to_string(),
     }
 }
 
@@ -113,5 +118,18 @@ fn key(name: &str) -> String {
         name.to_owned()
     } else {
         serde_json::Value::from(name).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_shown_as_it_would_be_written() {
+        for text in ["5", "\"10min\"", "[\"ssh\", \"2222/tcp\"]", "{}", "{ 48 = 8, 56 = 3 }"] {
+            let value = toml::from_str::<serde_json::Value>(&format!("key = {text}")).unwrap()["key"].take();
+            assert_eq!(toml(&value), text);
+        }
     }
 }

@@ -6,13 +6,17 @@
 //! language of its own, so all that it gets are addresses and numbers that were parsed here; and
 //! its exit code says nothing, so it is asked afterwards what is left.
 
-use std::process::{Command, Output};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::{Command, Output},
+};
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 
 use super::output::line;
-use crate::{engine::parse_network, jail::text_of, time::count};
+use crate::{addresses, engine::parse_network, jail::text_of, time::count};
 
 /// Options of `cut`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +56,14 @@ fn parse(text: &str) -> Result<What, String> {
 }
 
 impl What {
+    /// A source that is, or holds, an address of the machine, and that address: what is open there
+    /// belongs to the machine's own programs.
+    fn own(&self, addresses: &BTreeSet<IpAddr>) -> Option<(IpNet, IpAddr)> {
+        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let mut own = addresses.iter().copied().chain(loopback);
+        own.find_map(|address| Some((*self.sources.iter().find(|source| source.contains(&address))?, address)))
+    }
+
     /// The filters for ss, each with its protocols. It takes `::1` for an address and a port, so a
     /// length always goes with an address.
     fn filters(&self) -> Vec<(Vec<&'static str>, String)> {
@@ -78,6 +90,10 @@ fn any(terms: impl Iterator<Item = String>) -> String {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let what = &arguments.what;
+    let own = addresses::list().context("The kernel does not list the addresses of this machine")?;
+    if let Some((source, address)) = what.own(&own) {
+        bail!("{address} is an address of this machine, so connections of {} are not closed.", text_of(source));
+    }
     let names = what.sources.iter().map(|source| text_of(*source)).collect::<Vec<_>>().join(", ");
     let mut closed = 0;
     for (protocols, filter) in what.filters() {
@@ -117,6 +133,18 @@ fn lines(output: &Output) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_machine_itself_has_open_is_never_closed() {
+        let own = ["192.0.2.10", "2001:db8::10", "fe80::10"].map(|it| it.parse().unwrap()).into();
+        for text in ["192.0.2.10", "203.0.113.7_192.0.2.0/24", "2001:db8::/64_tcp22", "127.0.0.5/8", "::1", "fe80::10"]
+        {
+            assert!(parse(text).unwrap().own(&own).is_some(), "{text}");
+        }
+        for text in ["192.0.2.11", "203.0.113.0/24", "2001:db8:1::/48", "fe80::11"] {
+            assert!(parse(text).unwrap().own(&own).is_none(), "{text}");
+        }
+    }
 
     #[test]
     fn only_addresses_and_numbers_reach_the_filter() {

@@ -5,6 +5,7 @@
 //! daemon. Exit codes: 0 done, 1 it could not be done (the sentence says why), 2 the command line
 //! can't be understood, 3 the daemon does not run, 4 it is not allowed.
 
+mod addresses;
 mod agent;
 mod bans;
 mod bus;
@@ -64,6 +65,10 @@ enum Verb {
     /// Steers what wardend has in firewalld
     #[command(subcommand)]
     Firewall(firewall::Firewall),
+    /// Writes the addresses of this machine, and again when they change; wardend-addresses@.service
+    /// runs it
+    #[command(hide = true)]
+    Addresses,
     /// Closes the connections of a source; wardend-cut@.service runs it
     #[command(hide = true)]
     Cut(cut::Arguments),
@@ -98,6 +103,7 @@ pub fn main() -> ExitCode {
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
         Verb::Metrics => bus::on_the_bus(show::metrics()),
+        Verb::Addresses => addresses::run(),
         Verb::Cut(arguments) => cut::run(arguments),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
@@ -124,6 +130,7 @@ impl Verb {
                 | Self::Unban(_)
                 | Self::Reload
                 | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
+                | Self::Addresses
                 | Self::Cut(_)
                 | Self::Watch(_)
         )

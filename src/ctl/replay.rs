@@ -22,6 +22,7 @@ use super::{
     progress::Progress,
 };
 use crate::{
+    addresses,
     bans::Ban,
     config::Settings,
     engine::{Effect, Engine},
@@ -186,6 +187,12 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
     let mut lines = Lines::default();
     let mut engine = Engine::new(settings.jails);
     let mut effects = Vec::new();
+    // This machine's own journal; whose another is, nobody knows.
+    if let Where::System = journal
+        && let Ok(own) = addresses::list()
+    {
+        engine.own(own, 0, &mut effects);
+    }
     let mut record = Record::default();
     while reader.next(&mut record)? != Step::End {
         if until.is_some_and(|until| record.time > until) {

@@ -27,6 +27,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let firewall = manager.firewall_state().await.map_err(sentence)?;
     let message = manager.firewall_message().await.map_err(sentence)?;
     let problems = manager.problems().await.map_err(sentence)?;
+    let own = manager.n_own_addresses().await.map_err(sentence)?;
     let cursor = manager.journal_cursor().await.map_err(sentence)?;
     let failures = manager.n_failures().await.map_err(sentence)?;
     let (leaks, spared) = (manager.n_leaks().await.map_err(sentence)?, manager.n_spared().await.map_err(sentence)?);
@@ -37,6 +38,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
         return print_json(
             &serde_json::json!({
                 "version": version, "state": state, "firewall": firewall, "firewall_message": message, "problems": problems,
+                "own_addresses": own,
                 "journal_cursor": cursor, "bans": bans, "failures": failures, "leaks": leaks, "spared": spared,
                 "records": records, "lost": lost, "jails": jails,
             }),
@@ -58,6 +60,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     }
     let warned = |number: u64| (if number > 0 { Style::Warning } else { Style::Plain }).paint(&number.to_string());
     line(&format!("   Journal: {records} records read, {} lost", warned(lost)))?;
+    line(&format!(" Addresses: {own} of this machine, never banned"))?;
     line(&format!("      Bans: {bans}"))?;
     line(&format!("  Failures: {failures}"))?;
     line(&format!("     Leaks: {}", warned(leaks)))?;

@@ -107,6 +107,7 @@ impl Event {
                         "command" => "by hand",
                         "jail-gone" => "its jail is gone",
                         "ignored" => "it is ignored now",
+                        "own" => "it is, or holds, an address of this machine",
                         "widened" => "its whole network is banned",
                         "crowded" => "there were too many bans",
                         other => other,

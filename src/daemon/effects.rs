@@ -162,6 +162,7 @@ impl Daemon {
             Ended::Command => "command",
             Ended::JailGone => "jail-gone",
             Ended::Ignored => "ignored",
+            Ended::Own => "own",
             Ended::Widened => "widened",
             Ended::Crowded => "crowded",
         };

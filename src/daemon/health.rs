@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Journal,
     /// What the watched services write is read.
     Records,
+    /// The machine's own addresses are known.
+    Addresses,
     /// The state is saved.
     State,
     /// Each failure counts for somebody.
@@ -31,6 +33,7 @@ impl Kind {
             Self::Bypass => "bypass",
             Self::Journal => "journal",
             Self::Records => "records",
+            Self::Addresses => "addresses",
             Self::State => "state",
             Self::Nameless => "nameless",
         }

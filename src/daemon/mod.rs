@@ -6,6 +6,7 @@
 //! bus) refuses the start with a sentence and an exit code of its own (the unit does not restart on
 //! those that only an admin can mend); what can (the firewall, the saved state) is told and waited for.
 
+mod addresses;
 mod blind;
 mod commands;
 mod cutting;

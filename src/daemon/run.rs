@@ -22,6 +22,7 @@ use zbus::Connection;
 
 use super::{
     Fatal,
+    addresses::{self, Addresses, Heard},
     blind::Blind,
     cutting::Cutting,
     health::{self, Health},
@@ -88,6 +89,7 @@ pub(super) struct Daemon {
     pub(super) reloading: Reloading,
     pub(super) names: Names,
     logins: Logins,
+    addresses: Addresses,
     pub(super) wall: Wall,
     /// Things that happen again and again.
     pub(super) crowds: Quiet<(Arc<str>, Bound)>,
@@ -135,6 +137,7 @@ impl Daemon {
         let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
         let names = Names::ask(&connection, &settings.jails);
         let logins = Logins::follow(&connection);
+        let mut addresses = Addresses::follow();
         let mut engine = Engine::new(settings.jails.clone());
         let mut effects = Vec::new();
 
@@ -154,6 +157,13 @@ impl Daemon {
                 position = Position::After(at.clone());
                 cursor = Some(at);
             }
+        }
+        let mut health = Health::default();
+        match addresses.first().await {
+            Some(Heard::Own(own)) => engine.own(own, now(), &mut effects),
+            Some(Heard::Lost(why)) => health.report(health::Kind::Addresses, Some(addresses::problem(&why))),
+            // The task goes on waiting, and says so in the end.
+            None => {}
         }
         let origin = position.clone();
         let follower = Follower::start(filters, settings.fields, position)?;
@@ -183,13 +193,14 @@ impl Daemon {
             reports,
             firewall: firewall::State::Starting,
             outage: String::new(),
-            health: Health::default(),
+            health,
             blind: Blind::default(),
             cutting,
             saving: Saving::new(store),
             reloading: Reloading::new(directories),
             names,
             logins,
+            addresses,
             wall: Wall::look(),
             crowds: Quiet::new(3600 * TICK),
             spared: Quiet::new(60 * TICK),
@@ -254,6 +265,7 @@ impl Daemon {
                     self.saving.touch();
                     self.carry_out();
                 }
+                heard = self.addresses.next() => self.learn(heard),
                 addresses = self.logins.next() => {
                     self.engine.logged_in(&addresses, now());
                     self.saving.touch();

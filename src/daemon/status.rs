@@ -37,6 +37,7 @@ impl Daemon {
             firewall_state,
             firewall_message,
             problems,
+            own: u32::try_from(self.engine.own_count()).unwrap_or(u32::MAX),
             cursor: self.cursor.as_ref().map_or_else(String::new, ToString::to_string),
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
             failures: self.engine.failure_count(),

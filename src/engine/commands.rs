@@ -74,6 +74,7 @@ impl Engine {
             count,
             failures: Failures::default(),
             reason: Some(reason.into()),
+            despite: None,
         };
         self.start_ban(ban.clone(), out);
         Ok(ban)

@@ -8,7 +8,7 @@ use super::Engine;
 use crate::{
     bans::Ban,
     failure::Failures,
-    jail::{JailSettings, text_of},
+    jail::{JailSettings, OWN_NAMES, Width, text_of},
     record::Usec,
     time::{self, span},
 };
@@ -71,7 +71,11 @@ impl Engine {
                         format!("Somebody was logged in from there {} ago", span(now.saturating_sub(login)))
                     };
                     let count = of_count(&failures, settings);
-                    let text = format!("{whom}, so it is not banned (spare-logins); {count}.");
+                    let limit = jail.licence_of(source, now).map_or_else(String::new, |(spent, limit)| {
+                        let (others, all, most) = (spent.others, spent.all, limit * OWN_NAMES);
+                        format!("; {others} of {limit} failures for other names, {all} of {most} in all, end that (spare-maxretry)")
+                    });
+                    let text = format!("{whom}, so it is not banned (spare-logins); {count}{limit}.");
                     (Standing::Spared { login }, text)
                 } else if failures.is_empty() {
                     (Standing::Clear, "Nothing counts against it.".to_owned())
@@ -82,6 +86,10 @@ impl Engine {
                     Some(held) => format!("{because} It stands for the IPv4 address {}.", held.addr()),
                     None => because,
                 };
+                let because = jail.hopping(source, now).filter(|it| it.weight > 0).fold(because, |text, it| {
+                    let network = text_of(it.network);
+                    format!("{text} All sources of {network}: {} of {} (ipv6-hopping).", it.weight, it.limit)
+                });
                 let last = self.bans.next_count(source, &settings.name, now, settings.forget) - 1;
                 Explanation {
                     jail: settings.name.clone(),
@@ -106,10 +114,35 @@ fn of_count(failures: &Failures, settings: &JailSettings) -> String {
     format!("{count} of {maxretry} failures within {findtime} (maxretry, findtime){refused}")
 }
 
+/// The width of a network that is banned because its sources hop.
+fn hopped(ban: &Ban, settings: &JailSettings) -> Option<Width> {
+    let by_hosts = settings.subnet.is_some_and(|subnet| subnet.prefixes.ipv6 == ban.source.prefix_len());
+    settings.width_of(ban.source).filter(|_| !by_hosts)
+}
+
 fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
+    let although = if ban.despite.is_some() {
+        " Somebody was logged in from there, but that was too much to spare it (spare-maxretry, ipv6-hopping)."
+    } else {
+        ""
+    };
     match &ban.reason {
         Some(reason) if !reason.is_empty() => format!("Banned by hand: {reason}."),
         Some(_) => "Banned by hand.".to_owned(),
+        None if let Some(width) = hopped(ban, settings) => {
+            let mut sources: Vec<_> = ban.failures.views().map(|view| settings.source(view.address)).collect();
+            sources.sort_unstable();
+            sources.dedup();
+            format!(
+                "{} failures of {} of its sources; ipv6-hopping has {} = {}, maxretry = {}, findtime = {}.{although}",
+                ban.failures.len(),
+                sources.len(),
+                width.prefix,
+                width.times,
+                settings.maxretry,
+                span(settings.findtime)
+            )
+        }
         None if settings.subnet_of(ban.source).is_none() && settings.subnet.is_some() => {
             format!("{} of its hosts have failed or are banned (subnet-maxretry).", ban.failures.len())
         }
@@ -117,7 +150,7 @@ fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
             let (first, last) = (ban.failures.views().next(), ban.failures.views().last());
             let within = first.zip(last).map_or(0, |(first, last)| last.time.saturating_sub(first.time));
             format!(
-                "{} within {}; maxretry = {}, findtime = {}.",
+                "{} within {}; maxretry = {}, findtime = {}.{although}",
                 ban.failures.words(),
                 span(within),
                 settings.maxretry,

@@ -15,7 +15,7 @@ use super::{Effect, Ended, Engine};
 use crate::{
     bans::{BanList, SavedBans},
     clock::Clock,
-    jail::{Jail, JailSettings, SavedJail},
+    jail::{Jail, JailSettings, Own, SavedJail},
     record::Usec,
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct SavedEngine {
     failures: u64,
     clock: Clock,
     names: BTreeMap<String, Vec<IpAddr>>,
+    #[serde(default)]
+    own: BTreeSet<IpAddr>,
     jails: Vec<(Box<str>, SavedJail)>,
     bans: SavedBans,
 }
@@ -36,6 +38,7 @@ impl Engine {
             failures: self.failures,
             clock: self.clock.clone(),
             names: self.names.clone(),
+            own: self.own.clone(),
             jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
             bans: self.bans.save(),
         }
@@ -48,7 +51,12 @@ impl Engine {
         self.failures = saved.failures;
         self.clock = saved.clock;
         self.names = saved.names;
-        self.jails.iter_mut().for_each(|jail| jail.settings.resolve(&self.names));
+        self.own = saved.own;
+        let own = Arc::new(Own::new(&self.own));
+        for jail in &mut self.jails {
+            jail.settings.resolve(&self.names);
+            jail.settings.own = Arc::clone(&own);
+        }
         self.bans = BanList::load(saved.bans);
         for (name, state) in saved.jails {
             if let Ok(index) = self.find(&name) {
@@ -65,10 +73,12 @@ impl Engine {
     pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
         let before = std::mem::take(&mut self.jails);
         let present = before.first().map(|jail| jail.present().clone()).unwrap_or_default();
+        let own = Arc::new(Own::new(&self.own));
         let mut before: BTreeMap<Arc<str>, Jail> =
             before.into_iter().map(|jail| (Arc::clone(&jail.name), jail)).collect();
         for mut settings in jails {
             settings.resolve(&self.names);
+            settings.own = Arc::clone(&own);
             self.jails.push(match before.remove(settings.name.as_str()) {
                 Some(mut jail) => {
                     jail.adapt(settings);
@@ -96,6 +106,14 @@ impl Engine {
         }
     }
 
+    /// These are the addresses of the machine itself now.
+    pub(crate) fn own(&mut self, addresses: BTreeSet<IpAddr>, now: Usec, out: &mut Vec<Effect>) {
+        if self.own != addresses {
+            self.own = addresses;
+            self.reload(self.jails().cloned().collect(), now, out);
+        }
+    }
+
     /// From these addresses somebody is logged in right now: who was, and is not any more, has
     /// logged out at the time `now`.
     pub(crate) fn logged_in(&mut self, addresses: &BTreeSet<IpAddr>, now: Usec) {
@@ -111,6 +129,7 @@ impl Engine {
             .filter_map(|ban| {
                 let why = match jails.get(&*ban.jail) {
                     None => Ended::JailGone,
+                    Some(settings) if settings.own.inside(ban.source).is_some() => Ended::Own,
                     Some(settings) if settings.spares(ban.source).is_some() => Ended::Ignored,
                     Some(_) => return None,
                 };

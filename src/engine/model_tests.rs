@@ -10,7 +10,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{jail::Prefixes, jail::Subnet, record::Cursor, session::SILENCE};
+use crate::{
+    jail::{Prefixes, Subnet, Width},
+    record::Cursor,
+    session::SILENCE,
+};
 
 /// A random step; numbers are made sense of when it is taken.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ struct Choice {
     ignored: Option<u8>,
     subnet: Option<u32>,
     spare: Option<u64>,
+    licence: Option<u32>,
+    hopping: Vec<Width>,
 }
 
 const FINDTIME: Usec = 100 * SECOND;
@@ -61,27 +67,43 @@ impl Choice {
         jail.bantime_max = Some(500 * SECOND);
         jail.bantime_jitter = self.jitter * SECOND;
         jail.forget = 400 * SECOND;
-        jail.prefixes = Prefixes { ipv4: if self.wide { 31 } else { 32 }, ipv6: 64 };
-        jail.ignoreip = self.ignored.map(|host| IpNet::from(address(host)).into()).into_iter().collect();
-        jail.subnet = self.subnet.map(|maxretry| Subnet { maxretry, prefixes: Prefixes { ipv4: 29, ipv6: 48 } });
+        jail.prefixes = Prefixes { ipv4: if self.wide { 31 } else { 32 }, ipv6: if self.wide { 63 } else { 64 } };
+        let ignored =
+            self.ignored.into_iter().flat_map(|host| [false, true].map(|six| IpNet::from(address(host, six)).into()));
+        jail.ignoreip = ignored.collect();
+        jail.subnet = self.subnet.map(|maxretry| Subnet { maxretry, prefixes: Prefixes { ipv4: 29, ipv6: 61 } });
         jail.spare_logins = self.spare.map(|seconds| seconds * SECOND);
+        jail.spare_maxretry = self.licence;
+        jail.hopping.clone_from(&self.hopping);
     }
 }
 
 /// The line that tells of a new boot.
 const FIRST_LINE: Step = Step::Line { after: 0, late: 0, pid: 99, host: 200, what: What::Accepted };
 
-/// Two networks of eight hosts; the higher bits tell them apart.
-fn address(host: u8) -> IpAddr {
-    [203, 0, 113, host].into()
+/// Two networks of eight hosts, or of eight IPv6 customers; the higher bits tell them apart.
+fn address(host: u8, six: bool) -> IpAddr {
+    if six { IpAddr::from([0x2001, 0xdb8, 0, u16::from(host), 0, 0, 0, 1]) } else { [203, 0, 113, host].into() }
+}
+
+/// Who tries to log in.
+fn user(pid: u32) -> &'static str {
+    if pid.is_multiple_of(3) { "root" } else { "alice" }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Failed {
     address: IpAddr,
     time: Usec,
-    pid: u32,
+    user: &'static str,
     session: usize,
+}
+
+/// A failure that counts towards wider networks, but for those of so many widths.
+#[derive(Clone, Debug)]
+struct Hop {
+    failed: Failed,
+    spent: usize,
 }
 
 /// A ban as the reference has it, in true time.
@@ -113,6 +135,12 @@ enum Event {
 /// The reference.
 struct Reference {
     settings: JailSettings,
+    /// Everybody comes over IPv6.
+    six: bool,
+    hops: Vec<Hop>,
+    /// What spared sources have done.
+    spared: Vec<(IpNet, Failed)>,
+    names: Vec<(IpAddr, &'static str)>,
     now: Usec,
     /// How far the engine's clock is ahead of true time; only the jitter hangs on it.
     ahead: i64,
@@ -126,9 +154,13 @@ struct Reference {
 }
 
 impl Reference {
-    fn new(settings: JailSettings) -> Self {
+    fn new(settings: JailSettings, six: bool) -> Self {
         Self {
             settings,
+            six,
+            hops: Vec::new(),
+            spared: Vec::new(),
+            names: Vec::new(),
             now: 0,
             ahead: 0,
             failures: Vec::new(),
@@ -141,8 +173,13 @@ impl Reference {
         }
     }
 
+    /// The length of a source.
+    fn length(&self) -> u8 {
+        if self.six { self.settings.prefixes.ipv6 } else { self.settings.prefixes.ipv4 }
+    }
+
     fn source(&self, address: IpAddr) -> IpNet {
-        let source = IpNet::new(address, self.settings.prefixes.ipv4).unwrap().trunc();
+        let source = IpNet::new(address, self.length()).unwrap().trunc();
         let shared = self.settings.ignoreip.iter().any(|ignored| source.contains(&ignored.network));
         if shared { address.into() } else { source }
     }
@@ -179,7 +216,7 @@ impl Reference {
             && !open.failed
             && !open.succeeded
         {
-            self.fail(&Failed { address: open.address, time, pid, session: open.number }, at);
+            self.fail(&Failed { address: open.address, time, user: "x", session: open.number }, at);
         }
     }
 
@@ -195,14 +232,17 @@ impl Reference {
         match what {
             What::Failed if ours => {
                 open.failed = true;
-                self.fail(&Failed { address, time, pid, session: number }, self.now);
+                self.fail(&Failed { address, time, user: user(pid), session: number }, self.now);
             }
             What::Invalid | What::ClosedInvalid if ours => drop(open.clue.get_or_insert(time)),
             What::Accepted if ours => {
                 (open.succeeded, open.failed) = (true, false);
                 self.failures.retain(|failed| failed.session != number);
+                self.hops.retain(|hop| hop.failed.session != number);
+                self.spared.retain(|(_, failed)| failed.session != number);
                 if self.settings.spare_logins.is_some() {
                     self.logins.push((address, time));
+                    self.names.push((address, user(pid)));
                 }
             }
             _ => {}
@@ -227,6 +267,20 @@ impl Reference {
         }
         let source = self.source(failed.address);
         self.failures.push(failed.clone());
+        if self.counts_as_hop(source) {
+            self.hops.push(Hop { failed: failed.clone(), spent: 0 });
+        }
+        if self.has_done_too_much(source, failed, at) {
+            let sources: Vec<IpNet> = self.failures.iter().map(|it| self.source(it.address)).collect();
+            let mut of = sources.into_iter();
+            self.failures.retain(|_| of.next() != Some(source));
+            if !self.covered(source) {
+                self.ban(source, at);
+            }
+            self.widen(source, at);
+            self.stop_hopping(source, at);
+            return;
+        }
         let mut ours: Vec<Usec> =
             self.failures.iter().filter(|it| self.source(it.address) == source).map(|it| it.time).collect();
         ours.sort_unstable();
@@ -243,11 +297,66 @@ impl Reference {
             }
         }
         self.widen(source, at);
+        self.stop_hopping(source, at);
+    }
+
+    /// Whether a spared source is spared no longer.
+    fn has_done_too_much(&mut self, source: IpNet, failed: &Failed, at: Usec) -> bool {
+        let Some(limit) = self.settings.spare_maxretry.filter(|_| self.logged_in(source, at)) else {
+            self.spared.retain(|(of, _)| *of != source);
+            return false;
+        };
+        self.spared.push((source, failed.clone()));
+        let ours = self.spared.iter().filter(|(of, it)| *of == source && it.time + 3600 * SECOND >= at);
+        let is_own = |name: &str| self.names.iter().any(|(address, known)| source.contains(address) && *known == name);
+        let own: Vec<bool> = ours.map(|(_, it)| is_own(it.user)).collect();
+        let limit = limit.max(self.settings.maxretry) as usize;
+        let ended = own.iter().filter(|own| !**own).count() >= limit || own.len() >= 5 * limit;
+        if ended {
+            self.spared.retain(|(of, _)| *of != source);
+        }
+        ended
+    }
+
+    fn counts_as_hop(&self, source: IpNet) -> bool {
+        self.six && !self.settings.hopping.is_empty() && source.prefix_len() == self.length()
+    }
+
+    fn stop_hopping(&mut self, source: IpNet, at: Usec) {
+        if !self.counts_as_hop(source) {
+            return;
+        }
+        let widths = self.settings.hopping.clone();
+        for (level, width) in widths.iter().enumerate().rev() {
+            let network = IpNet::new(source.addr(), width.prefix).unwrap().trunc();
+            let mut failed: BTreeMap<IpNet, u32> = BTreeMap::new();
+            for hop in &self.hops {
+                let of = self.source(hop.failed.address);
+                if hop.spent <= level && network.contains(&of) && hop.failed.time + self.settings.findtime >= at {
+                    *failed.entry(of).or_default() += 1;
+                }
+            }
+            // In quarters of a failure.
+            let maxretry = self.settings.maxretry;
+            let weight: u32 = failed.values().map(|count| if *count == 1 { 1 } else { 4 * maxretry.min(*count) }).sum();
+            let times = if self.logged_in(network, at) { 4 } else { 1 };
+            let ignored = self.settings.ignoreip.iter().any(|ignored| network.contains(&ignored.network));
+            if weight < 4 * times * width.times * maxretry || ignored || self.covered(network) {
+                continue;
+            }
+            let inside: Vec<bool> = self.hops.iter().map(|hop| network.contains(&hop.failed.address)).collect();
+            for (hop, _) in self.hops.iter_mut().zip(inside).filter(|(_, inside)| *inside) {
+                hop.spent = hop.spent.max(level + 1);
+            }
+            self.ban_network(network, at);
+            return;
+        }
     }
 
     fn widen(&mut self, source: IpNet, at: Usec) {
         let Some(subnet) = self.settings.subnet else { return };
-        let network = IpNet::new(source.addr(), subnet.prefixes.ipv4).unwrap().trunc();
+        let length = if self.six { subnet.prefixes.ipv6 } else { subnet.prefixes.ipv4 };
+        let network = IpNet::new(source.addr(), length).unwrap().trunc();
         let ignored = self.settings.ignoreip.iter().any(|ignored| network.contains(&ignored.network));
         if self.covered(network) || ignored || self.logged_in(network, at) {
             return;
@@ -261,6 +370,15 @@ impl Reference {
         if members.len() < subnet.maxretry as usize {
             return;
         }
+        let level = self.settings.hopping.iter().filter(|width| width.prefix >= network.prefix_len()).count();
+        for hop in self.hops.iter_mut().filter(|hop| network.contains(&hop.failed.address)) {
+            hop.spent = hop.spent.max(level);
+        }
+        self.ban_network(network, at);
+    }
+
+    /// Bans a network in place of what is banned in it.
+    fn ban_network(&mut self, network: IpNet, at: Usec) {
         self.failures.retain(|it| !network.contains(&it.address));
         let mut inside: Vec<Held> = self.bans.iter().filter(|ban| network.contains(&ban.source)).cloned().collect();
         inside.sort_unstable_by_key(|ban| ban.source);
@@ -301,6 +419,16 @@ impl Reference {
         self.settings = settings;
         let kept = |failed: &Failed| !self.settings.ignoreip.iter().any(|it| it.network.contains(&failed.address));
         self.failures.retain(kept);
+        let spared: Vec<bool> = self.spared.iter().map(|(of, it)| self.source(it.address) == *of && kept(it)).collect();
+        let mut spared = spared.into_iter();
+        let hops: Vec<bool> = self
+            .hops
+            .iter()
+            .map(|hop| kept(&hop.failed) && self.counts_as_hop(self.source(hop.failed.address)))
+            .collect();
+        let mut hops = hops.into_iter();
+        self.spared.retain(|_| spared.next() == Some(true));
+        self.hops.retain(|_| hops.next() == Some(true));
         let mut over: Vec<IpNet> = self.bans.iter().map(|ban| ban.source).collect();
         over.retain(|source| self.settings.ignoreip.iter().any(|ignored| source.contains(&ignored.network)));
         over.sort_unstable();
@@ -327,11 +455,11 @@ struct Both {
 }
 
 impl Both {
-    fn new(choice: &Choice) -> Self {
+    fn new(choice: &Choice, six: bool) -> Self {
         let desk = Desk::new(|jail| choice.apply(jail));
         let settings = desk.engine.jails().next().unwrap().clone();
         let start = 1_000_000 * SECOND;
-        let mut reference = Reference::new(settings);
+        let mut reference = Reference::new(settings, six);
         reference.now = start;
         let mut both =
             Self { desk, reference, offset: 0, booted: start, boot: 1, time: start, held: Vec::new(), lines: 0 };
@@ -362,17 +490,18 @@ impl Both {
             Step::Line { after, late, pid, host, what } => {
                 self.time += after * SECOND + u64::from(self.lines % 7);
                 self.lines += 1;
-                let (host, mut pid) = (address(*host), pid + 100 * self.boot);
+                let (host, mut pid) = (address(*host, self.reference.six), pid + 100 * self.boot);
                 if *what == What::Invalid {
                     // As sshd's first line of a session: evidence that is hours old when its
                     // session ends is no matter here.
                     pid = 1_000_000 + self.lines % 4_000 * 12 + pid % 12;
                 }
+                let user = user(pid);
                 let message = match what {
-                    What::Failed => format!("Failed password for root from {host} port 1 ssh2"),
+                    What::Failed => format!("Failed password for {user} from {host} port 1 ssh2"),
                     What::Invalid => format!("Invalid user x from {host} port 1"),
                     What::ClosedInvalid => format!("Connection closed by invalid user x {host} port 1 [preauth]"),
-                    What::Accepted => format!("Accepted password for root from {host} port 1 ssh2"),
+                    What::Accepted => format!("Accepted password for {user} from {host} port 1 ssh2"),
                 };
                 let (wall, monotonic) = (self.wall(self.time), self.time - self.booted);
                 let cursor = format!("s=1;i={:x};b={:032x};m={monotonic:x};t={wall:x};x=0", self.lines, self.boot);
@@ -476,8 +605,12 @@ fn choice() -> impl Strategy<Value = Choice> {
     let jitter = prop_oneof![2 => Just(0), 1 => 1u64..60];
     let subnet = prop::option::weighted(0.4, 2u32..5);
     let spare = prop::option::weighted(0.3, 1u64..300);
-    (1u32..5, bantime, 1u32..4, any::<bool>(), ignored, jitter, subnet, spare).prop_map(
-        |(maxretry, bantime, factor, wide, ignored, jitter, subnet, spare)| Choice {
+    let licence = prop::option::weighted(0.7, 1u32..6);
+    // Some of three widths, the narrowest first.
+    let width = |prefix| prop::option::weighted(0.6, (1u32..4).prop_map(move |times| Width { prefix, times }));
+    let hopping = (width(62), width(61), width(60)).prop_map(|(a, b, c)| [a, b, c].into_iter().flatten().collect());
+    (1u32..5, bantime, 1u32..4, any::<bool>(), ignored, jitter, subnet, (spare, licence, hopping)).prop_map(
+        |(maxretry, bantime, factor, wide, ignored, jitter, subnet, (spare, licence, hopping))| Choice {
             maxretry,
             bantime,
             jitter,
@@ -486,6 +619,8 @@ fn choice() -> impl Strategy<Value = Choice> {
             ignored,
             subnet,
             spare,
+            licence,
+            hopping,
         },
     )
 }
@@ -524,11 +659,11 @@ proptest! {
 
     #[test]
     fn the_engine_bans_as_a_reference_that_keeps_everything(
-        choice in choice(), steps in prop::collection::vec(step(), 1..50),
+        choice in choice(), six in any::<bool>(), steps in prop::collection::vec(step(), 1..50),
     ) {
         // Once as it comes, and once with a restart after every step.
         for restless in [false, true] {
-            let mut both = Both::new(&choice);
+            let mut both = Both::new(&choice, six);
             for step in &steps {
                 both.take(step)?;
                 if restless {

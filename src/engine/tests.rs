@@ -520,3 +520,236 @@ fn a_ban_by_hand_and_a_leak_cut_whatever_is_known_unless_the_jail_does_not_cut()
         assert_eq!(cuts(&effects), if cut { vec![net("203.0.113.0/24")] } else { vec![] });
     }
 }
+
+/// The machine of the lab, as the kernel lists its addresses.
+fn own() -> BTreeSet<IpAddr> {
+    ["192.0.2.10", "2001:db8:0:1::10", "fe80::10"].map(|address| address.parse().unwrap()).into()
+}
+
+#[test]
+fn the_machines_own_addresses_are_seen_and_never_banned_and_neighbours_stand_for_themselves() {
+    let mut desk = Desk::new(|_| ());
+    desk.engine.own(own(), 0, &mut desk.effects);
+    for (pid, address) in [(2, "192.0.2.10"), (3, "2001:db8:0:1::10"), (4, "fe80::10%eth0")] {
+        for second in 0..20 {
+            let effects = desk.wrong_password(second * SECOND, pid, address);
+            assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]), "{address}: {effects:?}");
+        }
+    }
+    assert_eq!(desk.attack(0, "2001:db8:0:1::20").source, net("2001:db8:0:1::20"));
+    assert_eq!(
+        desk.attack(2_000 * SECOND, "2001:db8:0:2::20").source,
+        net("2001:db8:0:2::/64"),
+        "another network is one source"
+    );
+    let explained = &desk.engine.explain("192.0.2.10".parse().unwrap(), 0)[0];
+    assert_eq!(explained.because, "It is never banned: 192.0.2.10 is an address of this machine.");
+    for source in ["192.0.2.10", "192.0.2.0/24", "2001:db8::/32", "2001:db8:0:1::10", "fe80::/10"] {
+        let refused = desk.engine.ban(net(source), "sshd", Duration::OfJail, "", 0, &mut desk.effects).unwrap_err();
+        assert!(refused.to_string().contains("is an address of this machine"), "{source}: {refused}");
+    }
+}
+
+#[test]
+fn what_becomes_an_own_address_is_free_again_and_what_it_was_counts_no_more() {
+    let mut desk = Desk::new(|_| ());
+    let ban = desk.attack(0, "2001:db8:0:1::20");
+    assert_eq!(ban.source, net("2001:db8:0:1::/64"), "nobody knows yet");
+    for second in 10..14 {
+        desk.wrong_password(second * SECOND, 2, "192.0.2.10");
+    }
+    desk.engine.own(own(), 14 * SECOND, &mut desk.effects);
+    let effects = std::mem::take(&mut desk.effects);
+    assert!(
+        matches!(&effects[..], [Effect::Unbanned(ban, Ended::Own), Effect::Release { .. }] if ban.source == net("2001:db8:0:1::/64"))
+    );
+    assert!(banned(&desk.wrong_password(15 * SECOND, 2, "192.0.2.10")).is_none());
+
+    // It is in the state: the next start knows before anybody has answered.
+    let saved = serde_json::from_slice(&serde_json::to_vec(&desk.engine.save()).unwrap()).unwrap();
+    let mut next = Desk::new(|_| ());
+    next.engine.load(saved, 20 * SECOND, &mut next.effects);
+    let effects = next.wrong_password(20 * SECOND, 2, "192.0.2.10");
+    assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]));
+    // An address that the machine has given back is one like any other.
+    next.engine.own(BTreeSet::new(), 21 * SECOND, &mut next.effects);
+    assert_eq!(next.attack(2_000 * SECOND, "192.0.2.10").source, net("192.0.2.10"));
+    assert_eq!(
+        next.engine.jails().map(|jail| jail.source("2001:db8:0:1::20".parse().unwrap())).next(),
+        Some(net("2001:db8:0:1::/64"))
+    );
+}
+
+/// Wrong passwords one a second, each of a connection of its own; the first ban, if there is one.
+fn first_ban(desk: &mut Desk, start: Usec, addresses: impl Iterator<Item = String>) -> Option<Ban> {
+    for (number, address) in addresses.enumerate() {
+        let pid = u32::try_from(10_000 + start / SECOND + number as u64).unwrap();
+        let effects = desk.wrong_password(start + number as u64 * SECOND, pid, &address);
+        if let Some(ban) = banned(&effects) {
+            return Some(ban.clone());
+        }
+    }
+    None
+}
+
+/// So many guesses from each /64 of a /48, in no order.
+fn hopper(times: usize) -> impl Iterator<Item = String> {
+    (1..2_000u32)
+        .flat_map(move |number| std::iter::repeat_n(format!("2001:db8:bad:{:x}::1", number * 40_503 % 65_536), times))
+}
+
+#[test]
+fn who_hops_through_a_wide_ipv6_network_is_banned_with_it() {
+    // All in one /56, four guesses from each /64.
+    let mut desk = Desk::new(|_| ());
+    let addresses = (0..64).flat_map(|number| std::iter::repeat_n(format!("2001:db8:bad:a{number:02x}::1"), 4));
+    let ban = first_ban(&mut desk, 0, addresses).unwrap();
+    assert_eq!((ban.source, ban.since), (net("2001:db8:bad:a00::/56"), 14 * SECOND), "the fifteenth guess");
+    assert_eq!(ban.failures.len(), 15);
+    let explained = &desk.engine.explain("2001:db8:bad:a77::1".parse().unwrap(), 20 * SECOND)[0];
+    assert_eq!(
+        explained.because,
+        "15 failures of 4 of its sources; ipv6-hopping has 56 = 3, maxretry = 5, findtime = 10min. All sources of 2001:db8:bad::/48: 15 of 40 (ipv6-hopping)."
+    );
+
+    // All over the /48, so that no /56 has many.
+    let mut desk = Desk::new(|_| ());
+    let ban = first_ban(&mut desk, 0, hopper(4)).unwrap();
+    assert_eq!((ban.source, ban.since), (net("2001:db8:bad::/48"), 39 * SECOND));
+    // One guess from each, which might be anybody's typing mistake.
+    let mut desk = Desk::new(|_| ());
+    let ban = first_ban(&mut desk, 0, hopper(1)).unwrap();
+    assert_eq!((ban.source, ban.since), (net("2001:db8:bad::/48"), 159 * SECOND));
+    // Up to the ban of each /64.
+    let mut desk = Desk::new(|_| ());
+    for (number, address) in hopper(5).take(40).enumerate() {
+        assert!(!desk.engine.banned().contains(&net("2001:db8:bad::/48")), "{number} guesses");
+        let number = u32::try_from(number).unwrap();
+        desk.wrong_password(u64::from(number) * SECOND, 100 + number, &address);
+    }
+    assert_eq!(desk.engine.banned(), [net("2001:db8:bad::/48")], "in place of the narrower ones");
+
+    // IPv4 has no wider networks by default.
+    let mut desk = Desk::new(|_| ());
+    assert_eq!(first_ban(&mut desk, 0, (1..=250).map(|host| format!("203.0.113.{host}"))), None);
+}
+
+#[test]
+fn the_customers_of_an_honest_provider_are_not_banned_for_each_others_mistakes() {
+    // One typing mistake each, in one findtime: of 59 customers with a /64 each in one /56, of 159 in
+    // one /48, of 159 with a /56 each, and of many with a /48 each.
+    let providers: [Vec<String>; 4] = [
+        (0..59).map(|number| format!("2001:db8:1:a{number:02x}::1")).collect(),
+        (0..159).map(|number| format!("2001:db8:1:{:x}::1", number * 401)).collect(),
+        (0..159).map(|number| format!("2001:db8:1:{number:x}00::1")).collect(),
+        (0..590).map(|number| format!("2001:db8:{number:x}::1")).collect(),
+    ];
+    for customers in providers {
+        let mut desk = Desk::new(|_| ());
+        assert_eq!(first_ban(&mut desk, 0, customers.into_iter()), None);
+    }
+    // Who gets in is forgiven, so with them there may be any number.
+    let mut desk = Desk::new(|_| ());
+    for number in 0..2_000u32 {
+        let (time, address) = (u64::from(number) * SECOND / 10, format!("2001:db8:1:{number:x}::1"));
+        assert!(banned(&desk.wrong_password(time, number, &address)).is_none());
+        desk.says(time + 1, number, &format!("Accepted password for alice from {address} port 4242 ssh2"));
+    }
+    // Somebody there is at work: it takes four times as much, and the ban interrupts nobody.
+    let start = 300 * SECOND;
+    let guesses = (0x1000..0x1400).flat_map(|number| std::iter::repeat_n(format!("2001:db8:1:{number:x}::1"), 4));
+    let ban = first_ban(&mut desk, start, guesses).unwrap();
+    assert_eq!(
+        (ban.source, ban.since),
+        (net("2001:db8:1:1000::/56"), start + 14 * SECOND),
+        "nobody has come from there"
+    );
+    let mut desk = Desk::new(|_| ());
+    desk.says(0, 1, "Accepted password for alice from 2001:db8:bad:ffff::1 port 4242 ssh2");
+    let ban = first_ban(&mut desk, SECOND, hopper(4)).unwrap();
+    assert_eq!((ban.source, ban.since, ban.despite), (net("2001:db8:bad::/48"), 160 * SECOND, Some(0)));
+}
+
+#[test]
+fn one_source_alone_never_has_its_network_banned_and_no_address_that_stands_for_itself_counts() {
+    // The failures of connections that were open before the ban.
+    let mut desk = Desk::new(|jail| jail.cut = false);
+    let guesses = (0..400).map(|_| "2001:db8:bad:1::1".to_owned());
+    for (number, address) in guesses.enumerate() {
+        desk.wrong_password(number as u64 * SECOND / 2, 100 + u32::try_from(number).unwrap(), &address);
+    }
+    assert_eq!(desk.engine.banned(), [net("2001:db8:bad:1::/64")]);
+    let mut desk = Desk::new(|_| ());
+    assert_eq!(first_ban(&mut desk, 0, (0..200).map(|host| format!("fe80::{host:x}"))), None);
+    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("2001:db8:bad:1::1").into()].into());
+    assert_eq!(first_ban(&mut desk, 0, hopper(4).take(400)), None, "the /48 holds an ignored address");
+    let elsewhere = (0..64).map(|number| format!("2001:db8:bad:a{number:02x}::1"));
+    assert_eq!(first_ban(&mut desk, 400 * SECOND, elsewhere).map(|ban| ban.source), Some(net("2001:db8:bad:a00::/56")));
+}
+
+#[test]
+fn an_account_is_no_licence_to_guess_at_others() {
+    let guess = |desk: &mut Desk, number: u32, name: &str, start: u64| {
+        let message = format!("Failed password for {name} from 203.0.113.7 port {number} ssh2");
+        desk.says((start + u64::from(number)) * SECOND, 100 + number, &message)
+    };
+    let login = "Accepted publickey for git from 203.0.113.7 port 4242 ssh2: ED25519 SHA256:x";
+    let mut desk = Desk::new(|_| ());
+    desk.says(0, 1, login);
+    let ban = (0..20).find_map(|number| banned(&guess(&mut desk, number, "root", 1)).cloned()).unwrap();
+    assert_eq!((ban.since, ban.failures.len(), ban.despite), (20 * SECOND, 20, Some(0)), "the twentieth guess");
+    let explained = &desk.engine.explain("203.0.113.7".parse().unwrap(), 30 * SECOND)[0];
+    assert!(explained.because.contains("that was too much to spare it"), "{}", explained.because);
+
+    // Slowly, and always after another login.
+    let mut desk = Desk::new(|_| ());
+    let ban = (0..60u32).find_map(|number| {
+        desk.says(u64::from(number) * 150 * SECOND, 1000 + number, login);
+        let message = format!("Failed password for root from 203.0.113.7 port {number} ssh2");
+        banned(&desk.says((u64::from(number) * 150 + 1) * SECOND, 100 + number, &message)).cloned()
+    });
+    assert_eq!(ban.unwrap().failures.len(), 20, "within an hour");
+
+    // Mistakes with one's own name, and an old script, may be more; but not without end.
+    let mut desk = Desk::new(|_| ());
+    desk.says(0, 1, login);
+    for number in 0..99 {
+        assert!(banned(&guess(&mut desk, number, "git", 1)).is_none());
+        desk.says((1 + u64::from(number)) * SECOND, 5_000, "Server listening on :: port 22.");
+    }
+    let explained = &desk.engine.explain("203.0.113.7".parse().unwrap(), 110 * SECOND)[0];
+    assert!(
+        explained.because.contains("0 of 20 failures for other names, 99 of 100 in all, end that (spare-maxretry)"),
+        "{}",
+        explained.because
+    );
+    assert!(banned(&guess(&mut desk, 99, "git", 1)).is_some());
+    // An hour later they count no more, and without a limit they never do.
+    for (limit, banned_again) in [(Some(20), false), (None, false), (Some(1), true)] {
+        let mut desk = Desk::new(|jail| {
+            jail.spare_maxretry = limit;
+            jail.spare_logins = Some(Usec::MAX);
+        });
+        desk.says(0, 1, login);
+        let mut any = false;
+        for number in 0..60 {
+            let message = "Failed password for root from 203.0.113.7 port 1 ssh2";
+            any |= banned(&desk.says((1 + number * 200) * SECOND, 100 + u32::try_from(number).unwrap(), message))
+                .is_some();
+        }
+        assert_eq!(any, banned_again, "{limit:?}: 18 an hour");
+    }
+}
+
+#[test]
+fn who_was_spared_too_long_is_cut_only_if_guessing_goes_on() {
+    let mut desk = Desk::new(|_| ());
+    desk.says(0, 1, "Accepted password for alice from 203.0.113.7 port 4242 ssh2");
+    let mut effects = Vec::new();
+    for number in 0..20u32 {
+        effects = desk.wrong_password((1 + u64::from(number)) * SECOND, 100 + number, "203.0.113.7");
+    }
+    assert!(banned(&effects).is_some() && !effects.iter().any(|it| matches!(it, Effect::Cut { .. })), "{effects:?}");
+    let effects = desk.wrong_password(30 * SECOND, 119, "203.0.113.7");
+    assert!(effects.iter().any(|it| matches!(it, Effect::Cut { .. })), "{effects:?}");
+}

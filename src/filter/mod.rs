@@ -25,8 +25,8 @@ use std::{fmt, net::IpAddr};
 
 use regex::bytes::{Captures, Regex};
 
-use self::{dispatch::Dispatch, halves::Halves};
 pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
+use self::{dispatch::Dispatch, halves::Halves};
 pub use self::{
     file::{Counts, FilterText},
     records::{Claim, RecordMatch, Stranger},

@@ -10,10 +10,13 @@
 mod admitted;
 mod holds;
 mod ignore;
+mod licence;
 mod network;
+mod own;
 mod process;
 mod scope;
 mod source;
+mod subnet;
 mod window;
 
 use std::{
@@ -26,20 +29,28 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use self::{
+    admitted::Admitted,
+    licence::{Licences, Limit, Names},
+    process::{Held, ProcessKey, Processes, SavedProcesses, peer_of},
+    source::source_of,
+    subnet::{Rules, SavedSubnets, Subnets},
+    window::{LATE, Tally},
+};
 pub use self::{
     holds::Translators,
     ignore::{HostName, IgnoreList, Ignored},
     network::{check_host_name, parse_network},
+    own::Own,
     scope::{Port, Protocol, Scope},
     source::{Prefixes, text_of},
+    subnet::Width,
+};
+pub(crate) use self::{
+    licence::{OWN_NAMES, Spent},
+    subnet::Hopping,
 };
 pub(crate) use self::{network::canonical, source::inside};
-use self::{
-    admitted::Admitted,
-    process::{Held, ProcessKey, Processes, SavedProcesses, peer_of},
-    source::source_of,
-    window::{LATE, Tally},
-};
 use crate::{
     failure::{Failure, Failures},
     filter::{Claim, Counts, Filter, SessionKey},
@@ -79,8 +90,12 @@ pub struct JailSettings {
     pub names: Arc<[HostName]>,
     /// What the names mean at the moment.
     pub resolved: IgnoreList,
+    /// The addresses of the machine itself; whoever runs the engine knows them.
+    pub own: Arc<Own>,
     /// A source from which somebody has logged in within so many µs is not banned.
     pub spare_logins: Option<Usec>,
+    /// So many failures for other names end that; none is never.
+    pub spare_maxretry: Option<u32>,
     /// What a banned source has open is closed.
     pub cut: bool,
     /// What counts as one source.
@@ -89,6 +104,8 @@ pub struct JailSettings {
     pub translators: Translators,
     /// When a whole network is banned, if ever.
     pub subnet: Option<Subnet>,
+    /// The wider IPv6 networks that are banned when their sources hop, the narrowest first.
+    pub hopping: Vec<Width>,
     /// The most sources that are counted at a time.
     pub max_sources: usize,
     /// What its bans close, and how.
@@ -113,7 +130,8 @@ impl JailSettings {
     /// What says that the address may never be banned.
     pub fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
         let loopback = ignore::LOOPBACK.iter().find(|ignored| ignored.network.contains(&address));
-        let listed = |address| self.never_banned().find_map(|list| list.holds(address));
+        let listed =
+            |address| self.never_banned().find_map(|list| list.holds(address)).or_else(|| self.own.get(address));
         let held = || self.translators.held(address.into()).and_then(|held| listed(held.addr().into()));
         loopback.or_else(|| listed(address)).or_else(held)
     }
@@ -122,7 +140,8 @@ impl JailSettings {
     pub fn spares(&self, network: IpNet) -> Option<&Ignored> {
         let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
         let loopback = ignore::LOOPBACK.iter().find(|ignored| overlaps(&ignored.network));
-        let listed = |network| self.never_banned().find_map(|list| list.overlaps(network));
+        let listed =
+            |network| self.never_banned().find_map(|list| list.overlaps(network)).or_else(|| self.own.inside(network));
         let held = || self.translators.held(network).and_then(|held| listed(held.into()));
         loopback.or_else(|| listed(network)).or_else(held)
     }
@@ -146,7 +165,8 @@ impl JailSettings {
     /// the address stands for itself.
     pub fn source(&self, address: IpAddr) -> IpNet {
         let source = source_of(address, self.prefixes, &self.translators);
-        if self.never_banned().any(|list| list.has_within(source)) { address.into() } else { source }
+        let shared = self.never_banned().any(|list| list.has_within(source)) || self.own.inside(source).is_some();
+        if shared { address.into() } else { source }
     }
 
     /// The network that a source would be banned with in a distributed attack.
@@ -155,6 +175,36 @@ impl JailSettings {
         let network = source_of(source.addr(), subnet.prefixes, &self.translators);
         let least = self.translators.least(source.addr(), self.prefixes.ipv4);
         (least..source.prefix_len()).contains(&network.prefix_len()).then_some((network, subnet.maxretry as usize))
+    }
+
+    /// Whether what a source does counts towards wider networks: an IPv6 customer's, and not that of
+    /// an address which stands for itself.
+    pub(crate) fn may_hop(&self, source: IpNet) -> bool {
+        let link_local = matches!(source.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
+        !self.hopping.is_empty()
+            && matches!(source, IpNet::V6(_))
+            && source.prefix_len() == self.prefixes.ipv6
+            && self
+                .hopping
+                .iter()
+                .all(|width| width.prefix >= self.translators.least(source.addr(), self.prefixes.ipv4))
+            && !link_local
+    }
+
+    /// The width of a network that is banned when its sources hop.
+    pub(crate) fn width_of(&self, network: IpNet) -> Option<Width> {
+        let narrow = network.prefix_len() < self.prefixes.ipv6 && matches!(network, IpNet::V6(_));
+        self.hopping.iter().find(|width| narrow && width.prefix == network.prefix_len()).copied()
+    }
+
+    /// When a source is no longer spared.
+    fn licence(&self) -> Option<Limit> {
+        let others = self.spare_maxretry?.max(self.maxretry) as usize;
+        Some(Limit { others, span: self.findtime.max(licence::SPAN) })
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules { widths: &self.hopping, maxretry: self.maxretry, findtime: self.findtime, most: self.max_sources }
     }
 
     /// How long a failure is remembered.
@@ -178,6 +228,8 @@ pub enum Verdict {
         since: Usec,
         /// What it has done.
         failures: Failures,
+        /// It was spared for this login, in µs, until it had done too much.
+        despite: Option<Usec>,
     },
     /// The same, but somebody has logged in from there not long ago.
     Spared {
@@ -220,6 +272,8 @@ pub(crate) struct Jail {
     /// Which processes are the service's.
     processes: Processes,
     sources: BTreeMap<IpNet, Tally>,
+    /// What the sources of wider IPv6 networks have done together.
+    subnets: Subnets,
     /// When somebody last logged in from an address, or was last known to be logged in.
     logins: BTreeMap<IpAddr, Usec>,
     /// From where somebody is logged in.
@@ -228,6 +282,10 @@ pub(crate) struct Jail {
     admitted: Admitted,
     /// When to look at a source next, see [`Self::advance`].
     agenda: BinaryHeap<Reverse<(Usec, IpNet)>>,
+    /// By what names somebody has logged in from an address.
+    users: Names,
+    /// What sources have done while they were spared.
+    licences: Licences,
     outcomes: Vec<Outcome>,
 }
 
@@ -240,10 +298,13 @@ impl Jail {
             sessions: Sessions::default(),
             processes: Processes::default(),
             sources: BTreeMap::new(),
+            subnets: Subnets::default(),
             logins: BTreeMap::new(),
             present: BTreeSet::new(),
             admitted: Admitted::default(),
             agenda: BinaryHeap::new(),
+            users: Names::default(),
+            licences: Licences::default(),
             outcomes: Vec::new(),
         }
     }
@@ -348,7 +409,7 @@ impl Jail {
                 outcomes.push(Outcome::Failure(line.failure(address), line.time));
             }
             (None, Some(address)) if line.rule.counts == Counts::Success => {
-                outcomes.push(Outcome::Login(address, line.time));
+                outcomes.push(Outcome::Login(address, line.time, line.name()));
             }
             (None, _) => {}
         }
@@ -374,6 +435,7 @@ impl Jail {
                 self.sources.remove(&source);
             }
         }
+        self.subnets.expire(now, self.settings.rules());
     }
 
     /// When a source is forgotten.
@@ -397,6 +459,27 @@ impl Jail {
 
     /// Forgets the failures of every source inside a network, or around it.
     pub(crate) fn clear(&mut self, network: IpNet) {
+        self.start_anew(network);
+        self.subnets.clear(network, self.settings.rules());
+        self.licences.retain(|source| !network.contains(&source));
+    }
+
+    /// A network is banned for what its sources have done, and they start anew. What they did still
+    /// counts for the networks around it.
+    pub(crate) fn spend(&mut self, network: IpNet) {
+        self.start_anew(network);
+        self.subnets.spend(network, self.settings.rules());
+    }
+
+    /// How the wider networks of a source stand at the time `at`, the narrowest first.
+    pub(crate) fn hopping(&self, source: IpNet, at: Usec) -> impl Iterator<Item = Hopping> {
+        let login = move |network| self.login_in(network, at).is_some();
+        let widths =
+            self.settings.may_hop(source).then(|| self.subnets.standings(source, self.settings.rules(), login));
+        widths.into_iter().flatten()
+    }
+
+    fn start_anew(&mut self, network: IpNet) {
         self.sources.remove(&self.settings.source(network.addr()));
         let inside: Vec<IpNet> = self.sources_in(network).map(|(source, _)| source).collect();
         for source in inside {
@@ -446,7 +529,12 @@ impl Jail {
         for outcome in outcomes.drain(..) {
             match outcome {
                 Outcome::Failure(failure, at) => self.count(&failure, at.max(now), out),
-                Outcome::Login(address, time) => self.log_in(address, time),
+                Outcome::Login(address, time, name) => {
+                    self.log_in(address, time);
+                    if let Some(name) = name.filter(|_| self.settings.spare_logins.is_some()) {
+                        self.users.add(address, name);
+                    }
+                }
                 Outcome::Forgive(failures) => {
                     for failure in failures.iter() {
                         self.take_back(&failure);
@@ -477,10 +565,19 @@ impl Jail {
             }
             self.agenda.push(Reverse((failure.time.saturating_add(self.settings.kept()).saturating_add(1), source)));
         }
+        if self.settings.may_hop(source) {
+            self.subnets.add(source, failure, at, self.settings.rules());
+        }
+        let login = self.login_in(source, at);
+        if let Some(failures) = self.end_of_licence(source, failure, login, at) {
+            self.sources.remove(&source);
+            out.push(Verdict::Guilty { source, since: at, failures, despite: login });
+            return;
+        }
         self.add(source, failure, at, out);
     }
 
-    /// The program has turned somebody away for what he has done before. An address that has done
+    /// The program has turned somebody away for what they have done before. An address that has done
     /// nothing was turned away for what its neighbours did.
     fn refuse(&mut self, refusal: Failure, at: Usec, out: &mut Vec<Verdict>) {
         let source = self.settings.source(refusal.address);
@@ -501,9 +598,28 @@ impl Jail {
             self.sources.remove(&source);
             out.push(match self.login_in(source, at) {
                 Some(login) => Verdict::Spared { source, login, failures },
-                None => Verdict::Guilty { source, since: at, failures },
+                None => Verdict::Guilty { source, since: at, failures, despite: None },
             });
         }
+    }
+
+    /// What a spared source has done, if that is too much.
+    fn end_of_licence(&mut self, source: IpNet, failure: &Failure, login: Option<Usec>, at: Usec) -> Option<Failures> {
+        let limit = self.settings.licence().filter(|_| login.is_some());
+        let Some(limit) = limit else {
+            self.licences.forget(source);
+            return None;
+        };
+        let users = &self.users;
+        self.licences.add(source, failure, at, limit, |name| users.have_come_from(source, name))
+    }
+
+    /// What a source has done while it was spared, as far as that adds up at the time `at`, and how
+    /// much of it may be for other names; none without a limit.
+    pub(crate) fn licence_of(&self, source: IpNet, at: Usec) -> Option<(Spent, usize)> {
+        let limit = self.settings.licence()?;
+        let is_own = |name: &str| self.users.have_come_from(source, name);
+        Some((self.licences.standing(source, at, limit.span, is_own), limit.others))
     }
 
     fn log_in(&mut self, address: IpAddr, time: Usec) {
@@ -517,6 +633,8 @@ impl Jail {
             {
                 self.logins.remove(&oldest.1);
             }
+            let (logins, present) = (&self.logins, &self.present);
+            self.users.retain(|address| logins.contains_key(address) || present.contains(address));
         }
     }
 
@@ -534,6 +652,8 @@ impl Jail {
 
     fn take_back(&mut self, failure: &Failure) -> IpNet {
         let source = self.settings.source(failure.address);
+        self.subnets.take_back(source, failure, self.settings.rules());
+        self.licences.take_back(source, failure);
         if let Some(tally) = self.sources.get_mut(&source) {
             tally.take_back(failure);
             if tally.failures().is_empty() {
@@ -562,6 +682,8 @@ impl Jail {
         self.sessions.shift(by);
         self.processes.shift(by);
         self.sources.values_mut().for_each(|tally| tally.shift(by));
+        self.subnets.shift(by);
+        self.licences.shift(by);
         self.logins.values_mut().for_each(|login| *login = login.saturating_add_signed(by));
         self.plan();
     }
@@ -580,6 +702,14 @@ impl Jail {
                 }
             }
         }
+        let settings = &self.settings;
+        self.subnets.adapt(settings.rules(), |address| {
+            let source = settings.source(address);
+            (!settings.ignores(address) && settings.may_hop(source)).then_some(source)
+        });
+        // What is counted as another source from now on starts anew.
+        self.licences
+            .retain(|source| settings.source(source.addr()) == source && settings.ignored(source.addr()).is_none());
         self.plan();
     }
 
@@ -602,6 +732,12 @@ pub(crate) struct SavedJail {
     #[serde(default)]
     processes: SavedProcesses,
     sources: Vec<(IpNet, Tally)>,
+    #[serde(default)]
+    subnets: SavedSubnets,
+    #[serde(default)]
+    users: Names,
+    #[serde(default)]
+    licences: Licences,
     logins: Vec<(IpAddr, Usec)>,
     #[serde(default)]
     present: BTreeSet<IpAddr>,
@@ -615,6 +751,9 @@ impl Jail {
             sessions: self.sessions.save(),
             processes: self.processes.save(),
             sources: self.sources.iter().map(|(source, tally)| (*source, tally.clone())).collect(),
+            subnets: self.subnets.save(),
+            users: self.users.clone(),
+            licences: self.licences.clone(),
             logins: self.logins.iter().map(|(address, login)| (*address, *login)).collect(),
             present: self.present.clone(),
             admitted: self.admitted.clone(),
@@ -625,6 +764,9 @@ impl Jail {
         self.sessions = Sessions::load(saved.sessions);
         self.processes = Processes::load(saved.processes);
         self.sources = saved.sources.into_iter().filter(|(_, tally)| !tally.failures().is_empty()).collect();
+        self.subnets = Subnets::load(saved.subnets, self.settings.max_sources);
+        self.users = saved.users;
+        self.licences = saved.licences;
         self.logins = saved.logins.into_iter().take(MOST_LOGINS).collect();
         self.present = saved.present;
         self.admitted = saved.admitted;

@@ -142,7 +142,8 @@ fn attack(machine: &Machine, lane: usize, next: &AtomicUsize, enough: &AtomicBoo
     while !enough.load(Ordering::Relaxed) {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let address = match number % 4 {
-            3 => format!("2001:db8:{lane:x}:{number:x}::1"),
+            // Nobody hops, so each is banned by itself.
+            3 => format!("2001:db8:{:x}:{lane:x}::1", 0x1000 + number),
             _ => format!("203.0.{}.{}", 113 + number / 250, number % 250 + 1),
         };
         machine.attacker(&address).guess(Guesses { prompts: 2, ..Guesses::default() });

@@ -25,17 +25,18 @@ const BATCH: usize = 60;
 const STRICT: &str = "[default]\nmaxretry = 1\nbantime = \"1h\"\ncut = false\n";
 const BOTH_METHODS: &str = "KbdInteractiveAuthentication yes\nPasswordAuthentication yes\n";
 
-/// The `index`th attacker: 254 in each of two IPv4 networks, the others each in an IPv6 one.
+/// The `index`th attacker: 254 in each of two IPv4 networks, the others each in a wide
+/// IPv6 one, so that none is banned with the others as one who hops.
 fn address(index: usize) -> String {
     match index {
         0..254 => format!("203.0.113.{}", index + 1),
         254..508 => format!("198.51.100.{}", index - 254 + 1),
-        _ => format!("2001:db8:a:{:x}::1", index - 508 + 1),
+        _ => format!("2001:db8:{:x}::1", 0x1000 + index),
     }
 }
 
 fn source(index: usize) -> String {
-    if index < 508 { address(index) } else { format!("2001:db8:a:{:x}::/64", index - 508 + 1) }
+    if index < 508 { address(index) } else { format!("2001:db8:{:x}::/64", 0x1000 + index) }
 }
 
 fn seed() -> u64 {

@@ -28,6 +28,7 @@ mod machine;
 #[path = "../support/maker.rs"]
 mod maker;
 mod network;
+mod own;
 mod package;
 mod packets;
 mod plan;
@@ -104,6 +105,8 @@ scenarios! {
     deaf:
         whatever_becomes_of_the_journals_directories_no_record_is_lost_or_read_twice,
         without_inotify_a_rotation_is_noticed_and_a_file_it_may_not_read_is_reported;
+    own:
+        the_machines_own_addresses_are_never_counted_banned_or_cut;
     start:
         enabling_and_starting_it_is_all_a_fresh_machine_needs,
         without_access_to_the_journal_it_refuses_to_start,
@@ -123,6 +126,7 @@ scenarios! {
     state:
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records,
+        whoever_is_logged_in_may_not_guess_at_others_without_end,
         whoever_is_logged_in_is_spared_however_long_ago_he_came;
     sshd:
         who_goes_on_while_sshd_turns_him_away_is_banned_and_nobody_else,

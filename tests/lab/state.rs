@@ -56,7 +56,7 @@ pub(crate) fn a_damaged_state_is_told_once_and_no_ban_is_lost(release: Release) 
     machine.attacker("203.0.113.7").wrong_passwords("root", 5);
     machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
     machine.attacker("203.0.113.8").wrong_passwords("root", 4);
-    machine.run("wardenctl ban 192.0.2.0/24 --for 1h");
+    machine.run("wardenctl ban 198.51.100.0/24 --for 1h");
     let files = "cd /var/lib/wardend && sleep 3 && systemctl stop wardend";
     // One bit of a digit, in the newest state only.
     machine.run(&format!("{files} && sed -i 's/\"count\":1/\"count\":3/' state.json && systemctl start wardend"));
@@ -67,7 +67,7 @@ pub(crate) fn a_damaged_state_is_told_once_and_no_ban_is_lost(release: Release) 
     );
     wait_until_up(&machine);
     let list = machine.run("wardenctl list");
-    assert!(list.contains("203.0.113.7 ") && list.contains("192.0.2.0/24 "), "{list}");
+    assert!(list.contains("203.0.113.7 ") && list.contains("198.51.100.0/24 "), "{list}");
     assert!(machine.run("wardenctl status").contains("Failures: 9"), "{}", machine.run("wardenctl status"));
 
     // Both of them: what the journal still has is not lost.
@@ -161,6 +161,23 @@ pub(crate) fn an_address_is_explained_with_its_attempts_and_their_records(releas
     machine.wait_for_message("Spared 203.0.113.9 in jail sshd after 3 failures");
     assert!(machine.run("wardenctl explain 203.0.113.9").contains(": spared"));
     assert_eq!(user.can_connect(), Connection::Open);
+}
+
+pub(crate) fn whoever_is_logged_in_may_not_guess_at_others_without_end(release: Release) {
+    let machine = machine(release);
+    let user = machine.attacker("203.0.113.9");
+    let mut login = user.log_in("alice");
+    user.guess(Guesses { user: "alice", connections: 5, ..Guesses::default() });
+    user.guess(Guesses { user: "bob", connections: 4, prompts: 5, ..Guesses::default() });
+    machine.wait_for_message("Spared 203.0.113.9 in jail sshd after 5 failures");
+    let told = machine.wait_for_message("Banned 203.0.113.9 in jail sshd");
+    assert!(told.contains("25 failures") && told.contains("although somebody was logged in from there"), "{told}");
+    machine.wait_for_message("firewalld blocks 203.0.113.9");
+    assert_eq!(user.can_connect(), Connection::TimedOut);
+    assert!(login.is_alive(), "whoever is at work is not interrupted");
+    let fields = machine.run("journalctl --output=json MESSAGE_ID=aa04c1c10db24c02ad4e28e8ac726807");
+    let fields: Value = serde_json::from_str(fields.trim()).expect("one record");
+    assert!(fields["WARDEND_LOGIN_USEC"].is_string(), "{fields}");
 }
 
 pub(crate) fn whoever_is_logged_in_is_spared_however_long_ago_he_came(release: Release) {

@@ -1,9 +1,11 @@
 //! Whatever happens to the daemon, it bans whom an undisturbed replay of the same journal bans.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::attack::Guesses;
@@ -79,6 +81,12 @@ fn replayed(machine: &Machine) -> BTreeSet<Ban> {
     all
 }
 
+/// Whether a wider network than the source itself holds it.
+fn is_inside(source: &str, wide: &str) -> bool {
+    let network = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).expect("a source");
+    source != wide && network(wide).contains(&network(source))
+}
+
 /// One attacker of the plan: what he does depends on his number.
 fn attack(machine: &Machine, number: usize) {
     let address = match number % 8 {
@@ -151,16 +159,21 @@ pub(crate) fn killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_r
     assert!(surplus.is_empty(), "banned, and not by a replay: {surplus:?}");
     assert!(expected.len() > SOURCES / 2, "{} bans are too few for a proof", expected.len());
 
-    // Nobody was freed early, and nobody is held who should be free.
+    // Nobody was freed early, unless a wider network has taken its place, and nobody is held who
+    // should be free.
+    let widened = |ban: &Ban| {
+        let mut wider = expected.iter().filter(|wide| is_inside(&ban.0, &wide.0));
+        wider.any(|wide| (ban.1..ban.2).contains(&wide.1))
+    };
     for (ban, at) in told(&machine, UNBANNED) {
         assert!(expected.contains(&ban), "unbanned, and never banned: {ban:?}");
-        assert!(at >= ban.2, "freed {} µs early: {ban:?}", ban.2 - at);
+        assert!(at >= ban.2 || widened(&ban), "freed {} µs early: {ban:?}", ban.2 - at);
     }
     let now = machine.run("date +%s%6N").trim().parse::<u64>().expect("a number");
     let held: BTreeSet<String> = objects_of_list(&machine).into_iter().collect();
     let due = |ban: &&Ban| ban.2 > now;
     for ban in expected.iter().filter(due) {
-        let line = held.contains(&ban.0) || ban.2 < now + 10_000_000;
+        let line = held.contains(&ban.0) || ban.2 < now + 10_000_000 || widened(ban);
         assert!(line, "{ban:?} should be in force");
     }
     for source in &held {
@@ -175,6 +188,8 @@ pub(crate) fn killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_r
     let agree = (0..60).any(|_| {
         thread::sleep(Duration::from_millis(500));
         listed = objects_of_list(&machine).into_iter().collect::<BTreeSet<String>>();
+        let all = listed.clone();
+        listed.retain(|source| !all.iter().any(|wide| is_inside(source, wide)));
         entries = ["wardend4", "wardend6"]
             .iter()
             .flat_map(|set| {
