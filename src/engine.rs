@@ -9,12 +9,14 @@
 mod commands;
 mod explain;
 mod keep;
+mod leaders;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
 pub use self::commands::{CommandError, Duration, parse_network};
+use self::leaders::Leaders;
 pub(crate) use self::{
     explain::{Explanation, Standing},
     keep::SavedEngine,
@@ -139,6 +141,7 @@ pub struct Engine {
     /// What the names in `ignoreip` mean.
     names: BTreeMap<String, Vec<IpAddr>>,
     failures: u64,
+    leaders: Leaders,
     verdicts: Vec<Verdict>,
 }
 
@@ -151,6 +154,7 @@ impl Engine {
             clock: Clock::default(),
             names: BTreeMap::new(),
             failures: 0,
+            leaders: Leaders::default(),
             verdicts: Vec::new(),
         }
     }
@@ -167,6 +171,11 @@ impl Engine {
         for index in 0..self.jails.len() {
             let mut verdicts = std::mem::take(&mut self.verdicts);
             known |= self.jails[index].observe(record, seen.time, now, &mut verdicts);
+            for verdict in &verdicts {
+                if let Verdict::LetIn { process, address, time } = *verdict {
+                    self.leaders.enter(record.moment, process, address, time);
+                }
+            }
             self.judge(index, &mut verdicts, out);
             self.verdicts = verdicts;
         }
@@ -334,6 +343,7 @@ impl Engine {
                 Verdict::Spared { source, login, failures } => {
                     out.push(Effect::Spared { jail, source, login, failures });
                 }
+                Verdict::LetIn { .. } => {}
                 Verdict::Crowded(bound) => out.push(Effect::Crowded(jail, bound)),
             }
         }

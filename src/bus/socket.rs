@@ -21,16 +21,12 @@ use std::{
 
 use tokio::{
     io::AsyncWrite,
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{UnixStream, unix::OwnedWriteHalf},
     sync::{Notify, watch},
     time::timeout,
 };
 use zbus::{
     Address, Connection, Message,
-    address::{Transport, transport::UnixSocket},
     connection::{
         Builder,
         socket::{ReadHalf, Socket, Split, WriteHalf},
@@ -39,7 +35,10 @@ use zbus::{
     message::{Flags, Type},
 };
 
-use crate::events;
+use crate::{
+    events,
+    outgoing::{self, Buffered},
+};
 
 /// So many answers may be due.
 const DUE: usize = 128;
@@ -106,10 +105,8 @@ impl Drop for Waiting<'_> {
 
 /// Connects to the system bus once more, to serve.
 pub(crate) async fn connect(load: Arc<Load>) -> zbus::Result<Connection> {
-    let address = Address::system()?;
-    let Transport::Unix(unix) = address.transport() else { return Connection::system().await };
-    let UnixSocket::File(path) = unix.path() else { return Connection::system().await };
-    Builder::socket(Paced { stream: UnixStream::connect(path).await?, load }).build().await
+    let stream = outgoing::open(&Address::system()?).await?;
+    Builder::socket(Paced { stream, load }).build().await
 }
 
 /// A stream that is read while what is written gets through.
@@ -125,31 +122,14 @@ impl Socket for Paced {
     fn split(self) -> Split<Reader, Writer> {
         let (read, write) = self.stream.into_split();
         let (slow, slowed) = watch::channel(false);
-        let reader = Reader { stream: Plain(read), slow: slowed, load: Arc::clone(&self.load) };
+        let reader = Reader { stream: Buffered::new(read), slow: slowed, load: Arc::clone(&self.load) };
         Split::new(reader, Writer { stream: write, slow, load: self.load })
-    }
-}
-
-/// A stream that is read at once.
-#[derive(Debug)]
-struct Plain(OwnedReadHalf);
-
-#[async_trait]
-impl ReadHalf for Plain {
-    async fn recvmsg(&mut self, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        loop {
-            self.0.readable().await?;
-            match self.0.try_read(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Ok((outcome?, Vec::new())),
-            }
-        }
     }
 }
 
 #[derive(Debug)]
 struct Reader {
-    stream: Plain,
+    stream: Buffered,
     slow: watch::Receiver<bool>,
     load: Arc<Load>,
 }
@@ -165,6 +145,8 @@ impl ReadHalf for Reader {
         self.load.bearable().await;
         // Without a writer there is nothing to wait for.
         let _ = self.slow.wait_for(|slow| !slow).await;
+        // Whatever signals somebody sends here, nobody wants them.
+        self.stream.skip_signals(already_received_bytes, |_| false).await?;
         let message = self.stream.receive_message(seq, already_received_bytes, already_received_fds).await?;
         self.load.asked(&message);
         Ok(message)

@@ -12,15 +12,21 @@ use crate::{bus::ProblemRow, events};
 /// Which promise. The order is the one in which problems are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
+    /// The system bus answers.
+    Bus,
     /// The state is saved.
     State,
+    /// Whoever is logged in is not banned.
+    Logins,
 }
 
 impl Kind {
     /// Its name on the bus and in the journal.
     fn name(self) -> &'static str {
         match self {
+            Self::Bus => "bus",
             Self::State => "state",
+            Self::Logins => "logins",
         }
     }
 }
@@ -40,7 +46,6 @@ pub(super) struct Health {
 
 impl Health {
     /// There is this problem of the kind, or none. A change is reported in the journal.
-    #[allow(dead_code, reason = "the kinds to come use it")]
     pub(super) fn report(&mut self, kind: Kind, problem: Option<Problem>) {
         if self.problems.get(&kind) == problem.as_ref() {
             return;

@@ -14,6 +14,7 @@ mod logging;
 mod logins;
 mod names;
 mod notify;
+mod presence;
 mod quiet;
 mod reload;
 mod run;

@@ -27,6 +27,7 @@ use super::{
     logins::Logins,
     names::Names,
     notify,
+    presence::Presence,
     quiet::{Pace, Quiet},
     reload::Reloading,
     saving::Saving,
@@ -40,7 +41,8 @@ use crate::{
     firewall::{self, Order, Report},
     jail::{Bound, Scope},
     journal::{Batch, Follower, Loss, Position},
-    record::{Cursor, Usec},
+    outgoing::Outgoing,
+    record::{Cursor, Fields, Usec},
     snapshot::{Snapshot, Store},
     time::{count, now},
 };
@@ -67,8 +69,8 @@ pub(super) struct Daemon {
     /// Where reading began, for as long as nothing was read.
     pub(super) origin: Position,
     pub(super) follower: Follower,
-    /// For what wardend asks of others. Nobody can send to it, so nobody can bring it to a halt.
-    pub(super) connection: Connection,
+    /// For what wardend asks of others.
+    pub(super) outgoing: Outgoing,
     /// For those that ask of wardend.
     pub(super) served: Connection,
     pub(super) objects: Objects,
@@ -83,6 +85,9 @@ pub(super) struct Daemon {
     pub(super) reloading: Reloading,
     pub(super) names: Names,
     logins: Logins,
+    pub(super) presence: Presence,
+    /// The fields that the filters ask for.
+    pub(super) fields: Arc<Fields>,
     pub(super) wall: Wall,
     /// Things that happen again and again.
     pub(super) crowds: Quiet<(Arc<str>, Bound)>,
@@ -121,13 +126,13 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Opens everything that the daemon can't do without.
     pub(super) async fn new(settings: Settings, directories: Vec<PathBuf>) -> Result<Self, Fatal> {
-        let connection = Connection::system().await.map_err(Fatal::Bus)?;
+        let outgoing = Outgoing::connect().await.map_err(Fatal::Bus)?;
         let load = Arc::default();
         let served = bus::connect(Arc::clone(&load)).await.map_err(Fatal::Bus)?;
         let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
         let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
-        let names = Names::ask(&connection, &settings.jails);
-        let logins = Logins::follow(&connection);
+        let names = Names::ask(outgoing.connection(), &settings.jails);
+        let logins = Logins::follow(&outgoing);
         let mut engine = Engine::new(settings.jails.clone());
         let mut effects = Vec::new();
 
@@ -149,25 +154,26 @@ impl Daemon {
             }
         }
         let origin = position.clone();
+        let fields = Arc::clone(&settings.fields);
         let follower = Follower::start(filters, settings.fields, position)?;
         if let (false, Some(cursor)) = (follower.resumed, &cursor) {
             events::journal_gone(cursor);
         }
 
-        let (orders, reports) = firewall::start(connection.clone());
-        let cutting = Cutting::new(&connection);
+        let (orders, reports) = firewall::start(outgoing.clone());
+        let cutting = Cutting::new(&outgoing);
         // The receiver lives as long as the task; where it is gone, the loop sees it.
         let _ = orders.send(Order::Replace { scopes: engine.scopes(), list: engine.blocked() });
         let (sender, commands) = mpsc::channel(16);
         let (status, published) = watch::channel(Status::default());
-        let core = Core::new(sender, published, Some(connection.clone()), load);
+        let core = Core::new(sender, published, Some(outgoing.connection().clone()), load);
         let objects = Objects::serve(&served, core, &settings.jails).await.map_err(Fatal::Bus)?;
         Ok(Self {
             engine,
             cursor,
             origin,
             follower,
-            connection,
+            outgoing,
             served,
             objects,
             commands,
@@ -181,6 +187,8 @@ impl Daemon {
             reloading: Reloading::new(directories),
             names,
             logins,
+            presence: Presence::default(),
+            fields,
             wall: Wall::look(),
             crowds: Quiet::new(3600 * TICK),
             spared: Quiet::new(60 * TICK),
@@ -213,7 +221,7 @@ impl Daemon {
         let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Runtime)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Runtime)?;
-        let (connection, served) = (self.connection.clone(), self.served.clone());
+        let (connection, served) = (self.outgoing.connection().clone(), self.served.clone());
         let closed = async {
             tokio::select! {
                 () = connection.closed() => {}
@@ -244,14 +252,13 @@ impl Daemon {
                     self.saving.touch();
                     self.carry_out();
                 }
-                addresses = self.logins.next() => {
-                    self.engine.logged_in(&addresses, now());
-                    self.saving.touch();
-                }
+                present = self.logins.next() => self.meet(present),
+                found = self.presence.found() => self.take_in_logins(found),
                 () = sleep_until(tick) => {
                     (self.busy, self.ticked) = (false, Instant::now());
                     self.look_at_the_clock();
-                    self.watchdog.alive(self.follower.pulse());
+                    self.search_logins();
+                    self.watchdog.alive(self.follower.pulse(), &self.outgoing);
                     self.publish();
                     let (cursor, engine) = (&self.cursor, &self.engine);
                     self.saving.begin(|| Snapshot::of(engine, cursor.clone(), now()));
@@ -299,6 +306,9 @@ impl Daemon {
             }
             self.saving.touch();
         }
+        if self.presence.waits() {
+            self.recognize();
+        }
         // Nothing saves the state while a batch is half done.
         if batch.position.is_some() {
             self.cursor = batch.position;
@@ -313,7 +323,7 @@ impl Daemon {
                 self.progress_told = Instant::now();
                 notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
             }
-            self.watchdog.alive(self.follower.pulse());
+            self.watchdog.alive(self.follower.pulse(), &self.outgoing);
         }
         // The firewall task and the bus live on this thread too.
         tokio::task::yield_now().await;

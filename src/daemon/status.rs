@@ -1,9 +1,12 @@
 //! What can be read of the daemon at any time: STATUS of the unit, the properties on the bus.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{
-    health, notify,
+    health::{self, Problem},
+    notify,
     run::{Daemon, TICK},
 };
 use crate::{
@@ -12,11 +15,23 @@ use crate::{
     time::{count, now},
 };
 
+/// A bus that has not answered for so long does not work.
+const SILENCE: Duration = Duration::from_secs(10);
+
+fn no_bus() -> Problem {
+    Problem {
+        what: "The system bus does not answer wardend, so no ban comes into force.".to_owned(),
+        mend: "See journalctl -u dbus -u dbus-broker; if the bus works for others, restart wardend.".to_owned(),
+    }
+}
+
 impl Daemon {
     /// Publishes what there is to know, and tells what has changed: STATUS, and the properties on
     /// the bus.
     pub(super) fn publish(&mut self) {
         self.health.note(health::Kind::State, self.saving.problem());
+        let silent = self.outgoing.silence() >= SILENCE;
+        self.health.report(health::Kind::Bus, silent.then(no_bus));
         let (firewall_state, firewall_message) = self.firewall_state();
         let mut problems = self.health.rows();
         if !firewall_message.is_empty() {

@@ -173,6 +173,15 @@ pub enum Verdict {
     },
     /// A counted failure was taken back: it never was one.
     TakenBack(IpNet, Failure),
+    /// This process has let somebody in.
+    LetIn {
+        /// Its number.
+        process: u32,
+        /// From where.
+        address: IpAddr,
+        /// When, in µs.
+        time: Usec,
+    },
     /// A table was full, and what was oldest in it had to go.
     Crowded(Bound),
 }
@@ -244,6 +253,13 @@ impl Jail {
                 outcomes.push(Outcome::Login(address, line.time));
             }
             (None, _) => {}
+        }
+        for outcome in &outcomes {
+            if let Outcome::Login(address, time) = *outcome
+                && let Some(process) = filter.process(record)
+            {
+                out.push(Verdict::LetIn { process, address, time });
+            }
         }
         self.conclude(&mut outcomes, now, out);
         self.outcomes = outcomes;

@@ -17,6 +17,7 @@ mod client;
 mod compare;
 mod cut;
 mod faults;
+mod forged;
 mod greedy;
 mod ground;
 mod host;
@@ -69,6 +70,8 @@ scenarios! {
         a_flood_of_callers_and_of_bans_holds_nothing_up;
     greedy:
         a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory;
+    forged:
+        forged_signals_and_crowds_of_sessions_hold_nothing_up;
     client:
         watch_shows_failures_bans_and_their_ends_as_they_happen,
         at_a_terminal_polkit_asks_for_a_password,
