@@ -104,12 +104,11 @@ impl Jail {
         self.settings.borrow().forget
     }
 
-    /// What is never banned, beside loopback: networks, then names of hosts.
-    #[zbus(property, name = "IgnoreIP")]
-    fn ignore_ip(&self) -> Vec<String> {
+    /// How many networks and names of hosts are never banned, beside loopback.
+    #[zbus(property, name = "NIgnoreIP")]
+    fn n_ignore_ip(&self) -> u32 {
         let settings = self.settings.borrow();
-        let networks = settings.ignoreip.iter().map(|ignored| text_of(ignored.network));
-        networks.chain(settings.names.iter().map(|host| host.name.clone())).collect()
+        u32::try_from(settings.ignoreip.len() + settings.names.len()).unwrap_or(u32::MAX)
     }
 
     /// A source from which somebody has logged in within so many µs is not banned; 0 if every
@@ -194,6 +193,16 @@ impl Jail {
     #[zbus(property, name = "NSpared")]
     fn n_spared(&self) -> u64 {
         self.counts().spared
+    }
+
+    /// What is never banned, beside loopback: networks, then names of hosts.
+    #[zbus(name = "ListIgnoreIP", out_args("entries"))]
+    async fn list_ignore_ip(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<String>>, Error> {
+        let place = self.core.answers.wait_for_answer(&header).await?;
+        let settings = self.settings.borrow();
+        let networks = settings.ignoreip.iter().map(|ignored| text_of(ignored.network));
+        let entries = networks.chain(settings.names.iter().map(|host| host.name.clone())).collect();
+        Ok(Held::new(entries, place))
     }
 
     /// Its bans in force, as in `ListBans` of the manager.

@@ -29,18 +29,28 @@ const HALT: u64 = 120 * 1024;
 const LATE: Duration = Duration::from_secs(25);
 /// What is asked, over so many connections, so many times over each; and whether the bus must have
 /// come to take nothing more from wardend.
-const KINDS: [(&str, u32, u32, bool); 4] = [
+const KINDS: [(&str, u32, u32, bool); 6] = [
     ("ListBans", 20, 2000, true),
     ("Everything", 100, 128, false),
+    ("GetAll", 40, 20, false),
+    ("ListIgnoreIP", 40, 20, false),
     ("Unban", 100, 128, false),
     ("SilentUnban", 20, 10_000, false),
 ];
+/// Networks that are never banned, in `ListIgnoreIP`.
+const IGNORED: u32 = 5000;
 /// The daemon may grow by so much, in KiB.
 const GROWTH: u64 = 48 * 1024;
 
+fn configuration() -> String {
+    let ignored: Vec<String> =
+        (0..IGNORED).map(|n| format!("\"10.{}.{}.{}\"", n >> 16, n >> 8 & 255, n & 255)).collect();
+    format!("[default]\nmaxretry = 1\nbantime = \"1h\"\nignoreip = [{}]\n", ignored.join(", "))
+}
+
 pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(release: Release) {
     let machine = Machine::prepare(release)
-        .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 1\nbantime = \"1h\"\n")
+        .file("/etc/wardend/wardend.conf.d/test.conf", &configuration())
         .file("/root/fill.py", FILL)
         .file("/root/attack.py", ATTACK)
         .boot();
