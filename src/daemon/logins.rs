@@ -37,7 +37,7 @@ const INTERFACE: &str = "org.freedesktop.login1.Manager";
 /// How long logind may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a session from elsewhere is looked at, to notice that its user has left.
-const INTERVAL: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_secs(15);
 /// The same, for one that is about to be opened.
 const SOON: Duration = Duration::from_secs(1);
 /// The least time between two looks: a crowd of sessions makes few of them.

@@ -56,6 +56,11 @@ pub(super) struct Presence {
 }
 
 impl Presence {
+    /// Whether the journal is being asked.
+    pub(super) fn searches(&self) -> bool {
+        self.search.is_some()
+    }
+
     /// Whether a record may bring an address that is looked for.
     pub(super) fn waits(&self) -> bool {
         !self.nameless.is_empty()
@@ -103,7 +108,7 @@ impl Daemon {
     /// Looks into the journal for the logins that the engine has not read, each once; and reports
     /// those that are not there.
     pub(super) fn search_logins(&mut self) {
-        if !self.caught_up || self.presence.search.is_some() {
+        if self.presence.search.is_some() {
             return;
         }
         let settled = now().saturating_sub(SETTLED);

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use zbus::Connection;
 
@@ -49,6 +49,8 @@ use crate::{
 
 /// How long the start waits for a word from the firewall, before it goes on without one.
 const FIREWALL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits for logind, and for what the journal has of those who are logged in.
+const LOGINS_PATIENCE: Duration = Duration::from_secs(5);
 /// How soon after a change the snapshot is written and the properties are published.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// How often the watchdog is looked at while nothing happens: an idle daemon shall sleep.
@@ -229,6 +231,7 @@ impl Daemon {
             }
         };
         tokio::pin!(closed);
+        self.look_who_is_there().await;
         self.carry_out();
         loop {
             let (deadline, tick) = (self.deadline(), self.next_tick());
@@ -257,7 +260,9 @@ impl Daemon {
                 () = sleep_until(tick) => {
                     (self.busy, self.ticked) = (false, Instant::now());
                     self.look_at_the_clock();
-                    self.search_logins();
+                    if self.caught_up {
+                        self.search_logins();
+                    }
                     self.watchdog.alive(self.follower.pulse(), &self.outgoing);
                     self.publish();
                     let (cursor, engine) = (&self.cursor, &self.engine);
@@ -272,6 +277,18 @@ impl Daemon {
         }
         self.stop().await;
         Ok(())
+    }
+
+    /// Before the backlog is read: it may hold what would ban somebody who is logged in.
+    async fn look_who_is_there(&mut self) {
+        let Ok(present) = timeout(LOGINS_PATIENCE, self.logins.next()).await else { return };
+        self.meet(present);
+        self.search_logins();
+        if self.presence.searches()
+            && let Ok(found) = timeout(LOGINS_PATIENCE, self.presence.found()).await
+        {
+            self.take_in_logins(found);
+        }
     }
 
     /// Takes the bus name, last of all, and tells the manager.

@@ -89,14 +89,16 @@ pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(rele
         machine.run(&format!("systemctl stop greedy{number}"));
         let begin = Instant::now();
         machine.run("timeout 60 wardenctl list >/dev/null");
+        let peak = machine.run("grep VmHWM /proc/$(systemctl show -p MainPID --value wardend)/status");
         println!(
-            "{}: {kind} of {connections} connections, {}: an attacker was banned in the kernel after {:.1} s; root's unban {} after {:.1} s; private memory {held} KiB, of the bus {bus} KiB; a list {:.1} s after its end",
+            "{}: {kind} of {connections} connections, {}: an attacker was banned in the kernel after {:.1} s; root's unban {} after {:.1} s; private memory {held} KiB, of the bus {bus} KiB; a list {:.1} s after its end; {}",
             release.name(),
             machine.run(&format!("cat /run/greedy{number}")).trim(),
             banned.as_secs_f64(),
             if freed { "was answered" } else { "was given up" },
             order.as_secs_f64(),
             begin.elapsed().as_secs_f64(),
+            peak.trim().replace('\t', " "),
         );
         assert!(banned < LATE, "{kind}: a ban came after {banned:?}");
         assert!(held < idle + GROWTH, "{kind}: {held} KiB, {idle} KiB before");

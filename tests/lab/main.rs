@@ -111,7 +111,9 @@ scenarios! {
         a_damaged_state_is_told_once_and_no_ban_is_lost,
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records,
-        whoever_is_logged_in_is_spared_however_long_ago_he_came;
+        whoever_is_logged_in_is_spared_however_long_ago_he_came,
+        whoever_has_left_is_not_spared_for_what_they_left_running,
+        whoever_is_logged_in_is_spared_where_only_the_name_of_their_host_is_known;
     survive:
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
         a_long_backlog_holds_up_no_ban_and_fills_no_memory;
