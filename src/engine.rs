@@ -9,6 +9,7 @@
 mod commands;
 mod explain;
 mod keep;
+mod leaders;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +20,7 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::commands::{CommandError, Duration};
+use self::leaders::Leaders;
 pub(crate) use self::{
     explain::{Explanation, Standing},
     keep::SavedEngine,
@@ -155,6 +157,7 @@ pub struct Engine {
     /// The addresses of the machine itself.
     own: BTreeSet<IpAddr>,
     failures: u64,
+    leaders: Leaders,
     verdicts: Vec<Verdict>,
 }
 
@@ -168,6 +171,7 @@ impl Engine {
             names: BTreeMap::new(),
             own: BTreeSet::new(),
             failures: 0,
+            leaders: Leaders::default(),
             verdicts: Vec::new(),
         }
     }
@@ -184,6 +188,11 @@ impl Engine {
         for index in 0..self.jails.len() {
             let mut verdicts = std::mem::take(&mut self.verdicts);
             known |= self.jails[index].observe(record, seen.time, now, &mut verdicts);
+            for verdict in &verdicts {
+                if let Verdict::LetIn { process, address, time } = *verdict {
+                    self.leaders.enter(record.moment, process, address, time);
+                }
+            }
             self.judge(index, &mut verdicts, out);
             self.verdicts = verdicts;
         }
@@ -345,6 +354,7 @@ impl Engine {
                 Verdict::Spared { source, login, failures } => {
                     out.push(Effect::Spared { jail, source, login, failures });
                 }
+                Verdict::LetIn { .. } => {}
                 Verdict::Crowded(bound) => out.push(Effect::Crowded(jail, bound)),
             }
         }

@@ -9,7 +9,8 @@
 //! 5. The [`engine::Engine`] decides: it holds the list of bans (`bans`) and says what is to be
 //!    done, as effects. Up to here everything is pure: no I/O, no clock, no async.
 //! 6. `daemon` carries the effects out: `firewall` tells firewalld over D-Bus, `events` writes
-//!    journal records, `bus` serves `org.wardend1`, `snapshot` keeps the engine's state.
+//!    journal records, `bus` serves `org.wardend1`, `snapshot` keeps the engine's state. Others on
+//!    the bus are asked over `outgoing`, which nobody can stop.
 //!
 //! `ctl` is wardenctl, whose `replay` feeds the same engine from past journals.
 
@@ -30,6 +31,7 @@ mod fnv;
 pub mod jail;
 pub mod journal;
 mod metrics;
+mod outgoing;
 pub mod record;
 mod session;
 mod snapshot;

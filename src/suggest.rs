@@ -3,12 +3,18 @@
 //! Jails, modes, rules, filters and settings are all named by hand, and all mistakes in a name are
 //! told alike: with the one name that is near enough to be meant, else with all that there are.
 
+/// So many names fit into a sentence.
+const MOST: usize = 40;
+
 /// The end of a sentence about a name that is not among `names`.
 pub(crate) fn instead<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     match nearest(name, &names) {
         Some(near) => format!("did you mean '{near}'?"),
         None if names.is_empty() => "there is none.".to_owned(),
+        None if names.len() > MOST => {
+            format!("there are: {} and {} more.", names[..MOST].join(", "), names.len() - MOST)
+        }
         None => format!("there are: {}.", names.join(", ")),
     }
 }

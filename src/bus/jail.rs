@@ -104,12 +104,11 @@ impl Jail {
         self.settings.borrow().forget
     }
 
-    /// What is never banned, beside loopback and the addresses of the machine: networks, then names of hosts.
-    #[zbus(property, name = "IgnoreIP")]
-    fn ignore_ip(&self) -> Vec<String> {
+    /// How many networks and names of hosts are never banned, beside loopback and the addresses of the machine.
+    #[zbus(property, name = "NIgnoreIP")]
+    fn n_ignore_ip(&self) -> u32 {
         let settings = self.settings.borrow();
-        let networks = settings.ignoreip.iter().map(|ignored| text_of(ignored.network));
-        networks.chain(settings.names.iter().map(|host| host.name.clone())).collect()
+        u32::try_from(settings.ignoreip.len() + settings.names.len()).unwrap_or(u32::MAX)
     }
 
     /// The prefixes of the admin's own translators, whose addresses stand for an IPv4 host each.
@@ -215,6 +214,16 @@ impl Jail {
     #[zbus(property, name = "NSpared")]
     fn n_spared(&self) -> u64 {
         self.counts().spared
+    }
+
+    /// What is never banned, beside loopback: networks, then names of hosts.
+    #[zbus(name = "ListIgnoreIP", out_args("entries"))]
+    async fn list_ignore_ip(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<String>>, Error> {
+        let place = self.core.answers.wait_for_answer(&header).await?;
+        let settings = self.settings.borrow();
+        let networks = settings.ignoreip.iter().map(|ignored| text_of(ignored.network));
+        let entries = networks.chain(settings.names.iter().map(|host| host.name.clone())).collect();
+        Ok(Held::new(entries, place))
     }
 
     /// Its bans in force, as in `ListBans` of the manager.

@@ -38,8 +38,9 @@ impl Manager {
 
     /// All jails: name, bans in force, sources with failures that count, open sessions, object.
     #[zbus(out_args("jails"))]
-    async fn list_jails(&self) -> Result<Vec<JailRow>, Error> {
-        self.core.ask(Command::ListJails).await
+    async fn list_jails(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<JailRow>>, Error> {
+        let place = self.core.answers.wait_for_answer(&header).await?;
+        Ok(Held::new(self.core.ask(Command::ListJails).await?, place))
     }
 
     /// The object of a jail.

@@ -4,10 +4,12 @@
 //! more from who sent it. So any local user can bring this connection to a halt; whatever wardend
 //! needs itself goes over another one. And zbus begins with each call as soon as it is read, so
 //! while many answers are due, or the bus takes none, calls stay with the bus, which has its own
-//! bounds for them. Those that wait in a [`super::line::Line`] are not due yet.
+//! bounds for them. Those that wait in a [`super::line::Line`] are not due yet. Questions that zbus
+//! answers by itself can't stand in a line, and their answers tell of all properties, or of all
+//! jails: each of these is due as if it were many.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     future::poll_fn,
     io,
     os::fd::{BorrowedFd, OwnedFd},
@@ -21,16 +23,12 @@ use std::{
 
 use tokio::{
     io::AsyncWrite,
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{UnixStream, unix::OwnedWriteHalf},
     sync::{Notify, watch},
     time::timeout,
 };
 use zbus::{
     Address, Connection, Message,
-    address::{Transport, transport::UnixSocket},
     connection::{
         Builder,
         socket::{ReadHalf, Socket, Split, WriteHalf},
@@ -39,10 +37,15 @@ use zbus::{
     message::{Flags, Type},
 };
 
-use crate::events;
+use crate::{
+    events,
+    outgoing::{self, Buffered},
+};
 
 /// So many answers may be due.
 const DUE: usize = 128;
+/// A long answer is due as if it were so many.
+const LONG: usize = 32;
 /// A write that takes longer holds reading up.
 const SLOW: Duration = Duration::from_millis(10);
 /// A write that takes longer is told.
@@ -51,15 +54,21 @@ const STUCK: Duration = Duration::from_secs(20);
 /// The calls that have no answer yet.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
-    /// By caller and serial.
-    open: Mutex<HashSet<(String, u32)>>,
+    /// By caller and serial, with how much each weighs.
+    open: Mutex<Open>,
     /// So many of them wait in line.
     waiting: AtomicUsize,
     less: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Open {
+    calls: HashMap<(String, u32), usize>,
+    weight: usize,
+}
+
 impl Load {
-    fn open(&self) -> MutexGuard<'_, HashSet<(String, u32)>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,17 +77,24 @@ impl Load {
         let (header, primary) = (message.header(), message.primary_header());
         let wants = message.message_type() == Type::MethodCall && !primary.flags().contains(Flags::NO_REPLY_EXPECTED);
         if let (true, Some(sender)) = (wants, header.sender()) {
-            self.open().insert((sender.to_string(), primary.serial_num().get()));
+            let weight = if may_be_long(&header) { LONG } else { 1 };
+            let mut open = self.open();
+            open.weight += weight;
+            if let Some(before) = open.calls.insert((sender.to_string(), primary.serial_num().get()), weight) {
+                open.weight -= before;
+            }
         }
     }
 
     /// A message has gone out.
     fn answered(&self, message: &Message) {
         let header = message.header();
-        if let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination())
-            && self.open().remove(&(caller.to_string(), serial.get()))
-        {
-            self.less.notify_one();
+        if let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination()) {
+            let mut open = self.open();
+            if let Some(weight) = open.calls.remove(&(caller.to_string(), serial.get())) {
+                open.weight -= weight;
+                self.less.notify_one();
+            }
         }
     }
 
@@ -90,10 +106,16 @@ impl Load {
     }
 
     async fn bearable(&self) {
-        while self.open().len().saturating_sub(self.waiting.load(Ordering::Relaxed)) >= DUE {
+        while self.open().weight.saturating_sub(self.waiting.load(Ordering::Relaxed)) >= DUE {
             self.less.notified().await;
         }
     }
+}
+
+/// Whether the answer to a call that zbus answers by itself can be long.
+fn may_be_long(header: &zbus::message::Header<'_>) -> bool {
+    let member = header.member().map(zbus::names::MemberName::as_str);
+    matches!(member, Some("Get" | "GetAll" | "GetManagedObjects" | "Introspect"))
 }
 
 pub(super) struct Waiting<'a>(&'a Load);
@@ -106,10 +128,8 @@ impl Drop for Waiting<'_> {
 
 /// Connects to the system bus once more, to serve.
 pub(crate) async fn connect(load: Arc<Load>) -> zbus::Result<Connection> {
-    let address = Address::system()?;
-    let Transport::Unix(unix) = address.transport() else { return Connection::system().await };
-    let UnixSocket::File(path) = unix.path() else { return Connection::system().await };
-    Builder::socket(Paced { stream: UnixStream::connect(path).await?, load }).build().await
+    let stream = outgoing::open(&Address::system()?).await?;
+    Builder::socket(Paced { stream, load }).build().await
 }
 
 /// A stream that is read while what is written gets through.
@@ -125,31 +145,14 @@ impl Socket for Paced {
     fn split(self) -> Split<Reader, Writer> {
         let (read, write) = self.stream.into_split();
         let (slow, slowed) = watch::channel(false);
-        let reader = Reader { stream: Plain(read), slow: slowed, load: Arc::clone(&self.load) };
+        let reader = Reader { stream: Buffered::new(read), slow: slowed, load: Arc::clone(&self.load) };
         Split::new(reader, Writer { stream: write, slow, load: self.load })
-    }
-}
-
-/// A stream that is read at once.
-#[derive(Debug)]
-struct Plain(OwnedReadHalf);
-
-#[async_trait]
-impl ReadHalf for Plain {
-    async fn recvmsg(&mut self, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        loop {
-            self.0.readable().await?;
-            match self.0.try_read(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Ok((outcome?, Vec::new())),
-            }
-        }
     }
 }
 
 #[derive(Debug)]
 struct Reader {
-    stream: Plain,
+    stream: Buffered,
     slow: watch::Receiver<bool>,
     load: Arc<Load>,
 }
@@ -162,12 +165,20 @@ impl ReadHalf for Reader {
         already_received_bytes: &mut Vec<u8>,
         already_received_fds: &mut Vec<OwnedFd>,
     ) -> zbus::Result<Message> {
-        self.load.bearable().await;
-        // Without a writer there is nothing to wait for.
-        let _ = self.slow.wait_for(|slow| !slow).await;
-        let message = self.stream.receive_message(seq, already_received_bytes, already_received_fds).await?;
-        self.load.asked(&message);
-        Ok(message)
+        loop {
+            self.load.bearable().await;
+            // Without a writer there is nothing to wait for.
+            let _ = self.slow.wait_for(|slow| !slow).await;
+            // Whatever signals somebody sends here, nobody wants them.
+            self.stream.skip_signals(already_received_bytes, |_| false).await?;
+            let message = self.stream.receive_message(seq, already_received_bytes, already_received_fds).await?;
+            // A question to which nobody wants the answer.
+            let silent = message.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED);
+            if !(silent && may_be_long(&message.header())) {
+                self.load.asked(&message);
+                return Ok(message);
+            }
+        }
     }
 
     async fn recvmsg(&mut self, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
@@ -294,6 +305,40 @@ mod tests {
             writer.send_message(&answer).await.unwrap();
         }
         assert!(next(&mut reader).await.is_some());
-        assert_eq!(load.open().len(), DUE, "an answer counts once");
+        assert_eq!(load.open().calls.len(), DUE, "an answer counts once");
+    }
+
+    #[tokio::test]
+    async fn few_long_answers_are_made_at_a_time() {
+        let (own, bus) = UnixStream::pair().unwrap();
+        let load = Arc::<Load>::default();
+        let (mut reader, mut writer) = Paced { stream: own, load: Arc::clone(&load) }.split().take();
+        let mut calls = Vec::new();
+        loop {
+            let call = Message::method_call("/org/wardend1", "GetAll").sender(":1.1").build(&()).unwrap();
+            bus.try_write(call.data()).unwrap();
+            match next(&mut reader).await {
+                Some(call) => calls.push(call),
+                None => break,
+            }
+        }
+        assert_eq!(calls.len(), DUE / LONG);
+        writer.send_message(&Message::method_return(&calls[0].header()).build(&()).unwrap()).await.unwrap();
+        assert!(next(&mut reader).await.is_some());
+        assert!(next(&mut reader).await.is_none());
+        for call in calls.iter().skip(1) {
+            writer.send_message(&Message::method_return(&call.header()).build(&()).unwrap()).await.unwrap();
+        }
+        assert_eq!(load.open().weight, LONG);
+    }
+
+    #[tokio::test]
+    async fn signals_on_the_serving_connection_are_skipped() {
+        let (own, bus) = UnixStream::pair().unwrap();
+        let (mut reader, _writer) = Paced { stream: own, load: Arc::default() }.split().take();
+        let signal = Message::signal("/x", "x.x", "X").sender(":1.1").build(&"x").unwrap();
+        bus.try_write(signal.data()).unwrap();
+        bus.try_write(call(":1.1").data()).unwrap();
+        assert_eq!(next(&mut reader).await.unwrap().message_type(), Type::MethodCall);
     }
 }

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn jails() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         offer(async {
-            let jails = bus::manager().await?.list_jails().await?;
+            let jails = bus::manager().await?.list_jails().await?.answer;
             Ok(jails.into_iter().map(|jail| CompletionCandidate::new(jail.name)).collect())
         })
     })

@@ -32,7 +32,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let failures = manager.n_failures().await.map_err(sentence)?;
     let (leaks, spared) = (manager.n_leaks().await.map_err(sentence)?, manager.n_spared().await.map_err(sentence)?);
     let (records, lost) = (manager.n_records().await.map_err(sentence)?, manager.n_lost().await.map_err(sentence)?);
-    let jails = manager.list_jails().await.map_err(sentence)?;
+    let jails = manager.list_jails().await.map_err(sentence)?.answer;
     let bans: u32 = jails.iter().map(|jail| jail.bans).sum();
     if let Some(mode) = options.json.mode() {
         return print_json(
@@ -75,7 +75,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
 }
 
 pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
-    let jails = manager().await?.list_jails().await.map_err(sentence)?;
+    let jails = manager().await?.list_jails().await.map_err(sentence)?.answer;
     if let Some(mode) = options.json.mode() {
         return print_json(&jails, mode);
     }
@@ -90,7 +90,7 @@ pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
 pub(super) async fn metrics() -> anyhow::Result<()> {
     let manager = manager().await?;
     let mut jails = Vec::new();
-    for row in manager.list_jails().await.map_err(sentence)? {
+    for row in manager.list_jails().await.map_err(sentence)?.answer {
         let jail = JailProxy::builder(manager.inner().connection())
             .path(row.path)
             .cache_properties(CacheProperties::No)

@@ -10,13 +10,13 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender},
     time::{Duration, Instant},
 };
-use zbus::Connection;
 
 use super::quiet::Quiet;
 use crate::{
     events,
     firewall::{self, Cut, CutTarget},
     jail::text_of,
+    outgoing::Outgoing,
 };
 
 /// How often the same trouble is told.
@@ -33,8 +33,8 @@ pub(super) struct Cutting {
 }
 
 impl Cutting {
-    pub(super) fn new(connection: &Connection) -> Self {
-        let (targets, outcomes) = firewall::start_cutting(connection.clone());
+    pub(super) fn new(outgoing: &Outgoing) -> Self {
+        let (targets, outcomes) = firewall::start_cutting(outgoing.clone());
         Self { targets, outcomes, held: HashSet::new(), begun: HashMap::new(), troubles: Quiet::new(SPAN) }
     }
 

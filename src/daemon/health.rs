@@ -14,6 +14,8 @@ use crate::{bus::ProblemRow, events};
 pub(super) enum Kind {
     /// Whoever is banned is locked out: nobody else accepts before wardend's policy.
     Bypass,
+    /// The system bus answers.
+    Bus,
     /// The journal is read.
     Journal,
     /// What the watched services write is read.
@@ -24,6 +26,8 @@ pub(super) enum Kind {
     State,
     /// Each failure counts for somebody.
     Nameless,
+    /// Whoever is logged in is not banned.
+    Logins,
 }
 
 impl Kind {
@@ -31,11 +35,13 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Bypass => "bypass",
+            Self::Bus => "bus",
             Self::Journal => "journal",
             Self::Records => "records",
             Self::Addresses => "addresses",
             Self::State => "state",
             Self::Nameless => "nameless",
+            Self::Logins => "logins",
         }
     }
 }

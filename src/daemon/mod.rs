@@ -16,6 +16,7 @@ mod logging;
 mod logins;
 mod names;
 mod notify;
+mod presence;
 mod quiet;
 mod reload;
 mod run;

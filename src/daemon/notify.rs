@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::outgoing::Outgoing;
+
 pub(super) fn ready(status: &str) {
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
@@ -31,10 +33,11 @@ pub(super) fn still_starting(status: &str) {
 }
 
 /// Tells the manager that the daemon is alive: only while the journal thread and the core both
-/// make progress.
+/// make progress, and the bus answers over the connection that everything else is asked over.
 pub(super) struct Watchdog {
     interval: Option<Duration>,
     pulse: u64,
+    answers: u64,
     beaten: tokio::time::Instant,
 }
 
@@ -43,6 +46,7 @@ impl Watchdog {
         Self {
             interval: sd_notify::watchdog_enabled().map(|limit| limit / 3),
             pulse: 0,
+            answers: 0,
             beaten: tokio::time::Instant::now(),
         }
     }
@@ -53,10 +57,12 @@ impl Watchdog {
     }
 
     /// The core is here; `pulse` is what the journal thread has counted so far.
-    pub(super) fn alive(&mut self, pulse: u64) {
+    pub(super) fn alive(&mut self, pulse: u64, outgoing: &Outgoing) {
+        let answers = outgoing.answers();
+        outgoing.ping();
         let Some(interval) = self.interval else { return };
-        if self.beaten.elapsed() >= interval && pulse != self.pulse {
-            self.pulse = pulse;
+        if self.beaten.elapsed() >= interval && pulse != self.pulse && answers != self.answers {
+            (self.pulse, self.answers) = (pulse, answers);
             self.beaten = tokio::time::Instant::now();
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }

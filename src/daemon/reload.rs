@@ -5,7 +5,7 @@
 //! before between two records: the journal is followed on from the very record that was read
 //! last, counters and bans stay with the name of their jail, and jails come and go on the bus.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -89,12 +89,14 @@ impl Daemon {
         let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
         let position = self.cursor.clone().map_or_else(|| self.origin.clone(), Position::After);
         // What can fail comes first. The batches that the old thread has ready are read again.
+        let fields = Arc::clone(&settings.fields);
         let follower = Follower::start(filters, settings.fields, position).map_err(|error| error.to_string())?;
         if let (false, Some(cursor)) = (follower.resumed, &self.cursor) {
             events::journal_gone(cursor);
         }
         self.follower = follower;
-        self.names = Names::ask(&self.connection, &settings.jails);
+        self.fields = fields;
+        self.names = Names::ask(self.outgoing.connection(), &settings.jails);
         self.engine.reload(settings.jails.clone(), now(), &mut self.effects);
         self.carry_out();
         // What the bans of a jail close may be something else now.

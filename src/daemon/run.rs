@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use zbus::Connection;
 
@@ -29,6 +29,7 @@ use super::{
     logins::Logins,
     names::Names,
     notify,
+    presence::Presence,
     quiet::{Pace, Quiet},
     reload::Reloading,
     saving::Saving,
@@ -42,13 +43,16 @@ use crate::{
     firewall::{self, Order, Report},
     jail::{Bound, Scope},
     journal::{Batch, Follower, Loss, News, Position},
-    record::{Cursor, Usec},
+    outgoing::Outgoing,
+    record::{Cursor, Fields, Usec},
     snapshot::{Snapshot, Store},
     time::{count, now},
 };
 
 /// How long the start waits for a word from the firewall, before it goes on without one.
 const FIREWALL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits for logind, and for what the journal has of those who are logged in.
+const LOGINS_PATIENCE: Duration = Duration::from_secs(5);
 /// How soon after a change the snapshot is written and the properties are published.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// How often the watchdog is looked at while nothing happens: an idle daemon shall sleep.
@@ -69,8 +73,8 @@ pub(super) struct Daemon {
     /// Where reading began, for as long as nothing was read.
     pub(super) origin: Position,
     pub(super) follower: Follower,
-    /// For what wardend asks of others. Nobody can send to it, so nobody can bring it to a halt.
-    pub(super) connection: Connection,
+    /// For what wardend asks of others.
+    pub(super) outgoing: Outgoing,
     /// For those that ask of wardend.
     pub(super) served: Connection,
     pub(super) objects: Objects,
@@ -90,6 +94,9 @@ pub(super) struct Daemon {
     pub(super) names: Names,
     logins: Logins,
     addresses: Addresses,
+    pub(super) presence: Presence,
+    /// The fields that the filters ask for.
+    pub(super) fields: Arc<Fields>,
     pub(super) wall: Wall,
     /// Things that happen again and again.
     pub(super) crowds: Quiet<(Arc<str>, Bound)>,
@@ -130,13 +137,13 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Opens everything that the daemon can't do without.
     pub(super) async fn new(settings: Settings, directories: Vec<PathBuf>) -> Result<Self, Fatal> {
-        let connection = Connection::system().await.map_err(Fatal::Bus)?;
+        let outgoing = Outgoing::connect().await.map_err(Fatal::Bus)?;
         let load = Arc::default();
         let served = bus::connect(Arc::clone(&load)).await.map_err(Fatal::Bus)?;
         let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
         let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
-        let names = Names::ask(&connection, &settings.jails);
-        let logins = Logins::follow(&connection);
+        let names = Names::ask(outgoing.connection(), &settings.jails);
+        let logins = Logins::follow(&outgoing);
         let mut addresses = Addresses::follow();
         let mut engine = Engine::new(settings.jails.clone());
         let mut effects = Vec::new();
@@ -166,25 +173,26 @@ impl Daemon {
             None => {}
         }
         let origin = position.clone();
+        let fields = Arc::clone(&settings.fields);
         let follower = Follower::start(filters, settings.fields, position)?;
         if let (false, Some(cursor)) = (follower.resumed, &cursor) {
             events::journal_gone(cursor);
         }
 
-        let (orders, reports) = firewall::start(connection.clone());
-        let cutting = Cutting::new(&connection);
+        let (orders, reports) = firewall::start(outgoing.clone());
+        let cutting = Cutting::new(&outgoing);
         // The receiver lives as long as the task; where it is gone, the loop sees it.
         let _ = orders.send(Order::Replace { scopes: engine.scopes(), list: engine.blocked() });
         let (sender, commands) = mpsc::channel(16);
         let (status, published) = watch::channel(Status::default());
-        let core = Core::new(sender, published, Some(connection.clone()), load);
+        let core = Core::new(sender, published, Some(outgoing.connection().clone()), load);
         let objects = Objects::serve(&served, core, &settings.jails).await.map_err(Fatal::Bus)?;
         Ok(Self {
             engine,
             cursor,
             origin,
             follower,
-            connection,
+            outgoing,
             served,
             objects,
             commands,
@@ -201,6 +209,8 @@ impl Daemon {
             names,
             logins,
             addresses,
+            presence: Presence::default(),
+            fields,
             wall: Wall::look(),
             crowds: Quiet::new(3600 * TICK),
             spared: Quiet::new(60 * TICK),
@@ -234,7 +244,7 @@ impl Daemon {
         let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Runtime)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Runtime)?;
-        let (connection, served) = (self.connection.clone(), self.served.clone());
+        let (connection, served) = (self.outgoing.connection().clone(), self.served.clone());
         let closed = async {
             tokio::select! {
                 () = connection.closed() => {}
@@ -242,6 +252,7 @@ impl Daemon {
             }
         };
         tokio::pin!(closed);
+        self.look_who_is_there().await;
         self.carry_out();
         loop {
             let (deadline, tick) = (self.deadline(), self.next_tick());
@@ -266,17 +277,16 @@ impl Daemon {
                     self.carry_out();
                 }
                 heard = self.addresses.next() => self.learn(heard),
-                addresses = self.logins.next() => {
-                    self.engine.logged_in(&addresses, now());
-                    self.saving.touch();
-                }
+                present = self.logins.next() => self.meet(present),
+                found = self.presence.found() => self.take_in_logins(found),
                 () = sleep_until(tick) => {
                     (self.busy, self.ticked) = (false, Instant::now());
                     self.look_at_the_clock();
-                    self.watchdog.alive(self.follower.pulse());
                     if self.caught_up {
+                        self.search_logins();
                         self.health.report(health::Kind::Records, self.blind.problem(now()));
                     }
+                    self.watchdog.alive(self.follower.pulse(), &self.outgoing);
                     self.publish();
                     let (cursor, engine) = (&self.cursor, &self.engine);
                     self.saving.begin(|| Snapshot::of(engine, cursor.clone(), now()));
@@ -290,6 +300,18 @@ impl Daemon {
         }
         self.stop().await;
         Ok(())
+    }
+
+    /// Before the backlog is read: it may hold what would ban somebody who is logged in.
+    async fn look_who_is_there(&mut self) {
+        let Ok(present) = timeout(LOGINS_PATIENCE, self.logins.next()).await else { return };
+        self.meet(present);
+        self.search_logins();
+        if self.presence.searches()
+            && let Ok(found) = timeout(LOGINS_PATIENCE, self.presence.found()).await
+        {
+            self.take_in_logins(found);
+        }
     }
 
     /// Takes the bus name, last of all, and tells the manager.
@@ -327,6 +349,9 @@ impl Daemon {
             }
             self.saving.touch();
         }
+        if self.presence.waits() {
+            self.recognize();
+        }
         // Nothing saves the state while a batch is half done.
         if batch.position.is_some() {
             self.cursor = batch.position;
@@ -341,7 +366,7 @@ impl Daemon {
                 self.progress_told = Instant::now();
                 notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
             }
-            self.watchdog.alive(self.follower.pulse());
+            self.watchdog.alive(self.follower.pulse(), &self.outgoing);
         }
         // The firewall task and the bus live on this thread too.
         tokio::task::yield_now().await;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    health, notify,
+    health::{self, Problem},
+    notify,
     run::{Daemon, TICK},
 };
 use crate::{
@@ -16,6 +17,15 @@ use crate::{
 
 /// For so long after the last failure without an address there may be more of them.
 const NAMELESS: Duration = Duration::from_secs(3600);
+/// A bus that has not answered for so long does not work.
+const SILENCE: Duration = Duration::from_secs(10);
+
+fn no_bus() -> Problem {
+    Problem {
+        what: "The system bus does not answer wardend, so no ban comes into force.".to_owned(),
+        mend: "See journalctl -u dbus -u dbus-broker; if the bus works for others, restart wardend.".to_owned(),
+    }
+}
 
 impl Daemon {
     /// Publishes what there is to know, and tells what has changed: STATUS, and the properties on
@@ -26,6 +36,8 @@ impl Daemon {
             self.nameless = None;
             self.health.report(health::Kind::Nameless, None);
         }
+        let silent = self.outgoing.silence() >= SILENCE;
+        self.health.report(health::Kind::Bus, silent.then(no_bus));
         let (firewall_state, firewall_message) = self.firewall_state();
         let mut problems = self.health.rows();
         if !firewall_message.is_empty() {

@@ -11,10 +11,11 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Ended, Engine};
+use super::{Effect, Ended, Engine, leaders::Leaders};
 use crate::{
     bans::{BanList, SavedBans},
     clock::Clock,
+    cursor::Moment,
     jail::{Jail, JailSettings, Own, SavedJail},
     record::Usec,
 };
@@ -29,6 +30,8 @@ pub(crate) struct SavedEngine {
     own: BTreeSet<IpAddr>,
     jails: Vec<(Box<str>, SavedJail)>,
     bans: SavedBans,
+    #[serde(default)]
+    leaders: Leaders,
 }
 
 impl Engine {
@@ -41,6 +44,7 @@ impl Engine {
             own: self.own.clone(),
             jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
             bans: self.bans.save(),
+            leaders: self.leaders.clone(),
         }
     }
 
@@ -58,6 +62,7 @@ impl Engine {
             jail.settings.own = Arc::clone(&own);
         }
         self.bans = BanList::load(saved.bans);
+        self.leaders = saved.leaders;
         for (name, state) in saved.jails {
             if let Ok(index) = self.find(&name) {
                 self.jails[index].load(state);
@@ -118,6 +123,21 @@ impl Engine {
     /// logged out at the time `now`.
     pub(crate) fn logged_in(&mut self, addresses: &BTreeSet<IpAddr>, now: Usec) {
         self.jails.iter_mut().for_each(|jail| jail.logged_in(addresses, now));
+    }
+
+    /// From where a process has let somebody in, not before `since`.
+    pub(crate) fn let_in_by(&self, process: u32, since: Usec) -> Option<IpAddr> {
+        self.leaders.address(process, since)
+    }
+
+    /// A process has let somebody in, as a record says that was never read.
+    pub(crate) fn let_in(&mut self, moment: Option<Moment>, process: u32, address: IpAddr, time: Usec) {
+        self.leaders.enter(moment, process, address, time);
+    }
+
+    /// By these processes somebody is logged in right now.
+    pub(crate) fn keep_leaders(&mut self, processes: BTreeSet<u32>) {
+        self.leaders.keep(processes);
     }
 
     fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {

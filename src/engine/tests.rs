@@ -753,3 +753,27 @@ fn who_was_spared_too_long_is_cut_only_if_guessing_goes_on() {
     let effects = desk.wrong_password(30 * SECOND, 119, "203.0.113.7");
     assert!(effects.iter().any(|it| matches!(it, Effect::Cut { .. })), "{effects:?}");
 }
+
+/// With names instead of addresses, logind knows only which process has let somebody in.
+#[test]
+fn who_has_let_somebody_in_is_remembered_over_a_restart() {
+    let mut desk = Desk::new(|_| ());
+    desk.says(10 * SECOND, 7, "Accepted password for alice from 203.0.113.7 port 1 ssh2");
+    desk.says(11 * SECOND, 8, "Failed password for alice from 203.0.113.8 port 1 ssh2");
+    desk.engine.keep_leaders([7].into());
+    let saved = serde_json::from_slice(&serde_json::to_vec(&desk.engine.save()).unwrap()).unwrap();
+    desk.engine = Engine::new(desk.engine.jails().cloned().collect());
+    desk.engine.load(saved, 20 * SECOND, &mut Vec::new());
+    assert_eq!(desk.engine.let_in_by(7, 10 * SECOND), "203.0.113.7".parse().ok());
+    assert_eq!(desk.engine.let_in_by(7, 11 * SECOND), None, "it is of an earlier process");
+    assert_eq!(desk.engine.let_in_by(8, 0), None);
+}
+
+/// A snapshot of before knows nothing of this.
+#[test]
+fn a_state_without_leaders_is_loaded() {
+    let desk = Desk::new(|_| ());
+    let mut saved = serde_json::to_value(desk.engine.save()).unwrap();
+    saved.as_object_mut().unwrap().remove("leaders").unwrap();
+    assert!(serde_json::from_value::<SavedEngine>(saved).is_ok());
+}

@@ -244,6 +244,11 @@ impl Filter {
         rule.attacker_first && (altered || limits.any(|limit| length >= limit))
     }
 
+    /// The process that a record is from, where a process is a session.
+    pub(crate) fn process(&self, record: &Record) -> Option<u32> {
+        str::from_utf8(record.get(self.pid?)?).ok()?.parse().ok()
+    }
+
     /// The session of a record; `pid` stands in for `_PID` where a message speaks of another
     /// process than the one that wrote it.
     fn session_key(&self, record: &Record, pid: Option<&[u8]>) -> Option<SessionKey> {

@@ -9,18 +9,19 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, OwnedObjectPath, fdo, proxy};
+use zbus::{Message, OwnedObjectPath, fdo, proxy};
 
 use super::firewalld::{Firewalld, Trouble};
 use crate::jail::{Port, Scope, text_of};
-use crate::stream::next;
+use crate::outgoing::{Outgoing, within};
 
 /// How many sources wait at most. sshd has no more than 100 connections at a time that have not
 /// logged in (MaxStartups), so beyond this the oldest have nothing open any more.
@@ -30,6 +31,11 @@ const LONGEST_NAMES: usize = 140;
 const LONGEST_PORTS: usize = 80;
 /// The unit ends by itself in less (TimeoutStartSec=).
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long firewalld may take to say what ports its services have.
+const PORTS_PATIENCE: Duration = Duration::from_secs(10);
+
+const NAME: &str = "org.freedesktop.systemd1";
+const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 
 const DENIED: &str = "polkit does not let wardend start wardend-cut@.service (check that polkitd is running \
                       and that /usr/share/polkit-1/rules.d/50-wardend.rules is installed)";
@@ -43,10 +49,36 @@ const DEAF: &str = "systemd does not say what has become of wardend-cut@.service
 )]
 trait Systemd {
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+}
 
-    /// Sent to whoever has started a job, without a subscription.
-    #[zbus(signal)]
-    fn job_removed(&self, id: u32, job: zbus::ObjectPath<'_>, unit: String, result: String) -> zbus::Result<()>;
+/// The job that is waited for, and what has become of it. systemd tells whoever has started a job of
+/// its end, without a subscription.
+#[derive(Default)]
+struct Job {
+    awaited: Mutex<Option<(String, Option<String>)>>,
+    ended: Notify,
+}
+
+impl Job {
+    fn expect(&self, unit: &str) {
+        *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) = Some((unit.to_owned(), None));
+    }
+
+    /// Takes in `JobRemoved`, where the connection is read: of all jobs but one there is nothing to
+    /// keep.
+    fn hear(&self, signal: &Message) {
+        let body = signal.body();
+        let Ok((_, _, unit, result)) = body.deserialize::<(u32, zbus::ObjectPath<'_>, &str, &str)>() else { return };
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, end)) = awaited.as_mut().filter(|(awaited, _)| awaited == unit) {
+            *end = Some(result.to_owned());
+            self.ended.notify_one();
+        }
+    }
+
+    fn result(&self) -> Option<String> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.1.clone()
+    }
 }
 
 /// What is to be closed: the connections of a source to what its ban closes.
@@ -104,26 +136,21 @@ fn port(first: &str, last: &str, protocol: &str) -> Option<String> {
 }
 
 /// Ends when nobody gives sources any more, or the bus is gone.
-pub(super) async fn run(connection: Connection, targets: UnboundedReceiver<CutTarget>, reports: UnboundedSender<Cut>) {
+pub(super) async fn run(outgoing: Outgoing, targets: UnboundedReceiver<CutTarget>, reports: UnboundedSender<Cut>) {
+    let connection = outgoing.connection();
     // Whatever is wrong with the bus ends the daemon, which tells it.
-    let Ok(systemd) = SystemdProxy::builder(&connection).cache_properties(CacheProperties::No).build().await else {
+    let Ok(systemd) = SystemdProxy::builder(connection).cache_properties(CacheProperties::No).build().await else {
         return;
     };
-    let Ok(removed) = systemd.receive_job_removed().await else { return };
-    let Ok(firewalld) = Firewalld::new(&connection).await else { return };
-    let mut task = Task { systemd, firewalld, removed, targets, queue: Queue::default() };
-    loop {
-        tokio::select! {
-            target = task.targets.recv() => match target {
-                Some(target) => task.queue.push(target),
-                None => return,
-            },
-            // Read at all times: zbus stops reading from the bus when one of its queues is full.
-            removed = next(&mut task.removed) => match removed {
-                Some(_) => continue,
-                None => return,
-            },
-        }
+    let job = Arc::<Job>::default();
+    let ear = Arc::clone(&job);
+    if outgoing.listen(NAME, INTERFACE, "JobRemoved", move |signal| ear.hear(signal)).await.is_err() {
+        return;
+    }
+    let Ok(firewalld) = Firewalld::new(connection).await else { return };
+    let mut task = Task { systemd, firewalld, job, targets, queue: Queue::default() };
+    while let Some(target) = task.targets.recv().await {
+        task.queue.push(target);
         while let Ok(target) = task.targets.try_recv() {
             task.queue.push(target);
         }
@@ -141,7 +168,7 @@ pub(super) async fn run(connection: Connection, targets: UnboundedReceiver<CutTa
 struct Task {
     systemd: SystemdProxy<'static>,
     firewalld: Firewalld,
-    removed: JobRemovedStream,
+    job: Arc<Job>,
     targets: UnboundedReceiver<CutTarget>,
     queue: Queue,
 }
@@ -150,16 +177,13 @@ impl Task {
     /// Starts the unit, and waits for its end. What else comes in is taken in meanwhile.
     async fn cut(&mut self, unit: &str) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
+        self.job.expect(unit);
         let mut call = pin!(self.systemd.start_unit(unit, "replace"));
-        let (mut started, mut result) = (false, None);
+        let mut started = false;
         loop {
             tokio::select! {
                 biased;
-                Some(removed) = next(&mut self.removed) => {
-                    if let Ok(job) = removed.args() && job.unit == unit {
-                        result = Some(job.result.clone());
-                    }
-                }
+                () = self.job.ended.notified() => {}
                 reply = &mut call, if !started => {
                     started = true;
                     reply.map_err(|error| not_started(&error))?;
@@ -168,7 +192,7 @@ impl Task {
                 () = sleep_until(deadline) => return Err(DEAF.to_owned()),
             }
             // The signal may overtake the reply.
-            match result.as_deref() {
+            match self.job.result().as_deref() {
                 Some("done") if started => return Ok(()),
                 Some(_) if started => return Err(FAILED.to_owned()),
                 _ => {}
@@ -192,7 +216,7 @@ impl Firewalld {
             }
         }
         for service in services {
-            let settings = match self.main().service_settings(&service).await {
+            let settings = match within(PORTS_PATIENCE, self.main().service_settings(&service)).await {
                 Ok(settings) => settings,
                 // Then no rule names it either, see words::unknown.
                 Err(error) if Trouble::from(&error) == Trouble::Missing => continue,

@@ -11,6 +11,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, fdo, proxy};
 
 use super::plan::Op;
 use super::sets::Set;
+use crate::outgoing::is_timeout;
 
 #[proxy(
     interface = "org.fedoraproject.FirewallD1",
@@ -28,9 +29,6 @@ pub(super) trait Main {
     fn default_zone(&self) -> zbus::Result<String>;
     #[zbus(name = "listServices")]
     fn list_services(&self) -> zbus::Result<Vec<String>>;
-
-    #[zbus(signal)]
-    fn reloaded(&self) -> zbus::Result<()>;
 }
 
 #[proxy(
@@ -137,6 +135,8 @@ pub(super) enum Trouble {
     Denied,
     /// Nobody answers to firewalld's name.
     Gone,
+    /// Nobody has answered for a long time.
+    Silent,
     /// firewalld drops everything, by order.
     Panic,
     /// firewalld runs, but could not load its configuration; its reason.
@@ -155,6 +155,7 @@ fn first_line(text: &str) -> String {
 impl From<&zbus::Error> for Trouble {
     fn from(error: &zbus::Error) -> Self {
         match error {
+            error if is_timeout(error) => Self::Silent,
             zbus::Error::MethodError(name, text, _) => {
                 let text = text.as_deref().unwrap_or_default();
                 if name.as_str().ends_with(".NotAuthorizedException") {
@@ -186,7 +187,6 @@ impl From<&zbus::Error> for Trouble {
 #[derive(Clone, Debug)]
 pub(super) struct Firewalld {
     connection: Connection,
-    bus: fdo::DBusProxy<'static>,
     main: MainProxy<'static>,
     pub(super) ip_set: IpSetProxy<'static>,
     pub(super) policy: PolicyProxy<'static>,
@@ -203,7 +203,6 @@ impl Firewalld {
         }
         Ok(Self {
             connection: connection.clone(),
-            bus: fdo::DBusProxy::builder(connection).cache_properties(CacheProperties::No).build().await?,
             main: proxy!(MainProxy),
             ip_set: proxy!(IpSetProxy),
             policy: proxy!(PolicyProxy),
@@ -219,16 +218,6 @@ impl Firewalld {
 
     pub(super) fn main(&self) -> &MainProxy<'static> {
         &self.main
-    }
-
-    /// The unique name behind firewalld's name.
-    pub(super) async fn owner(&self) -> zbus::Result<Option<String>> {
-        let name = self.main.inner().destination().clone();
-        match self.bus.get_name_owner(name).await {
-            Ok(owner) => Ok(Some(owner.to_string())),
-            Err(fdo::Error::NameHasNoOwner(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     pub(super) async fn entries(&self, set: &Set) -> zbus::Result<Vec<String>> {

@@ -30,7 +30,7 @@ mod cost_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
-mod stand_in;
+pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +42,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 pub(crate) use self::bypass::Bypass;
 pub(crate) use self::cut::{Cut, CutTarget};
 pub(crate) use self::inspect::Inspection;
-use crate::jail::Scope;
+use crate::{jail::Scope, outgoing::Outgoing};
 
 /// What the daemon wants of the firewall. Networks are in their truncated form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,17 +122,17 @@ pub(crate) enum Report {
 
 /// Starts the task that owns the dealings with firewalld. It ends when the sender is dropped and
 /// what can be done at once is done; the entries stay in firewalld, the next start takes them up.
-pub(crate) fn start(connection: zbus::Connection) -> (UnboundedSender<Order>, UnboundedReceiver<Report>) {
+pub(crate) fn start(outgoing: Outgoing) -> (UnboundedSender<Order>, UnboundedReceiver<Report>) {
     let (order, orders) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::unbounded_channel();
-    tokio::spawn(task::run(connection, orders, report));
+    tokio::spawn(task::run(outgoing, orders, report));
     (order, reports)
 }
 
 /// Starts the task that has the connections of banned sources closed.
-pub(crate) fn start_cutting(connection: zbus::Connection) -> (UnboundedSender<CutTarget>, UnboundedReceiver<Cut>) {
+pub(crate) fn start_cutting(outgoing: Outgoing) -> (UnboundedSender<CutTarget>, UnboundedReceiver<Cut>) {
     let (target, targets) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::unbounded_channel();
-    tokio::spawn(cut::run(connection, targets, report));
+    tokio::spawn(cut::run(outgoing, targets, report));
     (target, reports)
 }

@@ -22,20 +22,21 @@ use zbus::{Connection, DBusError, ObjectServer, OwnedObjectPath, OwnedVariant, V
 
 use super::objects::PRIORITY;
 use super::sets::Layout;
+use crate::outgoing::Outgoing;
 
 const NAME: &str = "org.fedoraproject.FirewallD1";
 const PATH: &str = "/org/fedoraproject/FirewallD1";
 const CONFIG: &str = "/org/fedoraproject/FirewallD1/config";
 
 /// A bus of our own; it goes with the value.
-pub(super) struct Bus {
+pub(crate) struct Bus {
     daemon: Child,
     address: String,
     _directory: TempDir,
 }
 
 impl Bus {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("bus.conf");
         let text = format!(
@@ -69,7 +70,12 @@ impl Bus {
         Self { daemon, address: address.trim().to_owned(), _directory: directory }
     }
 
-    pub(super) async fn connect(&self) -> Connection {
+    /// The daemon's connection.
+    pub(crate) async fn outgoing(&self) -> Outgoing {
+        Outgoing::connect_to(&self.address.parse().unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
         let builder = Builder::address(self.address.as_str());
         builder.build().await.unwrap()
     }

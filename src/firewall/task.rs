@@ -3,7 +3,8 @@
 //! There is one call in flight at most, and while it is, orders and signals are taken in all the
 //! same: they only change the plan and mark what is known as stale. So nothing can get lost or
 //! out of order, and every trouble has the same mend: ask firewalld what it holds and go on from
-//! there. A call is never given up, because nobody could say whether it had been carried out.
+//! there. That goes for a call that is given up as well: firewalld takes one call after the other,
+//! so what it says it holds afterwards is from after that call, if it was carried out at all.
 
 mod absence;
 mod upkeep;
@@ -15,15 +16,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
-use zbus::Connection;
 
 use super::bypass::Bypass;
 use super::firewalld::{Firewalld, Trouble};
 use super::inbox::{Event, Inbox};
 use super::plan::{Change, News, Next, Op, Plan};
 use super::sets::Layout;
-use super::words::{self, CUT_OFF, DEAF};
+use super::words::{self, CUT_OFF, DEAF, UNREACHED};
 use super::{Order, Report, State};
+use crate::outgoing::{Outgoing, within};
 
 /// How often firewalld's list is compared with ours when nothing else gives cause to.
 const AUDIT: Duration = Duration::from_secs(300);
@@ -32,6 +33,10 @@ const AUDIT_GAP: Duration = Duration::from_secs(2);
 /// A call may be slow: another client can keep firewalld busy for minutes. After this time the
 /// admin is told, and the wait goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After this time the answer is taken for lost.
+const BOUND: Duration = Duration::from_secs(120);
+/// If the bus itself has not answered for so long, it is not firewalld that is deaf.
+const SILENCE: Duration = Duration::from_secs(10);
 /// The pause after a failure, doubled each time.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -56,8 +61,8 @@ fn now() -> u64 {
     since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-pub(super) async fn run(connection: Connection, orders: UnboundedReceiver<Order>, reports: UnboundedSender<Report>) {
-    match setup(&connection, orders, reports.clone()).await {
+pub(super) async fn run(outgoing: Outgoing, orders: UnboundedReceiver<Order>, reports: UnboundedSender<Report>) {
+    match setup(&outgoing, orders, reports.clone()).await {
         // Either end of the loop is the end of the daemon, and neither is an error.
         Ok((mut task, firewalld)) => while task.turn(&firewalld).await.is_ok() {},
         Err(error) => {
@@ -70,19 +75,15 @@ pub(super) async fn run(connection: Connection, orders: UnboundedReceiver<Order>
 
 /// Listens first and asks afterwards, so that no restart can fall in between.
 async fn setup(
-    connection: &Connection,
+    outgoing: &Outgoing,
     orders: UnboundedReceiver<Order>,
     reports: UnboundedSender<Report>,
 ) -> zbus::Result<(Task, Firewalld)> {
-    let firewalld = Firewalld::new(connection).await?;
-    let inbox = Inbox {
-        orders,
-        closed: false,
-        owner: firewalld.main().inner().receive_owner_changed().await?,
-        reloaded: firewalld.main().receive_reloaded().await?,
-    };
-    let owner = firewalld.owner().await?;
+    let mut inbox = Inbox::listen(outgoing, orders).await?;
+    let firewalld = Firewalld::new(outgoing.connection()).await?;
+    let owner = inbox.owner();
     let mut task = Task {
+        outgoing: outgoing.clone(),
         plan: Plan::default(),
         began: Instant::now(),
         layout: Layout::default(),
@@ -119,6 +120,7 @@ async fn setup(
 
 #[allow(clippy::struct_excessive_bools)] // independent facts, each with one reader
 struct Task {
+    outgoing: Outgoing,
     plan: Plan,
     /// Zero of the plan's time.
     began: Instant,
@@ -176,7 +178,7 @@ impl Task {
 
     async fn work(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
         // Everything that has been ordered by now is one change of the plan.
-        while let Ok(order) = self.inbox.orders.try_recv() {
+        while let Some(order) = self.inbox.order() {
             self.take(Event::Order(Some(order)))?;
         }
         let now = Instant::now();
@@ -248,7 +250,7 @@ impl Task {
 
     /// Waits for the reply to a call and takes in whatever comes meanwhile.
     async fn call<T>(&mut self, call: impl Future<Output = zbus::Result<T>>) -> Result<zbus::Result<T>, Over> {
-        let mut call = pin!(call);
+        let mut call = pin!(within(BOUND, call));
         let mut patience = Some(Instant::now() + PATIENCE);
         loop {
             tokio::select! {
@@ -257,7 +259,8 @@ impl Task {
                 reply = &mut call => return Ok(reply),
                 () = at(patience) => {
                     patience = None;
-                    self.enter(State::Down(DEAF.to_owned()));
+                    let bus = self.outgoing.silence() >= SILENCE;
+                    self.enter(State::Down(if bus { UNREACHED } else { DEAF }.to_owned()));
                 }
             }
         }
@@ -431,7 +434,7 @@ impl Task {
                 self.report(news);
                 Ok(())
             }
-            (Trouble::Missing | Trouble::Denied | Trouble::Gone, _) => {
+            (Trouble::Missing | Trouble::Denied | Trouble::Gone | Trouble::Silent, _) => {
                 self.plan.forget();
                 self.trouble(firewalld, trouble).await
             }

@@ -37,7 +37,7 @@ struct Daemon {
 
 impl Daemon {
     async fn start(bus: &Bus, list: &[&str]) -> Self {
-        let (orders, reports) = start(bus.connect().await);
+        let (orders, reports) = start(bus.outgoing().await);
         let daemon = Self { orders, reports, seen: Vec::new() };
         daemon.order(replace(list));
         daemon

@@ -28,6 +28,9 @@ const PANIC: &str = "firewalld is in panic mode and drops everything; bans are k
 pub(super) const DEAF: &str = "firewalld has not answered for a minute; bans are kept and \
                                will be applied when it answers (see journalctl -u firewalld).";
 
+pub(super) const UNREACHED: &str = "the system bus does not answer wardend, so firewalld can't be reached; bans are \
+                                    kept and will be applied when it answers (see journalctl -u dbus).";
+
 const NOT_LOADED: &str = "firewalld has not loaded wardend's ipsets and policy although they are \
                           configured; bans are kept and will be applied when it does (see \
                           firewall-cmd --check-config and journalctl -u firewalld).";
@@ -135,6 +138,7 @@ pub(super) fn down(trouble: &Trouble) -> String {
     match trouble {
         Trouble::Denied => DENIED.to_owned(),
         Trouble::Gone => ABSENT.to_owned(),
+        Trouble::Silent => DEAF.to_owned(),
         Trouble::Missing | Trouble::Already => NOT_LOADED.to_owned(),
         Trouble::Panic => PANIC.to_owned(),
         Trouble::Failed(text) => format!(
@@ -164,6 +168,7 @@ pub(super) fn not_removed(trouble: &Trouble) -> String {
     let reason = match trouble {
         Trouble::Denied => "polkit does not allow it (check /usr/share/polkit-1/rules.d/50-wardend.rules)",
         Trouble::Gone => "firewalld is not running (systemctl start firewalld)",
+        Trouble::Silent => "firewalld does not answer (see journalctl -u firewalld)",
         Trouble::Missing => "one of them is not in the permanent configuration",
         Trouble::Already => "they are gone already",
         Trouble::Panic => "firewalld is in panic mode (firewall-cmd --panic-off)",

@@ -88,6 +88,11 @@ impl Part {
 }
 
 impl IgnoreList {
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.listed.len()).sum()
+    }
+
     /// A list of these, with the IPv4 addresses that stand behind translators.
     pub fn new(entries: Vec<Ignored>, translators: &Translators) -> Self {
         let parts = if entries.is_empty() { Vec::new() } else { vec![Arc::new(Part::new(entries, translators))] };

@@ -246,6 +246,15 @@ pub enum Verdict {
     Refused(IpNet, Failure),
     /// So many failures that no record has ever named an address for.
     Nameless(usize),
+    /// This process has let somebody in.
+    LetIn {
+        /// Its number.
+        process: u32,
+        /// From where.
+        address: IpAddr,
+        /// When, in µs.
+        time: Usec,
+    },
     /// A table was full, and what was oldest in it had to go.
     Crowded(Bound),
 }
@@ -317,7 +326,7 @@ impl Jail {
         let ours = match filter.records.claim(record) {
             Claim::Ours => {
                 let held = process.map(|key| self.processes.vouch(key, time)).unwrap_or_default();
-                self.release(&filter, held, now, out);
+                self.release(&filter, filter.process(record), held, now, out);
                 true
             }
             Claim::Perhaps => process.is_some_and(|key| self.processes.is_ours(key, time)),
@@ -341,7 +350,7 @@ impl Jail {
             forgeable: sighting.forgeable,
         };
         if ours {
-            self.take(sighting.session, sighting.port, &line, now, out);
+            self.take(sighting.session, filter.process(record), sighting.port, &line, now, out);
         } else if let Some(key) = process {
             self.processes.hold(
                 key,
@@ -361,7 +370,7 @@ impl Jail {
     }
 
     /// Takes what was held back until somebody vouched for its process.
-    fn release(&mut self, filter: &Filter, held: Vec<Held>, now: Usec, out: &mut Vec<Verdict>) {
+    fn release(&mut self, filter: &Filter, process: Option<u32>, held: Vec<Held>, now: Usec, out: &mut Vec<Verdict>) {
         for Held { rule, address, user, port, time, cursor, session, forgeable } in held {
             // The filter may be another by now.
             let Some((index, rule)) = filter.rules().enumerate().find(|(_, known)| known.name == rule) else {
@@ -376,14 +385,15 @@ impl Jail {
                 cursor: cursor.as_ref(),
                 forgeable,
             };
-            self.take(session, port, &line, now, out);
+            self.take(session, process, port, &line, now, out);
         }
     }
 
-    /// Takes a line that the service wrote.
+    /// Takes a line that the service wrote, in this process if it has one for each session.
     fn take(
         &mut self,
         session: Option<SessionKey>,
+        process: Option<u32>,
         port: Option<u16>,
         line: &Line<'_>,
         now: Usec,
@@ -412,6 +422,11 @@ impl Jail {
                 outcomes.push(Outcome::Login(address, line.time, line.name()));
             }
             (None, _) => {}
+        }
+        for outcome in &outcomes {
+            if let (Outcome::Login(address, time, _), Some(process)) = (outcome, process) {
+                out.push(Verdict::LetIn { process, address: *address, time: *time });
+            }
         }
         self.conclude(&mut outcomes, now, out);
         self.outcomes = outcomes;

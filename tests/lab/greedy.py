@@ -9,6 +9,8 @@ user, connections, calls, kind, seconds = pwd.getpwnam(sys.argv[1]), *map(int, s
 KINDS = {  # path, interface, member, whether an answer is wanted, arguments
     "ListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", True, ()),
     "Everything": ("/org/wardend1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", True, ()),
+    "GetAll": ("/org/wardend1/jail/sshd", "org.freedesktop.DBus.Properties", "GetAll", True, ("org.wardend1.Jail",)),
+    "ListIgnoreIP": ("/org/wardend1/jail/sshd", "org.wardend1.Jail", "ListIgnoreIP", True, ()),
     "Introspect": ("/org/wardend1", "org.freedesktop.DBus.Introspectable", "Introspect", True, ()),
     "SilentListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", False, ()),
     "Unban": ("/org/wardend1", "org.wardend1.Manager", "Unban", True, ("192.0.2.1", "sshd")),

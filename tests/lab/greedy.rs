@@ -29,18 +29,28 @@ const HALT: u64 = 120 * 1024;
 const LATE: Duration = Duration::from_secs(25);
 /// What is asked, over so many connections, so many times over each; and whether the bus must have
 /// come to take nothing more from wardend.
-const KINDS: [(&str, u32, u32, bool); 4] = [
+const KINDS: [(&str, u32, u32, bool); 6] = [
     ("ListBans", 20, 2000, true),
     ("Everything", 100, 128, false),
+    ("GetAll", 40, 20, false),
+    ("ListIgnoreIP", 40, 20, false),
     ("Unban", 100, 128, false),
     ("SilentUnban", 20, 10_000, false),
 ];
+/// Networks that are never banned, in `ListIgnoreIP`.
+const IGNORED: u32 = 5000;
 /// The daemon may grow by so much, in KiB.
 const GROWTH: u64 = 48 * 1024;
 
+fn configuration() -> String {
+    let ignored: Vec<String> =
+        (0..IGNORED).map(|n| format!("\"10.{}.{}.{}\"", n >> 16, n >> 8 & 255, n & 255)).collect();
+    format!("[default]\nmaxretry = 1\nbantime = \"1h\"\nignoreip = [{}]\n", ignored.join(", "))
+}
+
 pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(release: Release) {
     let machine = Machine::prepare(release)
-        .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 1\nbantime = \"1h\"\n")
+        .file("/etc/wardend/wardend.conf.d/test.conf", &configuration())
         .file("/root/fill.py", FILL)
         .file("/root/attack.py", ATTACK)
         .boot();
@@ -79,14 +89,16 @@ pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(rele
         machine.run(&format!("systemctl stop greedy{number}"));
         let begin = Instant::now();
         machine.run("timeout 60 wardenctl list >/dev/null");
+        let peak = machine.run("grep VmHWM /proc/$(systemctl show -p MainPID --value wardend)/status");
         println!(
-            "{}: {kind} of {connections} connections, {}: an attacker was banned in the kernel after {:.1} s; root's unban {} after {:.1} s; private memory {held} KiB, of the bus {bus} KiB; a list {:.1} s after its end",
+            "{}: {kind} of {connections} connections, {}: an attacker was banned in the kernel after {:.1} s; root's unban {} after {:.1} s; private memory {held} KiB, of the bus {bus} KiB; a list {:.1} s after its end; {}",
             release.name(),
             machine.run(&format!("cat /run/greedy{number}")).trim(),
             banned.as_secs_f64(),
             if freed { "was answered" } else { "was given up" },
             order.as_secs_f64(),
             begin.elapsed().as_secs_f64(),
+            peak.trim().replace('\t', " "),
         );
         assert!(banned < LATE, "{kind}: a ban came after {banned:?}");
         assert!(held < idle + GROWTH, "{kind}: {held} KiB, {idle} KiB before");

@@ -20,6 +20,7 @@ mod compare;
 mod cut;
 mod deaf;
 mod faults;
+mod forged;
 mod greedy;
 mod ground;
 mod host;
@@ -82,6 +83,8 @@ scenarios! {
         every_member_of_the_bus_answers_as_documented,
         twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban,
         somebody_without_the_right_may_give_the_password_of_who_has_it;
+    forged:
+        forged_signals_and_crowds_of_sessions_hold_nothing_up;
     client:
         watch_shows_failures_bans_and_their_ends_as_they_happen,
         at_a_terminal_polkit_asks_for_a_password;
@@ -127,7 +130,9 @@ scenarios! {
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records,
         whoever_is_logged_in_may_not_guess_at_others_without_end,
-        whoever_is_logged_in_is_spared_however_long_ago_he_came;
+        whoever_is_logged_in_is_spared_however_long_ago_he_came,
+        whoever_has_left_is_not_spared_for_what_they_left_running,
+        whoever_is_logged_in_is_spared_where_only_the_name_of_their_host_is_known;
     sshd:
         who_goes_on_while_sshd_turns_him_away_is_banned_and_nobody_else,
         what_sshd_does_not_say_of_a_login_is_counted_right;

@@ -6,14 +6,19 @@ use serde_json::Value;
 
 use crate::attack::{Connection, Guesses};
 use crate::machine::{Machine, Release};
+use crate::plan::{PASSWORD, Plan};
 
 /// A machine on which single guesses are not turned away by sshd itself.
 fn machine(release: Release) -> Machine {
+    plan(release).boot()
+}
+
+fn plan(release: Release) -> Plan {
     let mut plan = Machine::prepare(release).hasty_passwords();
     if release.penalises_sources() {
         plan = plan.file("/etc/ssh/sshd_config.d/test.conf", "PerSourcePenalties no\n");
     }
-    plan.boot()
+    plan
 }
 
 fn wait_until_up(machine: &Machine) {
@@ -206,4 +211,60 @@ pub(crate) fn whoever_is_logged_in_is_spared_however_long_ago_he_came(release: R
     });
     user.guess(Guesses { user: "bob", connections: 3, ..Guesses::default() });
     machine.wait_for_message("Banned 203.0.113.9 in jail sshd");
+}
+
+pub(crate) fn whoever_has_left_is_not_spared_for_what_they_left_running(release: Release) {
+    let machine = machine(release);
+    machine.write("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 3\nspare-logins = \"1s\"\n");
+    machine.run("systemctl reload wardend");
+    let user = machine.attacker("203.0.113.9");
+    user.ssh("alice", PASSWORD, 1, "nohup sleep 900 </dev/null >/dev/null 2>&1 & sleep 3");
+    let states =
+        "for it in $(loginctl --no-legend | awk '{print $1}'); do loginctl show-session -p State --value $it; done";
+    machine.wait_until("the session is being closed", || machine.run(states).contains("closing"));
+    machine.wait_until("they are known to have left", || {
+        machine.run("wardenctl explain 203.0.113.9").contains("Nothing counts against it.")
+    });
+    user.guess(Guesses { user: "bob", connections: 3, ..Guesses::default() });
+    machine.wait_for_message("Banned 203.0.113.9 in jail sshd");
+    assert!(machine.run(states).contains("closing"), "what they left is still running");
+}
+
+pub(crate) fn whoever_is_logged_in_is_spared_where_only_the_name_of_their_host_is_known(release: Release) {
+    let plan = plan(release).command("echo '203.0.113.9 client.example' >>/etc/hosts");
+    let plan = plan.file("/etc/ssh/sshd_config.d/names.conf", "UseDNS yes\n");
+    let machine = plan
+        .file(
+            "/etc/wardend/wardend.conf.d/test.conf",
+            "[default]\nmaxretry = 3\nfindtime = \"5s\"\nspare-logins = \"1s\"\nforget = \"1s\"\n",
+        )
+        .boot();
+    wait_until_up(&machine);
+    let user = machine.attacker("203.0.113.9");
+    let mut login = user.log_in("alice");
+    let hosts = "for it in $(loginctl --no-legend | awk '{print $1}'); do loginctl show-session -p RemoteHost --value $it; done";
+    assert_eq!(machine.run(hosts).trim(), "client.example");
+    let known =
+        || machine.run("wardenctl explain 203.0.113.9").contains("Somebody is logged in from there, so it is not");
+    machine.wait_until("their address is known", known);
+    // The login itself is no reason any more, and neither is it read again.
+    thread::sleep(Duration::from_secs(6));
+    machine.run("systemctl restart wardend");
+    wait_until_up(&machine);
+    machine.wait_until("their address is remembered", known);
+    user.guess(Guesses { user: "bob", connections: 3, ..Guesses::default() });
+    machine.wait_for_message("Spared 203.0.113.9 in jail sshd after 3 failures");
+
+    machine.run("systemctl stop wardend && rm /var/lib/wardend/* && systemctl start wardend");
+    machine.wait_until("the journal was asked for their address", known);
+    user.guess(Guesses { user: "bob", connections: 3, ..Guesses::default() });
+    machine.wait_until("they are spared again", || machine.messages("Spared 203.0.113.9 in jail sshd").len() == 2);
+
+    machine.run("systemctl stop wardend && rm /var/lib/wardend/*");
+    machine.run("journalctl --rotate && journalctl --vacuum-files=1 && systemctl start wardend");
+    machine.wait_for_message("Somebody is logged in from 'client.example', and no record of sshd says");
+    machine.wait_until("the state is degraded", || machine.try_run("wardenctl status").stdout.contains("UseDNS"));
+    assert!(login.is_alive());
+    drop(login);
+    machine.wait_until("nobody is logged in", || !machine.try_run("wardenctl status").stdout.contains("UseDNS"));
 }

@@ -1,0 +1,298 @@
+//! Where a connection is read, and signals are taken out of it.
+//!
+//! Of a signal only the head is looked at first, for who has sent what: a flood of somebody else's
+//! is skipped as fast as the bus can send it, without a message being made of any. That matters
+//! because the bus holds what is not read, and drops answers when it holds too much.
+
+use std::{
+    future::poll_fn,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    pin::Pin,
+    sync::Arc,
+};
+
+use tokio::{
+    io::AsyncWrite,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::yield_now,
+};
+use zbus::{
+    Message,
+    connection::socket::{ReadHalf, Socket, Split, WriteHalf},
+    export::async_trait::async_trait,
+};
+
+use super::heard::Heard;
+
+/// So much is read at a time.
+const ROOM: usize = 16 * 1024;
+/// After so many signals the others on this thread have their turn.
+const TURN: u32 = 64;
+/// What a message begins with: byte order, type, flags, version, length of the body, serial, length
+/// of the fields.
+const FIXED: usize = 16;
+const SIGNAL: u8 = 4;
+
+/// A stream to the bus, with what is listened to on it.
+pub(super) struct Wire {
+    pub(super) stream: UnixStream,
+    pub(super) heard: Arc<Heard>,
+}
+
+impl Socket for Wire {
+    type ReadHalf = Reader;
+    type WriteHalf = Writer;
+
+    fn split(self) -> Split<Reader, Writer> {
+        let (read, write) = self.stream.into_split();
+        Split::new(Reader { stream: Buffered::new(read), heard: self.heard }, Writer(write))
+    }
+}
+
+/// A stream that is read in large pieces.
+#[derive(Debug)]
+pub(crate) struct Buffered {
+    stream: OwnedReadHalf,
+    buffer: Vec<u8>,
+    begin: usize,
+    end: usize,
+    signals: u32,
+}
+
+impl Buffered {
+    pub(crate) fn new(stream: OwnedReadHalf) -> Self {
+        Self { stream, buffer: vec![0; ROOM], begin: 0, end: 0, signals: 0 }
+    }
+
+    /// Skips signals, until what comes next is none, or is one whose head `wants` takes; true in
+    /// that case. `earlier` was read by somebody else before.
+    pub(crate) async fn skip_signals(
+        &mut self,
+        earlier: &mut Vec<u8>,
+        wants: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<bool> {
+        self.put_back(earlier);
+        loop {
+            self.fill(FIXED).await?;
+            let Some(lengths) = Lengths::of_signal(self.bytes()) else { return Ok(false) };
+            self.signals = self.signals.wrapping_add(1);
+            if self.signals.is_multiple_of(TURN) {
+                yield_now().await;
+            }
+            // Nobody whose word counts sends so long a head.
+            if lengths.head <= ROOM as u64 {
+                let head = usize::try_from(lengths.head).unwrap_or(ROOM);
+                self.fill(head).await?;
+                if wants(&self.bytes()[..head]) {
+                    return Ok(true);
+                }
+            }
+            self.skip(lengths.whole).await?;
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.begin..self.end]
+    }
+
+    /// Reads on until there are so many bytes; not more than [`ROOM`].
+    async fn fill(&mut self, length: usize) -> io::Result<()> {
+        while self.end - self.begin < length {
+            if self.begin + length > self.buffer.len() {
+                self.buffer.copy_within(self.begin..self.end, 0);
+                (self.begin, self.end) = (0, self.end - self.begin);
+            }
+            match read(&self.stream, &mut self.buffer[self.end..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.end += count,
+            }
+        }
+        Ok(())
+    }
+
+    async fn skip(&mut self, mut length: u64) -> io::Result<()> {
+        loop {
+            let here = usize::try_from(length).unwrap_or(usize::MAX).min(self.end - self.begin);
+            self.begin += here;
+            length -= here as u64;
+            if length == 0 {
+                return Ok(());
+            }
+            self.fill(1).await?;
+        }
+    }
+
+    fn put_back(&mut self, bytes: &mut Vec<u8>) {
+        if !bytes.is_empty() {
+            bytes.extend_from_slice(self.bytes());
+            bytes.resize(bytes.len() + ROOM, 0);
+            (self.begin, self.end) = (0, bytes.len() - ROOM);
+            self.buffer = std::mem::take(bytes);
+        }
+    }
+}
+
+async fn read(stream: &OwnedReadHalf, to: &mut [u8]) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read(to) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+#[async_trait]
+impl ReadHalf for Buffered {
+    async fn recvmsg(&mut self, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        if self.begin == self.end && buf.len() >= ROOM {
+            return Ok((read(&self.stream, buf).await?, Vec::new()));
+        }
+        if self.begin == self.end {
+            (self.begin, self.end) = (0, 0);
+            self.end = read(&self.stream, &mut self.buffer).await?;
+        }
+        let count = buf.len().min(self.end - self.begin);
+        buf[..count].copy_from_slice(&self.bytes()[..count]);
+        self.begin += count;
+        Ok((count, Vec::new()))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Reader {
+    stream: Buffered,
+    heard: Arc<Heard>,
+}
+
+#[async_trait]
+impl ReadHalf for Reader {
+    /// The next message that is no signal.
+    async fn receive_message(
+        &mut self,
+        seq: u64,
+        already_received_bytes: &mut Vec<u8>,
+        already_received_fds: &mut Vec<OwnedFd>,
+    ) -> zbus::Result<Message> {
+        let heard = &self.heard;
+        let wants = |head: &[u8]| Head::read(head).is_some_and(|head| heard.wants(&head));
+        while self.stream.skip_signals(already_received_bytes, wants).await? {
+            let signal = self.stream.receive_message(seq, already_received_bytes, already_received_fds).await?;
+            heard.hear(&signal);
+        }
+        self.stream.receive_message(seq, already_received_bytes, already_received_fds).await
+    }
+
+    async fn recvmsg(&mut self, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        self.stream.recvmsg(buf).await
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.heard.close();
+    }
+}
+
+/// How long a signal is.
+struct Lengths {
+    /// All that stands before the padding and the body.
+    head: u64,
+    whole: u64,
+}
+
+impl Lengths {
+    /// None of any other message.
+    fn of_signal(bytes: &[u8]) -> Option<Self> {
+        if bytes.get(1) != Some(&SIGNAL) {
+            return None;
+        }
+        let head = FIXED as u64 + u64::from(number(bytes, 12)?);
+        Some(Self { head, whole: head.next_multiple_of(8) + u64::from(number(bytes, 4)?) })
+    }
+}
+
+/// The number at a place of a message, in the message's byte order.
+fn number(message: &[u8], at: usize) -> Option<u32> {
+    let bytes = message.get(at..at.checked_add(4)?)?.try_into().ok()?;
+    match message.first()? {
+        b'l' => Some(u32::from_le_bytes(bytes)),
+        b'B' => Some(u32::from_be_bytes(bytes)),
+        _ => None,
+    }
+}
+
+/// Who has sent what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head<'m> {
+    pub(super) sender: &'m str,
+    pub(super) interface: &'m str,
+    pub(super) member: &'m str,
+}
+
+impl<'m> Head<'m> {
+    /// Reads the fields of a message; none, if one of these is missing or there twice, or there is
+    /// one of a type that no field of a signal has.
+    pub(super) fn read(message: &'m [u8]) -> Option<Self> {
+        let (mut interface, mut member, mut sender) = (None, None, None);
+        let mut at = FIXED;
+        while at < message.len() {
+            at = at.next_multiple_of(8);
+            // Code, and the signature of one type.
+            let &[code, 1, kind, 0] = message.get(at..at + 4)? else { return None };
+            at += 4;
+            let text = match kind {
+                b's' | b'o' => {
+                    let length = usize::try_from(number(message, at)?).ok()?;
+                    let text = message.get(at + 4..(at + 4).checked_add(length)?)?;
+                    at += 4 + length + 1;
+                    text
+                }
+                b'g' => {
+                    let length = usize::from(*message.get(at)?);
+                    at += 1 + length + 1;
+                    continue;
+                }
+                b'u' => {
+                    at += 4;
+                    continue;
+                }
+                _ => return None,
+            };
+            let field = match code {
+                2 => &mut interface,
+                3 => &mut member,
+                7 => &mut sender,
+                _ => continue,
+            };
+            if field.replace(std::str::from_utf8(text).ok()?).is_some() {
+                return None;
+            }
+        }
+        Some(Self { sender: sender?, interface: interface?, member: member? })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Writer(OwnedWriteHalf);
+
+#[async_trait]
+impl WriteHalf for Writer {
+    async fn sendmsg(&mut self, buffer: &[u8], _fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        loop {
+            self.0.writable().await?;
+            match self.0.try_write(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        poll_fn(|context| Pin::new(&mut self.0).poll_shutdown(context)).await
+    }
+}
