@@ -204,6 +204,12 @@ impl Engine {
         out.push(Effect::ClockSet(by));
     }
 
+    /// When the next ban ends, in µs. What else has a deadline may wait: it is done at its own time,
+    /// whenever somebody looks.
+    pub(crate) fn next_end(&self) -> Option<Usec> {
+        self.bans.deadline()
+    }
+
     /// When [`Self::advance`] has something to do next, in µs.
     pub fn deadline(&self) -> Option<Usec> {
         self.jails.iter().filter_map(Jail::deadline).chain(self.bans.deadline()).min()
@@ -228,6 +234,11 @@ impl Engine {
     /// How many bans are in force.
     pub fn ban_count(&self) -> usize {
         self.bans.len()
+    }
+
+    /// How many bans of a jail are in force.
+    pub(crate) fn ban_count_of(&self, jail: &str) -> usize {
+        self.bans.count_of(jail)
     }
 
     /// What the firewall should hold, each once.
