@@ -204,6 +204,12 @@ impl Engine {
         out.push(Effect::ClockSet(by));
     }
 
+    /// Until when a source may be banned by its next failure, in µs: as long as that is not over, it
+    /// matters that a record is read at once.
+    pub(crate) fn near_until(&self) -> Option<Usec> {
+        self.jails.iter().filter_map(Jail::near_until).max()
+    }
+
     /// When the next ban ends, in µs. What else has a deadline may wait: it is done at its own time,
     /// whenever somebody looks.
     pub(crate) fn next_end(&self) -> Option<Usec> {

@@ -321,8 +321,17 @@ impl Daemon {
             self.watchdog.alive(self.follower.pulse());
         }
         self.show();
+        self.tell_the_reader();
         // The firewall task and the bus live on this thread too.
         tokio::task::yield_now().await;
+    }
+
+    /// Lets the reader look often for as long as a record may have somebody banned, or a ban that is
+    /// on its way to the firewall may show what it does not hold off.
+    pub(super) fn tell_the_reader(&self) {
+        let near = self.engine.near_until().map_or(0, |until| until.saturating_sub(now()));
+        let pending = if self.waiting.is_empty() { Duration::ZERO } else { TICK };
+        self.follower.be_eager(Duration::from_micros(near).max(pending));
     }
 
     /// A deadline has come, or nothing has for a while.

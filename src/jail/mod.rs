@@ -8,6 +8,7 @@
 //! ago is spared: locking an admin out is worse than an attacker's further try.
 
 mod ignore;
+mod near;
 mod scope;
 mod source;
 mod window;
@@ -29,6 +30,7 @@ pub use self::{
     source::{Prefixes, text_of},
 };
 use self::{
+    near::Near,
     source::source_of,
     window::{LATE, Tally},
 };
@@ -201,6 +203,8 @@ pub(crate) struct Jail {
     logins: BTreeMap<IpAddr, Usec>,
     /// From where somebody is logged in.
     present: BTreeSet<IpAddr>,
+    /// Sources that a next failure could have banned.
+    near: Near,
     /// When to look at a source next, see [`Self::advance`].
     agenda: BinaryHeap<Reverse<(Usec, IpNet)>>,
     outcomes: Vec<Outcome>,
@@ -216,6 +220,7 @@ impl Jail {
             sources: BTreeMap::new(),
             logins: BTreeMap::new(),
             present: BTreeSet::new(),
+            near: Near::default(),
             agenda: BinaryHeap::new(),
             outcomes: Vec::new(),
         }
@@ -257,6 +262,7 @@ impl Jail {
         self.sessions.advance(now, &mut outcomes);
         self.conclude(&mut outcomes, 0, out);
         self.outcomes = outcomes;
+        self.near.advance(now);
         while let Some(Reverse((due, _))) = self.agenda.peek()
             && *due <= now
         {
@@ -275,6 +281,11 @@ impl Jail {
         tally.newest().map_or(0, |newest| newest.saturating_add(self.settings.kept()).saturating_add(1))
     }
 
+    /// Until when a next failure may have a source banned, if that is to be expected at all.
+    pub(crate) fn near_until(&self) -> Option<Usec> {
+        self.near.until()
+    }
+
     /// When [`Self::advance`] has something to do next.
     pub(crate) fn deadline(&self) -> Option<Usec> {
         let source = self.agenda.peek().map(|Reverse((due, _))| *due);
@@ -291,11 +302,22 @@ impl Jail {
 
     /// Forgets the failures of every source inside a network, or around it.
     pub(crate) fn clear(&mut self, network: IpNet) {
-        self.sources.remove(&self.settings.source(network.addr()));
+        self.forget(self.settings.source(network.addr()));
         let inside: Vec<IpNet> = self.sources_in(network).map(|(source, _)| source).collect();
         for source in inside {
-            self.sources.remove(&source);
+            self.forget(source);
         }
+    }
+
+    fn forget(&mut self, source: IpNet) {
+        self.sources.remove(&source);
+        self.look_at(source);
+    }
+
+    /// The tally of a source has changed.
+    fn look_at(&mut self, source: IpNet) {
+        let (maxretry, findtime) = (self.settings.maxretry as usize, self.settings.findtime);
+        self.near.note(source, self.sources.get(&source), maxretry, findtime);
     }
 
     /// The sources inside a network, with their failures.
@@ -378,6 +400,7 @@ impl Jail {
                 None => Verdict::Guilty { source, since: at, failures },
             });
         }
+        self.look_at(source);
     }
 
     fn log_in(&mut self, address: IpAddr, time: Usec) {
@@ -413,6 +436,7 @@ impl Jail {
             if tally.failures().is_empty() {
                 self.sources.remove(&source);
             }
+            self.look_at(source);
         }
         source
     }
@@ -456,8 +480,13 @@ impl Jail {
         self.plan();
     }
 
-    /// Makes the agenda anew.
+    /// Makes the agenda again, and sees who is near.
     fn plan(&mut self) {
+        self.near = Near::default();
+        let (maxretry, findtime) = (self.settings.maxretry as usize, self.settings.findtime);
+        for (source, tally) in &self.sources {
+            self.near.note(*source, Some(tally), maxretry, findtime);
+        }
         self.agenda = self.sources.iter().map(|(source, tally)| Reverse((self.due(tally), *source))).collect();
     }
 }
