@@ -43,6 +43,7 @@ pub(crate) struct JailTable {
     pub(crate) subnet_ipv6_prefix: Option<Spanned<i64>>,
     pub(crate) spare_logins: Option<Spanned<Switch>>,
     pub(crate) cut: Option<Spanned<bool>>,
+    pub(crate) low_latency: Option<Spanned<bool>>,
     pub(crate) ports: Option<Spanned<Ports>>,
     pub(crate) action: Option<Spanned<String>>,
 }

@@ -83,6 +83,7 @@ pub(crate) struct JailInput {
     pub(crate) subnet_ipv6_prefix: Option<Located<i64>>,
     pub(crate) spare_logins: Option<Located<Switch>>,
     pub(crate) cut: Option<Located<bool>>,
+    pub(crate) low_latency: Option<Located<bool>>,
     pub(crate) ports: Option<Located<Ports>>,
     pub(crate) action: Option<Located<String>>,
 }
@@ -154,6 +155,7 @@ impl JailInput {
         lay(&mut self.subnet_ipv6_prefix, table.subnet_ipv6_prefix, source);
         lay(&mut self.spare_logins, table.spare_logins, source);
         lay(&mut self.cut, table.cut, source);
+        lay(&mut self.low_latency, table.low_latency, source);
         lay(&mut self.ports, table.ports, source);
         lay(&mut self.action, table.action, source);
         if let Some(list) = table.ignoreip {

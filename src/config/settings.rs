@@ -174,6 +174,7 @@ fn jail(
         resolved: Vec::new(),
         spare_logins: spare_logins(input)?,
         cut: input.get(|table| table.cut.as_ref()).is_none_or(|cut| cut.value),
+        low_latency: input.get(|table| table.low_latency.as_ref()).is_some_and(|always| always.value),
         subnet: subnet(input)?,
         prefixes: Prefixes {
             ipv4: prefix(input.number("ipv4-prefix", |table| table.ipv4_prefix.as_ref(), 8..=32, 32)?),

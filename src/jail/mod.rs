@@ -77,6 +77,8 @@ pub struct JailSettings {
     pub spare_logins: Option<Usec>,
     /// What a banned source has open is closed.
     pub cut: bool,
+    /// Each record matters at once, not only while a next failure may have somebody banned.
+    pub low_latency: bool,
     /// What counts as one source.
     pub prefixes: Prefixes,
     /// When a whole network is banned, if ever.
@@ -283,7 +285,7 @@ impl Jail {
 
     /// Until when a next failure may have a source banned, if that is to be expected at all.
     pub(crate) fn near_until(&self) -> Option<Usec> {
-        self.near.until()
+        if self.settings.low_latency { Some(Usec::MAX) } else { self.near.until() }
     }
 
     /// When [`Self::advance`] has something to do next.
