@@ -64,6 +64,8 @@ pub(crate) struct BanList {
     history: HashMap<Key, History>,
     /// How many active bans there are of each prefix length.
     lengths: BTreeMap<u8, usize>,
+    /// How many active bans each jail has.
+    jails: BTreeMap<Arc<str>, usize>,
 }
 
 impl BanList {
@@ -114,6 +116,11 @@ impl BanList {
         self.active.len()
     }
 
+    /// How many bans a jail has in force.
+    pub(crate) fn count_of(&self, jail: &str) -> usize {
+        self.jails.get(jail).copied().unwrap_or(0)
+    }
+
     /// The how manieth ban the next one would be.
     pub(crate) fn next_count(&self, source: IpNet, jail: &str, now: Usec, forget: Usec) -> u32 {
         match self.history.get(&(source, jail.into())) {
@@ -136,6 +143,7 @@ impl BanList {
             self.ends.insert((until, key.clone()));
         }
         *self.lengths.entry(ban.source.prefix_len()).or_default() += 1;
+        *self.jails.entry(ban.jail.clone()).or_default() += 1;
         self.active.insert(key, ban);
     }
 
@@ -154,12 +162,8 @@ impl BanList {
         if let Some(until) = ban.until {
             self.ends.remove(&(until, key.clone()));
         }
-        if let Some(count) = self.lengths.get_mut(&ban.source.prefix_len()) {
-            *count -= 1;
-            if *count == 0 {
-                self.lengths.remove(&ban.source.prefix_len());
-            }
-        }
+        subtract_one(&mut self.lengths, &ban.source.prefix_len());
+        subtract_one(&mut self.jails, &ban.jail);
     }
 
     /// Where there are too many bans: the one that would end first, or, if none ends, the oldest.
@@ -218,6 +222,15 @@ impl BanList {
     }
 }
 
+fn subtract_one<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
 /// The list in a snapshot.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SavedBans {
@@ -272,9 +285,12 @@ mod tests {
         list.add(ban("203.0.113.7/32", "slow", Some(20)));
         assert_eq!(list.sources(), [source]);
         assert_eq!(list.of(source).count(), 2);
+        list.add(ban("203.0.113.7/32", "slow", Some(30)));
+        assert_eq!((list.count_of("sshd"), list.count_of("slow"), list.count_of("other")), (1, 1, 0));
         assert!(list.remove(source, "sshd", 5).is_some());
         assert!(list.remove(source, "slow", 5).is_some());
         assert!(list.remove(source, "slow", 5).is_none());
+        assert_eq!((list.count_of("sshd"), list.count_of("slow")), (0, 0));
         assert_eq!(list.deadline(), None);
     }
 

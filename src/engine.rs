@@ -230,6 +230,18 @@ impl Engine {
         out.push(Effect::ClockSet(by));
     }
 
+    /// Until when a source may be banned by its next failure, in µs: as long as that is not over, it
+    /// matters that a record is read at once.
+    pub(crate) fn near_until(&self) -> Option<Usec> {
+        self.jails.iter().filter_map(Jail::near_until).max()
+    }
+
+    /// When the next ban ends, in µs. What else has a deadline may wait: it is done at its own time,
+    /// whenever somebody looks.
+    pub(crate) fn next_end(&self) -> Option<Usec> {
+        self.bans.deadline()
+    }
+
     /// When [`Self::advance`] has something to do next, in µs.
     pub fn deadline(&self) -> Option<Usec> {
         self.jails.iter().filter_map(Jail::deadline).chain(self.bans.deadline()).min()
@@ -260,6 +272,11 @@ impl Engine {
     /// How many bans are in force.
     pub fn ban_count(&self) -> usize {
         self.bans.len()
+    }
+
+    /// How many bans of a jail are in force.
+    pub(crate) fn ban_count_of(&self, jail: &str) -> usize {
+        self.bans.count_of(jail)
     }
 
     /// What the firewall should hold, each once.
@@ -320,7 +337,7 @@ impl Engine {
     }
 
     fn judge(&mut self, index: usize, verdicts: &mut Vec<Verdict>, out: &mut Vec<Effect>) {
-        let mut failing: Vec<(IpNet, Usec)> = Vec::new();
+        let mut failing: Vec<(IpNet, Failure, Usec)> = Vec::new();
         for verdict in verdicts.drain(..) {
             let Jail { settings, name, .. } = &self.jails[index];
             let jail = Arc::clone(name);
@@ -328,7 +345,7 @@ impl Engine {
                 Verdict::Failed(source, failure, at) => {
                     self.failures = self.failures.saturating_add(1);
                     if settings.subnet.is_some() || settings.may_hop(source) {
-                        failing.push((source, at));
+                        failing.push((source, failure.clone(), at));
                     }
                     out.push(Effect::Failed { jail, source, failure: failure.clone(), ignored: false });
                     self.look_for_a_leak(index, source, failure, out);
@@ -358,9 +375,9 @@ impl Engine {
                 Verdict::Crowded(bound) => out.push(Effect::Crowded(jail, bound)),
             }
         }
-        for (source, at) in failing {
+        for (source, failure, at) in failing {
             self.widen(index, source, at, out);
-            self.stop_hopping(index, source, at, out);
+            self.stop_hopping(index, source, failure, at, out);
         }
     }
 
@@ -410,7 +427,7 @@ impl Engine {
     }
 
     /// Bans the widest network around a source whose sources have failed too often together.
-    fn stop_hopping(&mut self, index: usize, source: IpNet, at: Usec, out: &mut Vec<Effect>) {
+    fn stop_hopping(&mut self, index: usize, source: IpNet, last: Failure, at: Usec, out: &mut Vec<Effect>) {
         let jail = &self.jails[index];
         let (settings, name) = (&jail.settings, &jail.name);
         let due: Vec<IpNet> =
@@ -422,6 +439,10 @@ impl Engine {
         let failing = jail.sources_in(network).flat_map(|(_, tally)| tally.failures().iter());
         let banned = self.bans.inside(network, name).flat_map(|ban| ban.failures.iter());
         let mut evidence: Vec<Failure> = failing.chain(banned).filter(|failure| counts(failure.time)).collect();
+        // A source that a ban around it covers already has started anew.
+        if !evidence.contains(&last) {
+            evidence.push(last);
+        }
         evidence.sort_by_key(|failure| failure.time);
         let failures = evidence.iter().skip(evidence.len().saturating_sub(MOST_EVIDENCE)).collect();
         let login = jail.login_in(network, at);

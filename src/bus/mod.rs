@@ -18,11 +18,7 @@ mod polkit;
 mod socket;
 mod telling;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -254,17 +250,13 @@ impl Core {
 /// The engine's jails as the bus lists them.
 pub(crate) fn jail_rows(engine: &Engine) -> Vec<JailRow> {
     let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let mut bans: HashMap<&str, usize> = HashMap::new();
-    for ban in engine.bans() {
-        *bans.entry(&ban.jail).or_default() += 1;
-    }
     engine
         .jails()
         .map(|settings| {
             let (failing, sessions) = engine.counters(&settings.name).unwrap_or_default();
             JailRow {
                 name: settings.name.clone(),
-                bans: short(bans.get(settings.name.as_str()).copied().unwrap_or(0)),
+                bans: short(engine.ban_count_of(&settings.name)),
                 failing: short(failing),
                 sessions: short(sessions),
                 path: jail::path_of(&settings.name),

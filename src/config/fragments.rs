@@ -46,6 +46,7 @@ pub(crate) struct JailTable {
     pub(crate) spare_logins: Option<Spanned<Switch>>,
     pub(crate) spare_maxretry: Option<Spanned<i64>>,
     pub(crate) cut: Option<Spanned<bool>>,
+    pub(crate) low_latency: Option<Spanned<bool>>,
     pub(crate) ports: Option<Spanned<Ports>>,
     pub(crate) action: Option<Spanned<String>>,
 }

@@ -88,6 +88,7 @@ pub(crate) struct JailInput {
     pub(crate) spare_logins: Option<Located<Switch>>,
     pub(crate) spare_maxretry: Option<Located<i64>>,
     pub(crate) cut: Option<Located<bool>>,
+    pub(crate) low_latency: Option<Located<bool>>,
     pub(crate) ports: Option<Located<Ports>>,
     pub(crate) action: Option<Located<String>>,
 }
@@ -165,6 +166,7 @@ impl JailInput {
         lay(&mut self.spare_logins, table.spare_logins, source);
         lay(&mut self.spare_maxretry, table.spare_maxretry, source);
         lay(&mut self.cut, table.cut, source);
+        lay(&mut self.low_latency, table.low_latency, source);
         lay(&mut self.ports, table.ports, source);
         lay(&mut self.action, table.action, source);
         let entries = |list: Spanned<Vec<Spanned<String>>>| {

@@ -212,6 +212,7 @@ fn jail(
             limit => Some(limit),
         },
         cut: input.get(|table| table.cut.as_ref()).is_none_or(|cut| cut.value),
+        low_latency: input.get(|table| table.low_latency.as_ref()).is_some_and(|always| always.value),
         subnet: subnet(input)?,
         hopping: hopping(input)?,
         prefixes: Prefixes {

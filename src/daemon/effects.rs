@@ -91,7 +91,7 @@ impl Daemon {
                 Effect::ClockSet(by) => {
                     // The engine knows now; the next look shall not tell it again.
                     self.wall = Wall::look();
-                    self.saving.touch();
+                    self.change();
                     events::clock_set(by);
                 }
                 Effect::Nameless { jail, count } => self.nameless(&jail, count),
@@ -139,7 +139,7 @@ impl Daemon {
     }
 
     fn banned(&mut self, ban: &Ban) {
-        self.saving.touch();
+        self.change();
         if !self.caught_up && ban.until.is_some_and(|until| until <= now()) {
             self.bygone.insert((ban.jail.clone(), ban.source));
             return;
@@ -152,7 +152,7 @@ impl Daemon {
     }
 
     fn unbanned(&mut self, ban: &Ban, why: Ended) {
-        self.saving.touch();
+        self.change();
         if self.bygone.remove(&(ban.jail.clone(), ban.source)) {
             return;
         }

@@ -101,7 +101,7 @@ impl Daemon {
         self.carry_out();
         // What the bans of a jail close may be something else now.
         self.refill();
-        self.saving.touch();
+        self.saving.touch_soon();
         self.objects.change_jails(&settings.jails).await;
         let names: Vec<&str> = self.engine.jails().map(|jail| jail.name.as_str()).collect();
         events::reloaded(&names);

@@ -55,8 +55,13 @@ const FIREWALL_PATIENCE: Duration = Duration::from_secs(10);
 const LOGINS_PATIENCE: Duration = Duration::from_secs(5);
 /// How soon after a change the snapshot is written and the properties are published.
 pub(super) const TICK: Duration = Duration::from_secs(1);
+/// The same, where only a record was counted: the noise of the internet does that all day.
+pub(super) const COUNTED_TICK: Duration = Duration::from_secs(10);
 /// How often the watchdog is looked at while nothing happens: an idle daemon shall sleep.
 const IDLE_TICK: Duration = Duration::from_secs(20);
+/// How long what time brings may wait, but for the end of a ban: it is done at its own time anyway,
+/// and many such deadlines are met at once.
+const LAZY: Duration = Duration::from_secs(20);
 /// The longest sleep until a deadline: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -127,8 +132,8 @@ pub(super) struct Daemon {
     pub(super) announced: Instant,
     pub(super) status_told: String,
     pub(super) ready: bool,
-    /// Something came in since the last tick.
-    pub(super) busy: bool,
+    /// How long after the last tick the next one comes.
+    pub(super) pace: Duration,
     pub(super) ticked: Instant,
     pub(super) woken: Instant,
     pub(super) watchdog: notify::Watchdog,
@@ -231,7 +236,7 @@ impl Daemon {
             announced: Instant::now(),
             status_told: String::new(),
             ready: false,
-            busy: true,
+            pace: TICK,
             ticked: Instant::now(),
             woken: Instant::now(),
             watchdog: notify::Watchdog::new(),
@@ -276,11 +281,20 @@ impl Daemon {
                     self.saving.touch();
                     self.carry_out();
                 }
-                heard = self.addresses.next() => self.learn(heard),
-                present = self.logins.next() => self.meet(present),
-                found = self.presence.found() => self.take_in_logins(found),
+                heard = self.addresses.next() => {
+                    self.learn(heard);
+                    self.pace = TICK;
+                }
+                present = self.logins.next() => {
+                    self.meet(present);
+                    self.pace = TICK;
+                }
+                found = self.presence.found() => {
+                    self.take_in_logins(found);
+                    self.pace = TICK;
+                }
                 () = sleep_until(tick) => {
-                    (self.busy, self.ticked) = (false, Instant::now());
+                    (self.pace, self.ticked) = (IDLE_TICK, Instant::now());
                     self.look_at_the_clock();
                     if self.caught_up {
                         self.search_logins();
@@ -326,7 +340,6 @@ impl Daemon {
     }
 
     async fn read(&mut self, batch: Batch) {
-        self.busy = true;
         batch.news.into_iter().for_each(|news| self.hear_of_the_journal(news));
         if !self.caught_up {
             self.backlog += batch.records.len();
@@ -335,6 +348,7 @@ impl Daemon {
             let known = self.engine.record(&record, &mut self.effects);
             if known {
                 self.saving.touch();
+                self.pace = self.pace.min(COUNTED_TICK);
             }
             self.blind.see(&record, known, self.engine.jails().map(|jail| &*jail.filter));
             self.counted.records += 1;
@@ -368,6 +382,8 @@ impl Daemon {
             }
             self.watchdog.alive(self.follower.pulse(), &self.outgoing);
         }
+        self.show();
+        self.tell_the_reader();
         // The firewall task and the bus live on this thread too.
         tokio::task::yield_now().await;
     }
@@ -386,11 +402,20 @@ impl Daemon {
             }
             News::Hears => self.health.report(health::Kind::Journal, None),
         }
+        self.pace = TICK;
+    }
+
+    /// Lets the reader look often for as long as a record may have somebody banned, or a ban that is
+    /// on its way to the firewall may show what it does not hold off.
+    pub(super) fn tell_the_reader(&self) {
+        let near = self.engine.near_until().map_or(0, |until| until.saturating_sub(now()));
+        let pending = if self.waiting.is_empty() { Duration::ZERO } else { TICK };
+        self.follower.be_eager(Duration::from_micros(near).max(pending));
     }
 
     /// A deadline has come, or nothing has for a while.
     fn wake(&mut self) {
-        (self.busy, self.woken) = (true, Instant::now());
+        self.woken = Instant::now();
         self.look_at_the_clock();
         self.let_time_pass();
     }
@@ -413,17 +438,25 @@ impl Daemon {
         }
     }
 
-    /// When to save and to publish next: soon, if there may be something new.
+    /// Something has changed that people wait for: it is to be saved and announced soon.
+    pub(super) fn change(&mut self) {
+        self.saving.touch_soon();
+        self.pace = TICK;
+    }
+
+    /// When to save and to announce next: soon, if there may be something new.
     fn next_tick(&self) -> Instant {
-        let pace = if self.busy || !self.ready { TICK } else { IDLE_TICK };
+        let pace = if self.ready { self.pace } else { TICK };
         self.ticked + pace.min(self.watchdog.pace())
     }
 
     /// When the engine is to be woken.
     fn deadline(&self) -> Instant {
         // What is still in the backlog comes before what time alone brings.
-        let due = self.engine.deadline().filter(|_| self.caught_up);
-        let due = due.map(|due| due.saturating_add(MARGIN));
+        let lazy = Usec::try_from(LAZY.as_micros()).unwrap_or(Usec::MAX);
+        let ends = self.engine.next_end().map(|end| end.saturating_add(MARGIN));
+        let others = self.engine.deadline().map(|due| due.saturating_add(lazy));
+        let due = [ends, others].into_iter().flatten().min().filter(|_| self.caught_up);
         let sleep = due.map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.saturating_sub(now())));
         // Where the journal thread is not that far yet, it is asked again in a moment.
         (Instant::now() + sleep.min(LONGEST_SLEEP)).max(self.woken + PACE)

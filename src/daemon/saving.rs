@@ -1,4 +1,6 @@
-//! When the state goes to disk: at most once a second, at once after an order, and at the stop.
+//! When the state goes to disk: at once after an order and at the stop, within a second after a ban
+//! or its end, and within half a minute after anything else. After a crash the journal gives back
+//! what came since the last write: writing more often would only shorten that way.
 //!
 //! The state is copied on the loop's thread, so that it is true for one cursor, and written on
 //! another, so that a slow disk holds no ban up. One write is under way at a time, and a state so
@@ -12,6 +14,8 @@ use tokio::task::JoinHandle;
 const SHARE: u32 = 20;
 /// The longest time without a write, where something has changed.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long what only a record has changed may wait.
+const LAZY: Duration = Duration::from_secs(30);
 
 use super::health::Problem;
 use crate::{
@@ -25,8 +29,8 @@ pub(super) struct Saving {
     begun: Instant,
     /// When the next write may begin.
     next: Instant,
-    /// Something has changed since the last snapshot.
-    dirty: bool,
+    /// Something has changed since the last snapshot, and is to be written by then.
+    due: Option<Instant>,
     /// Why the last write failed; reported once.
     failed: Option<String>,
 }
@@ -35,7 +39,7 @@ impl Saving {
     /// Without a store nothing is kept.
     pub(super) fn new(store: Option<Store>) -> Self {
         let now = Instant::now();
-        Self { store, under_way: None, begun: now, next: now, dirty: false, failed: None }
+        Self { store, under_way: None, begun: now, next: now, due: None, failed: None }
     }
 
     /// Why the state can't be saved, if so.
@@ -49,35 +53,41 @@ impl Saving {
         Some(Problem { what: what.to_owned(), mend: mend.to_owned() })
     }
 
-    /// Something has changed.
+    /// Something has changed that the journal gives back.
     pub(super) fn touch(&mut self) {
-        self.dirty = true;
+        self.due.get_or_insert_with(|| Instant::now() + LAZY);
     }
 
-    /// Begins to write if something has changed, unless a write is under way or was just now.
+    /// Something has changed that a restart should find.
+    pub(super) fn touch_soon(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
+    /// Begins to write if it is time, unless a write is under way or was just now.
     pub(super) fn begin(&mut self, snapshot: impl FnOnce() -> Snapshot) {
-        if Instant::now() >= self.next {
+        let now = Instant::now();
+        if now >= self.next && self.due.is_some_and(|due| now >= due) {
             self.write(snapshot);
         }
     }
 
     fn write(&mut self, snapshot: impl FnOnce() -> Snapshot) {
-        if let (Some(store), None, true) = (&self.store, &self.under_way, self.dirty) {
+        if let (Some(store), None, Some(_)) = (&self.store, &self.under_way, self.due) {
             self.begun = Instant::now();
             let (store, snapshot) = (store.clone(), snapshot());
             self.under_way = Some(tokio::task::spawn_blocking(move || store.save(&snapshot)));
-            self.dirty = false;
+            self.due = None;
         }
     }
 
     /// Writes now, and waits until it is done. The error is a sentence.
     pub(super) async fn now(&mut self, snapshot: impl FnOnce() -> Snapshot) -> Result<(), String> {
         let _ = self.finish().await;
-        self.dirty = true;
+        self.touch_soon();
         self.write(snapshot);
         let outcome = self.finish().await;
         // The file before shall have it soon as well.
-        self.dirty = true;
+        self.touch_soon();
         outcome
     }
 
@@ -91,7 +101,7 @@ impl Saving {
             Ok(()) if self.failed.take().is_some() => events::snapshot_back(),
             Ok(()) => {}
             Err(what) => {
-                self.dirty = true;
+                self.touch_soon();
                 if self.failed.replace(what.clone()).is_none() {
                     events::snapshot(what);
                 }

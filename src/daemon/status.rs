@@ -28,9 +28,27 @@ fn no_bus() -> Problem {
 }
 
 impl Daemon {
-    /// Publishes what there is to know, and tells what has changed: STATUS, and the properties on
+    /// Publishes what there is to know, and announces what has changed: STATUS, and the properties on
     /// the bus.
     pub(super) fn publish(&mut self) {
+        self.show();
+        // Nobody can know a property before the name is taken. And a flood of orders shall not make
+        // a flood of signals: what is not announced now is at the next tick.
+        if !self.ready || self.announced.elapsed() < TICK {
+            self.pace = TICK;
+            return;
+        }
+        self.announced = Instant::now();
+        let line = self.status_line();
+        if line != self.status_told {
+            notify::status(&line);
+            self.status_told = line;
+        }
+        self.objects.tell(Telling::Changes);
+    }
+
+    /// Publishes what there is to know to whoever asks.
+    pub(super) fn show(&mut self) {
         self.health.note(health::Kind::State, self.saving.problem());
         if self.nameless.is_some_and(|last| last.elapsed() >= NAMELESS) {
             self.nameless = None;
@@ -58,19 +76,6 @@ impl Daemon {
             counted: self.counted.clone(),
         };
         self.status.send_replace(status);
-        // Nobody can know a property before the name is taken. And a flood of orders shall not make
-        // a flood of signals: what is not announced now is at the next tick.
-        if !self.ready || self.announced.elapsed() < TICK {
-            self.busy = true;
-            return;
-        }
-        self.announced = Instant::now();
-        let line = self.status_line();
-        if line != self.status_told {
-            notify::status(&line);
-            self.status_told = line;
-        }
-        self.objects.tell(Telling::Changes);
     }
 
     /// How far reading the journal is behind, in µs.

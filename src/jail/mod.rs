@@ -11,6 +11,7 @@ mod admitted;
 mod holds;
 mod ignore;
 mod licence;
+mod near;
 mod network;
 mod own;
 mod process;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use self::{
     admitted::Admitted,
     licence::{Licences, Limit, Names},
+    near::Near,
     process::{Held, ProcessKey, Processes, SavedProcesses, peer_of},
     source::source_of,
     subnet::{Rules, SavedSubnets, Subnets},
@@ -98,6 +100,8 @@ pub struct JailSettings {
     pub spare_maxretry: Option<u32>,
     /// What a banned source has open is closed.
     pub cut: bool,
+    /// Each record matters at once, not only while a next failure may have somebody banned.
+    pub low_latency: bool,
     /// What counts as one source.
     pub prefixes: Prefixes,
     /// The translators whose addresses stand for an IPv4 host each.
@@ -289,6 +293,8 @@ pub(crate) struct Jail {
     present: BTreeSet<IpAddr>,
     /// The connections on which somebody has logged in.
     admitted: Admitted,
+    /// Sources that a next failure could have banned.
+    near: Near,
     /// When to look at a source next, see [`Self::advance`].
     agenda: BinaryHeap<Reverse<(Usec, IpNet)>>,
     /// By what names somebody has logged in from an address.
@@ -311,6 +317,7 @@ impl Jail {
             logins: BTreeMap::new(),
             present: BTreeSet::new(),
             admitted: Admitted::default(),
+            near: Near::default(),
             agenda: BinaryHeap::new(),
             users: Names::default(),
             licences: Licences::default(),
@@ -439,6 +446,7 @@ impl Jail {
         self.sessions.advance(now, &mut outcomes);
         self.conclude(&mut outcomes, 0, out);
         self.outcomes = outcomes;
+        self.near.advance(now);
         while let Some(Reverse((due, _))) = self.agenda.peek()
             && *due <= now
         {
@@ -456,6 +464,11 @@ impl Jail {
     /// When a source is forgotten.
     fn due(&self, tally: &Tally) -> Usec {
         tally.newest().map_or(0, |newest| newest.saturating_add(self.settings.kept()).saturating_add(1))
+    }
+
+    /// Until when a next failure may have a source banned, if that is to be expected at all.
+    pub(crate) fn near_until(&self) -> Option<Usec> {
+        if self.settings.low_latency { Some(Usec::MAX) } else { self.near.until() }
     }
 
     /// When [`Self::advance`] has something to do next.
@@ -495,11 +508,22 @@ impl Jail {
     }
 
     fn start_anew(&mut self, network: IpNet) {
-        self.sources.remove(&self.settings.source(network.addr()));
+        self.forget(self.settings.source(network.addr()));
         let inside: Vec<IpNet> = self.sources_in(network).map(|(source, _)| source).collect();
         for source in inside {
-            self.sources.remove(&source);
+            self.forget(source);
         }
+    }
+
+    fn forget(&mut self, source: IpNet) {
+        self.sources.remove(&source);
+        self.look_at(source);
+    }
+
+    /// The tally of a source has changed.
+    fn look_at(&mut self, source: IpNet) {
+        let (maxretry, findtime) = (self.settings.maxretry as usize, self.settings.findtime);
+        self.near.note(source, self.sources.get(&source), maxretry, findtime);
     }
 
     /// The sources inside a network, with their failures.
@@ -585,7 +609,7 @@ impl Jail {
         }
         let login = self.login_in(source, at);
         if let Some(failures) = self.end_of_licence(source, failure, login, at) {
-            self.sources.remove(&source);
+            self.forget(source);
             out.push(Verdict::Guilty { source, since: at, failures, despite: login });
             return;
         }
@@ -616,6 +640,7 @@ impl Jail {
                 None => Verdict::Guilty { source, since: at, failures, despite: None },
             });
         }
+        self.look_at(source);
     }
 
     /// What a spared source has done, if that is too much.
@@ -674,6 +699,7 @@ impl Jail {
             if tally.failures().is_empty() {
                 self.sources.remove(&source);
             }
+            self.look_at(source);
         }
         source
     }
@@ -728,8 +754,13 @@ impl Jail {
         self.plan();
     }
 
-    /// Makes the agenda anew.
+    /// Makes the agenda again, and sees who is near.
     fn plan(&mut self) {
+        self.near = Near::default();
+        let (maxretry, findtime) = (self.settings.maxretry as usize, self.settings.findtime);
+        for (source, tally) in &self.sources {
+            self.near.note(*source, Some(tally), maxretry, findtime);
+        }
         self.agenda = self.sources.iter().map(|(source, tally)| Reverse((self.due(tally), *source))).collect();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Entries go out in batches over a bounded channel: a daemon that falls behind slows the
 //! reading down and not the machine, and nothing is lost, because the journal keeps it. While
-//! an attack is on (an entry came in the last half minute) the thread looks every 10 ms;
+//! it matters that an entry is read at once, which the engine knows, the thread looks every 10 ms;
 //! otherwise it sleeps until journald says that something was written, at most a second.
 //!
 //! A journal that is replaced, moved or damaged is opened again, and reading goes on behind the
@@ -28,10 +28,8 @@ use crate::{
     record::{Cursor, Fields, Record},
 };
 
-/// How often to look while entries come in.
-const HOT_TICK: Duration = Duration::from_millis(10);
-/// How long after an entry that goes on.
-const HOT: Duration = Duration::from_secs(30);
+/// How often to look while it matters.
+const EAGER_TICK: Duration = Duration::from_millis(10);
 /// How often to look otherwise, at the least.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// The most entries of one batch.
@@ -79,6 +77,8 @@ pub(crate) struct Follower {
     pulse: Arc<AtomicU64>,
     /// What was written up to this moment has been handed over, in ms since `started`.
     horizon: Arc<AtomicU64>,
+    /// Until when it matters that an entry is read at once, in ms since `started`.
+    eager: Arc<AtomicU64>,
     started: Instant,
     /// The position named an entry that was still there.
     pub(crate) resumed: bool,
@@ -98,7 +98,9 @@ impl Follower {
         let (opened, outcome) = std::sync::mpsc::sync_channel::<Result<bool, JournalError>>(1);
         let pulse = Arc::new(AtomicU64::new(0));
         let (horizon, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
-        let progress = Progress { pulse: Arc::clone(&pulse), horizon: Arc::clone(&horizon), started };
+        let eager = Arc::new(AtomicU64::new(0));
+        let progress =
+            Progress { pulse: Arc::clone(&pulse), horizon: Arc::clone(&horizon), eager: Arc::clone(&eager), started };
         let reading = move || {
             let mut thread = Thread {
                 filters,
@@ -126,7 +128,7 @@ impl Follower {
         };
         thread::Builder::new().name("journal".to_owned()).spawn(reading).map_err(JournalError::Thread)?;
         let resumed = outcome.recv().map_err(|_| JournalError::NoAccess)??;
-        Ok(Self { batches, pulse, horizon, started, resumed })
+        Ok(Self { batches, pulse, horizon, eager, started, resumed })
     }
 
     /// The next entries; none if the thread has ended.
@@ -142,6 +144,12 @@ impl Follower {
         (horizon > 0 && self.batches.is_empty()).then(|| self.started + Duration::from_millis(horizon))
     }
 
+    /// For so long it matters that an entry is read at once.
+    pub(crate) fn be_eager(&self, span: Duration) {
+        let until = self.started.elapsed() + span;
+        self.eager.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// A number that grows as long as the thread makes progress.
     pub(crate) fn pulse(&self) -> u64 {
         self.pulse.load(Ordering::Relaxed)
@@ -152,7 +160,17 @@ impl Follower {
 struct Progress {
     pulse: Arc<AtomicU64>,
     horizon: Arc<AtomicU64>,
+    eager: Arc<AtomicU64>,
     started: Instant,
+}
+
+impl Progress {
+    /// How long to wait when all has been read.
+    fn tick(&self, some: bool) -> Duration {
+        let eager = Duration::from_millis(self.eager.load(Ordering::Relaxed));
+        // What was just handed over may make the daemon say so.
+        if some || self.started.elapsed() < eager { EAGER_TICK } else { IDLE_TICK }
+    }
 }
 
 /// The thread.
@@ -193,7 +211,6 @@ impl Thread {
 
     /// Reads until the daemon's end of the channel is gone.
     fn run(&mut self) {
-        let mut last_entry: Option<Instant> = None;
         let mut first = true;
         loop {
             let begun = self.progress.started.elapsed();
@@ -207,13 +224,9 @@ impl Thread {
             }
             first = false;
             self.progress.pulse.fetch_add(1, Ordering::Relaxed);
-            if some {
-                last_entry = Some(Instant::now());
-            }
             if caught_up {
                 self.progress.horizon.store(u64::try_from(begun.as_millis()).unwrap_or(0), Ordering::Release);
-                let hot = last_entry.is_some_and(|at| at.elapsed() < HOT);
-                let tick = if hot { HOT_TICK } else { IDLE_TICK };
+                let tick = self.progress.tick(some);
                 match &mut self.reader {
                     Some(reader) => reader.wait(tick),
                     None => thread::sleep(IDLE_TICK),

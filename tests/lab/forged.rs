@@ -100,7 +100,7 @@ fn flood(machine: &Machine, broker: &str, kind: &str, net: usize) {
     if !["nothing", "sessions"].contains(&kind) {
         assert_eq!(machine.run(&format!("systemctl is-active {unit}")).trim(), "active", "the flood goes on");
         machine.run(&format!("systemctl stop {unit}"));
-        sent = machine.run(&format!("sed -n 's/sent //p' {said}")).trim().to_owned();
+        machine.run(&format!("sed -n 's/sent //p' {said}")).trim().clone_into(&mut sent);
         assert!(sent.parse::<u64>().is_ok_and(|sent| sent > 1000), "{broker}, {kind}: {sent} signals");
     }
     let mut found = Vec::new();
@@ -110,6 +110,7 @@ fn flood(machine: &Machine, broker: &str, kind: &str, net: usize) {
     });
     let mut latencies = found;
     latencies.sort_unstable();
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let ms = |usec: u64| usec as f64 / 1000.0;
     println!(
         "{}, {broker}, {kind}: {sent} signals in some {} s; {} bans in force after {:.1} ms in the median and {:.1} ms at the worst; an order answered after {:.2} s",

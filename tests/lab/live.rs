@@ -1,4 +1,5 @@
-//! What the running daemon costs, at rest and under attack: the figures of docs/performance.md.
+//! What the running daemon costs, at rest, under the noise of the internet and under attack: the
+//! figures of docs/performance.md.
 //!
 //! At rest its threads' voluntary context switches are its wake-ups. Under attack sshd's records
 //! come into the machine's own journal at a steady rate (`load.py`), and wardend says of each ban
@@ -6,6 +7,10 @@
 //! scheduler's own count of all threads, and what the programs took that they started. fail2ban can
 //! be measured after it in a machine of its own, by the same attack. No threshold is checked: a busy
 //! machine is no bug.
+//!
+//! The noise (`noise.py`) is what every public sshd gets: attempts from ever new sources, none of
+//! which comes near a ban. It is measured alone, and with a brute force of five attempts among it.
+//! wardend and fail2ban get it at the same time, each in a machine of its own.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +26,14 @@ use crate::plan::Plan;
 const REST: Duration = Duration::from_secs(45);
 /// How long it is watched.
 const WATCH: Duration = Duration::from_secs(60);
+/// How many attempts a second the noise makes.
+const NOISE: [f64; 3] = [0.05, 0.2, 1.0];
+/// How long each lasts that is measured, and how long one goes on before, in seconds.
+const NOISE_SECONDS: u32 = 60;
+const NOISE_BEFORE: u32 = 40;
+/// The brute forces among the noise: their attempts' distance, how often one begins, and for how
+/// long that goes on, in seconds.
+const BRUTE: [(f64, u32, u32); 2] = [(2.0, 4, 70), (0.2, 4, 50)];
 /// How long each attack lasts, in seconds: so many bans it makes.
 const ATTACK: u32 = 30;
 /// How long the one before all lasts.
@@ -29,6 +42,8 @@ const WARM_UP: u32 = 3;
 const LATE: Duration = Duration::from_secs(90);
 
 const ATTACK_UNIT: &str = "[Service]\nExecStart=/usr/bin/python3 /root/load.py $ATTACK\nType=oneshot\n";
+
+const NOISE_UNIT: &str = "[Service]\nExecStart=/usr/bin/python3 /root/noise.py $ATTACK\nType=oneshot\n";
 
 /// A daemon to be measured.
 struct Daemon {
@@ -54,10 +69,76 @@ pub(crate) fn live(release: Release, beside_fail2ban: bool) {
     }
 }
 
+/// Under the noise of the internet.
+pub(crate) fn noise(release: Release, beside_fail2ban: bool) {
+    let beside = beside_fail2ban.then(|| peer::packages(release, &host::tree(release)));
+    thread::scope(|scope| {
+        scope.spawn(|| measure_noise(&prepare(release).boot(), &WARDEND));
+        match &beside {
+            Some(Ok(packages)) => {
+                let machine = peer::furnish(prepare(release).without_wardend(), packages);
+                scope.spawn(move || measure_noise(&machine.boot(), &FAIL2BAN));
+            }
+            Some(Err(why)) => println!("left out: fail2ban beside it, whose packages can't be had ({why})"),
+            None => {}
+        }
+    });
+}
+
+fn measure_noise(machine: &Machine, daemon: &Daemon) {
+    let Daemon { unit, latencies } = daemon;
+    let name = format!("{}, {unit}", machine.release().name());
+    let pid = machine.run(&format!("systemctl show -p MainPID --value {unit}")).trim().to_owned();
+    attack(machine, daemon, 10, WARM_UP, 500);
+    let mut first = 1000;
+    let mut make = |rate: f64, seconds: u32, brute: &str| {
+        first += 1000;
+        machine.run(&format!("systemctl set-environment ATTACK='{rate} {seconds} {first} {brute}'"));
+        machine.run("systemctl start --wait sshd@noise");
+    };
+    for rate in NOISE {
+        make(rate, NOISE_BEFORE, "");
+        let (woken, busy) = (wake_ups(machine, &pid), cpu(machine, &pid));
+        make(rate, NOISE_SECONDS, "");
+        let (woken, busy) = (wake_ups(machine, &pid) - woken, cpu(machine, &pid) - busy);
+        let seconds = f64::from(NOISE_SECONDS);
+        println!(
+            "{name}: noise of an attempt every {:.0} s: {:.1} wake-ups a second, {:.2} s of CPU an hour",
+            1.0 / rate,
+            woken / seconds,
+            busy * 3600.0 / seconds
+        );
+    }
+    for (gap, every, seconds) in BRUTE {
+        let known = latencies(machine).len();
+        make(1.0, seconds, &format!("{every} {gap}"));
+        thread::sleep(Duration::from_secs(3));
+        println!(
+            "{name}: noise of an attempt a second, and in it a brute force of one every {gap} s: {}",
+            summary(latencies(machine).into_iter().skip(known).collect())
+        );
+    }
+}
+
+/// From the deciding record to firewalld's reply.
+fn summary(mut times: Vec<u64>) -> String {
+    times.sort_unstable();
+    let Some(worst) = times.last() else { return "no bans".to_owned() };
+    format!(
+        "from the deciding record to firewalld's reply median {:.1} ms, p95 {:.1} ms, worst {:.1} ms ({} bans)",
+        ms(times[times.len() / 2]),
+        ms(times[times.len() * 95 / 100]),
+        ms(*worst),
+        times.len()
+    )
+}
+
 fn prepare(release: Release) -> Plan {
     Machine::prepare(release)
         .file("/etc/systemd/system/sshd@load.service", ATTACK_UNIT)
+        .file("/etc/systemd/system/sshd@noise.service", NOISE_UNIT)
         .file("/root/load.py", include_str!("load.py"))
+        .file("/root/noise.py", include_str!("noise.py"))
         // What journald drops can't be measured.
         .file("/etc/systemd/journald.conf.d/load.conf", "[Journal]\nRateLimitIntervalSec=0\n")
 }
@@ -87,20 +168,10 @@ fn measure(machine: &Machine, daemon: &Daemon) {
         let busy = cpu(machine, &pid) - busy;
         // The first ban finds the daemon asleep.
         let known = before + usize::from(index == 0);
-        let mut times: Vec<u64> = latencies(machine).into_iter().skip(known).collect();
-        times.sort_unstable();
-        if times.is_empty() {
-            println!("{name}: {rate:>4} records a second: no bans within {} s", LATE.as_secs());
-            continue;
-        }
         println!(
-            "{name}: {rate:>4} records a second: {:.0} µs of CPU a record; from the deciding record to firewalld's \
-             reply median {:.1} ms, p95 {:.1} ms, worst {:.1} ms ({} bans)",
+            "{name}: {rate:>4} records a second: {:.0} µs of CPU a record; {}",
             busy * 1e6 / f64::from(rate * ATTACK),
-            ms(times[times.len() / 2]),
-            ms(times[times.len() * 95 / 100]),
-            ms(times[times.len() - 1]),
-            times.len()
+            summary(latencies(machine).into_iter().skip(known).collect())
         );
     }
 }

@@ -18,7 +18,7 @@ const PACKAGES: [&str; 4] = ["fail2ban", "python3-systemd", "ipset", "iptables"]
 /// maxretry, findtime and bantime are those of wardend. It need not find out whether an attacker is
 /// the machine itself: nobody is there to ask for the machine's name, and that takes 40 s. What is
 /// banned is told by a second action, which runs when firewalld's is done.
-const JAIL: &str = "[sshd]\nenabled = true\nbackend = systemd\njournalmatch = _SYSTEMD_UNIT=sshd@load.service\n\
+const JAIL: &str = "[sshd]\nenabled = true\nbackend = systemd\njournalmatch = _SYSTEMD_UNIT=sshd@load.service + _SYSTEMD_UNIT=sshd@noise.service\n\
                     ignoreself = false\nmaxretry = 5\nfindtime = 10m\nbantime = 10m\nbanaction = firewallcmd-ipset\n\
                     action = %(action_)s\n         lab\n";
 const TELL: &str = "[Definition]\nactionban = echo <ip> $(date +%%s%%N) >>/run/lab-bans\nactionunban =\n";
@@ -73,7 +73,7 @@ pub(crate) fn furnish(mut plan: Plan, packages: &[PathBuf]) -> Plan {
 /// ban so far, in µs, the oldest first.
 pub(crate) fn latencies(machine: &Machine) -> Vec<u64> {
     let bans = machine.run("cat /run/lab-bans 2>/dev/null || :");
-    let failed = "journalctl -q -u sshd@load -o short-unix | sed -n 's/^\\([0-9.]*\\) .*Failed password.* from \\(10[0-9.]*\\) port.*/\\2 \\1/p'";
+    let failed = "journalctl -q -u sshd@load -u sshd@noise -o short-unix | sed -n 's/^\\([0-9.]*\\) .*Failed password.* from \\(10[0-9.]*\\) port.*/\\2 \\1/p'";
     let failed = machine.run(failed);
     let decided = |address: &str| -> Option<u64> {
         let line =

@@ -1,5 +1,5 @@
 //! The lab by hand: `shell` for looking around in a machine, `demo` for showing one under
-//! attack, `latency`, `live`, `scale` and `flood` (`WARDEND_FLOOD` seconds each) for figures, `recordings` for what can be shown without
+//! attack, `latency`, `live`, `noise`, `scale` and `flood` (`WARDEND_FLOOD` seconds each) for figures, `recordings` for what can be shown without
 //! any machine.
 //!
 //! All boot with the modules of the tests, so what is seen here is what the tests see. It
@@ -40,12 +40,15 @@ fn main() -> ExitCode {
         ("demo", Some(release)) => demo::demo(release),
         ("latency", Some(release)) => latency::latency(release, 25),
         ("live", Some(release)) => live::live(release, beside),
+        ("noise", Some(release)) => live::noise(release, beside),
         ("scale", Some(release)) => scale::sizes().into_iter().for_each(|bans| scale::scale(release, bans)),
         ("flood", Some(release)) => forged::forged_signals_and_crowds_of_sessions_hold_nothing_up(release),
         ("recordings", _) => recordings::recordings(),
         _ => {
             let releases = Release::ALL.map(Release::name).join("|");
-            println!("usage: lab shell|demo|latency|live|scale|flood [{releases}] [--beside fail2ban], lab recordings");
+            println!(
+                "usage: lab shell|demo|latency|live|noise|scale|flood [{releases}] [--beside fail2ban], lab recordings"
+            );
             return ExitCode::from(2);
         }
     }
