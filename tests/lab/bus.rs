@@ -230,6 +230,7 @@ pub(crate) fn a_flood_of_callers_and_of_bans_holds_nothing_up(release: Release) 
     let (clients, rounds) = (size("WARDEND_FLOOD_CLIENTS", 600), size("WARDEND_FLOOD_ROUNDS", 2));
     let attackers = clients;
     let machine = Machine::prepare(release)
+        .scripts_speak_for_sshd()
         .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 1\nbantime = \"1h\"\n")
         .file("/etc/systemd/system/wardend.service.d/test.conf", &format!("[Service]\nWatchdogSec={WATCHDOG}s\n"))
         .file("/root/flood.py", FLOOD)

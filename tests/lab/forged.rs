@@ -39,6 +39,7 @@ fn seconds() -> usize {
 
 pub(crate) fn forged_signals_and_crowds_of_sessions_hold_nothing_up(release: Release) {
     let mut machine = Machine::prepare(release)
+        .scripts_speak_for_sshd()
         .file(
             "/etc/wardend/wardend.conf.d/test.conf",
             "[default]\nmaxretry = 1\nbantime = \"1h\"\nports = [\"ssh\"]\nspare-logins = false\n",

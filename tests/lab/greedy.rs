@@ -50,6 +50,7 @@ fn configuration() -> String {
 
 pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(release: Release) {
     let machine = Machine::prepare(release)
+        .scripts_speak_for_sshd()
         .file("/etc/wardend/wardend.conf.d/test.conf", &configuration())
         .file("/root/fill.py", FILL)
         .file("/root/attack.py", ATTACK)

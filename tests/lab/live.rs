@@ -135,6 +135,7 @@ fn summary(mut times: Vec<u64>) -> String {
 
 fn prepare(release: Release) -> Plan {
     Machine::prepare(release)
+        .scripts_speak_for_sshd()
         .file("/etc/systemd/system/sshd@load.service", ATTACK_UNIT)
         .file("/etc/systemd/system/sshd@noise.service", NOISE_UNIT)
         .file("/root/load.py", include_str!("load.py"))

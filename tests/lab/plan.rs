@@ -62,6 +62,13 @@ impl Plan {
         self.command("sed -i '/pam_unix.so/s/nullok/nullok nodelay/' /etc/pam.d/common-auth")
     }
 
+    /// Has wardend take what a script in one of sshd's units writes for sshd's: for floods that no
+    /// real sshd could make.
+    pub(crate) fn scripts_speak_for_sshd(self) -> Self {
+        let programs = r#"["python3", "python3.11", "python3.13", "python3.14"]"#;
+        self.file("/etc/wardend/filters/sshd.d/lab.toml", &format!("[records]\nprograms = {programs}\n"))
+    }
+
     /// Boots it, and returns when systemd has nothing left to start.
     pub(crate) fn boot(self) -> Machine {
         host::require_lab();

@@ -260,6 +260,7 @@ fn all_in_force(machine: &Machine, since: u64) -> f64 {
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn scale(release: Release, bans: usize) {
     let machine = Machine::prepare(release)
+        .scripts_speak_for_sshd()
         .file("/etc/wardend/wardend.conf.d/scale.conf", CONFIGURATION)
         .file("/etc/systemd/journald.conf.d/scale.conf", JOURNALD)
         .boot();
