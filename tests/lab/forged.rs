@@ -26,6 +26,8 @@ for number in range(count):
         for line in (f"Failed password for root from {address} port 4242 ssh2",
                      f"Connection closed by authenticating user root {address} port 4242 [preauth]"):
             log.send(f"<38>{time.strftime('%b %e %T')} sshd[{os.getpid()}]: {line}".encode())
+        # Until journald has seen whose it is.
+        time.sleep(0.2)
         os._exit(0)
     os.wait()
 time.sleep(0.2)
@@ -42,7 +44,7 @@ pub(crate) fn forged_signals_and_crowds_of_sessions_hold_nothing_up(release: Rel
         .scripts_speak_for_sshd()
         .file(
             "/etc/wardend/wardend.conf.d/test.conf",
-            "[default]\nmaxretry = 1\nbantime = \"1h\"\nports = [\"ssh\"]\nspare-logins = false\n",
+            "[default]\nmaxretry = 1\nlow-latency = true\nbantime = \"1h\"\nports = [\"ssh\"]\nspare-logins = false\n",
         )
         .file("/usr/local/lib/forge.py", FORGE)
         .file("/usr/local/lib/attack.py", ATTACK)

@@ -25,7 +25,7 @@ const RELEASED: usize = 200;
 const PACE: usize = 40;
 
 const CONFIGURATION: &str =
-    "[default]\nmaxretry = 1\nbantime = \"1day\"\nspare-logins = false\n[jail.sshd]\ncut = false\n";
+    "[default]\nmaxretry = 1\nlow-latency = true\nbantime = \"1day\"\nspare-logins = false\n[jail.sshd]\ncut = false\n";
 const JOURNALD: &str = "[Journal]\nRateLimitIntervalSec=0\nRateLimitBurst=0\nSystemMaxUse=1G\n";
 
 /// `first count per_second`: failures of so many addresses, one each, in sshd's words, with the line
