@@ -28,9 +28,12 @@ def attack():
                          f"Connection closed by authenticating user root {address} port 4242 [preauth]"):
                 # As syslog(3) does, or journald calls the record altered.
                 log.send(f"<38>{time.strftime('%b %e %T')} sshd[{os.getpid()}]: {line}".encode())
+            # Until journald has seen whose it is.
+            time.sleep(2)
             os._exit(0)
-        os.wait()
         time.sleep(0.002)
+    for _ in range(attackers):
+        os.wait()
 
 
 child = os.fork()
@@ -76,7 +79,7 @@ def client(number):
         call(connection, "Explain", "s", "198.51.100.7")
         call(connection, "GetAll", "s", MANAGER, interface="org.freedesktop.DBus.Properties")
     if number % 10 == 0:
-        call(mine, "Ban", "ssts", f"192.0.{2 + number // 2500}.{number // 10 % 250 + 1}", "sshd", dbus.UInt64(3600_000_000), "flood")
+        call(mine, "Ban", "ssts", f"192.0.{3 + number // 2500}.{number // 10 % 250 + 1}", "sshd", dbus.UInt64(3600_000_000), "flood")
     if number % 50 == 0:
         call(mine, "Reload", "")
     call(theirs, "ListBans", "", interface=JAIL, path=f"{PATH}/jail/sshd")
