@@ -439,7 +439,7 @@ impl Engine {
         let failing = jail.sources_in(network).flat_map(|(_, tally)| tally.failures().iter());
         let banned = self.bans.inside(network, name).flat_map(|ban| ban.failures.iter());
         let mut evidence: Vec<Failure> = failing.chain(banned).filter(|failure| counts(failure.time)).collect();
-        // A source that a ban around it covers already has started anew.
+        // The failures of a source that is inside another ban already are no longer kept.
         if !evidence.contains(&last) {
             evidence.push(last);
         }

@@ -154,8 +154,8 @@ impl Jail {
             .map_or((0, 0, 0), |subnet| (subnet.maxretry, subnet.prefixes.ipv4, subnet.prefixes.ipv6))
     }
 
-    /// The lengths of wider IPv6 networks that are banned when the failures of their sources come to
-    /// so many times `MaxRetry`.
+    /// The wider IPv6 networks that are banned when one host hops through their sources: the length
+    /// of the prefix, and the limit of their failures as a multiple of `MaxRetry`.
     #[zbus(property, name = "IPv6Hopping")]
     fn ipv6_hopping(&self) -> Vec<(u8, u32)> {
         self.settings.borrow().hopping.iter().map(|width| (width.prefix, width.times)).collect()

@@ -76,7 +76,7 @@ impl ConfigError {
     }
 }
 
-/// The text of a file. What is no UTF-8 in it is told with its line.
+/// The text of a file. An error names the line of the first byte that is not UTF-8.
 fn read_text(path: &Path) -> Result<String, ConfigError> {
     let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
     String::from_utf8(bytes).map_err(|error| {

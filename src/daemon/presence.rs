@@ -31,7 +31,7 @@ use crate::{
 const BEFORE: Usec = 300 * USEC_PER_SEC;
 /// By then the record of a login that has just been made is here.
 const SETTLED: Usec = 5 * USEC_PER_SEC;
-/// So many records are looked at for a login.
+/// The most records that are looked at for a login.
 const MOST_RECORDS: usize = 100_000;
 
 /// A login that was found in the journal.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cursor::Moment, record::Usec};
 
-/// So many logins are kept. Where only names are known, each is asked for within seconds.
+/// The most logins that are kept. Where only names are known, each is asked for within seconds.
 const MOST: usize = 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -592,7 +592,7 @@ fn first_ban(desk: &mut Desk, start: Usec, addresses: impl Iterator<Item = Strin
     None
 }
 
-/// So many guesses from each /64 of a /48, in no order.
+/// A number of guesses from each /64 of a /48, in no order.
 fn hopper(times: usize) -> impl Iterator<Item = String> {
     (1..2_000u32)
         .flat_map(move |number| std::iter::repeat_n(format!("2001:db8:bad:{:x}::1", number * 40_503 % 65_536), times))

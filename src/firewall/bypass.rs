@@ -326,7 +326,7 @@ impl Firewalld {
             for name in names {
                 let settings = match self.main().service_settings(&name).await {
                     Ok(settings) => settings,
-                    // Whoever names it is told by firewalld, or by wardend, see words::unknown.
+                    // firewalld or wardend reports it to whoever names it, see words::unknown.
                     Err(error) if matches!(Trouble::from(&error), Trouble::Missing | Trouble::Other(_)) => continue,
                     Err(error) => return Err(error),
                 };
