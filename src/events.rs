@@ -15,6 +15,7 @@ use crate::{
     engine::Ended,
     failure::{Failure, Failures},
     jail::{Bound, text_of},
+    outgoing::NAME as CLIENT_NAME,
     record::Usec,
     time::{format, span},
 };
@@ -69,6 +70,9 @@ pub(crate) const NOT_CUT: &str = "7d88f8fd58bd4a23b17654343d40147e";
 pub(crate) const UNREAD: &str = "cb624a738661451d9bd53058df5b1a79";
 /// The bus takes answers again.
 pub(crate) const READ_AGAIN: &str = "8213af3f10d64d17a73de399d50ddfec";
+
+/// The bus does not keep other users' signals away from wardend.
+pub(crate) const NO_CLIENT_NAME: &str = "bc8735402d00472c990d816031b5d106";
 
 /// wardend does not keep a promise.
 pub(crate) const PROBLEM: &str = "b42ad2293bbc492b84c50683fe727222";
@@ -185,6 +189,14 @@ pub(crate) fn unread() {
 /// The bus takes answers again.
 pub(crate) fn read_again() {
     info!(MESSAGE_ID = READ_AGAIN, "The bus takes answers from wardend again.");
+}
+
+/// The bus does not keep other users' signals away; `why` says why.
+pub(crate) fn no_client_name(why: &str) {
+    warn!(
+        MESSAGE_ID = NO_CLIENT_NAME,
+        "The bus does not let wardend own {CLIENT_NAME} ({why}), so any local user can slow bans down with a flood of signals. Install wardend's bus policy, org.wardend1.conf, reload the bus and restart wardend."
+    );
 }
 
 /// The firewall can't be reached; the sentence says why, and what to do.

@@ -143,6 +143,9 @@ impl Daemon {
     /// Opens everything that the daemon can't do without.
     pub(super) async fn new(settings: Settings, directories: Vec<PathBuf>) -> Result<Self, Fatal> {
         let outgoing = Outgoing::connect().await.map_err(Fatal::Bus)?;
+        if let Err(why) = outgoing.own_name().await {
+            events::no_client_name(&why);
+        }
         let load = Arc::default();
         let served = bus::connect(Arc::clone(&load)).await.map_err(Fatal::Bus)?;
         let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();

@@ -6,6 +6,10 @@
 //! ends in a flag, at once, by somebody who never waits. All others are dropped. What is left for
 //! zbus are the answers to calls, and each call has a bound. Streams of signals stay silent on this
 //! connection; use [`Outgoing::follow`] and [`Outgoing::listen`].
+//!
+//! What is dropped must still be read, and an answer waits behind it. So the connection owns a name,
+//! [`NAME`], to which the bus's policy lets only root send signals: forged ones get no further than
+//! the bus.
 
 mod heard;
 mod reader;
@@ -38,6 +42,13 @@ use self::{heard::Heard, reader::Wire};
 /// Whoever asks may give up sooner. It takes somebody minutes to type a password, and firewalld
 /// may be busy for as long.
 const BOUND: Duration = Duration::from_secs(300);
+
+/// The name by which the bus's policy knows this connection (`dbus/org.wardend1.conf`).
+pub(crate) const NAME: &str = "org.wardend1.Client";
+/// Of RequestName (D-Bus specification): don't wait for the name in its queue.
+const DO_NOT_QUEUE: u32 = 4;
+/// Its answers: the name is ours now, or was already.
+const OWNED: [u32; 2] = [1, 4];
 
 const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
@@ -73,6 +84,20 @@ impl Outgoing {
         let wire = Wire { stream: open(address).await?, heard: Arc::clone(&heard) };
         let connection = Builder::socket(wire).method_timeout(BOUND).build().await?;
         Ok(Self { connection, heard, life: Arc::default() })
+    }
+
+    /// Takes [`NAME`]. Without it everything works, but slowly while somebody floods the connection.
+    ///
+    /// # Errors
+    ///
+    /// Why the bus does not give it.
+    pub(crate) async fn own_name(&self) -> Result<(), String> {
+        let answer = self.ask_bus("RequestName", &(NAME, DO_NOT_QUEUE)).await;
+        match answer.and_then(|answer| answer.body().deserialize::<u32>()) {
+            Ok(answer) if OWNED.contains(&answer) => Ok(()),
+            Ok(_) => Err("another connection owns it".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// For calls.

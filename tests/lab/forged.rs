@@ -61,6 +61,9 @@ pub(crate) fn forged_signals_and_crowds_of_sessions_hold_nothing_up(release: Rel
             flood(&machine, broker, kind, net);
             net += 1;
         }
+        let refused =
+            machine.messages("A security policy denied").len() + machine.messages("Rejected send message").len();
+        assert!(refused > 0, "{broker} keeps the signals away");
         let status = machine.run("wardenctl status");
         assert!(status.contains("Firewall: up"), "{status}");
         assert_eq!(machine.run("systemctl show -p NRestarts --value wardend").trim(), "0");
