@@ -14,10 +14,12 @@ use maker::Plan;
 use serde_json::Value;
 use wardend::{
     config::Settings,
-    engine::Engine,
-    filter::{Filter, FilterText},
+    core::{
+        engine::Engine,
+        filter::{Filter, FilterText},
+        record::{Cursor, FieldId, Fields, Record},
+    },
     journal::{Position, Reader, Step, Where},
-    record::{Cursor, FieldId, Fields, Record},
 };
 
 #[path = "../tests/support/maker.rs"]

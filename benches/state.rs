@@ -13,8 +13,10 @@ use std::{fs, time::Instant};
 use wardend::{
     Snapshot, Store,
     config::Settings,
-    engine::Engine,
-    record::{Cursor, Record},
+    core::{
+        engine::Engine,
+        record::{Cursor, Record},
+    },
 };
 
 const SOURCES: u32 = 100_000;

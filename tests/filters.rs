@@ -12,7 +12,7 @@ mod hostile;
 use std::{net::IpAddr, path::Path, process::Command};
 
 use proptest::prelude::*;
-use wardend::{
+use wardend::core::{
     filter::{Filter, FilterText},
     record::{Cursor, FieldId, Fields, Record},
 };

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wardend::{
+use wardend::core::{
     filter::{Filter, FilterText},
     record::{Cursor, FieldId, Fields, Record},
 };

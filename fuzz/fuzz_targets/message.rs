@@ -6,7 +6,7 @@
 use std::{net::IpAddr, sync::OnceLock};
 
 use libfuzzer_sys::fuzz_target;
-use wardend::{
+use wardend::core::{
     filter::{Filter, FilterText},
     record::{Cursor, FieldId, Fields, Record},
 };

@@ -2,28 +2,15 @@
 
 use std::collections::HashMap;
 
-use zbus::{OwnedVariant, Type, Variant};
+use zbus::{OwnedVariant, Variant};
 
-use super::INFINITY;
 use crate::{
-    engine::{Explanation, Standing},
-    jail::text_of,
+    contract::bus::{Attempt, INFINITY},
+    core::{
+        engine::{Explanation, Standing},
+        net::text_of,
+    },
 };
-
-/// A failed attempt: `(tssss)`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, Type, Variant, OwnedVariant)]
-pub(crate) struct Attempt {
-    /// When, µs since the epoch.
-    pub(crate) time_usec: u64,
-    /// The rule that read it.
-    pub(crate) rule: String,
-    /// The user name, as sshd printed it; empty if it did not.
-    pub(crate) user: String,
-    /// Where it came from.
-    pub(crate) address: String,
-    /// The journal record that shows it.
-    pub(crate) cursor: String,
-}
 
 /// The dictionary of one jail; with the users that were tried, or without: a user name can be a
 /// password, typed at the wrong prompt.

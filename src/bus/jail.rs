@@ -3,8 +3,13 @@
 use tokio::sync::watch;
 use zbus::{OwnedObjectPath, interface, message::Header};
 
-use super::{BanRow, Core, Error, Held, INFINITY, JailCounts, JailRow, PATH};
-use crate::jail::{JailSettings, text_of};
+use super::{Core, Held, JailCounts};
+use crate::contract::{
+    bus::{BanRow, INFINITY, JailRow, PATH},
+    error::Error,
+};
+use crate::core::jail::JailSettings;
+use crate::core::net::text_of;
 
 /// The object path of a jail: bytes that a path can't hold are written as `_xx`
 /// (sd_bus_path_encode(3)).

@@ -16,7 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zbus::{Signature, Type, message::Header, names::UniqueName};
 
-use super::{Error, socket::Load};
+use super::socket::Load;
+use crate::contract::error::Error;
 
 /// So many calls of one connection may be in line; the others are refused.
 const CALLS: usize = 32;

@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
-use super::{BanRow, Command, Core, Error, Held, INFINITY, JailRow, ProblemRow, SetRow, explain, polkit::Authority};
+use super::{Command, Core, Held, explain, polkit::Authority};
 use crate::{
-    engine::{Duration, parse_network},
-    suggest,
+    contract::{
+        bus::{BanRow, INFINITY, JailRow, ProblemRow, SetRow},
+        error::Error,
+    },
+    core::{engine::Duration, net::parse_network},
+    util::suggest,
 };
 
 pub(crate) struct Manager {

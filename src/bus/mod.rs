@@ -8,7 +8,6 @@
 //! ([`socket`]), and what it tells is told by a task of its own ([`telling`]).
 
 mod announce;
-mod error;
 mod explain;
 mod jail;
 mod line;
@@ -21,14 +20,11 @@ mod telling;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use zbus::{Connection, Type, message::Header};
+use zbus::{Connection, message::Header};
 
 use self::line::{Held, Line};
 pub(crate) use self::{
-    error::Error,
-    explain::Attempt,
     jail::JailProxy,
     logcontrol::{LOG_CONTROL_PATH, LogControl},
     manager::{Banned, Failure, Leak, Manager, ManagerProxy, ManagerSignals, Spared, Unbanned},
@@ -36,113 +32,16 @@ pub(crate) use self::{
     telling::{Objects, Telling},
 };
 use crate::{
-    bans::Ban,
-    engine::{Duration, Engine, Explanation},
-    jail::text_of,
-    metrics::Latency,
+    contract::{
+        bus::{BanRow, FirewallStatus, JailRow, ProblemRow},
+        error::Error,
+        latency::Latency,
+    },
+    core::engine::{Duration, Engine, Explanation},
 };
-
-/// The bus name.
-pub(crate) const NAME: &str = "org.wardend1";
-/// Where the manager is.
-pub(crate) const PATH: &str = "/org/wardend1";
-/// "For ever", as systemd has it in its µs properties.
-pub(crate) const INFINITY: u64 = u64::MAX;
 
 /// So many long answers are under way at a time.
 const ANSWERS: usize = 4;
-
-/// A ban on the bus: `(ssttuuss)`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
-pub(crate) struct BanRow {
-    /// The jail.
-    pub(crate) jail: String,
-    /// The address or network, in canonical text.
-    pub(crate) source: String,
-    /// Since when, µs since the epoch.
-    pub(crate) since_usec: u64,
-    /// Until when, µs since the epoch; [`INFINITY`] for ever.
-    pub(crate) until_usec: u64,
-    /// The how manieth ban of this source.
-    pub(crate) count: u32,
-    /// How many failures led to it.
-    pub(crate) failures: u32,
-    /// The rule of the last failure; empty for a ban by hand.
-    pub(crate) rule: String,
-    /// The reason of a ban by hand.
-    pub(crate) reason: String,
-}
-
-impl From<&Ban> for BanRow {
-    fn from(ban: &Ban) -> Self {
-        Self {
-            jail: ban.jail.to_string(),
-            source: text_of(ban.source),
-            since_usec: ban.since,
-            until_usec: ban.until.unwrap_or(INFINITY),
-            count: ban.count,
-            failures: u32::try_from(ban.failures.kinds().0).unwrap_or(u32::MAX),
-            rule: ban.failures.views().last().map_or_else(String::new, |failure| failure.rule.to_owned()),
-            reason: ban.reason.as_deref().unwrap_or_default().to_owned(),
-        }
-    }
-}
-
-/// A jail in a list: `(suuuo)`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
-pub(crate) struct JailRow {
-    pub(crate) name: String,
-    /// Bans in force.
-    pub(crate) bans: u32,
-    /// Sources with failures that count.
-    pub(crate) failing: u32,
-    /// Open sessions.
-    pub(crate) sessions: u32,
-    /// Its object.
-    pub(crate) path: zbus::OwnedObjectPath,
-}
-
-/// The ipsets of one scope and family, and how what they hold differs from what they should:
-/// `(suuuasas)`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
-pub(crate) struct SetRow {
-    /// The first of them.
-    #[serde(rename = "set")]
-    pub(crate) name: String,
-    /// How many of them hold anything.
-    pub(crate) sets: u32,
-    /// How many entries they should hold.
-    pub(crate) wanted: u32,
-    /// How many they hold.
-    pub(crate) held: u32,
-    /// Entries that should be there.
-    pub(crate) missing: Vec<String>,
-    /// Entries that should not.
-    pub(crate) foreign: Vec<String>,
-}
-
-/// What firewalld holds against what it should: `(sssa(suuuasas))`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
-pub(crate) struct FirewallStatus {
-    /// `starting`, `up` or `down`.
-    pub(crate) state: String,
-    /// Why it is down, or what is accepted before the policy is asked; empty if all is well.
-    pub(crate) message: String,
-    /// `right`, `bypassed`, `other-rules`, `missing` or `unknown`.
-    pub(crate) policy: String,
-    pub(crate) sets: Vec<SetRow>,
-}
-
-/// Why wardend is degraded: `(sss)`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Type, zbus::Variant, zbus::OwnedVariant)]
-pub(crate) struct ProblemRow {
-    /// Which promise does not hold, in one word.
-    pub(crate) kind: String,
-    /// What is wrong, a sentence.
-    pub(crate) what: String,
-    /// What mends it, a sentence; empty if `what` says it.
-    pub(crate) mend: String,
-}
 
 /// What the core is asked.
 #[derive(Debug)]

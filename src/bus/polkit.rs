@@ -23,10 +23,10 @@ use zbus::{
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 use super::{
-    Error,
     line::{Line, Place},
     socket::Load,
 };
+use crate::contract::error::Error;
 
 /// So many callers are looked up at a time; the others wait, which takes them milliseconds.
 const LOOKUPS: usize = 16;

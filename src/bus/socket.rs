@@ -38,8 +38,8 @@ use zbus::{
 };
 
 use crate::{
-    events,
-    outgoing::{self, Buffered},
+    journal::events,
+    systemd::outgoing::{self, Buffered},
 };
 
 /// So many answers may be due.

@@ -13,8 +13,15 @@ use tokio::{
 };
 use zbus::{Connection, object_server::InterfaceRef};
 
-use super::{Core, Manager, ManagerSignals, PATH, announce::Announcer, jail, jail::Jail};
-use crate::{bans::MOST_BANS, jail::JailSettings};
+use super::{
+    Core, Manager, ManagerSignals,
+    announce::Announcer,
+    jail::{self, Jail},
+};
+use crate::{
+    contract::bus::PATH,
+    core::{bans::MOST_BANS, jail::JailSettings},
+};
 
 /// So many signals wait at most: as many as there can be bans, which may all end at once.
 const SIGNALS: usize = MOST_BANS;

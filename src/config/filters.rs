@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{ConfigError, read_text};
-use crate::{
+use crate::core::{
     filter::{Filter, FilterText},
     record::Fields,
 };

@@ -21,7 +21,7 @@ use super::{
     fragments::{Fragment, JailTable, Ports, Switch, Time},
     read_text,
 };
-use crate::suggest::toml_mistake;
+use crate::util::suggest::toml_mistake;
 
 /// What is read where no directory has a `wardend.conf`: the very file that is installed.
 const BUILT_IN: &str = include_str!("../../units/wardend.conf");

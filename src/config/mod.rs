@@ -19,7 +19,7 @@ use std::{
 
 pub use self::settings::Settings;
 pub(crate) use self::settings::parse_span;
-use crate::filter::FilterError;
+use crate::core::filter::FilterError;
 
 /// Where the vendor's files are; the Makefile sets it for another prefix.
 pub const VENDOR_DIRECTORY: &str = match option_env!("WARDEND_VENDOR_DIRECTORY") {

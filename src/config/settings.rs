@@ -11,13 +11,15 @@ use super::{
     inputs::{Inputs, JailInput, Located},
 };
 use crate::{
-    filter::Filter,
-    jail::{
-        HostName, IgnoreList, Ignored, JailSettings, Port, Prefixes, Scope, Subnet, Translators, Width,
-        check_host_name, parse_network,
+    core::{
+        filter::Filter,
+        jail::{HostName, IgnoreList, Ignored, JailSettings, Subnet, Width},
+        net::{Prefixes, Translators, check_host_name, parse_network},
+        record::Fields,
+        scope::{Port, Scope},
+        time::{USEC_PER_SEC, Usec},
     },
-    record::{Fields, USEC_PER_SEC, Usec},
-    suggest,
+    util::suggest,
 };
 
 /// The configuration in force.

@@ -237,7 +237,7 @@ fn a_mapped_network_is_an_ipv4_one_and_translators_are_known_by_their_prefixes()
         let address = address.parse().unwrap();
         assert_eq!((a.ignores(address), b.ignores(address)), (by_a, by_b), "{address}");
     }
-    let counted = |jail: &crate::jail::JailSettings| jail.source("2001:db8:64::1".parse().unwrap()).prefix_len();
+    let counted = |jail: &crate::core::jail::JailSettings| jail.source("2001:db8:64::1".parse().unwrap()).prefix_len();
     assert_eq!((counted(a), counted(b)), (128, 64));
 }
 

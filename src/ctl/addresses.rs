@@ -10,7 +10,8 @@ use std::{
 
 use anyhow::Context;
 
-use crate::addresses::{self, Watch};
+use crate::kernel::addresses;
+use crate::kernel::addresses::Watch;
 
 pub(super) fn run() -> anyhow::Result<()> {
     let input = io::stdin();

@@ -9,10 +9,10 @@ use super::{
     output::{Cell, Json, Style, Table, closing, line, print_json, relative, when},
 };
 use crate::{
-    bus::{BanRow, INFINITY},
     config::parse_span,
-    record::Usec,
-    time::{count, now, span},
+    contract::bus::{BanRow, INFINITY},
+    core::time::{Usec, span},
+    util::{text::count, time::now},
 };
 
 /// Options of `list`.

@@ -9,8 +9,12 @@ use zbus::{Connection, Type, fdo::DBusProxy, names::BusName, proxy::MethodFlags}
 
 use super::{agent::Agent, output};
 use crate::{
-    bus::{self, Error, INFINITY, ManagerProxy},
-    record::Usec,
+    bus::ManagerProxy,
+    contract::{
+        bus::{INFINITY, NAME},
+        error::Error,
+    },
+    core::time::Usec,
 };
 
 /// Why the daemon did not do it, where scripts may want to tell it from other reasons.
@@ -36,7 +40,7 @@ pub(super) async fn manager() -> anyhow::Result<ManagerProxy<'static>> {
         .await
         .map_err(|error| anyhow::anyhow!("The system bus can't be reached ({error}); see that dbus.service runs."))?;
     // A question does not start the daemon that an admin has stopped.
-    let name = BusName::try_from(bus::NAME)?;
+    let name = BusName::try_from(NAME)?;
     if !DBusProxy::new(&connection).await?.name_has_owner(name).await? {
         bail!(Refused::NotRunning);
     }

@@ -17,7 +17,7 @@ use crate::{
         Settings,
         origin::{self, Place, Value},
     },
-    suggest::instead,
+    util::suggest::instead,
 };
 
 /// Options of `cat-config`.

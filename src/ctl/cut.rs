@@ -16,7 +16,11 @@ use anyhow::{Context, bail};
 use ipnet::IpNet;
 
 use super::output::line;
-use crate::{addresses, engine::parse_network, jail::text_of, time::count};
+use crate::{
+    core::net::{parse_network, text_of},
+    kernel::addresses,
+    util::text::count,
+};
 
 /// Options of `cut`.
 #[derive(Debug, clap::Args)]

@@ -16,9 +16,11 @@ use super::{
     replay::{Line, Period},
 };
 use crate::{
-    jail::text_of,
-    record::Usec,
-    time::{count, span},
+    core::{
+        net::text_of,
+        time::{Usec, span},
+    },
+    util::text::count,
 };
 
 /// What a replay found, by jail and source.

@@ -11,7 +11,7 @@ use super::{
     complete,
     output::{Json, Style, line, print_json, relative, when},
 };
-use crate::{bus::Attempt, events::shown, record::Usec, time::count};
+use crate::{contract::bus::Attempt, core::time::Usec, journal::events::shown, util::text::count};
 
 /// Options of `explain`.
 #[derive(Debug, clap::Args)]

@@ -7,8 +7,8 @@ use super::{
     output::{Json, Style, Table, closing, line, print_json},
 };
 use crate::{
-    bus::{FirewallStatus, SetRow},
-    time::count,
+    contract::bus::{FirewallStatus, SetRow},
+    util::text::count,
 };
 
 /// Verbs of `firewall`.

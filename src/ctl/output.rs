@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::pager;
 use crate::{
-    record::Usec,
-    time::{now, span},
+    core::time::{Usec, span},
+    util::time::now,
 };
 
 /// How all verbs meet people. May stand before or after the verb.
@@ -154,7 +154,7 @@ pub(super) fn print_json(value: &impl Serialize, mode: JsonMode) -> anyhow::Resu
 
 /// A point in time for people.
 pub(super) fn when(usec: Usec) -> String {
-    crate::time::format(usec)
+    crate::util::time::format(usec)
 }
 
 /// How long ago, or in how long: "3min ago", "in 7min".

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::record::Usec;
+use crate::core::time::Usec;
 
 /// A replay that takes no longer shows nothing.
 const PATIENCE: Duration = Duration::from_secs(1);

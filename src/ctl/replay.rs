@@ -22,15 +22,18 @@ use super::{
     progress::Progress,
 };
 use crate::{
-    addresses,
-    bans::Ban,
     config::Settings,
-    engine::{Effect, Engine},
-    failure::Failure,
-    jail::text_of,
+    core::{
+        bans::Ban,
+        engine::{Effect, Engine},
+        failure::Failure,
+        net::text_of,
+        record::{Cursor, Record},
+        time::Usec,
+    },
     journal::{Position, Reader, Step, Where},
-    record::{Cursor, Record, Usec},
-    suggest::instead,
+    kernel::addresses,
+    util::suggest::instead,
 };
 
 /// Shows whom wardend would have banned, from past journals.
@@ -311,7 +314,11 @@ impl Lines {
         if summary.nameless > 0 {
             super::output::closing(&format!(
                 "{} count for nobody, because no record of their sessions names an address; set UseDNS no or LogLevel VERBOSE in sshd_config.",
-                crate::time::count(usize::try_from(summary.nameless).unwrap_or(usize::MAX), "failure", "failures")
+                crate::util::text::count(
+                    usize::try_from(summary.nameless).unwrap_or(usize::MAX),
+                    "failure",
+                    "failures"
+                )
             ))?;
         }
         super::output::closing(&format!(

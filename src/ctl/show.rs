@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     bus::JailProxy,
-    metrics::{self, JailNumbers, Latency, Numbers},
-    time::count,
+    contract::latency::Latency,
+    ctl::metrics::{self, JailNumbers, Numbers},
+    util::text::count,
 };
 
 /// Options of the verbs that only show something.

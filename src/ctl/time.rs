@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 
-use crate::{config::parse_span, record::Usec, time::usec};
+use crate::{config::parse_span, core::time::Usec, util::time::usec};
 
 /// Parses a point in time: `2026-11-23 05:48:03` (local time), `2026-11-23`, `05:48`, `now`,
 /// `today`, `yesterday`, `tomorrow`, `-2h`, `+2h`, `2h ago`, `@1795412883`, or RFC 3339; and as
@@ -82,7 +82,7 @@ fn zone_of<'t>(text: &'t str, now: &Zoned) -> (&'t str, TimeZone) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::USEC_PER_SEC;
+    use crate::core::time::USEC_PER_SEC;
 
     #[test]
     fn times_are_taken_as_journalctl_takes_them() {

@@ -15,9 +15,11 @@ use serde::Serialize;
 use super::output::{Cell, Json, Style, Table, line, print_json};
 use crate::{
     config::{ConfigError, Settings, filters},
-    filter::{Filter, FilterText},
-    record::Fields,
-    suggest::instead,
+    core::{
+        filter::{Filter, FilterText},
+        record::Fields,
+    },
+    util::suggest::instead,
 };
 
 /// Options of `verify`.

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     bus::{Banned, Failure, Leak, Spared, Unbanned},
-    record::Usec,
-    stream::next,
-    time::{clock, now, span},
+    core::time::{Usec, span},
+    ctl::stream::next,
+    util::time::{clock, now},
 };
 
 /// What is wrong with a signal that can't be read.

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{health::Problem, run::Daemon};
-use crate::time::now;
+use crate::util::time::now;
 
 /// Where the unit listens.
 const SOCKET: &str = "/run/wardend-addresses.sock";

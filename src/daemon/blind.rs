@@ -4,7 +4,7 @@
 //! which it says nothing, a journald that does not store it, a unit or a name that the filter does
 //! not know. Silence alone says nothing, because most of the time nobody comes. So here is looked
 //! for signs that somebody did: messages of PAM about the service, which it never writes without a
-//! message of its own ([`crate::filter`], `signs`); and messages that a rule would read, if they
+//! message of its own ([`crate::core::filter`], `signs`); and messages that a rule would read, if they
 //! were from a unit or under a name that the filter asks for.
 
 use std::{
@@ -15,10 +15,13 @@ use std::{
 
 use super::health::Problem;
 use crate::{
-    events::shown,
-    filter::{Claim, Filter, Stranger},
-    record::{FieldId, Record, USEC_PER_SEC, Usec},
-    time::count,
+    core::{
+        filter::{Claim, Filter, Stranger},
+        record::{FieldId, Record},
+        time::{USEC_PER_SEC, Usec},
+    },
+    journal::events::shown,
+    util::text::count,
 };
 
 /// How many processes must have shown that the service is used, with no message of its own since.
@@ -238,7 +241,7 @@ fn value_in(file: &Path, key: &str, separates: impl Fn(char) -> bool + Copy) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{filter::FilterText, record::Fields};
+    use crate::core::{filter::FilterText, record::Fields};
 
     const FILTER: &str = "[records]\n_UID = ['0']\nSYSLOG_IDENTIFIER = ['sshd']\nunits = ['ssh.service']\nprograms = ['sshd']\n\
                           [message]\nsigns = ['pam_unix(sshd:session): session opened']\n[modes]\nnormal = ['auth']\n\

@@ -2,10 +2,11 @@
 
 use super::run::Daemon;
 use crate::{
-    bus::{self, BanRow, Command},
-    engine::CommandError,
-    firewall::Order,
-    time::now,
+    bus::{self, Command},
+    contract::{bus::BanRow, error::Error},
+    core::engine::CommandError,
+    firewalld::Order,
+    util::time::now,
 };
 
 impl Daemon {
@@ -57,13 +58,13 @@ impl Daemon {
     }
 
     /// Carries an order out and has it on disk before its answer.
-    async fn kept<T>(&mut self, outcome: Result<T, CommandError>) -> Result<T, bus::Error> {
+    async fn kept<T>(&mut self, outcome: Result<T, CommandError>) -> Result<T, Error> {
         let answer = outcome?;
         self.carry_out();
         self.publish();
         match self.save_now().await {
             Ok(()) => Ok(answer),
-            Err(what) => Err(bus::Error::Failed(format!("It is done, but a crash may undo it: {what}"))),
+            Err(what) => Err(Error::Failed(format!("It is done, but a crash may undo it: {what}"))),
         }
     }
 }

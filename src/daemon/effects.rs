@@ -12,17 +12,20 @@ use super::{
     wall::Wall,
 };
 use crate::{
-    bans::Ban,
-    bus::{self, Telling},
-    engine::{Effect, Ended},
-    events,
-    failure::Failure,
-    firewall::{self, Bypass, Order, Report},
-    jail::text_of,
-    time::now,
+    bus::Telling,
+    contract::bus::INFINITY,
+    core::{
+        bans::Ban,
+        engine::{Effect, Ended},
+        failure::Failure,
+        net::text_of,
+    },
+    firewalld::{self, Bypass, Order, Report},
+    journal::events,
+    util::time::now,
 };
 
-/// What is told after [`bus::Command::RemoveFirewall`].
+/// What is told after [`crate::bus::Command::RemoveFirewall`].
 const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a reload or restart of wardend puts them back.";
 
 impl Daemon {
@@ -47,7 +50,7 @@ impl Daemon {
                     }
                 }
                 Effect::Cut { scope, source } => {
-                    let up = self.caught_up && matches!(self.firewall, firewall::State::Up);
+                    let up = self.caught_up && matches!(self.firewall, firewalld::State::Up);
                     let target = (scope, source);
                     let in_force = up && !self.waiting.contains_key(&target);
                     self.cutting.cut(target, in_force);
@@ -146,7 +149,7 @@ impl Daemon {
         }
         events::ban(ban);
         self.counted.jails.entry(ban.jail.clone()).or_default().bans += 1;
-        let until = ban.until.unwrap_or(bus::INFINITY);
+        let until = ban.until.unwrap_or(INFINITY);
         let (jail, source) = (ban.jail.to_string(), text_of(ban.source));
         self.objects.tell(Telling::Banned { jail, source, until_usec: until, count: ban.count });
     }
@@ -189,16 +192,16 @@ impl Daemon {
             Report::Told(what) => events::firewall_repaired(&what),
             Report::State(state) => {
                 match &state {
-                    firewall::State::Down(why) if self.outage != *why => {
+                    firewalld::State::Down(why) if self.outage != *why => {
                         events::firewall_lost(why);
                         self.outage.clone_from(why);
                     }
-                    firewall::State::Up => {
+                    firewalld::State::Up => {
                         events::firewall_back(self.engine.banned().len());
                         self.outage.clear();
                     }
                     // A firewalld that goes again on its way up is the same outage.
-                    firewall::State::Down(_) | firewall::State::Starting => {}
+                    firewalld::State::Down(_) | firewalld::State::Starting => {}
                 }
                 self.firewall = state;
                 self.publish();
@@ -206,7 +209,7 @@ impl Daemon {
             Report::Removed(outcome) => {
                 if let Some(reply) = self.removal.take() {
                     if outcome.is_ok() {
-                        self.firewall = firewall::State::Down(REMOVED.to_owned());
+                        self.firewall = firewalld::State::Down(REMOVED.to_owned());
                         events::firewall_lost(REMOVED);
                         self.publish();
                     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{bus::ProblemRow, events};
+use crate::{contract::bus::ProblemRow, journal::events};
 
 /// Which promise. The order is the one in which problems are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -95,11 +95,17 @@ mod tests {
     fn each_level_says_what_its_name_promises() {
         let passes =
             |name: &str, target: &str, level: Level| filter(by_name(name).unwrap()).would_enable(target, &level);
-        assert!(passes(USUAL, "wardend::events", Level::DEBUG) && !passes(USUAL, "wardend::events", Level::TRACE));
-        assert!(passes("debug", "wardend::events", Level::TRACE) && !passes("debug", "zbus", Level::INFO));
-        assert!(passes("notice", "wardend::events", Level::INFO) && !passes("notice", "wardend::events", Level::DEBUG));
+        assert!(
+            passes(USUAL, "wardend::journal::events", Level::DEBUG)
+                && !passes(USUAL, "wardend::journal::events", Level::TRACE)
+        );
+        assert!(passes("debug", "wardend::journal::events", Level::TRACE) && !passes("debug", "zbus", Level::INFO));
+        assert!(
+            passes("notice", "wardend::journal::events", Level::INFO)
+                && !passes("notice", "wardend::journal::events", Level::DEBUG)
+        );
         assert!(passes("err", "zbus", Level::ERROR) && !passes("err", "zbus", Level::WARN));
-        assert!(!passes("crit", "wardend::events", Level::ERROR));
+        assert!(!passes("crit", "wardend::journal::events", Level::ERROR));
         assert!(by_name("loud").is_none());
     }
 }

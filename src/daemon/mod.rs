@@ -9,15 +9,10 @@
 mod addresses;
 mod blind;
 mod commands;
-mod cutting;
 mod effects;
 mod health;
 mod logging;
-mod logins;
-mod names;
-mod notify;
 mod presence;
-mod quiet;
 mod reload;
 mod run;
 mod saving;
@@ -31,8 +26,8 @@ use clap::Parser;
 use crate::{
     bus::{LOG_CONTROL_PATH, LogControl},
     config::{self, ConfigError, Settings},
-    events,
-    journal::JournalError,
+    journal::{JournalError, events},
+    systemd::notify,
 };
 
 /// Watches sshd's journal and locks out the hosts that try to break in.

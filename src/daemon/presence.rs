@@ -1,6 +1,6 @@
 //! Which addresses are those of people who are logged in.
 //!
-//! logind says who is there ([`super::logins`]), by address or, with sshd's `UseDNS yes`, by the
+//! logind says who is there ([`crate::systemd::logind`]), by address or, with sshd's `UseDNS yes`, by the
 //! process that has let them in. The engine knows the address of a login by its process, as it has
 //! read the record; for a login of before the engine's time the journal is asked. If nobody knows,
 //! that is a problem to report: whoever is logged in there is not spared.
@@ -15,15 +15,18 @@ use tokio::task::JoinHandle;
 
 use super::{
     health::{Kind, Problem},
-    logins::{Named, Present},
     run::Daemon,
 };
 use crate::{
-    cursor::Moment,
-    filter::{Counts, Filter},
+    core::{
+        cursor::Moment,
+        filter::{Counts, Filter},
+        record::{Fields, Record},
+        time::{USEC_PER_SEC, Usec},
+    },
     journal::{Position, Reader, Step, Where},
-    record::{Fields, Record, USEC_PER_SEC, Usec},
-    time::now,
+    systemd::logind::{Named, Present},
+    util::time::now,
 };
 
 /// How long before its session a login is written at the most: what PAM does in between may take

@@ -9,12 +9,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{names::Names, notify, run::Daemon};
+use super::run::Daemon;
 use crate::{
     config::Settings,
-    events,
-    journal::{Follower, Position},
-    time::now,
+    journal::{Follower, Position, events},
+    systemd::{notify, resolved::Names},
+    util::time::now,
 };
 
 /// Who asked, and waits for the outcome; a signal doesn't.

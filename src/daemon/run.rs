@@ -24,29 +24,33 @@ use super::{
     Fatal,
     addresses::{self, Addresses, Heard},
     blind::Blind,
-    cutting::Cutting,
     health::{self, Health},
-    logins::Logins,
-    names::Names,
-    notify,
     presence::Presence,
-    quiet::{Pace, Quiet},
     reload::Reloading,
     saving::Saving,
     wall::Wall,
 };
 use crate::{
-    bus::{self, Command, Core, Counted, FirewallStatus, Objects, Status},
+    bus::{self, Command, Core, Counted, Objects, Status},
     config::Settings,
-    engine::{Effect, Engine},
-    events,
-    firewall::{self, Order, Report},
-    jail::{Bound, Scope},
-    journal::{Batch, Follower, Loss, News, Position},
-    outgoing::Outgoing,
-    record::{Cursor, Fields, Usec},
-    snapshot::{Snapshot, Store},
-    time::{count, now},
+    contract::bus::{FirewallStatus, NAME},
+    core::{
+        engine::{Effect, Engine},
+        jail::Bound,
+        record::{Cursor, Fields},
+        scope::Scope,
+        time::Usec,
+    },
+    cut::Cutting,
+    firewalld::{self, Order, Report},
+    journal::{Batch, Follower, Loss, News, Position, events},
+    state::{Snapshot, Store},
+    systemd::{logind::Logins, notify, outgoing::Outgoing, resolved::Names},
+    util::{
+        quiet::{Pace, Quiet},
+        text::count,
+        time::now,
+    },
 };
 
 /// How long the start waits for a word from the firewall, before it goes on without one.
@@ -87,7 +91,7 @@ pub(super) struct Daemon {
     pub(super) status: watch::Sender<Status>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
-    pub(super) firewall: firewall::State,
+    pub(super) firewall: firewalld::State,
     /// What was last told of an outage of it that is not over.
     pub(super) outage: String,
     pub(super) health: Health,
@@ -187,7 +191,7 @@ impl Daemon {
             events::journal_gone(cursor);
         }
 
-        let (orders, reports) = firewall::start(outgoing.clone());
+        let (orders, reports) = firewalld::start(outgoing.clone());
         let cutting = Cutting::new(&outgoing);
         // The receiver lives as long as the task; where it is gone, the loop sees it.
         let _ = orders.send(Order::Replace { scopes: engine.scopes(), list: engine.blocked() });
@@ -207,7 +211,7 @@ impl Daemon {
             status,
             orders,
             reports,
-            firewall: firewall::State::Starting,
+            firewall: firewalld::State::Starting,
             outage: String::new(),
             health,
             blind: Blind::default(),
@@ -310,7 +314,7 @@ impl Daemon {
                 }
                 () = self.saving.finished() => {}
             }
-            let firewall_known = !matches!(self.firewall, firewall::State::Starting);
+            let firewall_known = !matches!(self.firewall, firewalld::State::Starting);
             if !self.ready && self.caught_up && (firewall_known || started.elapsed() > FIREWALL_PATIENCE) {
                 self.become_ready().await?;
             }
@@ -335,7 +339,7 @@ impl Daemon {
     async fn become_ready(&mut self) -> Result<(), Fatal> {
         self.publish();
         self.objects.begin().await;
-        self.served.request_name(bus::NAME).await.map_err(Fatal::Name)?;
+        self.served.request_name(NAME).await.map_err(Fatal::Name)?;
         self.ready = true;
         notify::ready(&self.status_line());
         tracing::debug!("{}", self.status_line());
@@ -475,7 +479,7 @@ impl Daemon {
         // What went wrong has been told.
         let _ = self.save_now().await;
         match self.firewall {
-            firewall::State::Up => {
+            firewalld::State::Up => {
                 let bans = count(self.engine.ban_count(), "ban stays", "bans stay");
                 tracing::debug!("Stopped; {bans} in force in firewalld.");
             }

@@ -19,8 +19,8 @@ const LAZY: Duration = Duration::from_secs(30);
 
 use super::health::Problem;
 use crate::{
-    events,
-    snapshot::{Snapshot, Store},
+    journal::events,
+    state::{Snapshot, Store},
 };
 
 pub(super) struct Saving {

@@ -6,13 +6,14 @@ use tokio::time::Instant;
 
 use super::{
     health::{self, Problem},
-    notify,
     run::{Daemon, TICK},
 };
 use crate::{
-    bus::{self, FirewallStatus, ProblemRow, SetRow, Status, Telling},
-    firewall::{self, Bypass, Inspection},
-    time::{count, now},
+    bus::{self, Status, Telling},
+    contract::bus::{FirewallStatus, ProblemRow, SetRow},
+    firewalld::{self, Bypass, Inspection},
+    systemd::notify,
+    util::{text::count, time::now},
 };
 
 /// For so long after the last failure without an address there may be more of them.
@@ -89,9 +90,9 @@ impl Daemon {
     /// The state of the firewall, and the sentence that belongs to it.
     fn firewall_state(&self) -> (&'static str, String) {
         match &self.firewall {
-            firewall::State::Starting => ("starting", String::new()),
-            firewall::State::Up => ("up", String::new()),
-            firewall::State::Down(why) => ("down", why.clone()),
+            firewalld::State::Starting => ("starting", String::new()),
+            firewalld::State::Up => ("up", String::new()),
+            firewalld::State::Down(why) => ("down", why.clone()),
         }
     }
 
@@ -117,9 +118,9 @@ impl Daemon {
         let jails = count(self.engine.jails().count(), "jail", "jails");
         let bans = count(self.engine.ban_count(), "ban", "bans");
         let mut line = match &self.firewall {
-            firewall::State::Up => format!("Watching {jails}, {bans} in force."),
-            firewall::State::Starting => format!("Watching {jails}, {bans}; firewalld has not answered yet."),
-            firewall::State::Down(why) => format!("Watching {jails}, {bans} NOT in force. {why}"),
+            firewalld::State::Up => format!("Watching {jails}, {bans} in force."),
+            firewalld::State::Starting => format!("Watching {jails}, {bans}; firewalld has not answered yet."),
+            firewalld::State::Down(why) => format!("Watching {jails}, {bans} NOT in force. {why}"),
         };
         for ProblemRow { what, mend, .. } in self.health.rows() {
             for sentence in [what, mend].iter().filter(|sentence| !sentence.is_empty()) {

@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use crate::{
-    record::{USEC_PER_SEC, Usec},
-    time::now,
+    core::time::{USEC_PER_SEC, Usec},
+    util::time::now,
 };
 
 /// Both clocks at one moment.

@@ -23,7 +23,7 @@ use super::{
     JournalError, Loss, Position, Reader, Step, Where,
     roots::{Advice, Watch},
 };
-use crate::{
+use crate::core::{
     filter::Filter,
     record::{Cursor, Fields, Record},
 };

@@ -1,6 +1,6 @@
 //! The journal: records in, by field and in order, none lost and none twice.
 //!
-//! [`reader`] walks the journal with sd-journal and makes [`crate::record::Record`]s of the
+//! [`reader`] walks the journal with sd-journal and makes [`crate::core::record::Record`]s of the
 //! entries that the filters ask for; `wardenctl replay` uses it as it is. [`follow`] runs it in
 //! a thread of its own for the daemon (sd-journal is bound to one thread, and disk reads do not
 //! belong into the bus loop) and polls while a next failure may have somebody banned, because journald announces new
@@ -8,6 +8,7 @@
 //! read at once. [`roots`] tells whether what is open is what is there.
 
 mod access;
+pub(crate) mod events;
 mod follow;
 mod reader;
 mod roots;

@@ -13,10 +13,11 @@ use std::{ffi::CString, path::PathBuf, sync::Arc};
 use systemd::journal::{Journal, OpenDirectoryOptions, OpenFilesOptions, OpenOptions};
 
 use super::JournalError;
-use crate::{
+use crate::core::{
     cursor::Moment,
     filter::{Filter, Wants},
-    record::{Cursor, FieldId, Fields, Record, Usec},
+    record::{Cursor, FieldId, Fields, Record},
+    time::Usec,
 };
 
 /// `SD_MESSAGE_JOURNAL_DROPPED` of sd-messages.h.

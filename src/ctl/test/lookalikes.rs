@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::lossy;
-use crate::{
+use crate::core::{
     filter::{Claim, Filter, Stranger},
     record::{FieldId, Record},
 };

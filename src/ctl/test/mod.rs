@@ -24,9 +24,11 @@ use self::{
 };
 use super::output::{Json, Table, closing, line, print_json, printable};
 use crate::{
-    filter::{Counts, Filter, Nearest, Reading, Rule, Why, Withheld},
+    core::{
+        filter::{Counts, Filter, Nearest, Reading, Rule, Why, Withheld},
+        record::{Fields, Record},
+    },
     journal::{Position, Reader, Step, Where},
-    record::{Fields, Record},
 };
 
 /// Options of `test`.

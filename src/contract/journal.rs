@@ -1,0 +1,61 @@
+//! The kinds of record that wardend writes to the journal, by their MESSAGE_ID: an ID is never
+//! changed, and never given to another kind.
+
+/// A ban begins.
+pub(crate) const BAN: &str = "aa04c1c10db24c02ad4e28e8ac726807";
+/// A ban has ended.
+pub(crate) const UNBAN: &str = "8a3f31231e2a461e9199974abd4fb094";
+/// firewalld has taken a ban.
+pub(crate) const IN_FORCE: &str = "d3900ade55e14a7491ea1ddb5189c835";
+/// The firewall can't be reached.
+pub(crate) const FIREWALL_LOST: &str = "a39daf4bcee144bb8572c8b300146a21";
+/// The firewall holds all bans.
+pub(crate) const FIREWALL_BACK: &str = "330caf9051a24d7ea1c63e773fef2fb4";
+/// journald dropped messages of a watched unit.
+pub(crate) const JOURNAL_LOSS: &str = "fc094cc7ef734c9086e3366142de3bed";
+/// The saved state can't be used, or not be written.
+pub(crate) const SNAPSHOT: &str = "35c1d2aaaa96401e9e0a510b608e5a8f";
+/// The saved state is written again.
+pub(crate) const SNAPSHOT_BACK: &str = "8e9091ac8a154d4a915654d8a5da4448";
+/// There is no place to save the state in.
+pub(crate) const NO_STATE: &str = "7263b7e1099f460d86f5058e0cd59508";
+/// The place in the journal at which the saved state ends is gone.
+pub(crate) const JOURNAL_GONE: &str = "892c444c30144438bd6b858e2368c6df";
+/// The journal was replaced or moved, and is followed again.
+pub(crate) const JOURNAL_REOPENED: &str = "e0bacb4f61ea496aa82cd5190f2353c8";
+/// wardend can't start.
+pub(crate) const REFUSED: &str = "f96d6f01a64e48f28b0ada6360ab48c1";
+/// Something in the firewall was put right.
+pub(crate) const FIREWALL_REPAIRED: &str = "8e013d0610044be1838e9551df96252d";
+/// A source is not banned, because somebody has logged in from there not long ago.
+pub(crate) const SPARED: &str = "ef39d02b2ef64442a5aeee1b99147826";
+/// A source that is banned has reached sshd.
+pub(crate) const LEAK: &str = "4b43e43002ef4b8a815bda340bf56295";
+/// A table is full.
+pub(crate) const CROWDED: &str = "d330c0c8c8084774b20b334bcf6a4619";
+/// Somebody has set the clock.
+pub(crate) const CLOCK_SET: &str = "fa189bd2298a40c8bebb0f9c6dddbc4d";
+/// The configuration was read anew.
+pub(crate) const RELOADED: &str = "ffb12a0e5e7a4ea5b1263da4afcdad09";
+/// The configuration can't be used, and the one before stays in force.
+pub(crate) const BAD_CONFIG: &str = "5ddac101accf42c68c09397ee9e70655";
+/// A name in `ignoreip` can't be resolved.
+pub(crate) const NO_ADDRESS: &str = "891af04ae3f7498a8598defb1a6622d7";
+
+/// What a banned source had open is closed.
+pub(crate) const CUT: &str = "5a9b5ec85c9b4d548ee2752664aec55f";
+/// What a banned source has open can't be closed.
+pub(crate) const NOT_CUT: &str = "7d88f8fd58bd4a23b17654343d40147e";
+
+/// The bus takes no answers, because somebody does not read his.
+pub(crate) const UNREAD: &str = "cb624a738661451d9bd53058df5b1a79";
+/// The bus takes answers again.
+pub(crate) const READ_AGAIN: &str = "8213af3f10d64d17a73de399d50ddfec";
+
+/// The bus does not keep other users' signals away from wardend.
+pub(crate) const NO_CLIENT_NAME: &str = "bc8735402d00472c990d816031b5d106";
+
+/// wardend does not keep a promise.
+pub(crate) const PROBLEM: &str = "b42ad2293bbc492b84c50683fe727222";
+/// wardend keeps that promise again.
+pub(crate) const PROBLEM_GONE: &str = "38ddbe47e4e149f08a8111cc2fa955f1";

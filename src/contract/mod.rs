@@ -1,0 +1,7 @@
+//! What other programs may rely on: the rows and errors of `org.wardend1`, and the kinds of
+//! record in the journal. wardenctl is the first of them.
+
+pub(crate) mod bus;
+pub(crate) mod error;
+pub(crate) mod journal;
+pub(crate) mod latency;

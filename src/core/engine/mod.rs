@@ -1,0 +1,547 @@
+//! The state machine: records, time and commands in, effects out.
+//!
+//! It does no I/O and reads no clock. Time is the time of the records ([`crate::core::clock`]), and a
+//! deadline is a value that the daemon is asked to wake it for. So the live daemon, the recovery
+//! after a crash, `wardenctl replay` and the tests run this very code, and the same journal gives
+//! the same bans: whatever time brings is done at its very µs and in the order of time, however
+//! late somebody looks.
+
+mod commands;
+mod explain;
+mod keep;
+mod leaders;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+
+pub use self::commands::{CommandError, Duration};
+use self::leaders::Leaders;
+pub(crate) use self::{
+    explain::{Explanation, Standing},
+    keep::SavedEngine,
+};
+pub use crate::core::net::parse_network;
+use crate::{
+    core::{
+        bans::{Ban, BanList},
+        clock::Clock,
+        failure::{Failure, Failures},
+        jail::{Bound, Jail, JailSettings, Verdict},
+        record::Record,
+        scope::Scope,
+        time::{USEC_PER_SEC, Usec},
+    },
+    util::fnv,
+};
+
+/// How long after the begin of a ban what its source still gets through is no wonder: firewalld
+/// takes a moment, and an answer may have been on its way.
+const LEAK_GRACE: Usec = 2 * USEC_PER_SEC;
+/// The most failures that are kept with the ban of a network.
+const MOST_EVIDENCE: usize = 100;
+
+/// What the engine wants done, or told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A failure was counted (or seen only, for a source that is never banned).
+    Failed {
+        /// The jail that counted it.
+        jail: Arc<str>,
+        /// Whose failure it is.
+        source: IpNet,
+        /// The failure.
+        failure: Failure,
+        /// The source is in `ignoreip`.
+        ignored: bool,
+    },
+    /// The latest failure of the source was none: its credential was right.
+    TakenBack {
+        /// The jail that had counted it.
+        jail: Arc<str>,
+        /// Whose failure it was.
+        source: IpNet,
+        /// The failure that was none.
+        failure: Failure,
+    },
+    /// A ban begins.
+    Banned(Ban),
+    /// A ban has ended.
+    Unbanned(Ban, Ended),
+    /// A source would be banned, but somebody has logged in from there not long ago.
+    Spared {
+        /// The jail that would have.
+        jail: Arc<str>,
+        /// Who.
+        source: IpNet,
+        /// The last login, in µs.
+        login: Usec,
+        /// What the source has done.
+        failures: Failures,
+    },
+    /// Failures that count for nobody: no record names the address of their session.
+    Nameless {
+        /// The jail that would count them.
+        jail: Arc<str>,
+        /// How many.
+        count: usize,
+    },
+    /// A source that is banned has reached sshd all the same.
+    Leak {
+        /// The jail of the ban.
+        jail: Arc<str>,
+        /// What it closes.
+        scope: Arc<Scope>,
+        /// The ban that should hold it off.
+        ban: IpNet,
+        /// What it has done.
+        failure: Failure,
+    },
+    /// A table of the jail was full, and what was oldest in it had to go.
+    Crowded(Arc<str>, Bound),
+    /// Somebody has set the clock by so many µs; all times were moved along.
+    ClockSet(i64),
+    /// The firewall is to lock the source out.
+    Block {
+        /// From what.
+        scope: Arc<Scope>,
+        /// Who.
+        source: IpNet,
+        /// The time of the record, or of the order, that led to it.
+        since: Usec,
+    },
+    /// The firewall is to let the source in again.
+    Release {
+        /// To what.
+        scope: Arc<Scope>,
+        /// Who.
+        source: IpNet,
+    },
+    /// What the source still has open is to be closed, once the firewall locks it out: firewalld
+    /// lets live what is established.
+    Cut {
+        /// To what.
+        scope: Arc<Scope>,
+        /// Whose.
+        source: IpNet,
+    },
+}
+
+/// Why a ban has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its time was over.
+    Expired,
+    /// An admin ended it.
+    Command,
+    /// Its jail is gone from the configuration.
+    JailGone,
+    /// The configuration says now that it is never banned.
+    Ignored,
+    /// It is, or holds, an address of the machine by now.
+    Own,
+    /// A ban of the whole network has taken its place.
+    Widened,
+    /// There were too many bans, and it was the one that would have ended first.
+    Crowded,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Engine {
+    jails: Vec<Jail>,
+    bans: BanList,
+    clock: Clock,
+    /// What the names in `ignoreip` mean.
+    names: BTreeMap<String, Vec<IpAddr>>,
+    /// The addresses of the machine itself.
+    own: BTreeSet<IpAddr>,
+    failures: u64,
+    leaders: Leaders,
+    verdicts: Vec<Verdict>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing yet.
+    pub fn new(jails: Vec<JailSettings>) -> Self {
+        Self {
+            jails: jails.into_iter().map(Jail::new).collect(),
+            bans: BanList::default(),
+            clock: Clock::default(),
+            names: BTreeMap::new(),
+            own: BTreeSet::new(),
+            failures: 0,
+            leaders: Leaders::default(),
+            verdicts: Vec::new(),
+        }
+    }
+
+    /// Takes one record, after all that ends before its time. True if a rule knew it.
+    pub fn record(&mut self, record: &Record, out: &mut Vec<Effect>) -> bool {
+        let seen = self.clock.see(record);
+        if seen.set != 0 {
+            self.shift(seen.set, out);
+        }
+        let now = self.clock.now();
+        self.advance(now, out);
+        let mut known = false;
+        for index in 0..self.jails.len() {
+            let mut verdicts = std::mem::take(&mut self.verdicts);
+            known |= self.jails[index].observe(record, seen.time, now, &mut verdicts);
+            for verdict in &verdicts {
+                if let Verdict::LetIn { process, address, time } = *verdict {
+                    self.leaders.enter(record.moment, process, address, time);
+                }
+            }
+            self.judge(index, &mut verdicts, out);
+            self.verdicts = verdicts;
+        }
+        known
+    }
+
+    /// Lets time pass until `now`: bans end, silent sessions end, old counters go, each at its
+    /// time.
+    pub fn advance(&mut self, now: Usec, out: &mut Vec<Effect>) {
+        while let Some(due) = self.deadline().filter(|due| *due <= now) {
+            while let Some((source, jail, until)) = self.bans.next_ended(due) {
+                self.end_ban(source, &jail, until, Ended::Expired, out);
+            }
+            for index in 0..self.jails.len() {
+                if self.jails[index].deadline().is_some_and(|it| it <= due) {
+                    let mut verdicts = std::mem::take(&mut self.verdicts);
+                    self.jails[index].advance(due, &mut verdicts);
+                    self.judge(index, &mut verdicts, out);
+                    self.verdicts = verdicts;
+                }
+            }
+        }
+        self.clock.reach(now);
+    }
+
+    /// The machine's clock was set by so many µs, and no record has shown it yet.
+    pub fn clock_set(&mut self, by: i64, out: &mut Vec<Effect>) {
+        self.clock.set(by);
+        self.shift(by, out);
+    }
+
+    fn shift(&mut self, by: i64, out: &mut Vec<Effect>) {
+        self.jails.iter_mut().for_each(|jail| jail.shift(by));
+        self.bans.shift(by);
+        out.push(Effect::ClockSet(by));
+    }
+
+    /// Until when a source may be banned by its next failure, in µs: as long as that is not over, it
+    /// matters that a record is read at once.
+    pub(crate) fn near_until(&self) -> Option<Usec> {
+        self.jails.iter().filter_map(Jail::near_until).max()
+    }
+
+    /// When the next ban ends, in µs. What else has a deadline may wait: it is done at its own time,
+    /// whenever somebody looks.
+    pub(crate) fn next_end(&self) -> Option<Usec> {
+        self.bans.deadline()
+    }
+
+    /// When [`Self::advance`] has something to do next, in µs.
+    pub fn deadline(&self) -> Option<Usec> {
+        self.jails.iter().filter_map(Jail::deadline).chain(self.bans.deadline()).min()
+    }
+
+    /// Ends all sessions: the journal that is replayed ends here, at the time `end`, and what has no
+    /// counted attempt yet counts by its evidence.
+    pub fn end_sessions(&mut self, end: Usec, out: &mut Vec<Effect>) {
+        let end = end.max(self.clock.now());
+        for index in 0..self.jails.len() {
+            let mut verdicts = std::mem::take(&mut self.verdicts);
+            self.jails[index].end_sessions(end, &mut verdicts);
+            self.judge(index, &mut verdicts, out);
+            self.verdicts = verdicts;
+        }
+    }
+
+    /// All bans, in the order of their sources.
+    pub fn bans(&self) -> impl Iterator<Item = &Ban> {
+        self.bans.iter()
+    }
+
+    /// How many addresses of the machine itself are known.
+    pub(crate) fn own_count(&self) -> usize {
+        self.own.len()
+    }
+
+    /// How many bans are in force.
+    pub fn ban_count(&self) -> usize {
+        self.bans.len()
+    }
+
+    /// How many bans of a jail are in force.
+    pub(crate) fn ban_count_of(&self, jail: &str) -> usize {
+        self.bans.count_of(jail)
+    }
+
+    /// What the firewall should hold, each once.
+    pub fn blocked(&self) -> Vec<(Arc<Scope>, IpNet)> {
+        let mut blocked: Vec<(Arc<Scope>, IpNet)> = Vec::with_capacity(self.bans.len());
+        let mut seen: Vec<Arc<Scope>> = Vec::new();
+        let mut last = None;
+        for ban in self.bans.iter() {
+            // The bans of one source stand together.
+            if last.replace(ban.source) != Some(ban.source) {
+                seen.clear();
+            }
+            if let Some(scope) = self.scope(&ban.jail).filter(|scope| !seen.contains(scope)) {
+                seen.push(Arc::clone(scope));
+                blocked.push((Arc::clone(scope), ban.source));
+            }
+        }
+        blocked
+    }
+
+    /// All sources that are banned, each once.
+    pub fn banned(&self) -> Vec<IpNet> {
+        self.bans.sources()
+    }
+
+    /// What the bans of all jails close, each once.
+    pub fn scopes(&self) -> Vec<Arc<Scope>> {
+        let mut scopes: Vec<Arc<Scope>> = self.jails().map(|jail| Arc::clone(&jail.scope)).collect();
+        scopes.sort();
+        scopes.dedup();
+        scopes
+    }
+
+    /// What the bans of a jail close; none, if the jail is gone.
+    fn scope(&self, jail: &str) -> Option<&Arc<Scope>> {
+        self.jails().find(|known| known.name == jail).map(|known| &known.scope)
+    }
+
+    /// Whether another jail bans the source from the same.
+    fn is_blocked(&self, source: IpNet, scope: &Scope) -> bool {
+        self.bans.of(source).any(|ban| self.scope(&ban.jail).is_some_and(|it| **it == *scope))
+    }
+
+    /// Failures counted since the engine first saw a record.
+    pub fn failure_count(&self) -> u64 {
+        self.failures
+    }
+
+    /// The settings of all jails.
+    pub fn jails(&self) -> impl Iterator<Item = &JailSettings> {
+        self.jails.iter().map(|jail| &jail.settings)
+    }
+
+    /// How many sources of a jail have failures that count, and how many sessions are open.
+    pub fn counters(&self, jail: &str) -> Option<(usize, usize)> {
+        let jail = self.jails.iter().find(|known| known.settings.name == jail)?;
+        Some((jail.failing(), jail.open_sessions()))
+    }
+
+    fn judge(&mut self, index: usize, verdicts: &mut Vec<Verdict>, out: &mut Vec<Effect>) {
+        let mut failing: Vec<(IpNet, Failure, Usec)> = Vec::new();
+        for verdict in verdicts.drain(..) {
+            let Jail { settings, name, .. } = &self.jails[index];
+            let jail = Arc::clone(name);
+            match verdict {
+                Verdict::Failed(source, failure, at) => {
+                    self.failures = self.failures.saturating_add(1);
+                    if settings.subnet.is_some() || settings.may_hop(source) {
+                        failing.push((source, failure.clone(), at));
+                    }
+                    out.push(Effect::Failed { jail, source, failure: failure.clone(), ignored: false });
+                    self.look_for_a_leak(index, source, failure, out);
+                }
+                Verdict::Refused(source, refusal) => self.look_for_a_leak(index, source, refusal, out),
+                Verdict::Nameless(count) => out.push(Effect::Nameless { jail, count }),
+                Verdict::Ignored(source, failure) => {
+                    out.push(Effect::Failed { jail, source, failure, ignored: true });
+                }
+                Verdict::TakenBack(source, failure) => {
+                    self.failures = self.failures.saturating_sub(1);
+                    out.push(Effect::TakenBack { jail, source, failure });
+                }
+                // What a banned source still gets through, on a connection that was open
+                // before, makes no second ban.
+                Verdict::Guilty { source, .. } | Verdict::Spared { source, .. }
+                    if self.bans.covering(source, &jail).is_some() => {}
+                Verdict::Guilty { source, since, failures, despite } => {
+                    let count = self.bans.next_count(source, &jail, since, settings.forget);
+                    let until = ban_end(settings, source, since, count);
+                    self.start_ban(Ban { jail, source, since, until, count, failures, reason: None, despite }, out);
+                }
+                Verdict::Spared { source, login, failures } => {
+                    out.push(Effect::Spared { jail, source, login, failures });
+                }
+                Verdict::LetIn { .. } => {}
+                Verdict::Crowded(bound) => out.push(Effect::Crowded(jail, bound)),
+            }
+        }
+        for (source, failure, at) in failing {
+            self.widen(index, source, at, out);
+            self.stop_hopping(index, source, failure, at, out);
+        }
+    }
+
+    /// What a banned source has done long enough after its ban began has got through.
+    fn look_for_a_leak(&self, index: usize, source: IpNet, failure: Failure, out: &mut Vec<Effect>) {
+        let settings = &self.jails[index].settings;
+        // A ban from other ports promises nothing here.
+        let closes = |scope: &Scope| scope.ports().is_empty() || *scope == *settings.scope;
+        let leak = self.bans.all_covering(source).find_map(|ban| {
+            let scope = self.scope(&ban.jail).filter(|scope| closes(scope))?;
+            Some((ban.jail.clone(), Arc::clone(scope), ban.source, ban.since))
+        });
+        if let Some((jail, scope, ban, since)) = leak
+            && since.saturating_add(LEAK_GRACE) < failure.time
+        {
+            out.push(Effect::Leak { jail, scope: Arc::clone(&scope), ban, failure });
+            // Perhaps on a connection that had not said a word before the ban.
+            if settings.cut {
+                out.push(Effect::Cut { scope, source: ban });
+            }
+        }
+    }
+
+    /// Bans the network around a source, if enough of its other sources have failed as well.
+    fn widen(&mut self, index: usize, source: IpNet, at: Usec, out: &mut Vec<Effect>) {
+        let jail = &self.jails[index];
+        let settings = &jail.settings;
+        let name: Arc<str> = settings.name.as_str().into();
+        let Some((network, enough)) = settings.subnet_of(source) else { return };
+        if self.bans.covering(network, &name).is_some()
+            || settings.spares(network).is_some()
+            || jail.login_in(network, at).is_some()
+        {
+            return;
+        }
+        let failing = jail.sources_in(network).filter_map(|(source, tally)| Some((source, tally.failures().last()?)));
+        let failing = failing.filter(|(_, failure)| failure.time.saturating_add(settings.findtime) >= at);
+        let banned = self.bans.inside(network, &name).filter_map(|ban| Some((ban.source, ban.failures.last()?)));
+        let members: BTreeMap<IpNet, Failure> = failing.chain(banned).collect();
+        if members.len() < enough {
+            return;
+        }
+        let mut evidence: Vec<Failure> = members.into_values().collect();
+        evidence.sort_by_key(|failure| failure.time);
+        let failures = evidence.iter().skip(evidence.len().saturating_sub(MOST_EVIDENCE)).collect();
+        self.ban_network(index, network, at, failures, None, out);
+    }
+
+    /// Bans the widest network around a source whose sources have failed too often together.
+    fn stop_hopping(&mut self, index: usize, source: IpNet, last: Failure, at: Usec, out: &mut Vec<Effect>) {
+        let jail = &self.jails[index];
+        let (settings, name) = (&jail.settings, &jail.name);
+        let due: Vec<IpNet> =
+            jail.hopping(source, at).filter(|it| it.weight >= it.limit).map(|it| it.network).collect();
+        let may_be =
+            |network: &IpNet| self.bans.covering(*network, name).is_none() && settings.spares(*network).is_none();
+        let Some(network) = due.into_iter().rev().find(may_be) else { return };
+        let counts = |time: Usec| time.saturating_add(settings.findtime) >= at;
+        let failing = jail.sources_in(network).flat_map(|(_, tally)| tally.failures().iter());
+        let banned = self.bans.inside(network, name).flat_map(|ban| ban.failures.iter());
+        let mut evidence: Vec<Failure> = failing.chain(banned).filter(|failure| counts(failure.time)).collect();
+        // The failures of a source that is inside another ban already are no longer kept.
+        if !evidence.contains(&last) {
+            evidence.push(last);
+        }
+        evidence.sort_by_key(|failure| failure.time);
+        let failures = evidence.iter().skip(evidence.len().saturating_sub(MOST_EVIDENCE)).collect();
+        let login = jail.login_in(network, at);
+        self.ban_network(index, network, at, failures, login, out);
+    }
+
+    /// Bans a network in place of what is banned in it, if that would end no later.
+    fn ban_network(
+        &mut self,
+        index: usize,
+        network: IpNet,
+        at: Usec,
+        failures: Failures,
+        despite: Option<Usec>,
+        out: &mut Vec<Effect>,
+    ) {
+        let settings = &self.jails[index].settings;
+        let name = Arc::clone(&self.jails[index].name);
+        let count = self.bans.next_count(network, &name, at, settings.forget);
+        let until = ban_end(settings, network, at, count);
+        let narrower: Vec<IpNet> = self
+            .bans
+            .inside(network, &name)
+            .filter(|ban| until.is_none_or(|until| ban.until.is_some_and(|ends| ends <= until)))
+            .map(|ban| ban.source)
+            .collect();
+        self.jails[index].spend(network);
+        let ban = Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None, despite };
+        self.start_ban(ban, out);
+        for source in narrower {
+            self.end_ban(source, &name, at, Ended::Widened, out);
+        }
+    }
+
+    fn start_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
+        // The firewall first: everything else can wait a millisecond.
+        let scope = self.scope(&ban.jail).cloned();
+        if let Some(scope) = scope.clone().filter(|scope| !self.is_blocked(ban.source, scope)) {
+            out.push(Effect::Block { scope, source: ban.source, since: ban.since });
+        }
+        self.bans.add(ban.clone());
+        let (now, source) = (ban.since, ban.source);
+        let cut = scope.filter(|_| self.is_to_be_cut(&ban));
+        out.push(Effect::Banned(ban));
+        out.extend(cut.map(|scope| Effect::Cut { scope, source }));
+        while let Some((source, jail)) = self.bans.surplus() {
+            out.push(Effect::Crowded(jail.clone(), Bound::Bans));
+            self.end_ban(source, &jail, now, Ended::Crowded, out);
+        }
+    }
+
+    /// Whether there may be something to cut. For a ban by hand that is not known: what the source
+    /// has open may be no session of any jail's.
+    fn is_to_be_cut(&self, ban: &Ban) -> bool {
+        let cut = self.jails.iter().any(|jail| jail.settings.name == *ban.jail && jail.settings.cut);
+        // Whoever is at work there is not interrupted, unless guessing goes on.
+        cut && ban.despite.is_none()
+            && (ban.reason.is_some() || self.jails.iter().any(|jail| jail.is_open_in(ban.source)))
+    }
+
+    fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {
+        let ban = self.bans.remove(source, jail, now)?;
+        out.push(Effect::Unbanned(ban.clone(), why));
+        if let Some(scope) = self.scope(jail).cloned()
+            && !self.is_blocked(source, &scope)
+        {
+            out.push(Effect::Release { scope, source });
+        }
+        Some(ban)
+    }
+}
+
+/// The end of the `count`th ban of a source that begins at `since`: each lasts `bantime-factor`
+/// times as long as the one before, up to `bantime-max`, and then up to `bantime-jitter` longer.
+fn ban_end(settings: &JailSettings, source: IpNet, since: Usec, count: u32) -> Option<Usec> {
+    let bantime = settings.bantime?;
+    let factor = u64::from(settings.bantime_factor).saturating_pow(count.saturating_sub(1));
+    let limit = settings.bantime_max.unwrap_or(Usec::MAX).max(bantime);
+    let jitter = match settings.bantime_jitter {
+        0 => 0,
+        most => scatter(&format!("{source} {since} {count}")) % (most + 1),
+    };
+    Some(since.saturating_add(bantime.saturating_mul(factor).min(limit)).saturating_add(jitter))
+}
+
+/// A number that nobody outside can foresee, since `text` holds a time in µs, and that a replay
+/// finds again: a hash, and the last step of SplitMix64.
+fn scatter(text: &str) -> u64 {
+    let hash = fnv::add(fnv::START, text.as_bytes());
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod who_tests;

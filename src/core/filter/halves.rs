@@ -1,0 +1,146 @@
+//! The quick way to read most messages: from both ends.
+//!
+//! Most rules have attacker text in the middle, `HEAD <USER> TAIL`, and the address in the tail. A
+//! regex for the whole has to try every place in the attacker text at which the tail may begin, and
+//! that is most of the time that a hit takes. But if a tail can begin at one place of any message
+//! only, which the machinery of [`super::proof`] can say when the filter is loaded, then it is found
+//! by walking backwards from the message's end, and what is ahead of it is the head and the text.
+//! Nothing is read otherwise than by the whole pattern; a pattern of another form keeps to that.
+
+use regex::bytes::Regex;
+
+use super::{
+    Tokens,
+    pattern::{self, Pattern},
+    proof::{self, Automaton, ProofError, Work},
+};
+
+/// A pattern in two.
+#[derive(Debug)]
+pub(super) struct Halves {
+    head: Regex,
+    tail: Regex,
+    /// The text in the middle is a `<USER>`.
+    user: bool,
+}
+
+impl Halves {
+    /// Of a pattern that has them, with a tail that can begin at one place only. The one error is that
+    /// the filter has cost too much.
+    pub(super) fn of(pattern: &Pattern, work: &mut Work) -> Result<Option<Self>, ProofError> {
+        let Some((head, user, tail)) = pattern.halves() else { return Ok(None) };
+        let nameless = [pattern::ADDR, pattern::PID, pattern::PORT]
+            .iter()
+            .fold(tail.to_owned(), |tail, name| tail.replace(&format!("(?P<{name}>"), "(?:"));
+        let place = format!("(?s-u:.*)(?P<{}>{nameless})", pattern::ADDR);
+        match Automaton::new(&place, work).and_then(|place| proof::alone(&place, work)) {
+            Ok(None) => {}
+            Err(ProofError::TooMuch) => return Err(ProofError::TooMuch),
+            Ok(Some(_)) | Err(_) => return Ok(None),
+        }
+        let head = pattern::build(&format!(r"\A(?:{head})")).ok();
+        let tail = pattern::build(&format!(r"(?:{tail})\z")).ok();
+        Ok(head.zip(tail).map(|(head, tail)| Self { head, tail, user }))
+    }
+
+    /// What the pattern takes from a message, if it matches.
+    pub(super) fn read<'m>(&self, message: &'m [u8]) -> Option<Tokens<'m>> {
+        let tail = self.tail.captures(message)?;
+        let rest = &message[..tail.get(0)?.start()];
+        let head = self.head.find(rest)?;
+        Some(Tokens { user: self.user.then(|| &rest[head.end()..]), ..Tokens::of(&tail) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The patterns of the shipped filter.
+    fn patterns() -> Vec<Pattern> {
+        let text = include_str!("../../../filters/sshd.toml");
+        let lines = text.lines().filter_map(|line| line.strip_prefix("pattern = "));
+        lines.map(|line| Pattern::expand(line.trim_matches('\'')).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_lines_of_an_attack_are_read_from_both_ends() {
+        for text in [
+            "Failed password for (?:invalid user )?<USER> from <ADDR> port <PORT> ssh2",
+            r"Connection closed by invalid user <USER> <ADDR> port <PORT> \[preauth\]",
+            "Invalid user <USER> from <ADDR>(?: port <PORT>)?",
+            r"refused connect from <TEXT> \(<ADDR>\)",
+        ] {
+            assert!(Halves::of(&Pattern::expand(text).unwrap(), &mut Work::new()).unwrap().is_some(), "{text}");
+        }
+        let sshd = patterns();
+        assert!(sshd.iter().filter(|pattern| Halves::of(pattern, &mut Work::new()).unwrap().is_some()).count() >= 9);
+    }
+
+    #[test]
+    fn a_pattern_of_another_form_has_none() {
+        for text in [
+            "from <ADDR>: <TEXT>",
+            "a (?:of <USER> )?from <ADDR>",
+            "a|b of <USER> from <ADDR>",
+            "a of <USER> from <ADDR>|b",
+            "(?i)a of <USER> from <ADDR>",
+            "<USER> of <TEXT> from <ADDR>",
+            "a of <USER>+ from <ADDR>",
+            "a of <USER>$ from <ADDR>",
+            // The tail could begin at each of several words.
+            "a of <USER>(?: from)* <ADDR>",
+            "a of <USER>[a-z ]*<ADDR>",
+        ] {
+            let pattern = Pattern::expand(text).unwrap();
+            assert!(Halves::of(&pattern, &mut Work::new()).unwrap().is_none(), "{text}");
+        }
+    }
+
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "Failed password for ",
+            "invalid user ",
+            "authenticating user ",
+            "root",
+            " from ",
+            "203.0.113.7",
+            "2001:db8::7",
+            " port ",
+            "4242",
+            " ssh2",
+            " [preauth]",
+            "Connection closed by ",
+            "Invalid user ",
+            " ",
+            "x",
+            "error: PAM: Authentication failure for ",
+            "illegal user ",
+            "\n",
+            "refused connect from ",
+            "(203.0.113.7)",
+            "error: maximum authentication attempts exceeded for ",
+            "Bad protocol version identification '",
+            "'",
+        ]);
+        prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn both_ways_read_the_same(text in pieces(), first in 0usize..64) {
+            let patterns = patterns();
+            let begin = patterns[first % patterns.len()].beginnings();
+            for message in [text.clone(), format!("{}{text}", String::from_utf8_lossy(&begin[0]))] {
+                for pattern in &patterns {
+                    let Some(halves) = Halves::of(pattern, &mut Work::new()).unwrap() else { continue };
+                    let whole = pattern.compile().unwrap();
+                    let captures = whole.captures(message.as_bytes());
+                    prop_assert_eq!(halves.read(message.as_bytes()), captures.map(|captures| Tokens::of(&captures)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Filters: which records to read, and what their messages mean.
+//!
+//! A filter file ([`file`]) becomes a [`Filter`] ([`load`]): for each rule an anchored pattern
+//! ([`pattern`]), and for all of them a table of their beginnings that turns most messages away
+//! ([`dispatch`]). A record goes in, a [`Sighting`] comes out: this rule, that address, this user, that
+//! session. What follows from it is the business of [`crate::core::session`] and [`crate::core::jail`].
+//!
+//! A rule whose address a message could put in two places is refused when the file is loaded
+//! ([`proof`]), so no filter that loads can be talked into naming somebody else.
+
+mod address;
+mod dispatch;
+mod examples;
+mod explain;
+mod file;
+mod halves;
+mod load;
+mod pattern;
+mod proof;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, net::IpAddr};
+
+use regex::bytes::{Captures, Regex};
+
+pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
+use self::{dispatch::Dispatch, halves::Halves};
+pub use self::{
+    file::{Counts, FilterText},
+    records::{Claim, RecordMatch, Stranger},
+};
+use crate::core::record::{FieldId, Fields, Record};
+
+/// A mistake in a filter file: where, what, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {what}")]
+pub struct FilterError {
+    /// The file's path, as given.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The sentence.
+    pub what: String,
+}
+
+/// A compiled filter.
+#[derive(Debug)]
+pub struct Filter {
+    /// Its name: the file's, without `.toml`.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// Which records it reads.
+    pub records: RecordMatch,
+    session: Vec<FieldId>,
+    pid: Option<FieldId>,
+    truncated_at: Option<usize>,
+    forgeable_lines: bool,
+    signs: Vec<Box<[u8]>>,
+    modes: Vec<(String, Vec<String>)>,
+    dispatch: Dispatch,
+    rules: Vec<Rule>,
+}
+
+/// One rule of a filter.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of the file")]
+pub struct Rule {
+    /// Its name, unique in the filter.
+    pub name: std::sync::Arc<str>,
+    /// What a jail may choose to count; only failures and evidence have one.
+    pub class: Option<String>,
+    /// What its messages say.
+    pub counts: Counts,
+    /// Its messages are the last of their session.
+    pub ends_session: bool,
+    /// Its messages belong to no session.
+    pub standalone: bool,
+    /// Its messages may end a connection on which somebody has logged in.
+    pub after_login: bool,
+    /// Its messages say that the program gave the session up, whatever it was doing.
+    pub gives_up: bool,
+    /// Index of the attempt that it shares with other rules, see [`file::RuleTable::attempt`].
+    pub(crate) attempt: Option<usize>,
+    pattern: String,
+    regex: Regex,
+    /// The same, read from both ends.
+    halves: Option<Halves>,
+    attacker_first: bool,
+    truncated_at: Option<usize>,
+}
+
+/// The index of a rule in its filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RuleId(usize);
+
+impl RuleId {
+    /// Where the rule stands in [`Filter::rules`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// What the engine will want to know of a record, as far as the beginning of its message tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wants {
+    /// When it was written: no rule reads it.
+    Nothing,
+    /// The fields that the filters ask for.
+    Fields,
+    /// These, and its cursor: it may show a failure.
+    Evidence,
+}
+
+/// What a filter reads in one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting<'r> {
+    /// The rule that matched.
+    pub rule: RuleId,
+    /// The address that the message names, if it names one that can be trusted.
+    pub address: Option<IpAddr>,
+    /// The user name as the program printed it.
+    pub user: Option<&'r [u8]>,
+    /// The client's port.
+    pub port: Option<u16>,
+    /// The session that the record belongs to, if the filter knows sessions and the record has
+    /// the fields of the key.
+    pub session: Option<SessionKey>,
+    /// A client's text may have made it, line break and all: it is a line, and the program doesn't
+    /// escape them.
+    pub forgeable: bool,
+    /// Whatever a client sent stands behind the address.
+    pub address_first: bool,
+}
+
+/// The name of a session: the values of the filter's key fields.
+pub(crate) type SessionKey = Box<str>;
+
+impl Filter {
+    /// Reads, checks and proves a filter: the text of its file, and then those of its drop-ins in
+    /// their order. Field names are added to `fields`.
+    ///
+    /// # Errors
+    /// The first mistake, as file:line and a sentence with the mend.
+    pub fn load(name: &str, texts: &[FilterText], fields: &mut Fields) -> Result<Self, FilterError> {
+        load::load(name, texts, fields)
+    }
+
+    /// The classes that a mode counts.
+    pub fn mode(&self, mode: &str) -> Option<&[String]> {
+        self.modes.iter().find(|(name, _)| name == mode).map(|(_, classes)| classes.as_slice())
+    }
+
+    /// The modes' names, for messages.
+    pub fn mode_names(&self) -> impl Iterator<Item = &str> {
+        self.modes.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether some mode knows the class.
+    pub fn has_class(&self, class: &str) -> bool {
+        self.modes.iter().any(|(_, classes)| classes.iter().any(|known| known == class))
+    }
+
+    /// All rules, in the order in which they are tried.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
+    /// The rule of an index that this filter gave out.
+    pub fn rule(&self, id: RuleId) -> &Rule {
+        &self.rules[id.0]
+    }
+
+    /// What is wanted of a record with this message.
+    pub(crate) fn wants(&self, message: &[u8]) -> Wants {
+        let of = |rule: usize| match self.rules[rule].counts {
+            Counts::Failure | Counts::Evidence | Counts::Pending | Counts::Refusal => Wants::Evidence,
+            Counts::Success | Counts::Pardon | Counts::Nothing => Wants::Fields,
+        };
+        let sign = if self.is_sign(message) { Wants::Fields } else { Wants::Nothing };
+        self.dispatch.candidates(message).map(of).max().unwrap_or(Wants::Nothing).max(sign)
+    }
+
+    /// Whether a message shows that the service is used, without being the service's own.
+    pub(crate) fn is_sign(&self, message: &[u8]) -> bool {
+        self.signs.iter().any(|sign| message.starts_with(sign))
+    }
+
+    /// Whether some rule reads the message as an attempt.
+    pub(crate) fn reads_attempt(&self, message: &[u8]) -> bool {
+        self.find(message).is_some_and(|(rule, _)| self.rule(rule).counts.has_class())
+    }
+
+    /// Whether lines of the program's standard output need to be seen, whatever they say.
+    pub(crate) fn has_forgeable_lines(&self) -> bool {
+        self.forgeable_lines
+    }
+
+    /// Whether a client's text may have made the record, line break and all.
+    pub(crate) fn is_forgeable(&self, record: &Record) -> bool {
+        self.forgeable_lines && record.is_line()
+    }
+
+    /// Reads a record, whoever wrote it: nothing if no rule knows its message. That it may be this
+    /// filter's is for [`RecordMatch::claim`] to say.
+    pub fn read<'r>(&self, record: &'r Record) -> Option<Sighting<'r>> {
+        let message = record.message();
+        let (id, tokens) = self.find(message)?;
+        let rule = self.rule(id);
+        let forgeable = self.is_forgeable(record);
+        // What a forged line says of other processes, or of nobody's session, can't be checked.
+        if forgeable && (rule.standalone || tokens.pid.is_some()) {
+            return None;
+        }
+        let address = self.address(id, &tokens, message.len(), record.is_altered());
+        let session = if rule.standalone { None } else { self.session_key(record, tokens.pid) };
+        let address_first = !rule.attacker_first;
+        Some(Sighting { rule: id, address, user: tokens.user, port: tokens.port(), session, forgeable, address_first })
+    }
+
+    /// The rule that reads a message.
+    fn find<'m>(&self, message: &'m [u8]) -> Option<(RuleId, Tokens<'m>)> {
+        self.dispatch.candidates(message).find_map(|rule| Some((RuleId(rule), self.rules[rule].read(message)?)))
+    }
+
+    /// The address that a rule took from a message, if it can be trusted. `altered`: journald has not
+    /// stored the message as it was sent.
+    fn address(&self, rule: RuleId, tokens: &Tokens<'_>, length: usize, altered: bool) -> Option<IpAddr> {
+        tokens.address.filter(|_| !self.may_be_cut(rule, length, altered)).and_then(address::parse)
+    }
+
+    /// Whether a message may have lost its end behind attacker text, so that what looks like the
+    /// end may be forged.
+    ///
+    /// A message as long as the program's limit was cut off. And journald strips blanks from the
+    /// end: a user name that puts the cut behind a forged end *and a run of blanks* gives a
+    /// message below the limit. journald keeps the original in `SYSLOG_RAW` where it changed
+    /// something, so such a record counts as cut off as well.
+    fn may_be_cut(&self, rule: RuleId, length: usize, altered: bool) -> bool {
+        let rule = self.rule(rule);
+        let mut limits = [rule.truncated_at, self.truncated_at].into_iter().flatten();
+        rule.attacker_first && (altered || limits.any(|limit| length >= limit))
+    }
+
+    /// The process that a record is from, where a process is a session.
+    pub(crate) fn process(&self, record: &Record) -> Option<u32> {
+        str::from_utf8(record.get(self.pid?)?).ok()?.parse().ok()
+    }
+
+    /// The session of a record; `pid` stands in for `_PID` where a message speaks of another
+    /// process than the one that wrote it.
+    fn session_key(&self, record: &Record, pid: Option<&[u8]>) -> Option<SessionKey> {
+        if self.session.is_empty() {
+            return None;
+        }
+        let values = self.session.iter().map(|field| match pid {
+            Some(pid) if Some(*field) == self.pid => Some(pid),
+            _ => record.get(*field),
+        });
+        let length = values.clone().map(|value| Some(value?.len() + 1)).sum::<Option<usize>>()?;
+        let mut key = Vec::with_capacity(length - 1);
+        for value in values.flatten() {
+            if !key.is_empty() {
+                key.push(b'/');
+            }
+            key.extend_from_slice(value);
+        }
+        let key = String::from_utf8(key).unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned());
+        Some(key.into())
+    }
+}
+
+/// What the tokens of a rule took from a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tokens<'m> {
+    address: Option<&'m [u8]>,
+    user: Option<&'m [u8]>,
+    pid: Option<&'m [u8]>,
+    port: Option<&'m [u8]>,
+}
+
+impl<'m> Tokens<'m> {
+    fn of(captures: &Captures<'m>) -> Self {
+        let of = |name| captures.name(name).map(|token| token.as_bytes());
+        Self { address: of(pattern::ADDR), user: of(pattern::USER), pid: of(pattern::PID), port: of(pattern::PORT) }
+    }
+
+    fn port(&self) -> Option<u16> {
+        std::str::from_utf8(self.port?).ok()?.parse().ok()
+    }
+}
+
+impl Rule {
+    /// What the rule takes from a message, if it matches.
+    fn read<'m>(&self, message: &'m [u8]) -> Option<Tokens<'m>> {
+        match &self.halves {
+            Some(halves) => halves.read(message),
+            None => Some(Tokens::of(&self.regex.captures(message)?)),
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)
+    }
+}

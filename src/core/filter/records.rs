@@ -1,0 +1,344 @@
+//! Which records are a filter's: who wrote them, by what nobody but root can write.
+//!
+//! The fields say what kind of record it is, and the unit or the program whose it is. journald finds
+//! neither for a process that has gone already (systemd issue 2913), which is common of sshd's short
+//! ones. Then the record may be the service's, and whether it is, other records of the same process
+//! must tell: that is [`crate::core::jail`]'s to remember.
+
+use std::collections::BTreeMap;
+
+use crate::core::record::{FieldId, Fields, Record};
+
+/// The longest program name in `_COMM`: the kernel cuts it off there.
+const COMM_LENGTH: usize = 15;
+
+/// Which journal records a filter reads: fields that all must hold, each with its values, and
+/// the units and programs that may have written them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordMatch {
+    /// Field name, its place in a record, and the values of which it must hold one.
+    pub fields: Vec<(String, FieldId, Vec<String>)>,
+    /// Globs for `_SYSTEMD_UNIT`.
+    pub units: Vec<String>,
+    /// Names of programs, as in `_COMM` and at the end of `_EXE`. What they write is the service's
+    /// in whatever unit they run, and what another program writes in one of its units is not.
+    pub programs: Vec<String>,
+    /// Fields that must hold the same value. One may be missing, but only where the unit or the
+    /// program vouches for the record, or in a line.
+    pub same: Vec<FieldId>,
+}
+
+/// Whose a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim<'r> {
+    /// Not of the kind that the filter reads.
+    No,
+    /// The service's.
+    Ours,
+    /// The service's, if its process is: nothing is known of that.
+    Perhaps,
+    /// Of the kind that the filter reads, but written by somebody else.
+    Stranger(Stranger<'r>),
+}
+
+/// Why a record that looks like the service's is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger<'r> {
+    /// It is from this unit.
+    Unit(&'r [u8]),
+    /// This program wrote it.
+    Program(&'r [u8]),
+    /// Fields that must hold the same value do not.
+    Differs,
+}
+
+impl RecordMatch {
+    pub(super) fn new(table: &BTreeMap<String, Vec<String>>, fields: &mut Fields) -> Result<Self, String> {
+        let mut matches = Self { fields: Vec::new(), units: Vec::new(), programs: Vec::new(), same: Vec::new() };
+        for (name, values) in table {
+            if values.is_empty() {
+                return Err(format!("{name} has no value, so no record could match; name one or drop the line."));
+            }
+            match name.as_str() {
+                "units" => matches.units.clone_from(values),
+                "programs" => matches.programs.clone_from(values),
+                "same" => {
+                    if let Some(odd) = values.iter().find(|value| !is_field_name(value)) {
+                        return Err(format!("same holds '{odd}', which is no journal field; name two or more fields."));
+                    }
+                    matches.same = values.iter().map(|value| fields.intern(value)).collect();
+                }
+                _ if is_field_name(name) => matches.fields.push((name.clone(), fields.intern(name), values.clone())),
+                _ => {
+                    return Err(format!(
+                        "'{name}' is no journal field; they are upper case, as in systemd.journal-fields(7)."
+                    ));
+                }
+            }
+        }
+        if !matches.fields.iter().any(|(name, ..)| name.starts_with('_')) {
+            return Err(
+                "no trusted field (one that begins with '_', such as _UID) is asked for, so any local user could forge records; add one."
+                    .to_owned(),
+            );
+        }
+        matches.check_programs()?;
+        Ok(matches)
+    }
+
+    /// Adds what a drop-in adds.
+    pub(super) fn extend(&mut self, table: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
+        for (name, values) in table {
+            let list = match name.as_str() {
+                "units" if !self.units.is_empty() => &mut self.units,
+                "programs" if !self.programs.is_empty() => &mut self.programs,
+                "units" | "programs" | "same" => {
+                    return Err(format!(
+                        "the filter has no list '{name}' that a drop-in could add to, and a new one would leave out records that it reads; copy the filter to change that."
+                    ));
+                }
+                _ => match self.fields.iter_mut().find(|(known, ..)| known == name) {
+                    Some((_, _, list)) => list,
+                    None => {
+                        let known: Vec<&str> = self.fields.iter().map(|(name, ..)| name.as_str()).collect();
+                        return Err(format!(
+                            "the filter does not ask for '{name}', so a drop-in can't add values to it; it asks for {}, and a drop-in can add to units and programs.",
+                            known.join(", ")
+                        ));
+                    }
+                },
+            };
+            for value in values {
+                if !list.contains(value) {
+                    list.push(value.clone());
+                }
+            }
+        }
+        self.check_programs()
+    }
+
+    /// Anybody can give a program any name, so a name says something only of root's.
+    fn check_programs(&self) -> Result<(), String> {
+        if let Some(odd) = self.programs.iter().find(|name| name.contains('/') || name.is_empty()) {
+            return Err(format!("programs holds '{odd}'; write the name alone, without the directory."));
+        }
+        let root = |(name, _, values): &(String, FieldId, Vec<String>)| name == "_UID" && *values == ["0"];
+        if !self.programs.is_empty() && !self.fields.iter().any(root) {
+            return Err(
+                "programs are told by their names, which only root's processes can't choose freely; add _UID = [\"0\"]."
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a unit, or one that nobody can name any more, may have written one of these.
+    pub(crate) fn may_come_from(&self, unit: &str) -> bool {
+        unit.is_empty() || self.units.is_empty() || self.is_unit(unit.as_bytes())
+    }
+
+    /// Whether a unit is one of those that may have written these.
+    pub(crate) fn is_unit(&self, unit: &[u8]) -> bool {
+        self.units.iter().any(|glob| glob_matches(glob.as_bytes(), unit))
+    }
+
+    /// Whether all trusted fields hold that the kernel or journald write, whatever the sender says.
+    pub(crate) fn is_roots(&self, record: &Record) -> bool {
+        self.fields.iter().filter(|(name, ..)| name.starts_with('_')).all(|field| holds(record, field))
+    }
+
+    /// The first trusted field whose value is another, with that value.
+    pub(crate) fn differing<'r>(&self, record: &'r Record) -> Option<(&str, &'r [u8])> {
+        let trusted = self.fields.iter().filter(|(name, ..)| name.starts_with('_'));
+        let (name, field, _) = trusted.into_iter().find(|field| !holds(record, field))?;
+        Some((name, record.get(*field)?))
+    }
+
+    /// The name under which a record was written.
+    pub(crate) fn identifier<'r>(&self, record: &'r Record) -> Option<&'r [u8]> {
+        let (_, field, _) = self.fields.iter().find(|(name, ..)| name == "SYSLOG_IDENTIFIER")?;
+        record.get(*field)
+    }
+
+    /// Whether a record is one of these, as far as it tells by itself.
+    pub fn matches(&self, record: &Record) -> bool {
+        matches!(self.claim(record), Claim::Ours | Claim::Perhaps)
+    }
+
+    /// Whose a record is.
+    pub fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
+        if !self.fields.iter().all(|field| holds(record, field)) {
+            return Claim::No;
+        }
+        let claim = match (self.is_program(record), record.get(FieldId::UNIT)) {
+            (Some(Err(program)), _) => return Claim::Stranger(Stranger::Program(program)),
+            (Some(Ok(())), _) => Claim::Ours,
+            (None, Some(unit)) if self.is_unit(unit) => Claim::Ours,
+            (None, Some(unit)) if !self.units.is_empty() => return Claim::Stranger(Stranger::Unit(unit)),
+            (None, None) if !(self.units.is_empty() && self.programs.is_empty()) => Claim::Perhaps,
+            // The fields alone tell.
+            (None, _) if self.programs.is_empty() => Claim::Ours,
+            (None, _) => Claim::Perhaps,
+        };
+        let mut there = self.same.iter().filter_map(|field| record.get(*field));
+        let complete = there.clone().count() == self.same.len();
+        let first = there.next();
+        let vouched = record.get(FieldId::UNIT).is_some() || claim == Claim::Ours && !self.programs.is_empty();
+        if there.all(|value| Some(value) == first) && (complete || vouched || record.is_line()) {
+            claim
+        } else {
+            Claim::Stranger(Stranger::Differs)
+        }
+    }
+
+    /// Whether a program of the service wrote a record; else which one did. Nothing, if that is not
+    /// known or not asked for.
+    fn is_program<'r>(&self, record: &'r Record) -> Option<Result<(), &'r [u8]>> {
+        if self.programs.is_empty() {
+            return None;
+        }
+        let name = match (record.get(FieldId::EXE), record.get(FieldId::COMM)) {
+            (Some(path), _) => path.rsplit(|byte| *byte == b'/').next().unwrap_or(path),
+            (None, Some(name)) => name,
+            (None, None) => return None,
+        };
+        // A program that writes under its own name may be known by that one.
+        let identifiers = self.fields.iter().filter(|(field, ..)| field == "SYSLOG_IDENTIFIER");
+        let mut known = self.programs.iter().chain(identifiers.flat_map(|(_, _, values)| values));
+        let is = |known: &String| {
+            let known = known.as_bytes();
+            known == name || (name.len() == COMM_LENGTH && known.starts_with(name))
+        };
+        Some(if known.any(is) { Ok(()) } else { Err(name) })
+    }
+}
+
+/// Whether a record holds one of a field's values.
+fn holds(record: &Record, (_, field, values): &(String, FieldId, Vec<String>)) -> bool {
+    record.get(*field).is_some_and(|value| values.iter().any(|wanted| wanted.as_bytes() == value))
+}
+
+/// A field name that journald accepts (systemd: `journal_field_valid`).
+fn is_field_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    !bytes.is_empty()
+        && bytes.len() <= 64
+        && !bytes[0].is_ascii_digit()
+        && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
+}
+
+/// A glob with `*` only, as unit names need it.
+pub(super) fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    let mut pieces = glob.split(|byte| *byte == b'*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    for piece in pieces {
+        // What comes first leaves most for those that follow.
+        let found = if piece.is_empty() { Some(0) } else { rest.windows(piece.len()).position(|it| it == piece) };
+        let Some(at) = found else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rows: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
+        let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        rows.iter().map(|(name, values)| ((*name).to_owned(), owned(values))).collect()
+    }
+
+    fn sshd(fields: &mut Fields) -> RecordMatch {
+        let table = table(&[
+            ("_TRANSPORT", &["syslog", "stdout"]),
+            ("_UID", &["0"]),
+            ("SYSLOG_IDENTIFIER", &["sshd", "sshd-session"]),
+            ("units", &["ssh.service", "sshd@*.service"]),
+            ("programs", &["sshd", "sshd-session"]),
+            ("same", &["SYSLOG_PID", "_PID"]),
+        ]);
+        RecordMatch::new(&table, fields).unwrap()
+    }
+
+    fn record(fields: &Fields, values: &[(&str, &str)]) -> Record {
+        let usual = [("_TRANSPORT", "syslog"), ("_UID", "0"), ("SYSLOG_IDENTIFIER", "sshd"), ("_PID", "7")];
+        let mut record = Record::new(fields, 0, "".into());
+        for (name, value) in values.iter().chain(&usual) {
+            if let Some(field) = fields.find(name.as_bytes()) {
+                record.set(field, value.as_bytes());
+            }
+        }
+        record
+    }
+
+    #[test]
+    fn the_unit_and_the_program_say_whose_a_record_is() {
+        use {Claim as C, Stranger as S};
+        let mut fields = Fields::default();
+        let matches = sshd(&mut fields);
+        let claim = |values: &[(&str, &str)]| {
+            let mut values = values.to_vec();
+            values.push(("SYSLOG_PID", "7"));
+            format!("{:?}", matches.claim(&record(&fields, &values)))
+        };
+        let said = |claim: C<'_>| format!("{claim:?}");
+        let (unit, comm, exe) = ("_SYSTEMD_UNIT", "_COMM", "_EXE");
+        assert_eq!(claim(&[(unit, "ssh.service")]), said(C::Ours));
+        assert_eq!(claim(&[(unit, "own.service"), (comm, "sshd")]), said(C::Ours), "in whatever unit");
+        assert_eq!(claim(&[(exe, "/usr/lib/openssh/sshd-session")]), said(C::Ours), "without a unit");
+        assert_eq!(claim(&[]), said(C::Perhaps));
+        assert_eq!(claim(&[(unit, "cron.service")]), said(C::Stranger(S::Unit(b"cron.service"))));
+        let tail = said(C::Stranger(S::Program(b"tail")));
+        assert_eq!(claim(&[(unit, "session-3.scope"), (comm, "tail"), (exe, "/usr/bin/tail")]), tail);
+        assert_eq!(claim(&[(comm, "tail")]), tail);
+        assert_eq!(claim(&[(unit, "ssh.service"), (comm, "tail")]), tail, "without pam_systemd users run there");
+        assert_eq!(claim(&[(comm, "sshd"), (exe, "/usr/bin/tail")]), tail, "the file says more than the name");
+        assert_eq!(claim(&[("_UID", "1000"), (comm, "sshd")]), said(C::No));
+    }
+
+    #[test]
+    fn a_process_number_that_differs_is_anothers_and_a_line_has_none() {
+        let mut fields = Fields::default();
+        let matches = sshd(&mut fields);
+        let claim = |values: &[(&str, &str)]| format!("{:?}", matches.claim(&record(&fields, values)));
+        let differs = "Stranger(Differs)";
+        assert_eq!(claim(&[("SYSLOG_PID", "8"), ("_COMM", "sshd")]), differs);
+        assert_eq!(claim(&[("SYSLOG_PID", "8"), ("_SYSTEMD_UNIT", "ssh.service")]), differs);
+        assert_eq!(claim(&[]), differs);
+        assert_eq!(claim(&[("_SYSTEMD_UNIT", "ssh.service")]), "Ours");
+        assert_eq!(claim(&[("_TRANSPORT", "stdout"), ("_COMM", "sshd")]), "Ours");
+        assert_eq!(claim(&[("_TRANSPORT", "stdout")]), "Perhaps");
+    }
+
+    #[test]
+    fn a_drop_in_adds_units_programs_and_values_and_no_demand() {
+        let mut fields = Fields::default();
+        let mut matches = sshd(&mut fields);
+        matches.extend(&table(&[("units", &["gate.service"]), ("SYSLOG_IDENTIFIER", &["gatekeeper-of-ssh"])])).unwrap();
+        let of = |values: &[(&str, &str)]| format!("{:?}", matches.claim(&record(&fields, values)));
+        let names = [("SYSLOG_IDENTIFIER", "gatekeeper-of-ssh"), ("SYSLOG_PID", "7")];
+        assert_eq!(of(&[names[0], names[1], ("_SYSTEMD_UNIT", "gate.service")]), "Ours");
+        assert_eq!(of(&[names[0], names[1], ("_COMM", "gatekeeper-of-s")]), "Ours", "the kernel cuts names off");
+        for (rows, wrong) in [
+            (table(&[("_GID", &["0"])]), "does not ask for '_GID'"),
+            (table(&[("same", &["_PID"])]), "no list 'same'"),
+            (table(&[("programs", &["/usr/sbin/sshd"])]), "without the directory"),
+            (table(&[("_UID", &["1000"]), ("units", &["x.service"])]), "add _UID = [\"0\"]"),
+        ] {
+            let error = sshd(&mut fields).extend(&rows).unwrap_err();
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_filter_without_units_and_programs_goes_by_its_fields() {
+        let mut fields = Fields::default();
+        let matches = RecordMatch::new(&table(&[("_UID", &["0"])]), &mut fields).unwrap();
+        assert_eq!(matches.claim(&record(&fields, &[])), Claim::Ours);
+        let units = RecordMatch::new(&table(&[("_UID", &["0"]), ("units", &["x.service"])]), &mut fields).unwrap();
+        assert_eq!(units.claim(&record(&fields, &[])), Claim::Perhaps);
+    }
+}

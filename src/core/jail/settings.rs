@@ -1,0 +1,174 @@
+//! The settings of a jail, and what follows from them alone: who is never banned, and what an address
+//! is counted and banned as.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+
+use super::{
+    ignore::{self, HostName, IgnoreList, Ignored},
+    licence::{self, Limit},
+    own::Own,
+    subnet::{Rules, Width},
+    window::LATE,
+};
+use crate::core::{
+    filter::Filter,
+    net::{Prefixes, Translators, source_of},
+    scope::Scope,
+    time::Usec,
+};
+
+/// The settings of a jail, checked.
+#[derive(Clone, Debug)]
+pub struct JailSettings {
+    /// Its name, as in `[jail.NAME]`.
+    pub name: String,
+    /// The filter that it reads with.
+    pub filter: Arc<Filter>,
+    /// The classes of rules that it counts.
+    pub classes: Vec<String>,
+    /// So many failures …
+    pub maxretry: u32,
+    /// … within so many µs …
+    pub findtime: Usec,
+    /// … lead to a ban of so many µs, or for ever.
+    pub bantime: Option<Usec>,
+    /// Each further ban of a source lasts so many times longer …
+    pub bantime_factor: u32,
+    /// … up to so many µs.
+    pub bantime_max: Option<Usec>,
+    /// Up to so many µs more, so that nobody knows when to come back.
+    pub bantime_jitter: Usec,
+    /// A source that was not banned for so many µs starts anew.
+    pub forget: Usec,
+    /// Never banned.
+    pub ignoreip: IgnoreList,
+    /// Names whose addresses are never banned; whoever runs the engine asks for them.
+    pub names: Arc<[HostName]>,
+    /// What the names mean at the moment.
+    pub resolved: IgnoreList,
+    /// The addresses of the machine itself; whoever runs the engine knows them.
+    pub own: Arc<Own>,
+    /// A source from which somebody has logged in within so many µs is not banned.
+    pub spare_logins: Option<Usec>,
+    /// So many failures for other names end that; none is never.
+    pub spare_maxretry: Option<u32>,
+    /// What a banned source has open is closed.
+    pub cut: bool,
+    /// Each record matters at once, not only while a next failure may have somebody banned.
+    pub low_latency: bool,
+    /// What counts as one source.
+    pub prefixes: Prefixes,
+    /// The translators whose addresses stand for an IPv4 host each.
+    pub translators: Translators,
+    /// When a whole network is banned, if ever.
+    pub subnet: Option<Subnet>,
+    /// The wider IPv6 networks that are banned when their sources hop, the narrowest first.
+    pub hopping: Vec<Width>,
+    /// The most sources that are counted at a time.
+    pub max_sources: usize,
+    /// What its bans close, and how.
+    pub scope: Arc<Scope>,
+}
+
+/// When a network is banned as a whole: a distributed attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// So many of its sources are banned, or have failed within `findtime`.
+    pub maxretry: u32,
+    /// How wide it is.
+    pub prefixes: Prefixes,
+}
+
+impl JailSettings {
+    /// Whether the address may never be banned.
+    pub fn ignores(&self, address: IpAddr) -> bool {
+        self.ignored(address).is_some()
+    }
+
+    /// What says that the address may never be banned.
+    pub fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
+        let loopback = ignore::LOOPBACK.iter().find(|ignored| ignored.network.contains(&address));
+        let listed =
+            |address| self.never_banned().find_map(|list| list.holds(address)).or_else(|| self.own.get(address));
+        let held = || self.translators.held(address.into()).and_then(|held| listed(held.addr().into()));
+        loopback.or_else(|| listed(address)).or_else(held)
+    }
+
+    /// What says that somebody in the network may never be banned.
+    pub fn spares(&self, network: IpNet) -> Option<&Ignored> {
+        let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
+        let loopback = ignore::LOOPBACK.iter().find(|ignored| overlaps(&ignored.network));
+        let listed =
+            |network| self.never_banned().find_map(|list| list.overlaps(network)).or_else(|| self.own.inside(network));
+        let held = || self.translators.held(network).and_then(|held| listed(held.into()));
+        loopback.or_else(|| listed(network)).or_else(held)
+    }
+
+    /// All lists of who may never be banned, beside loopback.
+    fn never_banned(&self) -> impl Iterator<Item = &IgnoreList> {
+        [&self.ignoreip, &self.resolved].into_iter()
+    }
+
+    /// Takes in what the names mean now.
+    pub(crate) fn resolve(&mut self, addresses: &BTreeMap<String, Vec<IpAddr>>) {
+        let of = |name: &HostName| {
+            let because = name.because.clone();
+            let addresses = addresses.get(&name.name).into_iter().flatten();
+            addresses.map(move |address| Ignored { network: (*address).into(), because: because.clone() })
+        };
+        self.resolved = IgnoreList::new(self.names.iter().flat_map(of).collect(), &self.translators);
+    }
+
+    /// What an address is counted and banned as. If somebody in its network may never be banned,
+    /// the address stands for itself.
+    pub fn source(&self, address: IpAddr) -> IpNet {
+        let source = source_of(address, self.prefixes, &self.translators);
+        let shared = self.never_banned().any(|list| list.has_within(source)) || self.own.inside(source).is_some();
+        if shared { address.into() } else { source }
+    }
+
+    /// The network that a source would be banned with in a distributed attack.
+    pub(crate) fn subnet_of(&self, source: IpNet) -> Option<(IpNet, usize)> {
+        let subnet = self.subnet?;
+        let network = source_of(source.addr(), subnet.prefixes, &self.translators);
+        let least = self.translators.least(source.addr(), self.prefixes.ipv4);
+        (least..source.prefix_len()).contains(&network.prefix_len()).then_some((network, subnet.maxretry as usize))
+    }
+
+    /// Whether what a source does counts towards wider networks: an IPv6 customer's, and not that of
+    /// an address which stands for itself.
+    pub(crate) fn may_hop(&self, source: IpNet) -> bool {
+        let link_local = matches!(source.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
+        !self.hopping.is_empty()
+            && matches!(source, IpNet::V6(_))
+            && source.prefix_len() == self.prefixes.ipv6
+            && self
+                .hopping
+                .iter()
+                .all(|width| width.prefix >= self.translators.least(source.addr(), self.prefixes.ipv4))
+            && !link_local
+    }
+
+    /// The width of a network that is banned when its sources hop.
+    pub(crate) fn width_of(&self, network: IpNet) -> Option<Width> {
+        let narrow = network.prefix_len() < self.prefixes.ipv6 && matches!(network, IpNet::V6(_));
+        self.hopping.iter().find(|width| narrow && width.prefix == network.prefix_len()).copied()
+    }
+
+    /// When a source is no longer spared.
+    pub(super) fn licence(&self) -> Option<Limit> {
+        let others = self.spare_maxretry?.max(self.maxretry) as usize;
+        Some(Limit { others, span: self.findtime.max(licence::SPAN) })
+    }
+
+    pub(super) fn rules(&self) -> Rules<'_> {
+        Rules { widths: &self.hopping, maxretry: self.maxretry, findtime: self.findtime, most: self.max_sources }
+    }
+
+    /// How long a failure is remembered.
+    pub(super) fn kept(&self) -> Usec {
+        self.findtime.saturating_add(LATE)
+    }
+}

@@ -1,0 +1,23 @@
+//! What wardend decides, and nothing of how it is carried out.
+//!
+//! Records, time and commands go in; effects come out. There is no I/O here, no clock and no async:
+//! time is the time of the records, and what the machine knows is handed in. So the daemon, replay
+//! and recovery after a crash run the same code and come to the same bans.
+
+pub(crate) mod bans;
+pub(crate) mod clock;
+pub(crate) mod cursor;
+pub mod engine;
+pub(crate) mod failure;
+pub mod filter;
+pub mod jail;
+pub mod net;
+pub mod record;
+pub mod scope;
+pub(crate) mod session;
+pub mod time;
+
+pub use self::{
+    bans::Ban,
+    failure::{Failure, Failures},
+};

@@ -1,0 +1,16 @@
+//! Addresses and networks: how people write them, what counts as one source, and which IPv6
+//! addresses stand for an IPv4 host.
+
+mod source;
+mod text;
+mod translators;
+
+pub use self::{
+    source::{Prefixes, text_of},
+    text::{check_host_name, parse_network},
+    translators::Translators,
+};
+pub(crate) use self::{
+    source::{inside, source_of},
+    text::canonical,
+};

@@ -1,0 +1,24 @@
+//! Closes what a banned source still has open: a ban keeps out what is new, and firewalld lets live
+//! what is established.
+//!
+//! [`cutting`] says when, which is never before the ban is in force; [`mod@unit`] has systemd start the
+//! unit that may do it.
+
+mod cutting;
+mod unit;
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+pub(crate) use self::{
+    cutting::Cutting,
+    unit::{Cut, CutTarget},
+};
+use crate::systemd::outgoing::Outgoing;
+
+/// Starts the task that has the connections of banned sources closed.
+fn start(outgoing: Outgoing) -> (UnboundedSender<CutTarget>, UnboundedReceiver<Cut>) {
+    let (target, targets) = mpsc::unbounded_channel();
+    let (report, reports) = mpsc::unbounded_channel();
+    tokio::spawn(unit::run(outgoing, targets, report));
+    (target, reports)
+}

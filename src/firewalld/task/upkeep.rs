@@ -1,0 +1,183 @@
+//! The ipsets and the policy themselves: the part of the task that sees to it that they are there.
+//!
+//! [`Task::look`] asks for what is in force and mends it with as few calls as it takes;
+//! [`Task::check`] does the same for the permanent configuration, when nothing is urgent. Objects
+//! that are missing can only be created permanently and come into force with a reload, which costs
+//! everybody something, so [`Task::bootstrap`] makes few of them.
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+use super::{LONGEST_PAUSE, Over, RELOAD_GAP, Task};
+use crate::firewalld::Report;
+use crate::firewalld::bypass::Bypass;
+use crate::firewalld::client::{Firewalld, Trouble};
+use crate::firewalld::inspect::Inspection;
+use crate::firewalld::objects::Runtime;
+use crate::firewalld::words;
+
+/// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second when
+/// nothing else runs. In ms, for so many; fewer take less.
+const SETTLE: u64 = 3000;
+
+impl Task {
+    /// Sees to it that ipsets and policy are in force, with as few calls as it takes.
+    pub(super) async fn look(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        let layout = self.layout.clone();
+        let found = self
+            .call(async {
+                let unknown = firewalld.unknown_services(&layout).await?;
+                let rules = layout.rules(|service| !unknown.contains(service));
+                let runtime = firewalld.runtime(&layout, &rules).await?;
+                Ok((unknown, rules, runtime, firewalld.settles_late().await))
+            })
+            .await?;
+        let (unknown, rules, runtime, late) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.fail(&Trouble::from(&error));
+                return Ok(());
+            }
+        };
+        if layout != self.layout {
+            return Ok(());
+        }
+        self.unknown = unknown;
+        self.plan.set_settle(if late { SETTLE } else { 0 });
+        match runtime {
+            Runtime::Complete => self.met = true,
+            Runtime::OtherRules => match self.call(firewalld.set_rules(&rules)).await? {
+                Ok(()) => {
+                    self.met = true;
+                    self.checked = false;
+                    self.tell(words::RULES.to_owned());
+                }
+                Err(error) => self.fail(&Trouble::from(&error)),
+            },
+            Runtime::Missing => return self.bootstrap(firewalld).await,
+        }
+        Ok(())
+    }
+
+    /// The same, and the permanent configuration as well.
+    pub(super) async fn check(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        self.checked = true;
+        self.met = false;
+        self.look(firewalld).await?;
+        if self.met && self.checked {
+            self.look_ahead(firewalld).await?;
+        }
+        if self.met && self.checked && self.repair(firewalld).await? && !self.warned {
+            self.warned = self.call(async { Ok(firewalld.keeps_entries().await) }).await?.unwrap_or(false);
+            if self.warned {
+                self.tell(words::KEEPS.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what is accepted before wardend's policy is asked. True if firewalld could be asked.
+    async fn look_ahead(&mut self, firewalld: &Firewalld) -> Result<bool, Over> {
+        let layout = self.layout.clone();
+        // What is wrong with firewalld otherwise comes to light where it matters more.
+        let Ok(found) = self.call(firewalld.bypasses(&layout)).await? else { return Ok(false) };
+        let found = found.into_iter().filter(|(_, only)| {
+            let banned = |nets: &Vec<IpNet>| nets.iter().any(|net| self.plan.touches(net));
+            only.as_ref().is_none_or(banned)
+        });
+        let bypass = found.map(|(bypass, _)| bypass).reduce(|all, one| Bypass {
+            what: format!("{} {}", all.what, one.what),
+            mend: format!("{} {}", all.mend, one.mend),
+        });
+        if self.bypass != bypass {
+            self.bypass.clone_from(&bypass);
+            self.send(Report::Bypassed(bypass));
+        }
+        Ok(true)
+    }
+
+    /// Puts the permanent configuration right. True if it is.
+    async fn repair(&mut self, firewalld: &Firewalld) -> Result<bool, Over> {
+        let layout = self.layout.clone();
+        let rules = layout.rules(|service| !self.unknown.contains(service));
+        match self.call(firewalld.repair(&layout, &rules)).await? {
+            Ok(repairs) => {
+                for text in words::repaired(&repairs) {
+                    self.tell(text);
+                }
+                Ok(true)
+            }
+            Err(error) => {
+                self.fail(&Trouble::from(&error));
+                Ok(false)
+            }
+        }
+    }
+
+    pub(super) async fn bootstrap(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        let now = Instant::now();
+        if let Some(next) = self.last_reload.map(|last| last + self.reload_gap)
+            && next > now
+        {
+            self.fail(&Trouble::Missing);
+            self.pause = Some(next.min(now + LONGEST_PAUSE));
+            return Ok(());
+        }
+        if !self.repair(firewalld).await? {
+            return Ok(());
+        }
+        if self.last_reload.replace(now).is_some() {
+            // The last one has not helped for long. Don't reload an admin's firewall every
+            // minute for ever.
+            self.reload_gap = (self.reload_gap * 2).min(RELOAD_GAP * 60);
+        }
+        self.tell(words::CREATED.to_owned());
+        let reply = self.call(firewalld.reload()).await?;
+        // Our own reload loses the entries as everybody's does; its signal comes on top of this
+        // and costs one more look.
+        self.lost();
+        if let Err(error) = reply {
+            self.fail(&Trouble::from(&error));
+        }
+        Ok(())
+    }
+
+    /// Looks once for all who have asked.
+    pub(super) async fn inspect(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        let asked = std::mem::take(&mut self.inspections);
+        let (policy, seen) = if self.owner.is_some() {
+            let layout = self.layout.clone();
+            self.call(async { Ok(firewalld.inspect(&layout).await) }).await?.unwrap_or(("unknown", Vec::new()))
+        } else {
+            ("unknown", Vec::new())
+        };
+        let mut inspection = Inspection { policy, bypass: None, standings: self.plan.compare(&seen) };
+        if policy == "right" && self.look_ahead(firewalld).await? && self.bypass.is_some() {
+            inspection.policy = "bypassed";
+            inspection.bypass.clone_from(&self.bypass);
+        }
+        for _ in 0..asked {
+            self.send(Report::Inspected(inspection.clone()));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn dismantle(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        self.remove = false;
+        let result = if self.owner.is_none() {
+            Err(words::not_removed(&Trouble::Gone))
+        } else {
+            let reply = self.call(firewalld.remove()).await?;
+            reply.map_err(|error| words::not_removed(&Trouble::from(&error)))
+        };
+        self.lost();
+        self.met = false;
+        // The objects are gone by our own doing: a later list may have them created at once.
+        self.last_reload = None;
+        if self.bypass.take().is_some() {
+            self.send(Report::Bypassed(None));
+        }
+        self.send(Report::Removed(result));
+        Ok(())
+    }
+}

@@ -1,0 +1,364 @@
+//! Everything that wardend writes to the journal on purpose, each kind with its MESSAGE_ID.
+//!
+//! An admin finds them by `journalctl -u wardend`, by field (`WARDEND_ADDRESS=203.0.113.7`) or
+//! by kind (`MESSAGE_ID=…`); `journalctl -x` explains them from `units/wardend.catalog`, and
+//! wardend.journal-fields(7) lists each kind and field (tests compare both with this file and with
+//! the IDs in `contract`). The crate tracing-journald maps `info!` to notice and `debug!` to info, so
+//! a ban is a notice.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    contract::{
+        bus::CLIENT_NAME,
+        journal::{
+            BAD_CONFIG, BAN, CLOCK_SET, CROWDED, CUT, FIREWALL_BACK, FIREWALL_LOST, FIREWALL_REPAIRED, IN_FORCE,
+            JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, NO_ADDRESS, NO_CLIENT_NAME, NO_STATE, NOT_CUT, PROBLEM,
+            PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, SNAPSHOT, SNAPSHOT_BACK, SPARED, UNBAN, UNREAD,
+        },
+    },
+    core::{
+        bans::Ban,
+        cursor::Cursor,
+        engine::Ended,
+        failure::{Failure, Failures},
+        jail::Bound,
+        net::text_of,
+        time::{Usec, span},
+    },
+    util::time::format,
+};
+
+/// A ban begins.
+pub(crate) fn ban(ban: &Ban) {
+    let source = text_of(ban.source);
+    let jail = &*ban.jail;
+    let until = ban.until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", format(until)));
+    let failures: Vec<Failure> = ban.failures.iter().collect();
+    let why = match (failures.first(), failures.last(), &ban.reason) {
+        (Some(first), Some(last), _) => {
+            let user = last.user.as_deref().map_or_else(String::new, |user| format!(" for user '{}'", shown(user)));
+            format!(
+                "{} within {}, the last {}{user}",
+                ban.failures.words(),
+                span(last.time.saturating_sub(first.time)),
+                last.rule
+            )
+        }
+        (_, _, Some(reason)) if !reason.is_empty() => format!("by hand, {}", shown(reason)),
+        _ => "by hand".to_owned(),
+    };
+    let although = ban.despite.map_or_else(String::new, |login| {
+        format!(", although somebody was logged in from there at {} (spare-maxretry, ipv6-hopping)", format(login))
+    });
+    let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
+    info!(
+        MESSAGE_ID = BAN,
+        WARDEND_JAIL = jail,
+        WARDEND_SOURCE = source,
+        WARDEND_ADDRESS = address(ban),
+        WARDEND_SINCE = ban.since,
+        WARDEND_UNTIL = until_field(ban.until),
+        WARDEND_FAILURES = ban.failures.kinds().0,
+        WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
+        WARDEND_EVIDENCE = cursors.join(" "),
+        WARDEND_BAN_COUNT = ban.count,
+        WARDEND_LOGIN_USEC = ban.despite,
+        "Banned {source} in jail {jail} {until}: {why}{although}."
+    );
+}
+
+/// A ban has ended.
+pub(crate) fn unban(ban: &Ban, why: Ended) {
+    let source = text_of(ban.source);
+    let jail = &*ban.jail;
+    let because = match why {
+        Ended::Expired => "its time is over",
+        Ended::Command => "by hand",
+        Ended::JailGone => "the jail is gone from the configuration",
+        Ended::Ignored => "it is in ignoreip now",
+        Ended::Own => "it is, or holds, an address of this machine now",
+        Ended::Widened => "its whole network is banned now",
+        Ended::Crowded => "there are too many bans, and it would have ended first",
+    };
+    info!(
+        MESSAGE_ID = UNBAN,
+        WARDEND_JAIL = jail,
+        WARDEND_SOURCE = source,
+        WARDEND_ADDRESS = address(ban),
+        WARDEND_SINCE = ban.since,
+        WARDEND_UNTIL = until_field(ban.until),
+        WARDEND_BAN_COUNT = ban.count,
+        "Unbanned {source} in jail {jail}: {because}."
+    );
+}
+
+/// firewalld has taken a ban, so many µs after journald received the record that led to it
+/// (or an admin gave the order).
+pub(crate) fn in_force(source: &str, latency: Usec) {
+    debug!(
+        MESSAGE_ID = IN_FORCE,
+        WARDEND_SOURCE = source,
+        WARDEND_LATENCY_USEC = latency,
+        "firewalld blocks {source}, {}.{:03} ms after the record or the order that led to it.",
+        latency / 1000,
+        latency % 1000
+    );
+}
+
+/// What a banned source had open is closed, so long after its ban was in force.
+pub(crate) fn cut(source: &str, after: Duration) {
+    let latency = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+    debug!(
+        MESSAGE_ID = CUT,
+        WARDEND_SOURCE = source,
+        WARDEND_LATENCY_USEC = latency,
+        "What {source} had open is closed, {}.{:03} ms after its ban was in force.",
+        latency / 1000,
+        latency % 1000
+    );
+}
+
+/// What a banned source has open can't be closed; the end of the sentence says why.
+pub(crate) fn not_cut(source: &str, why: &str) {
+    warn!(
+        MESSAGE_ID = NOT_CUT,
+        WARDEND_SOURCE = source,
+        "What {source} has open can't be closed, and lives on until it ends: {why}."
+    );
+}
+
+/// The bus takes no answers.
+pub(crate) fn unread() {
+    warn!(
+        MESSAGE_ID = UNREAD,
+        "The bus takes no answers from wardend, because some client asks and does not read them: wardenctl and all who listen have to wait until that client has gone. Bans go on."
+    );
+}
+
+/// The bus takes answers again.
+pub(crate) fn read_again() {
+    info!(MESSAGE_ID = READ_AGAIN, "The bus takes answers from wardend again.");
+}
+
+/// The bus does not keep other users' signals away; `why` says why.
+pub(crate) fn no_client_name(why: &str) {
+    warn!(
+        MESSAGE_ID = NO_CLIENT_NAME,
+        "The bus does not let wardend own {CLIENT_NAME} ({why}), so any local user can slow bans down with a flood of signals. Install wardend's bus policy, org.wardend1.conf, reload the bus and restart wardend."
+    );
+}
+
+/// The firewall can't be reached; the sentence says why, and what to do.
+pub(crate) fn firewall_lost(why: &str) {
+    warn!(MESSAGE_ID = FIREWALL_LOST, "{why}");
+}
+
+/// The firewall holds all bans.
+pub(crate) fn firewall_back(bans: usize) {
+    info!(MESSAGE_ID = FIREWALL_BACK, WARDEND_BANS = bans, "firewalld is up; bans in force: {bans}.");
+}
+
+/// Something in the firewall was put right.
+pub(crate) fn firewall_repaired(what: &str) {
+    info!(MESSAGE_ID = FIREWALL_REPAIRED, "{what}");
+}
+
+/// journald dropped messages of a unit, or of one that it doesn't name any more.
+pub(crate) fn journal_loss(unit: &str, count: u64) {
+    let whose = if unit.is_empty() { "a unit that it does not name" } else { unit };
+    warn!(
+        MESSAGE_ID = JOURNAL_LOSS,
+        WARDEND_UNIT = unit,
+        WARDEND_LOST = count,
+        "journald dropped {count} messages of {whose} (RateLimitBurst= in journald.conf); failures among them are not counted."
+    );
+}
+
+/// The saved state can't be used, or not be written.
+pub(crate) fn snapshot(what: &str) {
+    warn!(MESSAGE_ID = SNAPSHOT, "{what}");
+}
+
+/// The saved state can be written again.
+pub(crate) fn snapshot_back() {
+    info!(MESSAGE_ID = SNAPSHOT_BACK, "The state can be saved again.");
+}
+
+/// There is no place to save the state in.
+pub(crate) fn no_state() {
+    warn!(
+        MESSAGE_ID = NO_STATE,
+        "$STATE_DIRECTORY is not set (StateDirectory= in the unit), so bans and counters are lost when wardend stops."
+    );
+}
+
+/// The place in the journal at which the saved state ends is gone.
+pub(crate) fn journal_gone(cursor: &Cursor) {
+    warn!(
+        MESSAGE_ID = JOURNAL_GONE,
+        WARDEND_CURSOR = %cursor,
+        "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has."
+    );
+}
+
+/// The journal was replaced or moved, and is followed again; `because` says what was found.
+pub(crate) fn journal_reopened(because: &str) {
+    info!(
+        MESSAGE_ID = JOURNAL_REOPENED,
+        "The journal was opened again ({because}); reading goes on behind the last record that was read."
+    );
+}
+
+/// A source would be banned, but somebody has logged in from there not long ago.
+pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
+    let (attempts, what) = (failures.kinds().0, failures.words());
+    let failures: Vec<Failure> = failures.iter().collect();
+    let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
+    warn!(
+        MESSAGE_ID = SPARED,
+        WARDEND_JAIL = jail,
+        WARDEND_SOURCE = source,
+        WARDEND_ADDRESS = failures.last().map_or_else(|| source.to_owned(), |failure| failure.address.to_string()),
+        WARDEND_FAILURES = attempts,
+        WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
+        WARDEND_EVIDENCE = cursors.join(" "),
+        WARDEND_LOGIN_USEC = login,
+        "Spared {source} in jail {jail} after {what}: somebody was logged in from there at {} (spare-logins in wardend.conf).",
+        format(login),
+    );
+}
+
+/// A source that is banned has reached sshd; the firewall is looked at again.
+pub(crate) fn leak(jail: &str, ban: &str, failure: &Failure) {
+    let address = failure.address.to_string();
+    warn!(
+        MESSAGE_ID = LEAK,
+        WARDEND_JAIL = jail,
+        WARDEND_SOURCE = ban,
+        WARDEND_ADDRESS = address,
+        WARDEND_RULE = &*failure.rule,
+        WARDEND_EVIDENCE = %failure.cursor,
+        "{ban} is banned, but {address} still got through to sshd: over a connection from before the ban, or the firewall doesn't hold. What firewalld has is compared now."
+    );
+}
+
+/// A table is full, and what was oldest in it had to go.
+pub(crate) fn crowded(jail: &str, bound: Bound) {
+    let what = match bound {
+        Bound::Sources => {
+            "more sources than max-sources have failures; those that have been quiet longest are forgotten"
+        }
+        Bound::Sessions => "too many sessions are open; those that have been silent longest count as ended",
+        Bound::Bans => "there are too many bans; those that would end first are ended",
+    };
+    warn!(MESSAGE_ID = CROWDED, WARDEND_JAIL = jail, "Jail {jail} is crowded: {what}.");
+}
+
+/// Somebody has set the clock.
+pub(crate) fn clock_set(by: i64) {
+    let direction = if by < 0 { "back" } else { "forward" };
+    info!(
+        MESSAGE_ID = CLOCK_SET,
+        WARDEND_CLOCK_USEC = by,
+        "The clock was set {direction} by {}; bans and counters were moved along, so each lasts as long as it would have.",
+        span(by.unsigned_abs())
+    );
+}
+
+/// The configuration was read anew.
+pub(crate) fn reloaded(jails: &[&str]) {
+    info!(MESSAGE_ID = RELOADED, "The configuration was read anew; jails: {}.", jails.join(", "));
+}
+
+/// The configuration can't be used; the sentence says why.
+pub(crate) fn bad_config(why: &str) {
+    error!(MESSAGE_ID = BAD_CONFIG, "{why} The configuration that was in force stays in force.");
+}
+
+/// Names in `ignoreip` can't be resolved; the sentence says which, and why.
+pub(crate) fn no_address(what: &str) {
+    warn!(MESSAGE_ID = NO_ADDRESS, "{what}");
+}
+
+/// wardend does not keep a promise: what is wrong, and what mends it.
+pub(crate) fn problem(kind: &str, what: &str, mend: &str) {
+    warn!(MESSAGE_ID = PROBLEM, WARDEND_PROBLEM = kind, "{what} {mend}");
+}
+
+/// wardend keeps a promise again.
+pub(crate) fn problem_gone(kind: &str) {
+    info!(MESSAGE_ID = PROBLEM_GONE, WARDEND_PROBLEM = kind, "The problem '{kind}' is solved.");
+}
+
+/// wardend can't start.
+pub(crate) fn refused(why: &str) {
+    error!(MESSAGE_ID = REFUSED, "{why}");
+}
+
+/// The address that was seen last; for a ban by hand, what was banned.
+fn address(ban: &Ban) -> String {
+    ban.failures.last().map_or_else(|| text_of(ban.source), |failure| failure.address.to_string())
+}
+
+fn until_field(until: Option<Usec>) -> String {
+    until.map_or_else(|| "infinity".to_owned(), |until| until.to_string())
+}
+
+/// Text that somebody else chose, fit for one line of a terminal and not too long.
+pub(crate) fn shown(text: &str) -> String {
+    const LONGEST: usize = 64;
+    let mut out: String = text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What a file names: the identifiers of the kinds, or fields. That each kind is written
+    /// somewhere the compiler sees: it would warn of a constant without a use.
+    fn named(source: &'static str, begin: &str, is_part: fn(char) -> bool) -> BTreeSet<&'static str> {
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        code.split(begin).skip(1).map(|rest| &rest[..rest.find(|c| !is_part(c)).unwrap()]).collect()
+    }
+
+    fn kinds() -> BTreeSet<&'static str> {
+        let kinds = named(include_str!("../contract/journal.rs"), ": &str = \"", |c| c.is_ascii_hexdigit());
+        assert!(kinds.len() > 15 && kinds.iter().all(|kind| kind.len() == 32), "{kinds:?}");
+        kinds
+    }
+
+    #[test]
+    fn the_catalog_explains_every_kind_of_record_and_no_other() {
+        let catalog = include_str!("../../units/wardend.catalog");
+        let explained: Vec<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        assert_eq!(explained.iter().copied().collect::<BTreeSet<_>>(), kinds());
+        assert_eq!(explained.len(), kinds().len(), "none comes twice");
+    }
+
+    #[test]
+    fn the_manual_lists_every_kind_of_record_and_every_field_and_no_other() {
+        let page = include_str!("../../man/wardend.journal-fields.7");
+        let rows = page.lines().map(|line| line.split('\t').next().unwrap_or_default());
+        let listed: BTreeSet<&str> =
+            rows.filter(|word| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit())).collect();
+        assert_eq!(listed, kinds());
+        let fields: BTreeSet<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("\\fIWARDEND_")?.strip_suffix("=\\fR")).collect();
+        assert_eq!(fields, named(include_str!("events.rs"), " WARDEND_", |c| c.is_ascii_uppercase() || c == '_'));
+    }
+
+    #[test]
+    fn a_user_name_can_not_steer_the_terminal() {
+        assert_eq!(shown("x\x1b[2J"), "x\u{fffd}[2J");
+        assert_eq!(shown(&"x".repeat(500)).chars().count(), 65);
+    }
+}

@@ -1,0 +1,3 @@
+//! What the kernel is asked directly.
+
+pub(crate) mod addresses;

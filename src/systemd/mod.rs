@@ -1,0 +1,6 @@
+//! systemd's services on the bus, and the connection over which they and firewalld are asked.
+
+pub(crate) mod logind;
+pub(crate) mod notify;
+pub(crate) mod outgoing;
+pub(crate) mod resolved;
