@@ -140,6 +140,21 @@ fn messages(name: &[u8], peer: &str, twice: bool) -> Vec<Written> {
         ]),
         monitor(&[b"error: PAM: Authentication failure for illegal user ", short, b" from ", peer]),
         monitor(&[b"error: PAM: Authentication failure for illegal user ", short, b" from host.example"]),
+        // As with sshd -e, which leaves the first word out.
+        monitor(&[b"PAM: Authentication failure for illegal user ", short, b" from ", peer]),
+        monitor(&[b"PAM: Authentication failure for illegal user ", short, b" from host.example"]),
+        child(
+            "",
+            &[
+                b"maximum authentication attempts exceeded for invalid user ",
+                short,
+                b" from ",
+                peer,
+                b" port 4242 ssh2",
+            ],
+            twice,
+        ),
+        child("", &[b"Access denied for user ", short, b" by PAM account configuration"], twice),
         // With the option audit PAM adds the name, and escapes nothing.
         pam(&[peer, b"  user=", name]),
         pam(&[b"host.example  user=", name]),

@@ -46,8 +46,31 @@ fn banned(machine: &Machine) -> Vec<String> {
     sources.collect()
 }
 
+fn hex(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Has the client make guesses, all of which sshd must judge.
+fn guess(machine: &Machine, port: u16, guesses: &str, count: usize) {
+    guesses.lines().filter_map(|line| line.split(' ').next()).for_each(|address| {
+        machine.attacker(address);
+    });
+    let file = machine.attackers_dir().join("guesses");
+    fs::write(&file, guesses).expect("the machine's directory is writable");
+    let mut client = Command::new("ip");
+    client.args(["netns", "exec", machine.network().attackers(), "/usr/bin/python3", "-c", CLIENT]);
+    client.arg(port.to_string()).stdin(File::open(&file).expect("it was just written"));
+    let output = client.output().expect("ip starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.matches(" judged").count(), count, "port {port}: {said}");
+}
+
 pub(crate) fn sshd_is_read_in_whatever_unit_by_stdout_and_in_a_namespace_and_no_forged_line_is(release: Release) {
-    let mut plan = plan(release);
+    let mut plan = plan(release)
+        .file("/etc/ssh/sshd_config.d/answers.conf", "KbdInteractiveAuthentication yes\nMaxStartups 100\n");
     for (name, text) in UNITS {
         plan = plan.file(&format!("/etc/systemd/system/{name}"), text);
     }
@@ -66,29 +89,34 @@ pub(crate) fn sshd_is_read_in_whatever_unit_by_stdout_and_in_a_namespace_and_no_
         machine.wait_until(&format!("whoever fails at port {port} is banned"), || banned(&machine).contains(&address));
     }
 
+    // Each kind of answer counts there as by syslog, and once: two are too few for a ban.
+    for port in PORTS {
+        let address = |times: u16| format!("203.0.113.{}", port - 2200 + 20 * times);
+        for times in [2, 3] {
+            guess(
+                &machine,
+                port,
+                &format!("{} {} keyboard-interactive close\n", address(times), hex("alice")).repeat(usize::from(times)),
+                times.into(),
+            );
+        }
+        machine.wait_until(&format!("whoever answers wrongly at port {port} is banned"), || {
+            banned(&machine).contains(&address(3))
+        });
+        let said = machine.run(&format!("wardenctl explain {}", address(2)));
+        assert!(said.contains("2 of 3 failures"), "port {port}: {said}");
+    }
+
     // With -e, line breaks in a name make lines. Whoever guesses so counts themselves, if anybody does.
     for port in LINES {
         let mut guesses = String::new();
         let address = |name: usize| format!("198.51.100.{}", usize::from(port) - 2200 + 10 * name);
         for (number, name) in NAMES.iter().enumerate() {
-            let address = address(number);
-            machine.attacker(&address);
-            let hex = name.bytes().fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
             for _ in 0..3 {
-                let _ = writeln!(guesses, "{address} {hex} password close");
+                let _ = writeln!(guesses, "{} {} password close", address(number), hex(name));
             }
         }
-        let file = machine.attackers_dir().join("guesses");
-        fs::write(&file, guesses).expect("the machine's directory is writable");
-        let mut client = Command::new("ip");
-        client.args(["netns", "exec", machine.network().attackers(), "/usr/bin/python3", "-c", CLIENT]);
-        client.arg(port.to_string()).stdin(File::open(&file).expect("it was just written"));
-        let output = client.output().expect("ip starts");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(said.matches(" judged").count(), 3 * NAMES.len(), "{said}");
+        guess(&machine, port, &guesses, 3 * NAMES.len());
         machine.wait_until("the attacker is banned", || banned(&machine).contains(&address(0)));
     }
     machine.wait_for_message("Failed password for root from 10.66.0.2 port 22 ssh2");
