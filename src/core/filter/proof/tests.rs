@@ -147,7 +147,9 @@ fn no_rule_for_sshd_can_be_fooled() {
             assert_eq!(told(together(rule, other)), "", "{name}, {other_name}");
             // Of these the first goes over the second.
             let ordered = [
+                ("pam-error", "pam-error-other"),
                 ("pam-error", "pam-error-name"),
+                ("pam-error-other", "pam-error-name"),
                 ("pam-failure", "pam-failure-name"),
                 ("pam-failure-by-hand", "pam-failure-name"),
                 ("penalty-login", "penalty-drop"),
