@@ -86,6 +86,33 @@ fn a_record_without_unit_and_program_counts_only_if_its_process_is_known_to_be_s
     assert_eq!(desk.counted.len(), 3, "whoever is known stays known");
 }
 
+/// `sudo tail` writes what a user likes, and journald may come too late to see who that was, at some of
+/// its records or at all of them. Later its process number may be sshd's.
+#[test]
+fn what_another_program_of_root_writes_is_not_believed_in_whatever_order_journald_recognizes_it() {
+    const TAIL: &[(&str, &str)] = &[("_SYSTEMD_UNIT", "session-3.scope"), ("_COMM", "tail"), ("_EXE", "/usr/bin/tail")];
+    const GONE: &[(&str, &str)] = &[];
+    const SCOPE: &[(&str, &str)] = &[("_SYSTEMD_UNIT", "session-3.scope")];
+    const FORGED: &str = "Failed password for root from 10.66.0.9 port 22 ssh2";
+    for shape in [[GONE, TAIL], [TAIL, GONE], [GONE, SCOPE], [SCOPE, GONE], [GONE, GONE], [TAIL, TAIL]] {
+        for late in [false, true] {
+            let mut desk = Desk::new();
+            for pid in 1..=20 {
+                shape.iter().for_each(|values| desk.says(pid, values, FORGED));
+            }
+            assert!(desk.counted.is_empty(), "{shape:?}");
+            // The number of one whose program was seen last is sshd's now.
+            if shape[1] != GONE {
+                if late {
+                    desk.restart();
+                }
+                desk.says(20, &[UNIT], FAILED);
+                assert_eq!(desk.counted, ["203.0.113.7"], "{shape:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_held_back_outlives_a_restart_and_is_given_up_with_its_session() {
     let mut desk = Desk::new();
@@ -140,6 +167,20 @@ fn without_a_socket_a_line_names_nobody_until_something_sound_has() {
     desk.says(2, &[LINE, UNIT], "Invalid user x");
     desk.says(2, &[LINE, UNIT], "Failed password for root from 10.66.0.1 port 22 ssh2");
     assert_eq!(desk.counted, ["203.0.113.7"]);
+}
+
+#[test]
+fn a_wrong_answer_for_an_account_names_the_address_of_a_line_and_one_for_another_name_does_not() {
+    let mut desk = Desk::new();
+    // sshd asks PAM in a process of its own.
+    desk.says(2, &[UNIT], "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.7  user=root");
+    desk.says(1, &[LINE, UNIT], "PAM: Authentication failure for root from 203.0.113.7");
+    desk.says(1, &[LINE, UNIT], "PAM: Authentication failure for root from 10.66.0.1");
+    assert_eq!(desk.counted, ["203.0.113.7"; 2]);
+    // At LogLevel ERROR this is the first line of a session.
+    desk.says(3, &[LINE, UNIT], "PAM: Authentication failure for illegal user x from 10.66.0.1");
+    desk.says(3, &[LINE, UNIT], "y from 203.0.113.7");
+    assert_eq!(desk.counted.len(), 2);
 }
 
 #[test]

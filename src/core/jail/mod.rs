@@ -177,7 +177,13 @@ impl Jail {
                 true
             }
             Claim::Perhaps => process.is_some_and(|key| self.processes.is_ours(key, time)),
-            Claim::Stranger(_) | Claim::No => return false,
+            Claim::Stranger(_) => {
+                if let Some(key) = process {
+                    self.processes.disown(key);
+                }
+                return false;
+            }
+            Claim::No => return false,
         };
         let sighting = filter.read(record);
         let mut address = sighting.as_ref().and_then(|sighting| sighting.address);

@@ -119,6 +119,14 @@ impl Processes {
         ours
     }
 
+    /// The process is somebody else's. What was held back of it was, too.
+    pub(super) fn disown(&mut self, key: ProcessKey) {
+        if let Some(process) = self.young.get_mut(&key) {
+            self.held = self.held.saturating_sub(std::mem::take(&mut process.held).len());
+        }
+        self.old.remove(&key);
+    }
+
     /// Holds back what was read in a record of a process that nothing is known of.
     pub(super) fn hold(&mut self, key: ProcessKey, reading: Held) {
         let full = self.held >= MOST_HELD;
