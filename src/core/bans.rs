@@ -248,14 +248,15 @@ impl BanList {
 
     pub(crate) fn load(saved: SavedBans) -> Self {
         let mut list = Self::default();
+        // Earlier versions took IPv4-mapped networks as IPv6 ones.
+        let canonical = |source| canonical(source).filter(|source| source.prefix_len() > 0).unwrap_or(source);
         for mut ban in saved.active.into_iter().filter(|ban| ban.source.prefix_len() > 0) {
-            // Earlier versions took IPv4-mapped networks as IPv6 ones.
-            ban.source = canonical(ban.source).filter(|source| source.prefix_len() > 0).unwrap_or(ban.source);
+            ban.source = canonical(ban.source);
             list.add(ban);
         }
         // Those of the bans are told again, as they were when the state was saved.
         let history = saved.history.into_iter().take(MOST_HISTORY);
-        list.history.extend(history.map(|(source, jail, history)| ((source, jail), history)));
+        list.history.extend(history.map(|(source, jail, history)| ((canonical(source), jail), history)));
         list
     }
 }
@@ -263,6 +264,17 @@ impl BanList {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mapped_network_of_an_earlier_version_is_the_ipv4_one_that_it_means() {
+        let mut list = BanList::default();
+        list.add(ban("203.0.113.0/28", "sshd", Some(7)));
+        let saved = serde_json::to_string(&list.save()).unwrap();
+        assert_eq!(saved.matches("203.0.113.0/28").count(), 2, "a ban and its history: {saved}");
+        let old = saved.replace("203.0.113.0/28", "::ffff:203.0.113.0/124");
+        let loaded = BanList::load(serde_json::from_str(&old).unwrap());
+        assert_eq!(serde_json::to_string(&loaded.save()).unwrap(), saved);
+    }
 
     fn ban(source: &str, jail: &str, until: Option<Usec>) -> Ban {
         Ban {

@@ -125,6 +125,8 @@ pub(super) struct Inner {
     pub(super) delay: Duration,
     /// Another version than 2.3.1.
     pub(super) version: Option<String>,
+    /// The backend is iptables.
+    pub(super) iptables: bool,
 }
 
 impl Inner {
@@ -469,6 +471,11 @@ type Settings = (String, String, String, String, HashMap<String, String>, Vec<St
 
 #[interface(name = "org.fedoraproject.FirewallD1.config")]
 impl Config {
+    #[zbus(property, name = "FirewallBackend")]
+    fn backend(&self) -> &'static str {
+        if self.0.with(|inner| inner.iptables) { "iptables" } else { "nftables" }
+    }
+
     #[zbus(name = "addIPSet")]
     async fn add_set(&self, name: &str, settings: Settings) -> Result<OwnedObjectPath, Fault> {
         let family = &settings.4["family"];

@@ -183,6 +183,22 @@ async fn what_is_accepted_before_a_ban_is_named_until_it_is_gone() {
 }
 
 #[tokio::test]
+async fn a_backend_with_which_others_may_come_first_is_reported_until_it_is_changed() {
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    fake.with(|inner| inner.iptables = true);
+    let firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+    let found = daemon.until(|report| matches!(report, Report::Bypassed(Some(_)))).await;
+    let Report::Bypassed(Some(bypass)) = found else { unreachable!() };
+    assert!(bypass.what.contains("iptables backend"), "{bypass:?}");
+    assert!(bypass.mend.contains("FirewallBackend=nftables"), "{bypass:?}");
+    fake.with(|inner| inner.iptables = false);
+    fake.reload(&firewalld).await;
+    daemon.until(|report| *report == Report::Bypassed(None)).await;
+}
+
+#[tokio::test]
 async fn what_is_accepted_after_a_ban_or_from_friends_or_elsewhere_is_nobodys_business() {
     let bus = Bus::start();
     let fake = Fake::ready();
