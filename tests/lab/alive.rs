@@ -39,6 +39,41 @@ pub(crate) fn a_stuck_thread_has_the_daemon_restarted_and_nothing_is_lost(releas
     }
 }
 
+/// Somebody stops the bus itself for a while: a dead connection looks the same. Nobody can ask wardend
+/// then, but systemd knows its status.
+pub(crate) fn a_bus_that_does_not_answer_is_reported_and_in_the_end_the_daemon_is_restarted(release: Release) {
+    let machine = Machine::prepare(release)
+        .file("/etc/systemd/system/wardend.service.d/test.conf", "[Service]\nWatchdogSec=45s\nRestartSec=100ms\n")
+        .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 3\n")
+        .hasty_passwords()
+        .boot();
+    machine.wait_until("firewalld is up", || machine.run("wardenctl status").contains("Firewall: up"));
+    let status = || machine.run("systemctl show -p StatusText --value wardend");
+    let signal = |name: &str| drop(machine.run(&format!("pkill -{name} -x dbus-daemon")));
+    signal("STOP");
+    // It is at work meanwhile.
+    machine.attacker("203.0.113.7").guess(Guesses { prompts: 3, ..Guesses::default() });
+    machine.wait_until("the bus is missed", || status().contains("The system bus does not answer wardend"));
+    machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
+    signal("CONT");
+    machine.wait_for_message("The problem 'bus' is solved.");
+    machine.wait_until("the ban is in force", || machine.run("nft list ruleset").contains("203.0.113.7"));
+    assert_eq!(restarts(&machine), "0");
+    assert!(machine.run("wardenctl status").contains(": running"));
+
+    signal("STOP");
+    machine.wait_until("the bus is missed again", || status().contains("The system bus does not answer wardend"));
+    let missed = std::time::Instant::now();
+    while machine.messages("Watchdog timeout").is_empty() && missed.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    println!("{}: the watchdog came {:.0} s after the report", release.name(), missed.elapsed().as_secs_f64());
+    assert_eq!(machine.messages("Watchdog timeout").len(), 1);
+    signal("CONT");
+    machine.wait_until("it is back", || machine.try_run("wardenctl list").stdout.contains("203.0.113.7"));
+    machine.wait_until("all is well", || machine.run("wardenctl status").contains(": running"));
+}
+
 /// The setting that is in force.
 fn maxretry(machine: &Machine) -> String {
     machine.run("busctl get-property org.wardend1 /org/wardend1/jail/sshd org.wardend1.Jail MaxRetry").trim().to_owned()
