@@ -13,7 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::health::Problem;
+use super::{
+    health::{Kind, Problem},
+    run::Daemon,
+};
 use crate::{
     core::{
         filter::{Claim, Filter, Stranger},
@@ -21,8 +24,9 @@ use crate::{
         time::{USEC_PER_SEC, Usec},
     },
     journal::events::shown,
-    util::text::count,
+    util::{text::count, time::now},
 };
+use tokio::time::Instant;
 
 /// How many processes must have shown that the service is used, with no message of its own since.
 const SIGNS: usize = 3;
@@ -109,6 +113,20 @@ impl Blind {
         }
     }
 
+    /// Somebody has logged in, as logind has it, by so many new sessions.
+    pub(super) fn see_logins(&mut self, sessions: u64, now: Usec) {
+        // The service's own message comes just before, and a session that is told now may have begun a
+        // while ago.
+        if self.read.saturating_add(PATIENCE) > now {
+            return;
+        }
+        for number in 0..sessions {
+            if self.signs.len() < MOST {
+                self.signs.entry(format!("login {number} at {now}").into_bytes()).or_insert(now);
+            }
+        }
+    }
+
     /// What there is to say at the time `now`.
     pub(super) fn problem(&mut self, now: Usec) -> Option<Problem> {
         let late = self.signs.values().filter(|time| time.saturating_add(PATIENCE) <= now).count();
@@ -124,17 +142,40 @@ impl Blind {
     }
 }
 
-fn unheard(processes: usize, causes: &Causes) -> Problem {
+fn unheard(signs: usize, causes: &Causes) -> Problem {
     let what = format!(
         "People log in, or try to, and the service writes nothing about it that could be read ({} without a message of its own).",
-        count(processes, "process", "processes")
+        count(signs, "process or session", "processes or sessions")
     );
+    mended(what, causes)
+}
+
+fn unseen(visits: usize, causes: &Causes) -> Problem {
+    let what = format!(
+        "The service's unit has used CPU time as it does when somebody connects ({} minute by minute), and nothing at all of it reached the journal.",
+        count(visits, "visit", "visits")
+    );
+    mended(what, causes)
+}
+
+fn mended(what: String, causes: &Causes) -> Problem {
     let what = match &causes.found {
         Some(cause) => format!("{what} {cause}"),
         None => what,
     };
-    let mend = "Let sshd log at LogLevel INFO or VERBOSE (sshd -T | grep -i loglevel) and journald store it (MaxLevelStore= in journald.conf).";
+    let mend = "Let sshd log at LogLevel INFO or VERBOSE (sshd -T | grep -i loglevel), without -q and -E, and journald store it (MaxLevelStore= in journald.conf).";
     Problem { what, mend: mend.to_owned() }
+}
+
+impl Daemon {
+    /// Reports whether what the watched services do can be read.
+    pub(super) fn look_whether_it_is_read(&mut self) {
+        let units = self.engine.jails().flat_map(|jail| &jail.filter.records.units);
+        let visits = self.visits.look(units.map(String::as_str), Instant::now());
+        let silent = || visits.map(|visits| unseen(visits, &Causes::of_this_machine()));
+        let problem = self.blind.problem(now()).or_else(silent);
+        self.health.report(Kind::Records, problem);
+    }
 }
 
 fn unlisted(lookalike: &Lookalike, times: usize) -> Problem {
@@ -292,8 +333,25 @@ mod tests {
             scene.see(pid, &[SSH], OPENED);
         }
         assert_eq!(scene.problem(1), None, "its own message may be on its way");
-        assert!(scene.problem(60).unwrap().what.contains("3 processes without a message of its own"));
+        assert!(scene.problem(60).unwrap().what.contains("3 processes or sessions without a message of its own"));
         scene.see(4, &[SSH], "Accepted 203.0.113.7");
+        assert_eq!(scene.problem(60), None, "it speaks again");
+    }
+
+    #[test]
+    fn sessions_that_the_service_says_nothing_about_are_noticed() {
+        let mut scene = Scene::new();
+        scene.see(1, &[SSH], "Accepted 203.0.113.7");
+        for _ in 0..9 {
+            scene.blind.see_logins(1, scene.now);
+        }
+        assert_eq!(scene.problem(60), None, "its message came before");
+        for _ in 0..3 {
+            scene.blind.see_logins(1, scene.now);
+            assert_eq!(scene.problem(10), None, "its message may be on its way");
+        }
+        assert!(scene.problem(30).unwrap().what.contains("3 processes or sessions"));
+        scene.see(2, &[SSH], "Accepted 203.0.113.7");
         assert_eq!(scene.problem(60), None, "it speaks again");
     }
 

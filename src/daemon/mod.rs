@@ -17,6 +17,7 @@ mod reload;
 mod run;
 mod saving;
 mod status;
+mod visits;
 mod wall;
 
 use std::{path::PathBuf, process::ExitCode};

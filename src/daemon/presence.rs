@@ -83,7 +83,9 @@ impl Daemon {
     pub(super) fn meet(&mut self, present: Present) {
         let named = |process: &u32| present.named.contains_key(process);
         self.presence.asked.retain(named);
+        let opened = present.opened.saturating_sub(self.presence.present.opened);
         self.presence.present = present;
+        self.blind.see_logins(opened, now());
         self.recognize();
     }
 

@@ -28,6 +28,7 @@ use super::{
     presence::Presence,
     reload::Reloading,
     saving::Saving,
+    visits::Visits,
     wall::Wall,
 };
 use crate::{
@@ -97,6 +98,7 @@ pub(super) struct Daemon {
     pub(super) health: Health,
     /// Whether what the services write is read.
     pub(super) blind: Blind,
+    pub(super) visits: Visits,
     pub(super) cutting: Cutting,
     pub(super) saving: Saving,
     pub(super) reloading: Reloading,
@@ -215,6 +217,7 @@ impl Daemon {
             outage: String::new(),
             health,
             blind: Blind::default(),
+            visits: Visits::default(),
             cutting,
             saving: Saving::new(store),
             reloading: Reloading::new(directories),
@@ -305,7 +308,7 @@ impl Daemon {
                     self.look_at_the_clock();
                     if self.caught_up {
                         self.search_logins();
-                        self.health.report(health::Kind::Records, self.blind.problem(now()));
+                        self.look_whether_it_is_read();
                     }
                     self.watchdog.alive(self.follower.pulse(), &self.outgoing);
                     self.publish();
@@ -350,6 +353,9 @@ impl Daemon {
         batch.news.into_iter().for_each(|news| self.hear_of_the_journal(news));
         if !self.caught_up {
             self.backlog += batch.records.len();
+        }
+        if !batch.records.is_empty() {
+            self.visits.heard();
         }
         for record in batch.records {
             let known = self.engine.record(&record, &mut self.effects);

@@ -9,6 +9,8 @@
 //! processes have not, stays there in the state `closing`: nobody is logged in by it any more. No
 //! signal says when that happens, so sessions from elsewhere are looked at from time to time.
 //!
+//! Each session of sshd is also a sign that somebody came, whether sshd has written of it or not.
+//!
 //! With `UseDNS yes` sshd gives PAM, and so logind, a name. Then the session's leader is handed on:
 //! sshd's own record of the login is from this process, and has the address.
 
@@ -29,6 +31,7 @@ use zbus::{Connection, OwnedObjectPath, proxy, proxy::CacheProperties};
 use crate::{
     core::time::Usec,
     systemd::outgoing::{Outgoing, within},
+    util::time::now,
 };
 
 const NAME: &str = "org.freedesktop.login1";
@@ -50,6 +53,8 @@ pub(crate) struct Present {
     pub(crate) addresses: BTreeSet<IpAddr>,
     /// From hosts of which logind has only the name: by the process that has let them in.
     pub(crate) named: BTreeMap<u32, Named>,
+    /// How many sessions sshd has had opened since the daemon started.
+    pub(crate) opened: u64,
 }
 
 /// A host of which only the name is known.
@@ -134,7 +139,7 @@ async fn run(outgoing: &Outgoing, sender: &watch::Sender<Present>) -> zbus::Resu
         outgoing.listen(NAME, INTERFACE, member, move |_| flag.notify_one()).await?;
     }
     let manager = ManagerProxy::builder(outgoing.connection()).cache_properties(CacheProperties::No).build().await?;
-    let mut known = Known::default();
+    let mut known = Known { newest: now(), ..Known::default() };
     let mut first = true;
     loop {
         let next = known.look(outgoing.connection(), &manager).await;
@@ -155,7 +160,7 @@ async fn run(outgoing: &Outgoing, sender: &watch::Sender<Present>) -> zbus::Resu
                 // A logind that starts again has the sessions of the previous one, but may use the
                 // names of those that are over. While it is away nobody can log out.
                 if owner.borrow_and_update().is_some() {
-                    known.0.clear();
+                    known.sessions.clear();
                 }
             }
             () = sleep(next) => {}
@@ -183,7 +188,12 @@ enum From {
 
 /// The sessions that logind has.
 #[derive(Debug, Default)]
-struct Known(HashMap<OwnedObjectPath, Session>);
+struct Known {
+    sessions: HashMap<OwnedObjectPath, Session>,
+    /// When the newest began of those that are counted as opened.
+    newest: Usec,
+    opened: u64,
+}
 
 impl Known {
     /// Looks at what may have changed, and says when to look again if nothing is heard.
@@ -191,17 +201,22 @@ impl Known {
         // Without a list, what was known holds on.
         let Ok(sessions) = within(PATIENCE, manager.list_sessions()).await else { return INTERVAL };
         let sessions: HashSet<OwnedObjectPath> = sessions.into_iter().map(|(.., session)| session).collect();
-        self.0.retain(|session, _| sessions.contains(session));
+        self.sessions.retain(|session, _| sessions.contains(session));
         let mut next = Duration::MAX;
+        let counted = self.newest;
         for path in sessions {
-            if matches!(self.0.get(&path), Some(Session::Nobody)) {
+            if matches!(self.sessions.get(&path), Some(Session::Nobody)) {
                 continue;
             }
-            let before = self.0.remove(&path);
+            let before = self.sessions.remove(&path);
             let looked = within(PATIENCE, look_at(connection, &path, before.as_ref())).await;
             let session = match looked {
-                Ok((session, again)) => {
+                Ok((session, again, opened)) => {
                     next = next.min(again);
+                    if let Some(opened) = opened.filter(|opened| *opened > counted) {
+                        self.newest = self.newest.max(opened);
+                        self.opened += 1;
+                    }
                     Some(session)
                 }
                 // It is over by now, or logind is slow.
@@ -210,14 +225,14 @@ impl Known {
                     before
                 }
             };
-            self.0.extend(session.map(|session| (path, session)));
+            self.sessions.extend(session.map(|session| (path, session)));
         }
         next
     }
 
     fn present(&self) -> Present {
-        let mut present = Present::default();
-        for session in self.0.values() {
+        let mut present = Present { opened: self.opened, ..Present::default() };
+        for session in self.sessions.values() {
             match session {
                 Session::Remote { from: From::Address(address), there: true } => {
                     present.addresses.insert(*address);
@@ -232,35 +247,39 @@ impl Known {
     }
 }
 
-/// What a session is now, and when to look at it again.
+/// What a session is now, when to look at it again, and if it is a new one of sshd's when it began.
 async fn look_at(
     connection: &Connection,
     path: &OwnedObjectPath,
     before: Option<&Session>,
-) -> zbus::Result<(Session, Duration)> {
+) -> zbus::Result<(Session, Duration, Option<Usec>)> {
     let session = SessionProxy::builder(connection).path(path).cache_properties(CacheProperties::No).build().await?;
+    let mut opened = None;
     let from = match before {
         Some(Session::Remote { from, .. }) => from.clone(),
         _ => {
             let host = session.remote_host().await?;
             if host.is_empty() {
-                return Ok((Session::Nobody, Duration::MAX));
+                return Ok((Session::Nobody, Duration::MAX, None));
             }
+            let of_sshd = session.service().await? == "sshd";
+            let since = session.timestamp().await?;
+            opened = of_sshd.then_some(since);
             match address(&host) {
                 Some(address) => From::Address(address),
                 // Nobody else writes a record of it that would be read.
-                None if session.service().await? != "sshd" => return Ok((Session::Nobody, Duration::MAX)),
-                None => From::Name(session.leader().await?, Named { host, since: session.timestamp().await? }),
+                None if !of_sshd => return Ok((Session::Nobody, Duration::MAX, None)),
+                None => From::Name(session.leader().await?, Named { host, since }),
             }
         }
     };
     let state = session.state().await?;
     let again = match state.as_str() {
-        "closing" => return Ok((Session::Nobody, Duration::MAX)),
+        "closing" => return Ok((Session::Nobody, Duration::MAX, opened)),
         "opening" => SOON,
         _ => INTERVAL,
     };
-    Ok((Session::Remote { from, there: matches!(state.as_str(), "online" | "active") }, again))
+    Ok((Session::Remote { from, there: matches!(state.as_str(), "online" | "active") }, again, opened))
 }
 
 fn address(host: &str) -> Option<IpAddr> {

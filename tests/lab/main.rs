@@ -167,6 +167,10 @@ scenarios! {
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
         a_long_backlog_holds_up_no_ban_and_fills_no_memory;
     [debian13]
+    alive:
+        a_bus_that_does_not_answer_is_reported_and_in_the_end_the_daemon_is_restarted;
+    blind:
+        who_comes_and_leaves_no_word_in_the_journal_is_noticed;
     client:
         shells_offer_jails_and_what_is_banned;
     start:
