@@ -225,6 +225,14 @@ fn known_processes(recording: &str) -> Vec<String> {
     messages.filter(|message| !message.to_lowercase().ends_with("maxstartups")).map(str::to_owned).collect()
 }
 
+/// The clients of which no other record is left: each looked in and left, and its process with it before
+/// journald saw whose it is. S99's is the listener's line about a client that it had no room for.
+const GONE: [(&str, &[&str]); 3] = [
+    ("sessions-openssh9.2", &["S14", "S17", "S24", "S26"]),
+    ("sessions-openssh10.0", &["S09", "S15", "S18", "S21", "S22"]),
+    ("sessions-openssh10.6", &["S118", "S99"]),
+];
+
 fn mentions(messages: &[String], address: &str) -> bool {
     let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':');
     messages.iter().any(|message| message.match_indices(address).any(|(at, _)| ends(&message[at + address.len()..])))
@@ -234,14 +242,15 @@ fn mentions(messages: &[String], address: &str) -> bool {
 fn the_aggressive_mode_sees_every_connection_that_did_not_log_in() {
     for recording in SESSIONS {
         let replay = replay(&journal(recording), AGGRESSIVE);
-        let (known, mut gone) = (known_processes(recording), 0);
+        let (known, mut gone) = (known_processes(recording), Vec::new());
         for scenario in scenarios(recording) {
             let id = scenario["id"].as_str().unwrap();
             let source = host(&scenario);
             let hidden = UNSEEN.iter().any(|(known, _)| *known == id) || id == "S93";
             let mut expected = number(&scenario, "accepted") == 0 && !hidden;
             if expected && !source.as_ref().is_some_and(|source| mentions(&known, source)) {
-                (expected, gone) = (false, gone + 1);
+                expected = false;
+                gone.push(id.to_owned());
             }
             let seen = source.as_ref().is_some_and(|source| replay.failures(source) > 0);
             let patched = ["S72", "S74"].contains(&id) && recording.ends_with("10.0");
@@ -254,7 +263,8 @@ fn the_aggressive_mode_sees_every_connection_that_did_not_log_in() {
                 assert_eq!(counted, wrong, "{recording} {id}: a login with {wrong} wrong passwords before it");
             }
         }
-        assert!(gone <= 8, "{recording}: of {gone} clients nothing is known but what a forger could write");
+        let wanted = GONE.iter().find(|(known, _)| *known == recording).unwrap().1;
+        assert_eq!(gone, wanted, "{recording}");
     }
 }
 
