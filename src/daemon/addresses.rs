@@ -139,7 +139,7 @@ pub(super) fn problem(why: &str) -> Problem {
         what: format!(
             "wardend does not learn which addresses this machine has, because wardend-addresses.socket does not work: {why}; only those that it knew before, loopback and ignoreip are protected."
         ),
-        mend: "Run `systemctl restart wardend-addresses.socket`, and see `journalctl -u 'wardend-addresses@*'`."
+        mend: "Run `systemctl restart wardend-addresses.socket` (`systemctl unmask` before it, if it is masked), and see `journalctl -u 'wardend-addresses@*'`."
             .to_owned(),
     }
 }
