@@ -16,6 +16,7 @@ use std::{
 use super::{
     health::{Kind, Problem},
     run::Daemon,
+    visits::Visits,
 };
 use crate::{
     core::{
@@ -59,9 +60,15 @@ pub(super) struct Blind {
     lookalikes: BTreeMap<Lookalike, Vec<Usec>>,
     /// When something of a service's was last read.
     read: Usec,
+    visits: Visits,
 }
 
 impl Blind {
+    /// Something has come that a filter asks for, whether a rule reads it or not.
+    pub(super) fn hear(&mut self) {
+        self.visits.heard();
+    }
+
     /// Takes one record; `known` if a rule has read it.
     pub(super) fn see<'f>(&mut self, record: &Record, known: bool, filters: impl Iterator<Item = &'f Filter>) {
         let message = record.message();
@@ -171,7 +178,7 @@ impl Daemon {
     /// Reports whether what the watched services do can be read.
     pub(super) fn look_whether_it_is_read(&mut self) {
         let units = self.engine.jails().flat_map(|jail| &jail.filter.records.units);
-        let visits = self.visits.look(units.map(String::as_str), Instant::now());
+        let visits = self.blind.visits.look(units.map(String::as_str), Instant::now());
         let silent = || visits.map(|visits| unseen(visits, &Causes::of_this_machine()));
         let problem = self.blind.problem(now()).or_else(silent);
         self.health.report(Kind::Records, problem);

@@ -28,7 +28,6 @@ use super::{
     presence::Presence,
     reload::Reloading,
     saving::Saving,
-    visits::Visits,
     wall::Wall,
 };
 use crate::{
@@ -98,7 +97,6 @@ pub(super) struct Daemon {
     pub(super) health: Health,
     /// Whether what the services write is read.
     pub(super) blind: Blind,
-    pub(super) visits: Visits,
     pub(super) cutting: Cutting,
     pub(super) saving: Saving,
     pub(super) reloading: Reloading,
@@ -217,7 +215,6 @@ impl Daemon {
             outage: String::new(),
             health,
             blind: Blind::default(),
-            visits: Visits::default(),
             cutting,
             saving: Saving::new(store),
             reloading: Reloading::new(directories),
@@ -355,7 +352,7 @@ impl Daemon {
             self.backlog += batch.records.len();
         }
         if !batch.records.is_empty() {
-            self.visits.heard();
+            self.blind.hear();
         }
         for record in batch.records {
             let known = self.engine.record(&record, &mut self.effects);

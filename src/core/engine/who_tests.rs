@@ -98,7 +98,9 @@ fn what_another_program_of_root_writes_is_not_believed_in_whatever_order_journal
         for late in [false, true] {
             let mut desk = Desk::new();
             for pid in 1..=20 {
-                shape.iter().for_each(|values| desk.says(pid, values, FORGED));
+                for values in shape {
+                    desk.says(pid, values, FORGED);
+                }
             }
             assert!(desk.counted.is_empty(), "{shape:?}");
             // The number of one whose program was seen last is sshd's now.
