@@ -77,7 +77,7 @@ impl Cursor {
 }
 
 /// A moment in the life of a machine, which nobody can set as they can set its clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment {
     /// `_BOOT_ID`.
     pub(crate) boot: u128,

@@ -21,11 +21,13 @@ use tokio::sync::mpsc;
 
 use super::{
     JournalError, Loss, Position, Reader, Step, Where,
+    gleaner::{DELAY, Gleaner},
     roots::{Advice, Watch},
 };
 use crate::core::{
     filter::Filter,
-    record::{Cursor, Fields, Record},
+    record::{Cursor, Fields, Record, Usec},
+    time::now,
 };
 
 /// How often to look while it matters.
@@ -71,6 +73,12 @@ pub(crate) struct Batch {
     pub(crate) news: Vec<News>,
 }
 
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.losses.is_empty()
+    }
+}
+
 /// The daemon's end of the thread.
 pub(crate) struct Follower {
     batches: mpsc::Receiver<Batch>,
@@ -109,6 +117,8 @@ impl Follower {
                 sender,
                 progress,
                 reader: None,
+                gleaner: None,
+                gleaned: Instant::now(),
                 watch: Watch::new(),
                 deaf: false,
                 tried: Instant::now(),
@@ -183,6 +193,9 @@ struct Thread {
     progress: Progress,
     /// None while the journal can't be read.
     reader: Option<Reader>,
+    /// Finds what the reader passes over, while several journald write and all before has been read.
+    gleaner: Option<Gleaner>,
+    gleaned: Instant,
     watch: Watch,
     /// The daemon knows that something can't be read.
     deaf: bool,
@@ -199,14 +212,17 @@ impl Thread {
     /// Opens the journal behind the entry that was read last. False, if that is not there any more.
     fn open(&mut self) -> Result<bool, JournalError> {
         self.tried = Instant::now();
-        let mut reader = Reader::open(&Where::System, self.filters.clone(), Arc::clone(&self.fields))?
-            .with_lookalikes()?
-            .with_losses()?;
+        let mut reader = self.another()?;
+        self.gleaner = None;
         let found = reader.seek(&self.position)?;
         // What was open until now is closed first, so that the watch sees what this one has open.
         self.reader = Some(reader);
         self.watch.has_been_opened(Instant::now());
         Ok(found)
+    }
+
+    fn another(&self) -> Result<Reader, JournalError> {
+        Reader::open(&Where::System, self.filters.clone(), Arc::clone(&self.fields))?.with_lookalikes()?.with_losses()
     }
 
     /// Reads until the daemon's end of the channel is gone.
@@ -216,8 +232,9 @@ impl Thread {
             let begun = self.progress.started.elapsed();
             self.look_after_the_journal();
             let mut batch = self.read();
+            self.glean(&mut batch);
             batch.news = std::mem::take(&mut self.news);
-            let (some, caught_up) = (batch.position.is_some(), batch.caught_up);
+            let (some, caught_up) = (!batch.is_empty(), batch.caught_up);
             // The first batch goes out even if it is empty: it says that the daemon is up to date.
             if (some || first || !batch.news.is_empty()) && self.sender.blocking_send(batch).is_err() {
                 return;
@@ -325,6 +342,33 @@ impl Thread {
     }
 }
 
+impl Thread {
+    /// Adds what the reader has passed over.
+    fn glean(&mut self, batch: &mut Batch) {
+        if let Some(gleaner) = &mut self.gleaner {
+            batch.records.iter().for_each(|record| gleaner.note(record));
+        }
+        if !batch.caught_up || self.reader.is_none() || self.gleaned.elapsed() < IDLE_TICK {
+            return;
+        }
+        self.gleaned = Instant::now();
+        match &mut self.gleaner {
+            Some(gleaner) => {
+                let delay = Usec::try_from(DELAY.as_micros()).unwrap_or(0);
+                match gleaner.glean(now().saturating_sub(delay)) {
+                    Ok(found) => batch.records.extend(found),
+                    // The reader will say what is wrong.
+                    Err(_) => self.gleaner = None,
+                }
+            }
+            None if self.watch.has_several() && matches!(self.position, Position::After(_)) => {
+                self.gleaner = self.another().ok().map(|reader| Gleaner::new(reader, self.position.clone()));
+            }
+            None => {}
+        }
+    }
+}
+
 /// What to do about an error, for an admin.
 fn mend_of(error: &JournalError) -> &'static str {
     match error {
@@ -348,7 +392,7 @@ fn fill(reader: &mut Reader, batch: &mut Batch) -> Result<(), JournalError> {
             }
         }
     }
-    if !(batch.records.is_empty() && batch.losses.is_empty()) {
+    if !batch.is_empty() {
         batch.position = Some(reader.position()?);
     }
     last.map_or(Ok(()), Err)

@@ -5,11 +5,13 @@
 //! a thread of its own for the daemon (sd-journal is bound to one thread, and disk reads do not
 //! belong into the bus loop) and polls while a next failure may have somebody banned, because journald announces new
 //! entries a quarter to half a second late by design (systemd issue 17574) though they can be
-//! read at once. [`roots`] tells whether what is open is what is there.
+//! read at once. [`roots`] tells whether what is open is what is there,
+//! and [`gleaner`] finds what sd-journal passes over where several journald write.
 
 mod access;
 pub(crate) mod events;
 mod follow;
+mod gleaner;
 mod reader;
 mod roots;
 

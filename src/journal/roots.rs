@@ -159,6 +159,11 @@ impl Watch {
         self.places.closed.as_ref()
     }
 
+    /// Whether more than one journald may be writing.
+    pub(super) fn has_several(&self) -> bool {
+        self.places.online.len() > 1
+    }
+
     /// Whether there has been no file that journald writes to for some time.
     pub(super) fn is_empty(&self, now: Instant) -> bool {
         self.empty.is_some_and(|since| now.duration_since(since) >= GRACE)
