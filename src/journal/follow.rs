@@ -24,10 +24,13 @@ use super::{
     gleaner::{DELAY, Gleaner},
     roots::{Advice, Watch},
 };
-use crate::core::{
-    filter::Filter,
-    record::{Cursor, Fields, Record, Usec},
-    time::now,
+use crate::{
+    core::{
+        filter::Filter,
+        record::{Cursor, Fields, Record},
+        time::Usec,
+    },
+    util::time::now,
 };
 
 /// How often to look while it matters.

@@ -10,10 +10,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{JournalError, Position, Reader, Step};
-use crate::{
-    cursor::Moment,
-    record::{Record, Usec},
-};
+use crate::core::{cursor::Moment, record::Record, time::Usec};
 
 /// How long a journald may be held up.
 pub(super) const DELAY: Duration = Duration::from_secs(5);
