@@ -351,21 +351,21 @@ impl Thread {
         if let Some(gleaner) = &mut self.gleaner {
             batch.records.iter().for_each(|record| gleaner.note(record));
         }
-        if !batch.caught_up || self.reader.is_none() || self.gleaned.elapsed() < IDLE_TICK {
+        if !batch.caught_up || self.reader.is_none() || self.gleaned.elapsed() < DELAY {
             return;
         }
         self.gleaned = Instant::now();
-        match &mut self.gleaner {
-            Some(gleaner) => {
+        match self.gleaner.take() {
+            Some(mut gleaner) => {
                 let delay = Usec::try_from(DELAY.as_micros()).unwrap_or(0);
-                match gleaner.glean(now().saturating_sub(delay)) {
-                    Ok(found) => batch.records.extend(found),
-                    // The reader will say what is wrong.
-                    Err(_) => self.gleaner = None,
+                // Without an answer, the reader will say what is wrong.
+                if let Ok(found) = gleaner.glean(now().saturating_sub(delay), || self.another()) {
+                    batch.records.extend(found);
+                    self.gleaner = Some(gleaner);
                 }
             }
             None if self.watch.has_several() && matches!(self.position, Position::After(_)) => {
-                self.gleaner = self.another().ok().map(|reader| Gleaner::new(reader, self.position.clone()));
+                self.gleaner = Some(Gleaner::new(self.position.clone()));
             }
             None => {}
         }

@@ -15,9 +15,9 @@ use crate::core::{cursor::Moment, record::Record, time::Usec};
 /// How long a journald may be held up.
 pub(super) const DELAY: Duration = Duration::from_secs(5);
 
-/// Reads behind the reader.
+/// Reads behind the reader. The journal is opened for it each time: what it held open would look as if
+/// the reader followed it.
 pub(super) struct Gleaner {
-    reader: Reader,
     /// All up to here has been handed on.
     place: Position,
     /// Entries behind it that have been, too. Two entries of the same µs by both clocks are one.
@@ -25,9 +25,9 @@ pub(super) struct Gleaner {
 }
 
 impl Gleaner {
-    /// `reader` is one of its own; all up to `place` has been handed on.
-    pub(super) fn new(reader: Reader, place: Position) -> Self {
-        Self { reader, place, handed: BTreeSet::new() }
+    /// All up to `place` has been handed on.
+    pub(super) fn new(place: Position) -> Self {
+        Self { place, handed: BTreeSet::new() }
     }
 
     /// An entry has been handed on.
@@ -36,20 +36,25 @@ impl Gleaner {
     }
 
     /// What was passed over, of entries not later than `until`.
-    pub(super) fn glean(&mut self, until: Usec) -> Result<Vec<Record>, JournalError> {
+    pub(super) fn glean(
+        &mut self,
+        until: Usec,
+        open: impl FnOnce() -> Result<Reader, JournalError>,
+    ) -> Result<Vec<Record>, JournalError> {
         let mut found = Vec::new();
         // Only who has read something can have passed over something earlier.
         if self.handed.first().is_none_or(|(time, _)| *time > until) {
             return Ok(found);
         }
-        self.reader.seek(&self.place)?;
+        let mut reader = open()?;
+        reader.seek(&self.place)?;
         let mut record = Record::default();
         loop {
-            let step = self.reader.next(&mut record)?;
+            let step = reader.next(&mut record)?;
             if step == Step::End || record.time > until {
                 break;
             }
-            self.place = Position::After(self.reader.position()?);
+            self.place = Position::After(reader.position()?);
             if step == Step::Record && !self.handed.contains(&(record.time, record.moment)) {
                 found.push(std::mem::take(&mut record));
             }
@@ -124,9 +129,9 @@ mod tests {
         };
         let (times, place) = read(None);
         assert_eq!(times, [1, 2]);
-        let mut gleaner = Gleaner::new(open(), Position::After(place));
+        let mut gleaner = Gleaner::new(Position::After(place));
         let glean = |gleaner: &mut Gleaner, until: Usec| -> Vec<Usec> {
-            let found = gleaner.glean(BEGIN + until).unwrap();
+            let found = gleaner.glean(BEGIN + until, || Ok(open())).unwrap();
             assert!(found.iter().all(|record| !record.message().is_empty()));
             found.iter().map(|record| record.time - BEGIN).collect()
         };

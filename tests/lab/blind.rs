@@ -118,7 +118,8 @@ pub(crate) fn sshd_is_read_in_whatever_unit_by_stdout_and_in_a_namespace_and_no_
     machine.wait_for_message("Failed password for root from 10.66.0.2 port 22 ssh2");
     let victims: Vec<String> = banned(&machine).into_iter().filter(|source| source.starts_with("10.66.")).collect();
     assert!(victims.is_empty(), "banned in somebody's stead: {victims:?}");
-    assert!(machine.run("wardenctl status").contains(": running"));
+    let status = machine.run("wardenctl status");
+    assert!(status.contains(": running"), "{status}");
 }
 
 pub(crate) fn an_sshd_that_says_nothing_that_is_read_is_reported_with_the_cause_and_the_mend(release: Release) {
