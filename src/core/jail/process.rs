@@ -64,16 +64,43 @@ pub(super) struct Held {
     pub(super) forgeable: bool,
 }
 
-/// What is known of a process.
+/// What is known of a process. Of nearly all there is only that they are the service's, and
+/// there are many, so the rest lies elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SavedProcess", into = "SavedProcess")]
 struct Process {
     /// A record has shown that it is the service's.
-    #[serde(default, skip_serializing_if = "is_false")]
     ours: bool,
     /// It has written a line.
+    spoke: bool,
+    more: Option<Box<More>>,
+}
+
+/// What is known of few processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct More {
+    /// Whom it serves, where its lines can't be believed about that.
+    peer: Option<IpAddr>,
+    held: Vec<Held>,
+}
+
+impl Process {
+    fn held(&self) -> &[Held] {
+        self.more.as_ref().map_or(&[], |more| &more.held)
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+}
+
+/// A process in a snapshot.
+#[derive(Serialize, Deserialize)]
+struct SavedProcess {
+    #[serde(default, skip_serializing_if = "is_false")]
+    ours: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     spoke: bool,
-    /// Whom it serves, where its lines can't be believed about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peer: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -85,7 +112,59 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-type Generation = HashMap<ProcessKey, Process>;
+impl From<SavedProcess> for Process {
+    fn from(SavedProcess { ours, spoke, peer, held }: SavedProcess) -> Self {
+        let more = (peer.is_some() || !held.is_empty()).then(|| Box::new(More { peer, held }));
+        Self { ours, spoke, more }
+    }
+}
+
+impl From<Process> for SavedProcess {
+    fn from(Process { ours, spoke, more }: Process) -> Self {
+        let More { peer, held } = more.map(|more| *more).unwrap_or_default();
+        Self { ours, spoke, peer, held }
+    }
+}
+
+/// Processes by their boot and number: there are few boots and many numbers.
+#[derive(Clone, Debug, Default)]
+struct Generation {
+    boots: BTreeMap<u128, HashMap<u32, Process>>,
+    count: usize,
+}
+
+impl Generation {
+    fn get(&self, key: ProcessKey) -> Option<&Process> {
+        self.boots.get(&key.boot)?.get(&key.pid)
+    }
+
+    fn entry(&mut self, key: ProcessKey) -> &mut Process {
+        let boot = self.boots.entry(key.boot).or_default();
+        boot.entry(key.pid).or_insert_with(|| {
+            self.count += 1;
+            Process::default()
+        })
+    }
+
+    fn insert(&mut self, key: ProcessKey, process: Process) {
+        *self.entry(key) = process;
+    }
+
+    fn remove(&mut self, key: ProcessKey) -> Option<Process> {
+        let boot = self.boots.get_mut(&key.boot)?;
+        let process = boot.remove(&key.pid)?;
+        self.count -= 1;
+        Some(process)
+    }
+
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.boots.values().flat_map(HashMap::values)
+    }
+
+    fn processes_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.boots.values_mut().flat_map(HashMap::values_mut)
+    }
+}
 
 /// All processes of which something is known.
 #[derive(Clone, Debug, Default)]
@@ -103,14 +182,17 @@ impl Processes {
     pub(super) fn vouch(&mut self, key: ProcessKey, time: Usec) -> Vec<Held> {
         let process = self.touch(key, time);
         process.ours = true;
-        let held = std::mem::take(&mut process.held);
+        let held = process.more.as_mut().map(|more| std::mem::take(&mut more.held)).unwrap_or_default();
+        if process.more.as_ref().is_some_and(|more| more.peer.is_none()) {
+            process.more = None;
+        }
         self.held = self.held.saturating_sub(held.len());
         held
     }
 
     /// Whether the process is known to be the service's.
     pub(super) fn is_ours(&mut self, key: ProcessKey, time: Usec) -> bool {
-        let known = |generation: &Generation| generation.get(&key).is_some_and(|process| process.ours);
+        let known = |generation: &Generation| generation.get(key).is_some_and(|process| process.ours);
         let ours = known(&self.young) || known(&self.old);
         // As long as it speaks it is remembered.
         if ours {
@@ -131,8 +213,8 @@ impl Processes {
     pub(super) fn hold(&mut self, key: ProcessKey, reading: Held) {
         let full = self.held >= MOST_HELD;
         let process = self.touch(key, reading.time);
-        if !full && process.held.len() < MOST_OF_ONE {
-            process.held.push(reading);
+        if !full && process.held().len() < MOST_OF_ONE {
+            process.more().held.push(reading);
             self.held += 1;
         }
     }
@@ -148,35 +230,39 @@ impl Processes {
     ) -> Option<IpAddr> {
         let process = self.touch(key, time);
         let first = !std::mem::replace(&mut process.spoke, true);
-        process.peer = accepted.or(process.peer).or(said.filter(|_| first));
-        process.peer
+        let known = process.more.as_ref().and_then(|more| more.peer);
+        let peer = accepted.or(known).or(said.filter(|_| first));
+        if peer != known {
+            process.more().peer = peer;
+        }
+        peer
     }
 
     fn touch(&mut self, key: ProcessKey, time: Usec) -> &mut Process {
         let is_old = time.saturating_sub(self.since) >= SILENCE;
-        if is_old || (self.young.len() >= MOST && !self.young.contains_key(&key)) {
+        if is_old || (self.young.count >= MOST && self.young.get(key).is_none()) {
             self.old = std::mem::take(&mut self.young);
             (self.since, self.held) = (time, 0);
         }
-        if let Some(process) = self.old.remove(&key) {
-            self.held += process.held.len();
+        if let Some(process) = self.old.remove(key) {
+            self.held += process.held().len();
             self.young.insert(key, process);
         }
-        self.young.entry(key).or_default()
+        self.young.entry(key)
     }
 
     /// Moves every time along with a clock that was set.
     pub(super) fn shift(&mut self, by: i64) {
         self.since = self.since.saturating_add_signed(by);
-        for process in self.young.values_mut().chain(self.old.values_mut()) {
-            for held in &mut process.held {
+        for process in self.young.processes_mut().chain(self.old.processes_mut()) {
+            for held in process.more.iter_mut().flat_map(|more| &mut more.held) {
                 held.time = held.time.saturating_add_signed(by);
             }
         }
     }
 }
 
-/// The table in a snapshot: processes by their boot, since there are few boots and many numbers.
+/// The table in a snapshot.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct SavedProcesses {
     since: Usec,
@@ -187,28 +273,28 @@ pub(super) struct SavedProcesses {
 impl Processes {
     pub(super) fn save(&self) -> SavedProcesses {
         let of = |generation: &Generation| {
-            let mut saved: BTreeMap<String, BTreeMap<u32, Process>> = BTreeMap::new();
-            for (key, process) in generation {
-                saved.entry(format!("{:032x}", key.boot)).or_default().insert(key.pid, process.clone());
-            }
-            saved
+            let boots = generation.boots.iter().filter(|(_, processes)| !processes.is_empty());
+            let saved = |processes: &HashMap<u32, Process>| {
+                processes.iter().map(|(pid, process)| (*pid, process.clone())).collect()
+            };
+            boots.map(|(boot, processes)| (format!("{boot:032x}"), saved(processes))).collect()
         };
         SavedProcesses { since: self.since, young: of(&self.young), old: of(&self.old) }
     }
 
     pub(super) fn load(saved: SavedProcesses) -> Self {
         let of = |saved: BTreeMap<String, BTreeMap<u32, Process>>| -> Generation {
+            let mut generation = Generation::default();
             let boots =
                 saved.into_iter().filter_map(|(boot, list)| Some((u128::from_str_radix(&boot, 16).ok()?, list)));
-            boots
-                .flat_map(|(boot, list)| {
-                    list.into_iter().map(move |(pid, process)| (ProcessKey { boot, pid }, process))
-                })
-                .take(MOST)
-                .collect()
+            let all = boots.flat_map(|(boot, list)| {
+                list.into_iter().map(move |(pid, process)| (ProcessKey { boot, pid }, process))
+            });
+            all.take(MOST).for_each(|(key, process)| generation.insert(key, process));
+            generation
         };
         let young = of(saved.young);
-        let held = young.values().map(|process| process.held.len()).sum();
+        let held = young.processes().map(|process| process.held().len()).sum();
         Self { young, old: of(saved.old), since: saved.since, held }
     }
 }
@@ -277,8 +363,8 @@ mod tests {
         for pid in 0..100_000 {
             processes.hold(key(pid), reading(1));
         }
-        let held = |generation: &Generation| generation.values().map(|process| process.held.len()).sum::<usize>();
-        assert!(processes.young.len() <= MOST && processes.old.len() <= MOST);
+        let held = |generation: &Generation| generation.processes().map(|process| process.held().len()).sum::<usize>();
+        assert!(processes.young.count <= MOST && processes.old.count <= MOST);
         assert!(held(&processes.young) <= MOST_HELD && held(&processes.old) <= MOST_HELD);
     }
 
