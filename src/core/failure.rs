@@ -19,7 +19,10 @@ use crate::{
         cursor::{Cursor, Entry, Place},
         time::Usec,
     },
-    util::text::count,
+    util::{
+        packed::{apply, put_difference, put_number, take_array, take_difference, take_number},
+        text::count,
+    },
 };
 
 /// One failed attempt.
@@ -213,7 +216,7 @@ impl<'p> Packer<'p> {
             self.bytes.push(0);
         }
         let mut flags = 0;
-        self.difference(view.time, before.map_or(0, |before| before.time));
+        put_difference(&mut self.bytes, view.time, before.map_or(0, |before| before.time));
         if before.is_some_and(|before| before.address == view.address) {
             flags |= flag::SAME_ADDRESS;
         } else {
@@ -251,12 +254,12 @@ impl<'p> Packer<'p> {
                     self.bytes.extend(entry.boot.to_le_bytes());
                 }
                 let earlier = earlier.unwrap_or_default();
-                self.difference(entry.number, earlier.number);
+                put_difference(&mut self.bytes, entry.number, earlier.number);
                 // Both clocks run alike, so this is next to nothing but in the first entry.
-                self.difference(entry.monotonic, earlier.monotonic_at(entry.realtime));
+                put_difference(&mut self.bytes, entry.monotonic, earlier.monotonic_at(entry.realtime));
                 if entry.realtime != view.time {
                     flags |= flag::OWN_TIME;
-                    self.difference(entry.realtime, view.time);
+                    put_difference(&mut self.bytes, entry.realtime, view.time);
                 }
                 self.bytes.extend(entry.hash.to_le_bytes());
             }
@@ -270,26 +273,8 @@ impl<'p> Packer<'p> {
     }
 
     fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
+        put_number(&mut self.bytes, text.len() as u64);
         self.bytes.extend(text.as_bytes());
-    }
-
-    /// `value` by its distance from `base`; small distances of either sign are short.
-    fn difference(&mut self, value: u64, base: u64) {
-        let distance = value.wrapping_sub(base);
-        self.number((distance << 1) ^ (distance.cast_signed() >> 63).cast_unsigned());
-    }
-
-    /// Seven bits a byte, the low ones first (LEB128).
-    fn number(&mut self, mut number: u64) {
-        loop {
-            let low = u8::try_from(number & 0x7f).unwrap_or(0);
-            number >>= 7;
-            if number == 0 {
-                return self.bytes.push(low);
-            }
-            self.bytes.push(low | 0x80);
-        }
     }
 }
 
@@ -322,21 +307,21 @@ impl<'p> Views<'p> {
 
     fn entry(&mut self) -> Option<View<'p>> {
         let before = self.before;
-        let [mut flags] = self.array()?;
+        let [mut flags] = take_array(&mut self.rest)?;
         let mut refusal = false;
         if flags & flag::MORE == flag::MORE {
-            let [more] = self.array()?;
+            let [more] = take_array(&mut self.rest)?;
             refusal = more & flag::REFUSAL != 0;
             flags = (flags & !flag::MORE) | (more & flag::MORE);
         }
         let is = |flag: u8| flags & flag != 0;
-        let time = self.difference(before.map_or(0, |before| before.time))?;
+        let time = take_difference(&mut self.rest, before.map_or(0, |before| before.time))?;
         let address = if is(flag::SAME_ADDRESS) {
             before?.address
         } else if is(flag::IPV6) {
-            Ipv6Addr::from(self.array::<16>()?).into()
+            Ipv6Addr::from(take_array::<16>(&mut self.rest)?).into()
         } else {
-            Ipv4Addr::from(self.array::<4>()?).into()
+            Ipv4Addr::from(take_array::<4>(&mut self.rest)?).into()
         };
         let rule = if is(flag::SAME_RULE) { before?.rule } else { self.text()? };
         let user = if is(flag::SAME_USER) {
@@ -357,51 +342,24 @@ impl<'p> Views<'p> {
                 Place::Text(_) => return None,
             }
         } else {
-            let file = u128::from_le_bytes(self.array()?);
-            let boot = u128::from_le_bytes(self.array()?);
+            let file = u128::from_le_bytes(take_array(&mut self.rest)?);
+            let boot = u128::from_le_bytes(take_array(&mut self.rest)?);
             Entry { file, boot, ..Entry::default() }
         };
-        let number = self.difference(earlier.number)?;
-        let ahead = self.number()?;
-        let realtime = if flags & flag::OWN_TIME != 0 { self.difference(time)? } else { time };
+        let number = take_difference(&mut self.rest, earlier.number)?;
+        let ahead = take_number(&mut self.rest)?;
+        let realtime = if flags & flag::OWN_TIME != 0 { take_difference(&mut self.rest, time)? } else { time };
         let monotonic = apply(earlier.monotonic_at(realtime), ahead);
-        let hash = u64::from_le_bytes(self.array()?);
+        let hash = u64::from_le_bytes(take_array(&mut self.rest)?);
         Some(Entry { number, monotonic, realtime, hash, ..earlier })
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Some(*array)
-    }
-
     fn text(&mut self) -> Option<&'p str> {
-        let length = usize::try_from(self.number()?).ok()?;
+        let length = usize::try_from(take_number(&mut self.rest)?).ok()?;
         let (text, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         std::str::from_utf8(text).ok()
     }
-
-    fn difference(&mut self, base: u64) -> Option<u64> {
-        Some(apply(base, self.number()?))
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.array()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
-    }
-}
-
-/// What [`Packer::difference`] has written as `number`.
-fn apply(base: u64, number: u64) -> u64 {
-    base.wrapping_add((number >> 1) ^ (number & 1).wrapping_neg())
 }
 
 impl Serialize for Failures {

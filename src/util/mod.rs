@@ -1,6 +1,7 @@
 //! Tools that know nothing of bans: any room may use them, and they use no other room.
 
 pub(crate) mod fnv;
+pub(crate) mod packed;
 pub(crate) mod quiet;
 pub(crate) mod suggest;
 pub(crate) mod text;

@@ -656,7 +656,7 @@ impl Jail {
         self.sessions = Sessions::load(saved.sessions);
         self.processes = Processes::load(saved.processes);
         self.sources = saved.sources.into_iter().filter(|(_, tally)| !tally.failures().is_empty()).collect();
-        self.subnets = Subnets::load(saved.subnets, self.settings.max_sources);
+        self.subnets = Subnets::load(&saved.subnets, self.settings.max_sources);
         self.users = saved.users;
         self.licences = saved.licences;
         self.logins = saved.logins.into_iter().take(MOST_LOGINS).collect();

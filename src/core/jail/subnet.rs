@@ -8,17 +8,25 @@
 //! network along.
 //!
 //! A failure costs O(log n). Each keeps its time and address, because it leaves the window by
-//! itself, is taken back, or belongs to another source after a reload.
+//! itself, is taken back, or belongs to another source after a reload. Most sources of an attack
+//! are alone in their networks, so their failures are packed, and what a network weighs is kept only
+//! where there are two.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    borrow::Borrow,
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::core::{failure::Failure, net::inside, time::Usec};
+use crate::{
+    core::{failure::Failure, net::inside, time::Usec},
+    util::packed::{put_difference, put_number, take_array, take_difference, take_number},
+};
 
 /// A wider network, and when it is banned as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +44,9 @@ const FULL: u64 = 4;
 const WITH_LOGIN: u64 = 4;
 /// So many times `maxretry` failures of a source are kept at the most.
 const MOST_KEPT: usize = 10;
+
+/// So many of the queue's entries may be out of date, and as many as there are sources.
+const SLACK: usize = 64;
 
 /// What a jail's settings say of it.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +68,11 @@ impl Rules<'_> {
         }
     }
 
+    /// What the failures of a source weigh at a width, the narrowest being the first.
+    fn weigh(self, entries: impl Iterator<Item = impl Borrow<Entry>>, level: usize) -> u64 {
+        self.weight(entries.filter(|entry| usize::from(entry.borrow().spent) <= level).count())
+    }
+
     /// What leads to a ban at a width.
     fn limit(self, width: Width, login: bool) -> u64 {
         let limit = FULL * u64::from(width.times) * u64::from(self.maxretry);
@@ -65,7 +81,7 @@ impl Rules<'_> {
 }
 
 /// A failure that counts towards the wider networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     time: Usec,
     address: IpAddr,
@@ -73,14 +89,78 @@ struct Entry {
     spent: u8,
 }
 
+/// Failures, packed: each by what differs from the one before it. A copy shares the bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Entries(Arc<[u8]>);
+
+/// How the address of an entry is written, in the lowest bits of what is `spent`.
+mod kind {
+    pub(super) const BITS: u32 = 2;
+    pub(super) const SAME: u64 = 0;
+    pub(super) const IPV4: u64 = 1;
+    pub(super) const IPV6: u64 = 2;
+}
+
+impl Entries {
+    fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
+        let (mut rest, mut before) = (&*self.0, None);
+        std::iter::from_fn(move || {
+            before = unpack(&mut rest, before);
+            before
+        })
+    }
+
+    /// The time of the first.
+    fn oldest(&self) -> Option<Usec> {
+        self.iter().next().map(|entry| entry.time)
+    }
+}
+
+fn unpack(bytes: &mut &[u8], before: Option<Entry>) -> Option<Entry> {
+    let time = take_difference(bytes, before.map_or(0, |before| before.time))?;
+    let head = take_number(bytes)?;
+    let address = match head & ((1 << kind::BITS) - 1) {
+        kind::SAME => before?.address,
+        kind::IPV4 => take_array::<4>(bytes)?.into(),
+        _ => take_array::<16>(bytes)?.into(),
+    };
+    Some(Entry { time, address, spent: u8::try_from(head >> kind::BITS).ok()? })
+}
+
+impl FromIterator<Entry> for Entries {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let (mut bytes, mut before) = (Vec::new(), None::<Entry>);
+        for entry in entries {
+            put_difference(&mut bytes, entry.time, before.map_or(0, |before| before.time));
+            let head = u64::from(entry.spent) << kind::BITS;
+            match entry.address {
+                address if before.is_some_and(|before| before.address == address) => {
+                    put_number(&mut bytes, head | kind::SAME);
+                }
+                IpAddr::V4(address) => {
+                    put_number(&mut bytes, head | kind::IPV4);
+                    bytes.extend(address.octets());
+                }
+                IpAddr::V6(address) => {
+                    put_number(&mut bytes, head | kind::IPV6);
+                    bytes.extend(address.octets());
+                }
+            }
+            before = Some(entry);
+        }
+        Self(bytes.into())
+    }
+}
+
 /// The wider networks of a jail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Subnets {
     /// By source, oldest first.
-    sources: BTreeMap<IpNet, Vec<Entry>>,
-    /// By the time of its oldest failure, each source.
-    queue: BTreeSet<(Usec, IpNet)>,
-    /// What the sources of a network weigh together.
+    sources: BTreeMap<IpNet, Entries>,
+    /// By the time of its oldest failure, each source. What is no longer so is put right when it
+    /// comes up.
+    queue: BinaryHeap<Reverse<(Usec, IpNet)>>,
+    /// What the sources of a network weigh together, if there are two or more.
     weights: BTreeMap<IpNet, u64>,
     entries: usize,
 }
@@ -113,19 +193,36 @@ impl Subnets {
         self.change(source, rules, |entries| {
             entries.insert(entries.partition_point(|known| known.time <= entry.time), entry);
         });
-        if self.sources.get(&source).is_some_and(|entries| entries.len() > most) {
+        if self.sources.get(&source).is_some_and(|entries| entries.iter().count() > most) {
             self.drop_first(source, rules);
         }
         while self.entries > rules.most
-            && let Some((_, oldest)) = self.queue.first().copied()
+            && let Some((_, oldest)) = self.oldest()
         {
             self.drop_first(oldest, rules);
         }
     }
 
+    /// The oldest failure of all, and its source.
+    fn oldest(&mut self) -> Option<(Usec, IpNet)> {
+        while let Some(Reverse((time, source))) = self.queue.peek().copied() {
+            let really = self.sources.get(&source).and_then(Entries::oldest);
+            if really == Some(time) {
+                return Some((time, source));
+            }
+            self.queue.pop();
+            if let Some(really) = really {
+                self.queue.push(Reverse((really, source)));
+            }
+        }
+        None
+    }
+
     /// Forgets what is out of the window by the time `at`.
     pub(super) fn expire(&mut self, at: Usec, rules: Rules<'_>) {
-        while let Some((time, source)) = self.queue.first().copied()
+        while let Some(Reverse((time, _))) = self.queue.peek()
+            && time.saturating_add(rules.findtime) < at
+            && let Some((time, source)) = self.oldest()
             && time.saturating_add(rules.findtime) < at
         {
             self.drop_first(source, rules);
@@ -133,8 +230,8 @@ impl Subnets {
     }
 
     fn drop_first(&mut self, source: IpNet, rules: Rules<'_>) {
-        if let Some(first) = self.sources.get(&source).and_then(|entries| entries.first().copied()) {
-            self.remove(source, first.time, rules);
+        if let Some(time) = self.sources.get(&source).and_then(Entries::oldest) {
+            self.remove(source, time, rules);
         }
     }
 
@@ -153,33 +250,55 @@ impl Subnets {
 
     /// Changes the failures of a source, and with them what its networks weigh.
     fn change(&mut self, source: IpNet, rules: Rules<'_>, how: impl FnOnce(&mut Vec<Entry>)) {
-        let entries = self.sources.entry(source).or_default();
-        let counts = |entries: &[Entry], level: usize| {
-            rules.weight(entries.iter().filter(|entry| usize::from(entry.spent) <= level).count())
-        };
-        let (oldest, length) = (entries.first().map(|entry| entry.time), entries.len());
-        let before: Vec<u64> = (0..rules.widths.len()).map(|level| counts(entries, level)).collect();
-        how(entries);
-        self.entries = (self.entries + entries.len()).saturating_sub(length);
-        let now_oldest = entries.first().map(|entry| entry.time);
-        if oldest != now_oldest {
-            oldest.map(|time| self.queue.remove(&(time, source)));
-            now_oldest.map(|time| self.queue.insert((time, source)));
-        }
-        for (level, before) in before.into_iter().enumerate() {
-            let after = counts(entries, level);
-            if before != after {
-                let network = wider(source, rules.widths[level]);
-                let weight = self.weights.entry(network).or_default();
-                *weight = (*weight + after).saturating_sub(before);
-                if *weight == 0 {
-                    self.weights.remove(&network);
-                }
+        let before: Vec<Entry> = self.sources.get(&source).map(|packed| packed.iter().collect()).unwrap_or_default();
+        let mut after = before.clone();
+        how(&mut after);
+        for (level, width) in rules.widths.iter().enumerate().filter(|(_, width)| width.prefix < source.prefix_len()) {
+            let network = wider(source, *width);
+            let others = || self.in_network(network).filter(|(other, _)| *other != source);
+            let Some((_, other)) = others().next() else { continue };
+            let (was, is) = (rules.weigh(before.iter(), level), rules.weigh(after.iter(), level));
+            let together = match self.weights.get(&network) {
+                Some(weight) => (weight + is).saturating_sub(was),
+                None => rules.weigh(other.iter(), level) + is,
+            };
+            if after.is_empty() && others().nth(1).is_none() {
+                self.weights.remove(&network);
+            } else {
+                self.weights.insert(network, together);
             }
         }
-        if self.sources.get(&source).is_some_and(Vec::is_empty) {
-            self.sources.remove(&source);
+        self.entries = (self.entries + after.len()).saturating_sub(before.len());
+        let (oldest, first) = (before.first(), after.first());
+        if first.is_some_and(|first| oldest.is_none_or(|oldest| oldest.time > first.time)) {
+            self.queue.extend(first.map(|first| Reverse((first.time, source))));
         }
+        if after.is_empty() {
+            self.sources.remove(&source);
+        } else if before != after {
+            self.sources.insert(source, after.into_iter().collect());
+        }
+        // Sources that come and go again leave theirs behind.
+        if self.queue.len() > 2 * self.sources.len() + SLACK {
+            self.plan();
+        }
+    }
+
+    /// Makes the queue again.
+    fn plan(&mut self) {
+        let oldest = |(source, entries): (&IpNet, &Entries)| Some(Reverse((entries.oldest()?, *source)));
+        self.queue = self.sources.iter().filter_map(oldest).collect();
+    }
+
+    fn in_network(&self, network: IpNet) -> impl Iterator<Item = (IpNet, &Entries)> {
+        let sources = self.sources.range(inside(network)).map(|(source, entries)| (*source, entries));
+        sources.filter(move |(source, _)| network.contains(source))
+    }
+
+    /// What the sources of a network weigh together.
+    fn weight(&self, network: IpNet, level: usize, rules: Rules<'_>) -> u64 {
+        let alone = || self.in_network(network).map(|(_, entries)| rules.weigh(entries.iter(), level)).next();
+        self.weights.get(&network).copied().or_else(alone).unwrap_or(0)
     }
 
     /// How the wider networks of a source stand, the narrowest first; `login` says whether somebody
@@ -190,9 +309,10 @@ impl Subnets {
         rules: Rules<'_>,
         login: impl Fn(IpNet) -> bool,
     ) -> impl Iterator<Item = Hopping> {
-        rules.widths.iter().filter(move |width| width.prefix < source.prefix_len()).map(move |width| {
+        let widths = rules.widths.iter().enumerate().filter(move |(_, width)| width.prefix < source.prefix_len());
+        widths.map(move |(level, width)| {
             let network = wider(source, *width);
-            let (weight, limit) = (self.weights.get(&network).copied().unwrap_or(0), rules.limit(*width, false));
+            let (weight, limit) = (self.weight(network, level, rules), rules.limit(*width, false));
             let limit = if weight >= limit && login(network) { rules.limit(*width, true) } else { limit };
             Hopping { network, weight: weight / FULL, limit: limit / FULL }
         })
@@ -221,17 +341,16 @@ impl Subnets {
     }
 
     fn sources_in(&self, network: IpNet) -> Vec<IpNet> {
-        let sources = self.sources.range(inside(network)).map(|(source, _)| *source);
-        sources.filter(|source| network.contains(source)).collect()
+        self.in_network(network).map(|(source, _)| source).collect()
     }
 
     /// Moves every time along with a clock that was set.
     pub(super) fn shift(&mut self, by: i64) {
-        for entry in self.sources.values_mut().flatten() {
-            entry.time = entry.time.saturating_add_signed(by);
+        for entries in self.sources.values_mut() {
+            let moved = |entry: Entry| Entry { time: entry.time.saturating_add_signed(by), ..entry };
+            *entries = entries.iter().map(moved).collect();
         }
-        let oldest = |(source, entries): (&IpNet, &Vec<Entry>)| Some((entries.first()?.time, *source));
-        self.queue = self.sources.iter().filter_map(oldest).collect();
+        self.plan();
     }
 
     /// Goes on under other rules: each failure goes where `place` says, or nowhere.
@@ -240,7 +359,7 @@ impl Subnets {
         if rules.widths.is_empty() {
             return;
         }
-        for entry in before.sources.into_values().flatten() {
+        for entry in before.sources.values().flat_map(Entries::iter) {
             if let Some(source) = place(entry.address) {
                 self.put(source, entry, rules);
             }
@@ -248,23 +367,200 @@ impl Subnets {
     }
 }
 
-/// The failures in a snapshot.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct SavedSubnets(Vec<(Usec, IpAddr, u8)>);
+/// The failures in a snapshot: of each its time, its address and what it is spent for.
+#[derive(Debug, Default)]
+pub(super) struct SavedSubnets(Vec<Entries>);
+
+impl Serialize for SavedSubnets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = self.0.iter().flat_map(Entries::iter);
+        serializer.collect_seq(entries.map(|entry| (entry.time, entry.address, entry.spent)))
+    }
+}
+
+impl<'de> Deserialize<'de> for SavedSubnets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = Vec::<(Usec, IpAddr, u8)>::deserialize(deserializer)?;
+        let entry = |(time, address, spent)| Entry { time, address, spent };
+        Ok(Self(vec![entries.into_iter().map(entry).collect()]))
+    }
+}
 
 impl Subnets {
     pub(super) fn save(&self) -> SavedSubnets {
-        let entries = self.sources.values().flatten();
-        SavedSubnets(entries.map(|entry| (entry.time, entry.address, entry.spent)).collect())
+        SavedSubnets(self.sources.values().cloned().collect())
     }
 
     /// What was saved, to be put in its place by [`Self::adapt`].
-    pub(super) fn load(saved: SavedSubnets, most: usize) -> Self {
+    pub(super) fn load(saved: &SavedSubnets, most: usize) -> Self {
         let mut subnets = Self::default();
-        for (time, address, spent) in saved.0.into_iter().take(most) {
-            subnets.sources.entry(address.into()).or_default().push(Entry { time, address, spent });
-        }
+        let entries = saved.0.iter().flat_map(Entries::iter).take(most);
+        subnets.sources.insert(IpNet::default(), entries.collect());
         subnets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::cursor::Cursor;
+
+    const WIDTHS: [Width; 2] = [Width { prefix: 56, times: 4 }, Width { prefix: 48, times: 16 }];
+    const RULES: Rules<'_> = Rules { widths: &WIDTHS, maxretry: 2, findtime: 40, most: 24 };
+
+    fn source(number: u8) -> IpNet {
+        // Four /56 in each of two /48.
+        let (site, part, host) = (u16::from(number >> 4 & 1), u16::from(number >> 2 & 3), u16::from(number & 3));
+        let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, site, part << 8 | host, 0, 0, 0, 7);
+        IpNet::new(address.into(), 64).unwrap().trunc()
+    }
+
+    fn failure(source: IpNet, time: Usec) -> Failure {
+        let IpAddr::V6(network) = source.network() else { unreachable!() };
+        let address = std::net::Ipv6Addr::from(u128::from(network) | u128::from(time % 3));
+        Failure {
+            address: address.into(),
+            time,
+            rule: "r".into(),
+            user: None,
+            cursor: Cursor::from("c"),
+            refusal: false,
+        }
+    }
+
+    /// What the table should hold, by looking at all failures each time.
+    #[derive(Default)]
+    struct Plain(Vec<(IpNet, Entry)>);
+
+    impl Plain {
+        fn of(&self, source: IpNet) -> Vec<Entry> {
+            let mut own: Vec<Entry> = self.0.iter().filter(|(of, _)| *of == source).map(|(_, entry)| *entry).collect();
+            own.sort_by_key(|entry| entry.time);
+            own
+        }
+
+        fn drop_oldest(&mut self, among: impl Fn(IpNet) -> bool) {
+            let all = self.0.iter().enumerate().filter(|(_, (source, _))| among(*source));
+            let oldest = all.min_by_key(|(_, (source, entry))| (entry.time, *source)).map(|(at, _)| at);
+            oldest.map(|at| self.0.remove(at));
+        }
+
+        fn add(&mut self, source: IpNet, failure: &Failure, at: Usec) {
+            self.0.retain(|(_, entry)| entry.time + RULES.findtime >= at);
+            if failure.time + RULES.findtime < at {
+                return;
+            }
+            self.0.push((source, Entry { time: failure.time, address: failure.address, spent: 0 }));
+            if self.of(source).len() > 20 {
+                self.drop_oldest(|other| other == source);
+            }
+            if self.0.len() > RULES.most {
+                self.drop_oldest(|_| true);
+            }
+        }
+
+        fn weight(&self, network: IpNet, level: usize) -> u64 {
+            let mut sources: Vec<IpNet> = self.0.iter().map(|(source, _)| *source).collect();
+            sources.sort();
+            sources.dedup();
+            sources.retain(|source| network.contains(source));
+            sources.iter().map(|source| RULES.weigh(self.of(*source).iter(), level)).sum()
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Add(u8, Usec),
+        TakeBack(u8),
+        Spend(u8, usize),
+        Clear(u8),
+        Shift(i64),
+        Reload,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            12 => (0u8..32, 0u64..6).prop_map(|(source, late)| Event::Add(source, late)),
+            2 => (0u8..32).prop_map(Event::TakeBack),
+            1 => (0u8..32, 0usize..2).prop_map(|(source, level)| Event::Spend(source, level)),
+            1 => (0u8..32).prop_map(Event::Clear),
+            1 => (-3i64..9).prop_map(Event::Shift),
+            1 => Just(Event::Reload),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_networks_weigh_agrees_with_a_table_that_looks_at_every_failure(
+            events in proptest::collection::vec(event(), 0..200),
+        ) {
+            let (mut subnets, mut plain, mut now) = (Subnets::default(), Plain::default(), 1_000);
+            for event in events {
+                match event {
+                    Event::Add(number, late) => {
+                        now += 7;
+                        let (source, failure) = (source(number), failure(source(number), now - 3 * late));
+                        subnets.add(source, &failure, now, RULES);
+                        plain.add(source, &failure, now);
+                    }
+                    Event::TakeBack(number) => {
+                        let Some(entry) = plain.of(source(number)).last().copied() else { continue };
+                        let known = |(of, known): &(IpNet, Entry)| *of == source(number) && known.time == entry.time;
+                        let place = plain.0.iter().position(known).unwrap();
+                        plain.0.remove(place);
+                        subnets.take_back(source(number), &failure(source(number), entry.time), RULES);
+                    }
+                    Event::Spend(number, level) => {
+                        let network = wider(source(number), WIDTHS[level]);
+                        subnets.spend(network, RULES);
+                        for (_, entry) in plain.0.iter_mut().filter(|(source, _)| network.contains(source)) {
+                            entry.spent = entry.spent.max(u8::try_from(level + 1).unwrap());
+                        }
+                    }
+                    Event::Clear(number) => {
+                        let network = wider(source(number), WIDTHS[0]);
+                        subnets.clear(network, RULES);
+                        plain.0.retain(|(source, _)| !network.contains(source));
+                    }
+                    Event::Shift(by) => {
+                        now = now.saturating_add_signed(by);
+                        subnets.shift(by);
+                        plain.0.iter_mut().for_each(|(_, entry)| entry.time = entry.time.saturating_add_signed(by));
+                    }
+                    Event::Reload => {
+                        let saved = serde_json::to_string(&subnets.save()).unwrap();
+                        let _: Vec<(Usec, IpAddr, u8)> = serde_json::from_str(&saved).unwrap();
+                        subnets = Subnets::load(&serde_json::from_str(&saved).unwrap(), RULES.most);
+                        subnets.adapt(RULES, |address| Some(IpNet::new(address, 64).unwrap().trunc()));
+                    }
+                }
+                prop_assert_eq!(subnets.entries, plain.0.len());
+                for number in 0..32 {
+                    let held: Vec<Entry> = subnets.sources.get(&source(number)).iter().flat_map(|it| it.iter()).collect();
+                    prop_assert_eq!(held, plain.of(source(number)));
+                    for (level, width) in WIDTHS.iter().enumerate() {
+                        let network = wider(source(number), *width);
+                        prop_assert_eq!(subnets.weight(network, level, RULES), plain.weight(network, level));
+                    }
+                }
+                prop_assert!(subnets.queue.len() <= 2 * subnets.sources.len() + SLACK);
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_alone_takes_little_space() {
+        let mut subnets = Subnets::default();
+        let rules = Rules { most: 1000, findtime: 1 << 40, ..RULES };
+        for number in 0..4 {
+            let time = 1_795_412_957_978_061 + number * 100_000_000;
+            let failure = Failure { time, ..failure(source(0), 0) };
+            subnets.add(source(0), &failure, time, rules);
+        }
+        assert!(subnets.weights.is_empty());
+        let packed = subnets.sources.values().next().unwrap().0.len();
+        assert!(packed <= 48, "{packed}");
     }
 }
