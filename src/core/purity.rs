@@ -27,7 +27,7 @@ const IMPURE: [&str; 17] = [
 ];
 
 /// The rooms that the core stands on, and itself.
-const BELOW: [&str; 4] = ["core", "util::fnv", "util::suggest", "util::text"];
+const BELOW: [&str; 5] = ["core", "util::fnv", "util::packed", "util::suggest", "util::text"];
 
 /// What is compiled into the program: a file's text without comments, and without what begins at
 /// `#[cfg(test)]` and ends with the item.

@@ -1,6 +1,7 @@
 //! Walks a journal with sd-journal(3) and makes records of its entries.
 //!
-//! The filters' fields become matches, so that libsystemd's index skips nearly everything else.
+//! The filters' fields become matches, so that libsystemd's index skips nearly everything else;
+//! those of many filters are dealt out to several handles ([`super::lanes`]).
 //! Each look at an entry's data costs more than the way to the entry, so there is one: it takes
 //! the fields that a filter asks for as they come, and ends at the message if no rule may read
 //! that. The cursor is asked for only of lines that can count as a failure.
@@ -12,7 +13,10 @@ use std::{ffi::CString, path::PathBuf, sync::Arc};
 
 use systemd::journal::{Journal, OpenDirectoryOptions, OpenFilesOptions, OpenOptions};
 
-use super::JournalError;
+use super::{
+    JournalError,
+    lanes::{Group, Lanes, deal},
+};
 use crate::core::{
     cursor::Moment,
     filter::{Filter, Wants},
@@ -73,15 +77,15 @@ pub struct Loss {
 
 /// A journal, open and matched.
 pub struct Reader {
-    journal: Journal,
+    journal: Lanes,
     filters: Vec<Arc<Filter>>,
+    /// The lane of each of the filters.
+    dealt: Vec<usize>,
     fields: Arc<Fields>,
     /// Of every entry all fields are fetched, whatever its message.
     thorough: bool,
     /// Some filter needs to see all lines of standard output.
     lines: bool,
-    /// [`Position::After`] found another entry than the one it named, and that one is new.
-    pending: bool,
 }
 
 impl Reader {
@@ -90,44 +94,25 @@ impl Reader {
     /// # Errors
     /// If it can't be opened, or nothing in it can be read.
     pub fn open(journal: &Where, filters: Vec<Arc<Filter>>, fields: Arc<Fields>) -> Result<Self, JournalError> {
-        let (opened, what) = match journal {
-            Where::System => (OpenOptions::default().system(true).local_only(true).all_namespaces(true).open(), None),
-            Where::Directory(path) => {
-                let name = path.display().to_string();
-                (OpenDirectoryOptions::default().open_directory(c_string(&name)?), Some(name))
-            }
-            Where::Files(paths) => {
-                let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-                let files = names.iter().map(|name| c_string(name)).collect::<Result<Vec<_>, _>>()?;
-                (OpenFilesOptions::default().open_files(files), Some(names.join(", ")))
-            }
-        };
-        let mut journal = opened.map_err(|error| JournalError::Open {
-            what: what.clone().unwrap_or_else(|| "of this machine".to_owned()),
-            error,
-        })?;
-        match what {
-            None if !(journal.has_persistent_files()? || journal.has_runtime_files()?) => {
+        let first = journal.open()?;
+        match journal.name() {
+            None if !(first.has_persistent_files()? || first.has_runtime_files()?) => {
                 return Err(JournalError::NoAccess);
             }
-            Some(name) if journal.usage()? == 0 => return Err(JournalError::Empty(name)),
+            Some(name) if first.usage()? == 0 => return Err(JournalError::Empty(name)),
             _ => {}
         }
-        for (place, filter) in filters.iter().enumerate() {
-            if filters[..place].iter().any(|known| known.records == filter.records) {
-                continue;
-            }
-            let fields = &filter.records.fields;
-            let telling = fields.iter().any(|(name, ..)| !COMMON.contains(&name.as_str()));
-            for (name, _, values) in fields.iter().filter(|(name, ..)| !telling || !COMMON.contains(&name.as_str())) {
-                for value in values {
-                    journal.match_add(name, value.as_str())?;
-                }
-            }
-            journal.match_or()?;
+        let groups: Vec<Group> = filters.iter().enumerate().map(|(place, _)| group(&filters, place)).collect();
+        let dealt = deal(&groups);
+        let mut dealt_out = Lanes::new(first);
+        for _ in 0..dealt.last().copied().unwrap_or(0) {
+            dealt_out.add(journal.open()?);
+        }
+        for (group, lane) in groups.iter().zip(&dealt) {
+            dealt_out.match_group(*lane, group)?;
         }
         let lines = filters.iter().any(|filter| filter.has_forgeable_lines());
-        Ok(Self { journal, filters, fields, thorough: false, lines, pending: false })
+        Ok(Self { journal: dealt_out, filters, dealt, fields, thorough: false, lines })
     }
 
     /// Follows journald's notices of dropped messages as well.
@@ -135,8 +120,8 @@ impl Reader {
     /// # Errors
     /// If sd-journal has no memory.
     pub fn with_losses(mut self) -> Result<Self, JournalError> {
-        self.journal.match_add("MESSAGE_ID", DROPPED)?;
-        self.journal.match_add("_TRANSPORT", "driver")?;
+        let own = |field: &str, value: &str| (field.to_owned(), vec![value.to_owned()]);
+        self.journal.match_group(0, &vec![own("MESSAGE_ID", DROPPED), own("_TRANSPORT", "driver")])?;
         Ok(self)
     }
 
@@ -147,17 +132,13 @@ impl Reader {
     /// If sd-journal has no memory.
     pub fn with_lookalikes(mut self) -> Result<Self, JournalError> {
         // Without a list of programs a unit may write thousands of records that nobody asks for.
-        for filter in self.filters.iter().filter(|filter| !filter.records.programs.is_empty()) {
-            let units = filter.records.units.iter().filter(|unit| !unit.contains('*'));
+        let with_programs = self.filters.iter().zip(&self.dealt).filter(|(it, _)| !it.records.programs.is_empty());
+        for (filter, lane) in with_programs {
+            let units = filter.records.units.iter().filter(|unit| !unit.contains('*')).cloned();
             for (field, values) in
-                [("_SYSTEMD_UNIT", units.collect::<Vec<_>>()), ("_COMM", filter.records.programs.iter().collect())]
+                [("_SYSTEMD_UNIT", units.collect::<Vec<_>>()), ("_COMM", filter.records.programs.clone())]
             {
-                for value in &values {
-                    self.journal.match_add(field, value.as_str())?;
-                }
-                if !values.is_empty() {
-                    self.journal.match_or()?;
-                }
+                self.journal.match_group(*lane, &vec![(field.to_owned(), values)])?;
             }
         }
         Ok(self)
@@ -176,40 +157,12 @@ impl Reader {
     /// # Errors
     /// If the cursor is malformed or the journal can't be read.
     pub fn seek(&mut self, position: &Position) -> Result<bool, JournalError> {
-        self.pending = false;
         match position {
-            Position::Head => self.journal.seek_head()?,
-            Position::Since(time) => self.journal.seek_realtime_usec(*time)?,
-            Position::After(cursor) => {
-                let found = self.find(cursor)?;
-                if found == Some(false) {
-                    // The way to it has passed entries of the same µs.
-                    self.journal.seek_cursor(c_string(&cursor.to_string())?)?;
-                    self.pending = self.journal.next()? > 0;
-                }
-                return Ok(found == Some(true));
-            }
+            Position::Head => self.journal.seek(|journal| journal.seek_head())?,
+            Position::Since(time) => self.journal.seek(|journal| journal.seek_realtime_usec(*time))?,
+            Position::After(cursor) => return self.journal.seek_entry(cursor),
         }
         Ok(true)
-    }
-
-    /// Goes to the entry that a cursor names; nothing, if neither that nor a later one is there. When
-    /// journald moves entries from volatile to persistent storage, their file and their number change
-    /// and all the rest stays: it is the same entry.
-    fn find(&mut self, cursor: &Cursor) -> Result<Option<bool>, JournalError> {
-        self.journal.seek_cursor(c_string(&cursor.to_string())?)?;
-        let mut there = false;
-        while self.journal.next()? > 0 {
-            there = true;
-            let here = self.position()?;
-            if here.is_same_entry(cursor) {
-                return Ok(Some(true));
-            }
-            if here.moment() != cursor.moment() {
-                break;
-            }
-        }
-        Ok(there.then_some(false))
     }
 
     /// Goes to the next entry and makes `record` of it, unless the journal ends. May be called again
@@ -218,18 +171,19 @@ impl Reader {
     /// # Errors
     /// If the journal can't be read.
     pub fn next(&mut self, record: &mut Record) -> Result<Step, JournalError> {
-        if !std::mem::take(&mut self.pending) && self.journal.next()? == 0 {
+        if !self.journal.next()? {
             return Ok(Step::End);
         }
-        let (monotonic, boot) = self.journal.monotonic_timestamp()?;
+        let journal = self.journal.here();
+        let (monotonic, boot) = journal.monotonic_timestamp()?;
         let moment = Moment { boot: u128::from_be_bytes(*boot.as_bytes()), monotonic };
-        record.begin(self.journal.timestamp_usec()?, Some(moment));
+        record.begin(journal.timestamp_usec()?, Some(moment));
         let (mut wants, mut suppressed) = (None, false);
         record.make_room(&self.fields);
-        self.journal.restart_data();
+        journal.restart_data();
         // A field that can't be read (a damaged file) must not stop the daemon at this entry for
         // ever: what can be read of it counts.
-        while let Ok(Some(field)) = self.journal.enumerate_data() {
+        while let Ok(Some(field)) = journal.enumerate_data() {
             let Some(id) = self.fields.find(field.name()) else { continue };
             let value = field.value().unwrap_or_default();
             record.set(id, value);
@@ -260,8 +214,9 @@ impl Reader {
     fn loss(&mut self) -> Option<Loss> {
         let mut loss = Loss::default();
         let (mut dropped, mut driver) = (false, false);
-        self.journal.restart_data();
-        while let Ok(Some(field)) = self.journal.enumerate_data() {
+        let journal = self.journal.here();
+        journal.restart_data();
+        while let Ok(Some(field)) = journal.enumerate_data() {
             let value = field.value().unwrap_or_default();
             match field.name() {
                 b"MESSAGE_ID" => dropped = value == DROPPED.as_bytes(),
@@ -279,34 +234,69 @@ impl Reader {
     /// # Errors
     /// If it has come to none yet.
     pub fn position(&self) -> Result<Cursor, JournalError> {
-        Ok(self.journal.cursor()?.into())
+        self.journal.position()
     }
 
     /// The time of the last entry that the filters ask for. Moves away from where reading was.
     pub(crate) fn end(&mut self) -> Result<Option<Usec>, JournalError> {
-        self.journal.seek_tail()?;
-        let found = self.journal.previous()? > 0;
-        Ok(if found { Some(self.journal.timestamp_usec()?) } else { None })
+        self.journal.end()
     }
 
     /// The time of the last entry of all, whoever wrote it. For when everything has been read: from now
     /// on, nothing is left out.
     pub(crate) fn last(&mut self) -> Result<Option<Usec>, JournalError> {
-        self.journal.match_flush()?;
+        self.journal.lane(0).match_flush()?;
         self.end()
     }
 
     /// Waits until something is written, at most so long. journald announces entries late, so
     /// a short wait is a poll.
     pub(crate) fn wait(&mut self, at_most: std::time::Duration) {
-        // An error here means that no inotify instance is to be had (kernel limit): sleeping
-        // instead keeps reading, a little later, and `roots` sees files that appear.
-        if self.journal.wait(Some(at_most)).is_err() {
-            std::thread::sleep(at_most);
+        self.journal.wait(at_most);
+    }
+}
+
+/// What an entry of a filter must hold, as far as the index is asked; nothing, if that is what another
+/// filter before it asks for.
+fn group(filters: &[Arc<Filter>], place: usize) -> Group {
+    let records = &filters[place].records;
+    if filters[..place].iter().any(|known| known.records == *records) {
+        return Group::new();
+    }
+    let is_common = |name: &String| COMMON.contains(&name.as_str());
+    let telling = records.fields.iter().any(|(name, ..)| !is_common(name));
+    let asked = records.fields.iter().filter(|(name, ..)| !telling || !is_common(name));
+    asked.map(|(name, _, values)| (name.clone(), values.clone())).collect()
+}
+
+impl Where {
+    fn open(&self) -> Result<Journal, JournalError> {
+        let opened = match self {
+            Self::System => OpenOptions::default().system(true).local_only(true).all_namespaces(true).open(),
+            Self::Directory(path) => {
+                OpenDirectoryOptions::default().open_directory(c_string(&path.display().to_string())?)
+            }
+            Self::Files(paths) => {
+                let files = paths.iter().map(|path| c_string(&path.display().to_string()));
+                OpenFilesOptions::default().open_files(files.collect::<Result<Vec<_>, _>>()?)
+            }
+        };
+        let what = || self.name().unwrap_or_else(|| "of this machine".to_owned());
+        opened.map_err(|error| JournalError::Open { what: what(), error })
+    }
+
+    /// What was named; nothing, if that is this machine's.
+    fn name(&self) -> Option<String> {
+        match self {
+            Self::System => None,
+            Self::Directory(path) => Some(path.display().to_string()),
+            Self::Files(paths) => {
+                Some(paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
 
-fn c_string(text: &str) -> Result<CString, JournalError> {
+pub(super) fn c_string(text: &str) -> Result<CString, JournalError> {
     CString::new(text).map_err(|_| JournalError::ZeroByte(text.to_owned()))
 }

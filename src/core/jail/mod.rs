@@ -169,8 +169,13 @@ impl Jail {
     /// rule of the filter knew it.
     pub(crate) fn observe(&mut self, record: &Record, time: Usec, now: Usec, out: &mut Vec<Verdict>) -> bool {
         let filter = Arc::clone(&self.settings.filter);
+        // Of many jails only one has an interest in a record, so the others find that out first.
+        let claim = filter.records.claim(record);
+        if claim == Claim::No {
+            return false;
+        }
         let process = ProcessKey::of(record);
-        let ours = match filter.records.claim(record) {
+        let ours = match claim {
             Claim::Ours => {
                 let held = process.map(|key| self.processes.vouch(key, time)).unwrap_or_default();
                 self.release(&filter, filter.process(record), held, now, out);

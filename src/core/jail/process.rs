@@ -244,7 +244,10 @@ impl Processes {
             self.old = std::mem::take(&mut self.young);
             (self.since, self.held) = (time, 0);
         }
-        if let Some(process) = self.old.remove(key) {
+        // Most that speak have spoken lately.
+        if self.young.get(key).is_none()
+            && let Some(process) = self.old.remove(key)
+        {
             self.held += process.held().len();
             self.young.insert(key, process);
         }

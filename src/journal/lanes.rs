@@ -1,0 +1,290 @@
+//! One journal, read through as many handles of libsystemd as keep each of them quick.
+//!
+//! libsystemd looks for the next entry by the list of entries of each match, and remembers in each
+//! file where it stands in 20 such lists (CHAIN_CACHE_MAX in journal-file.c). With one match more
+//! every look begins at the head of the list: with 40 matches an entry takes four times as long as
+//! with 20, and with 80 nine times. So the matches of many filters are dealt out to several
+//! handles, the lanes, whose entries come out here in the order of time. Few filters have one lane,
+//! and then this adds nothing.
+
+use std::time::Duration;
+
+use systemd::journal::Journal;
+
+use super::{JournalError, reader::c_string};
+use crate::core::{
+    cursor::{Cursor, Moment},
+    time::Usec,
+};
+
+/// The most matches of a lane. Those of journald's notices and of what only looks like a filter's
+/// come on top, and find less.
+const MATCHES: usize = 12;
+/// The most lanes: each has all files of the journal open.
+const LANES: usize = 8;
+
+/// Fields with the values of which an entry must hold one each.
+pub(super) type Group = Vec<(String, Vec<String>)>;
+
+fn matches_of(group: &Group) -> usize {
+    group.iter().map(|(_, values)| values.len()).sum()
+}
+
+/// For each of the groups, the lane that it is dealt to; the first is 0.
+pub(super) fn deal(groups: &[Group]) -> Vec<usize> {
+    let all: usize = groups.iter().map(matches_of).sum();
+    let most = MATCHES.max(all.div_ceil(LANES));
+    let (mut lane, mut matches) = (0, 0);
+    let place = |group| {
+        let own = matches_of(group);
+        if matches > 0 && matches + own > most && lane + 1 < LANES {
+            (lane, matches) = (lane + 1, 0);
+        }
+        matches += own;
+        lane
+    };
+    groups.iter().map(place).collect()
+}
+
+/// When an entry was written: the time of journald, and that of the machine.
+type When = (Usec, Moment);
+
+struct Lane {
+    journal: Journal,
+    /// It stands at an entry that has not come out yet.
+    ahead: Option<When>,
+}
+
+impl Lane {
+    /// Goes to the next entry, unless it stands at one already. False at the end.
+    fn look(&mut self) -> Result<bool, JournalError> {
+        if self.ahead.is_none() && self.journal.next()? > 0 {
+            self.ahead = Some(self.when()?);
+        }
+        Ok(self.ahead.is_some())
+    }
+
+    fn when(&mut self) -> Result<When, JournalError> {
+        let (monotonic, boot) = self.journal.monotonic_timestamp()?;
+        let moment = Moment { boot: u128::from_be_bytes(*boot.as_bytes()), monotonic };
+        Ok((self.journal.timestamp_usec()?, moment))
+    }
+
+    fn position(&self) -> Result<Cursor, JournalError> {
+        Ok(self.journal.cursor()?.into())
+    }
+
+    /// Goes to the entry that a cursor names; nothing, if neither that nor a later one is there. When
+    /// journald moves entries from volatile to persistent storage, their file and their number change
+    /// and all the rest stays: it is the same entry.
+    fn find(&mut self, cursor: &Cursor) -> Result<Option<bool>, JournalError> {
+        self.journal.seek_cursor(c_string(&cursor.to_string())?)?;
+        let mut there = false;
+        while self.journal.next()? > 0 {
+            there = true;
+            let here = self.position()?;
+            if here.is_same_entry(cursor) {
+                return Ok(Some(true));
+            }
+            if here.moment() != cursor.moment() {
+                break;
+            }
+        }
+        Ok(there.then_some(false))
+    }
+}
+
+/// Whether an entry comes before another. In one boot the clock of the machine says it, which
+/// nobody sets.
+fn is_before((time, moment): When, (other_time, other): When) -> bool {
+    if moment.boot == other.boot { moment.monotonic < other.monotonic } else { time < other_time }
+}
+
+/// A journal through all of its lanes. There is at least one.
+pub(super) struct Lanes {
+    first: Lane,
+    more: Vec<Lane>,
+    /// Whose entry came out last.
+    current: usize,
+}
+
+impl Lanes {
+    pub(super) fn new(journal: Journal) -> Self {
+        Self { first: Lane { journal, ahead: None }, more: Vec::new(), current: 0 }
+    }
+
+    pub(super) fn add(&mut self, journal: Journal) {
+        self.more.push(Lane { journal, ahead: None });
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Lane> {
+        std::iter::once(&mut self.first).chain(&mut self.more)
+    }
+
+    fn get(&self, lane: usize) -> &Lane {
+        lane.checked_sub(1).and_then(|more| self.more.get(more)).unwrap_or(&self.first)
+    }
+
+    /// The journal of a lane; of the first, if there is none of this number.
+    pub(super) fn lane(&mut self, lane: usize) -> &mut Journal {
+        match lane.checked_sub(1).and_then(|more| self.more.get_mut(more)) {
+            Some(lane) => &mut lane.journal,
+            None => &mut self.first.journal,
+        }
+    }
+
+    /// The journal at the entry that came out last.
+    pub(super) fn here(&mut self) -> &mut Journal {
+        self.lane(self.current)
+    }
+
+    /// Where the entry stands that came out last.
+    pub(super) fn position(&self) -> Result<Cursor, JournalError> {
+        self.get(self.current).position()
+    }
+
+    /// Adds a group of matches to a lane.
+    pub(super) fn match_group(&mut self, lane: usize, group: &Group) -> Result<(), JournalError> {
+        if matches_of(group) == 0 {
+            return Ok(());
+        }
+        let journal = self.lane(lane);
+        for (field, values) in group {
+            for value in values {
+                journal.match_add(field, value.as_str())?;
+            }
+        }
+        journal.match_or()?;
+        Ok(())
+    }
+
+    /// Goes to the next entry. False at the end, for now.
+    pub(super) fn next(&mut self) -> Result<bool, JournalError> {
+        if self.more.is_empty() {
+            return Ok(self.first.ahead.take().is_some() || self.first.journal.next()? > 0);
+        }
+        let before = self.standing();
+        let (mut found, all) = self.look()?;
+        // A lane that was at its end may have got an entry before another lane was looked at, which
+        // got a later one.
+        if found > before && !all {
+            (found, _) = self.look()?;
+        }
+        if found == 0 {
+            return Ok(false);
+        }
+        let heads = self.all().enumerate().filter_map(|(at, lane)| Some((at, lane.ahead?)));
+        let first = heads.reduce(|first, other| if is_before(other.1, first.1) { other } else { first });
+        let Some((current, when)) = first else { return Ok(false) };
+        self.current = current;
+        self.all().enumerate().filter(|(at, _)| *at == current).for_each(|(_, lane)| lane.ahead = None);
+        // An entry that two lanes ask for comes out once.
+        if self.all().any(|lane| lane.ahead == Some(when)) {
+            let position = self.position()?;
+            for lane in self.all().filter(|lane| lane.ahead == Some(when)) {
+                if lane.position()? == position {
+                    lane.ahead = None;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many lanes stand at an entry that has not come out.
+    fn standing(&mut self) -> usize {
+        self.all().filter(|lane| lane.ahead.is_some()).count()
+    }
+
+    /// Looks at each lane. How many stand at an entry now, and whether all do.
+    fn look(&mut self) -> Result<(usize, bool), JournalError> {
+        let (mut found, mut all) = (0, true);
+        for lane in self.all() {
+            let there = lane.look()?;
+            found += usize::from(there);
+            all &= there;
+        }
+        Ok((found, all))
+    }
+
+    /// Goes to a place, each lane by itself; the next entry is the first behind it.
+    pub(super) fn seek(&mut self, to: impl Fn(&mut Journal) -> systemd::Result<()>) -> Result<(), JournalError> {
+        for lane in self.all() {
+            lane.ahead = None;
+            to(&mut lane.journal)?;
+        }
+        Ok(())
+    }
+
+    /// Goes to the entry that a cursor names, so that the next one is that behind it. False if it is
+    /// not there; the next one is the first behind where it was.
+    pub(super) fn seek_entry(&mut self, cursor: &Cursor) -> Result<bool, JournalError> {
+        let mut found = false;
+        for lane in self.all() {
+            lane.ahead = None;
+            match lane.find(cursor)? {
+                Some(true) => found = true,
+                Some(false) => {
+                    // The way to it has passed entries of the same µs.
+                    lane.journal.seek_cursor(c_string(&cursor.to_string())?)?;
+                    lane.look()?;
+                }
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// The time of the last entry. Moves away from where reading was.
+    pub(super) fn end(&mut self) -> Result<Option<Usec>, JournalError> {
+        let mut end = None;
+        for lane in self.all() {
+            lane.ahead = None;
+            lane.journal.seek_tail()?;
+            if lane.journal.previous()? > 0 {
+                end = end.max(Some(lane.journal.timestamp_usec()?));
+            }
+        }
+        Ok(end)
+    }
+
+    /// Waits until something is written, at most so long.
+    pub(super) fn wait(&mut self, at_most: Duration) {
+        // An error here means that no inotify instance is to be had (kernel limit): sleeping
+        // instead keeps reading, a little later, and `roots` sees files that appear.
+        if self.first.journal.wait(Some(at_most)).is_err() {
+            std::thread::sleep(at_most);
+        }
+        for lane in &mut self.more {
+            let _ = lane.journal.wait(Some(Duration::ZERO));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(values: usize) -> Group {
+        vec![("SYSLOG_IDENTIFIER".to_owned(), vec![String::new(); values])]
+    }
+
+    #[test]
+    fn few_filters_have_one_lane_and_many_no_more_than_are_quick() {
+        assert_eq!(deal(&[]), [0; 0]);
+        assert_eq!(deal(&[group(3)]), [0]);
+        assert_eq!(deal(&vec![group(3); 4]), [0; 4]);
+        assert_eq!(deal(&vec![group(3); 20]).last(), Some(&4));
+        assert_eq!(deal(&[group(30), group(1)]), [0, 1]);
+        let many = deal(&vec![group(3); 200]);
+        assert_eq!(many.last(), Some(&(LANES - 1)));
+        let busiest = (0..LANES).map(|lane| many.iter().filter(|dealt| **dealt == lane).count()).max();
+        assert_eq!(busiest, Some(25));
+    }
+
+    #[test]
+    fn the_clock_of_the_machine_orders_one_boot_and_the_time_of_day_several() {
+        let at = |time, boot, monotonic| (time, Moment { boot, monotonic });
+        assert!(is_before(at(9, 1, 5), at(3, 1, 6)), "the clock was set back");
+        assert!(is_before(at(3, 1, 6), at(9, 2, 1)) && !is_before(at(9, 2, 1), at(3, 1, 6)));
+    }
+}
