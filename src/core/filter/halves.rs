@@ -7,6 +7,8 @@
 //! by walking backwards from the message's end, and what is ahead of it is the head and the text.
 //! Nothing is read otherwise than by the whole pattern; a pattern of another form keeps to that.
 
+use std::collections::HashMap;
+
 use regex::bytes::Regex;
 
 use super::{
@@ -18,17 +20,51 @@ use super::{
 /// A pattern in two.
 #[derive(Debug)]
 pub(super) struct Halves {
-    head: Regex,
+    head: Head,
     tail: Regex,
     /// The text in the middle is a `<USER>`.
     user: bool,
 }
 
-impl Halves {
-    /// Of a pattern that has them, with a tail that can begin at one place only. The one error is that
-    /// the filter has cost too much.
-    pub(super) fn of(pattern: &Pattern, work: &mut Work) -> Result<Option<Self>, ProofError> {
-        let Some((head, user, tail)) = pattern.halves() else { return Ok(None) };
+/// What stands ahead of the attacker text.
+#[derive(Debug)]
+enum Head {
+    Words(Box<[u8]>),
+    Choice(Regex),
+}
+
+impl Head {
+    fn of(expression: &str) -> Option<Self> {
+        pattern::literal(expression)
+            .map(Self::Words)
+            .or_else(|| pattern::build(&format!(r"\A(?:{expression})")).ok().map(Self::Choice))
+    }
+
+    /// Where it ends, in what is ahead of the tail.
+    fn end(&self, message: &[u8]) -> Option<usize> {
+        match self {
+            Self::Words(words) => message.starts_with(words).then_some(words.len()),
+            Self::Choice(regex) => Some(regex.find(message)?.end()),
+        }
+    }
+}
+
+/// The tails of a filter's patterns, each of which is proven once: many patterns have the same. None is
+/// kept of one that can begin at several places.
+#[derive(Debug, Default)]
+pub(super) struct Tails(HashMap<Box<str>, Option<Regex>>);
+
+impl Tails {
+    fn get(&mut self, tail: &str, work: &mut Work) -> Result<Option<Regex>, ProofError> {
+        if let Some(known) = self.0.get(tail) {
+            return Ok(known.clone());
+        }
+        let made = Self::make(tail, work)?;
+        self.0.insert(tail.into(), made.clone());
+        Ok(made)
+    }
+
+    fn make(tail: &str, work: &mut Work) -> Result<Option<Regex>, ProofError> {
         let nameless = [pattern::ADDR, pattern::PID, pattern::PORT]
             .iter()
             .fold(tail.to_owned(), |tail, name| tail.replace(&format!("(?P<{name}>"), "(?:"));
@@ -38,17 +74,25 @@ impl Halves {
             Err(ProofError::TooMuch) => return Err(ProofError::TooMuch),
             Ok(Some(_)) | Err(_) => return Ok(None),
         }
-        let head = pattern::build(&format!(r"\A(?:{head})")).ok();
-        let tail = pattern::build(&format!(r"(?:{tail})\z")).ok();
-        Ok(head.zip(tail).map(|(head, tail)| Self { head, tail, user }))
+        Ok(pattern::build(&format!(r"(?:{tail})\z")).ok())
+    }
+}
+
+impl Halves {
+    /// Of a pattern that has them, with a tail that can begin at one place only. The one error is that
+    /// the filter has cost too much.
+    pub(super) fn of(pattern: &Pattern, tails: &mut Tails, work: &mut Work) -> Result<Option<Self>, ProofError> {
+        let Some((head, user, tail)) = pattern.halves() else { return Ok(None) };
+        let Some(tail) = tails.get(tail, work)? else { return Ok(None) };
+        Ok(Head::of(head).map(|head| Self { head, tail, user }))
     }
 
     /// What the pattern takes from a message, if it matches.
     pub(super) fn read<'m>(&self, message: &'m [u8]) -> Option<Tokens<'m>> {
         let tail = self.tail.captures(message)?;
         let rest = &message[..tail.get(0)?.start()];
-        let head = self.head.find(rest)?;
-        Some(Tokens { user: self.user.then(|| &rest[head.end()..]), ..Tokens::of(&tail) })
+        let begin = self.head.end(rest)?;
+        Some(Tokens { user: self.user.then(|| &rest[begin..]), ..Tokens::of(&tail) })
     }
 }
 
@@ -73,10 +117,18 @@ mod tests {
             "Invalid user <USER> from <ADDR>(?: port <PORT>)?",
             r"refused connect from <TEXT> \(<ADDR>\)",
         ] {
-            assert!(Halves::of(&Pattern::expand(text).unwrap(), &mut Work::new()).unwrap().is_some(), "{text}");
+            assert!(
+                Halves::of(&Pattern::expand(text).unwrap(), &mut Tails::default(), &mut Work::new()).unwrap().is_some(),
+                "{text}"
+            );
         }
         let sshd = patterns();
-        assert!(sshd.iter().filter(|pattern| Halves::of(pattern, &mut Work::new()).unwrap().is_some()).count() >= 9);
+        assert!(
+            sshd.iter()
+                .filter(|pattern| Halves::of(pattern, &mut Tails::default(), &mut Work::new()).unwrap().is_some())
+                .count()
+                >= 9
+        );
     }
 
     #[test]
@@ -95,7 +147,7 @@ mod tests {
             "a of <USER>[a-z ]*<ADDR>",
         ] {
             let pattern = Pattern::expand(text).unwrap();
-            assert!(Halves::of(&pattern, &mut Work::new()).unwrap().is_none(), "{text}");
+            assert!(Halves::of(&pattern, &mut Tails::default(), &mut Work::new()).unwrap().is_none(), "{text}");
         }
     }
 
@@ -135,7 +187,7 @@ mod tests {
             let begin = patterns[first % patterns.len()].beginnings();
             for message in [text.clone(), format!("{}{text}", String::from_utf8_lossy(&begin[0]))] {
                 for pattern in &patterns {
-                    let Some(halves) = Halves::of(pattern, &mut Work::new()).unwrap() else { continue };
+                    let Some(halves) = Halves::of(pattern, &mut Tails::default(), &mut Work::new()).unwrap() else { continue };
                     let whole = pattern.compile().unwrap();
                     let captures = whole.captures(message.as_bytes());
                     prop_assert_eq!(halves.read(message.as_bytes()), captures.map(|captures| Tokens::of(&captures)));

@@ -14,10 +14,10 @@ use std::collections::{BTreeSet, HashMap};
 use regex::bytes::Regex;
 
 use super::{
-    Filter, FilterError, FilterText, RecordMatch, Rule,
+    Filter, FilterError, FilterText, RecordMatch, Rule, Way,
     dispatch::Dispatch,
     file::{Counts, DropIn, FilterFile, RuleTable},
-    halves::Halves,
+    halves::{Halves, Tails},
     pattern::Pattern,
     proof::{self, Automaton, Fooled, ProofError, Work},
 };
@@ -46,7 +46,8 @@ pub(super) struct Written<'t> {
 /// A rule that makes sense by itself.
 struct Checked {
     pattern: Pattern,
-    regex: Regex,
+    /// The whole, unless it may be read from both ends.
+    regex: Option<Regex>,
     automaton: Automaton,
 }
 
@@ -130,12 +131,13 @@ pub(super) fn load_within(
     pairs(&rules, &checked, &first, work)?;
 
     let mut attempts: Vec<String> = Vec::new();
+    let mut tails = Tails::default();
     let mut compiled = Vec::with_capacity(rules.len());
     let mut beginnings = Vec::with_capacity(rules.len());
     let mut sizes = Vec::with_capacity(rules.len());
     for index in in_order(&rules, &first)? {
         let (rule, sound) = (&rules[index], &checked[index]);
-        compiled.push(compile(rule, sound, &mut attempts, work)?);
+        compiled.push(compile(rule, sound, &mut attempts, &mut tails, work)?);
         sizes.push(sound.automaton.states());
         beginnings.push(sound.pattern.beginnings());
     }
@@ -259,10 +261,12 @@ fn check(rule: &Written<'_>, work: &mut Work) -> Result<Checked, FilterError> {
     let pattern = Pattern::expand(rule.table.pattern.get_ref())
         .map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
     // Before the proof, whose own bound knows no repetition to blame.
-    let regex =
-        pattern.compile().map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
+    let regex = if pattern.halves().is_some() { None } else { Some(whole(rule, &pattern)?) };
     let unproven = |error: ProofError| rule.pattern_error(format!("rule '{name}' is refused: {error}."));
-    let automaton = pattern.automaton(work).map_err(unproven)?;
+    let automaton = match pattern.automaton(work) {
+        Ok(automaton) => automaton,
+        Err(error) => return Err(whole(rule, &pattern).err().unwrap_or_else(|| unproven(error))),
+    };
     if automaton.has_address() != pattern.has_address {
         return Err(rule.pattern_error(format!(
             "rule '{name}' names <ADDR> where it can't match (in a class, a comment, or repeated zero times)."
@@ -280,6 +284,11 @@ fn check(rule: &Written<'_>, work: &mut Work) -> Result<Checked, FilterError> {
         )));
     }
     Ok(Checked { pattern, regex, automaton })
+}
+
+/// Compiles a pattern as it is written.
+fn whole(rule: &Written<'_>, pattern: &Pattern) -> Result<Regex, FilterError> {
+    pattern.compile().map_err(|what| rule.pattern_error(format!("the pattern of rule '{}' {what}.", rule.name())))
 }
 
 /// For each rule, the rules that it says it goes before.
@@ -385,11 +394,20 @@ fn compile(
     rule: &Written<'_>,
     Checked { pattern, regex, .. }: &Checked,
     attempts: &mut Vec<String>,
+    tails: &mut Tails,
     work: &mut Work,
 ) -> Result<Rule, FilterError> {
     let table = &rule.table;
-    let halves = Halves::of(pattern, work)
-        .map_err(|error| rule.pattern_error(format!("rule '{}' is refused: {error}.", rule.name())))?;
+    let from_both_ends = match regex {
+        Some(_) => None,
+        None => Halves::of(pattern, tails, work)
+            .map_err(|error| rule.pattern_error(format!("rule '{}' is refused: {error}.", rule.name())))?,
+    };
+    let way = match (from_both_ends, regex) {
+        (Some(halves), _) => Way::Halves(halves),
+        (None, Some(regex)) => Way::Whole(regex.clone()),
+        (None, None) => Way::Whole(whole(rule, pattern)?),
+    };
     let attempt = table.attempt.as_ref().map(|word| {
         attempts.iter().position(|known| known == word.get_ref()).unwrap_or_else(|| {
             attempts.push(word.get_ref().clone());
@@ -406,8 +424,7 @@ fn compile(
         after_login: table.after_login,
         attempt,
         pattern: table.pattern.get_ref().clone(),
-        regex: regex.clone(),
-        halves,
+        way,
         attacker_first: pattern.attacker_first,
         truncated_at: table.truncated_at,
     })

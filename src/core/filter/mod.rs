@@ -85,11 +85,18 @@ pub struct Rule {
     /// Index of the attempt that it shares with other rules, see [`file::RuleTable::attempt`].
     pub(crate) attempt: Option<usize>,
     pattern: String,
-    regex: Regex,
-    /// The same, read from both ends.
-    halves: Option<Halves>,
+    way: Way,
     attacker_first: bool,
     truncated_at: Option<usize>,
+}
+
+/// How a pattern reads a message.
+#[derive(Debug)]
+enum Way {
+    /// From both ends.
+    Halves(Halves),
+    /// As a whole.
+    Whole(Regex),
 }
 
 /// The index of a rule in its filter.
@@ -295,9 +302,9 @@ impl<'m> Tokens<'m> {
 impl Rule {
     /// What the rule takes from a message, if it matches.
     fn read<'m>(&self, message: &'m [u8]) -> Option<Tokens<'m>> {
-        match &self.halves {
-            Some(halves) => halves.read(message),
-            None => Some(Tokens::of(&self.regex.captures(message)?)),
+        match &self.way {
+            Way::Halves(halves) => halves.read(message),
+            Way::Whole(regex) => Some(Tokens::of(&regex.captures(message)?)),
         }
     }
 }

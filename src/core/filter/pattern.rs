@@ -16,7 +16,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::{
     ParserBuilder,
     ast::{self, Ast},
-    hir::{Hir, literal::Extractor},
+    hir::{Hir, HirKind, literal::Extractor},
 };
 
 use super::proof::{Automaton, ProofError, Work};
@@ -178,7 +178,7 @@ impl Pattern {
 
     /// The expression as the proof walks it.
     pub(crate) fn automaton(&self, work: &mut Work) -> Result<Automaton, ProofError> {
-        Automaton::new(&self.expression, work)
+        Automaton::of(&self.hir, self.expression.len(), work)
     }
 
     /// The texts of which every match begins with one; a single empty one if it may begin with
@@ -228,6 +228,15 @@ fn has_repetition(expression: &str) -> bool {
         };
     }
     false
+}
+
+/// The text that is the only one to match an expression, if there is one.
+pub(super) fn literal(expression: &str) -> Option<Box<[u8]>> {
+    let meaning = ParserBuilder::new().unicode(false).utf8(false).dot_matches_new_line(true).build().parse(expression);
+    match meaning.ok()?.kind() {
+        HirKind::Literal(literal) => Some(literal.0.clone()),
+        _ => None,
+    }
 }
 
 /// A regex error draws a picture over several lines; its last one is the sentence.

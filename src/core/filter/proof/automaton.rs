@@ -14,6 +14,7 @@ use regex_automata::nfa::thompson::{Compiler, Config, NFA, State, Transition, Wh
 use regex_automata::util::look::Look;
 use regex_automata::util::primitives::{PatternID, StateID};
 use regex_automata::util::syntax;
+use regex_syntax::hir::Hir;
 
 use super::{MAX_STEPS, ProofError, Work};
 
@@ -63,15 +64,29 @@ impl Automaton {
     /// Compiles a pattern with its tokens filled in. It stands for whole messages: `\A…\z` is
     /// implied, and dots match any byte. The address is the group `ADDR`, if there is one.
     pub(crate) fn new(pattern: &str, work: &mut Work) -> Result<Self, ProofError> {
-        // A byte of text can be one of a class, which is put in order after each.
-        work.spend(pattern.len().saturating_mul(100))?;
         let syntax = syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true);
+        // Before it is parsed: of what is too long there is an error, and not a wait.
+        Self::afford(pattern.len(), work)?;
+        let hir = syntax::parse_with(pattern, &syntax).map_err(|error| ProofError::Pattern(reason(&error)))?;
+        Self::compile(&hir, work)
+    }
+
+    /// The same of a pattern that is parsed already, by the same rules, from a text of this length.
+    pub(crate) fn of(hir: &Hir, length: usize, work: &mut Work) -> Result<Self, ProofError> {
+        Self::afford(length, work)?;
+        Self::compile(hir, work)
+    }
+
+    /// A byte of text can be one of a class, which is put in order after each.
+    fn afford(length: usize, work: &mut Work) -> Result<(), ProofError> {
+        work.spend(length.saturating_mul(100))
+    }
+
+    fn compile(hir: &Hir, work: &mut Work) -> Result<Self, ProofError> {
         let config = Config::new().utf8(false).which_captures(WhichCaptures::All).nfa_size_limit(Some(MAX_COMPILED));
-        let nfa = Compiler::new().syntax(syntax).configure(config).build(pattern).map_err(|error| {
-            match error.size_limit() {
-                Some(_) => ProofError::TooLarge,
-                None => ProofError::Pattern(reason(&error)),
-            }
+        let nfa = Compiler::new().configure(config).build_from_hir(hir).map_err(|error| match error.size_limit() {
+            Some(_) => ProofError::TooLarge,
+            None => ProofError::Pattern(reason(&error)),
         })?;
         work.spend(nfa.memory_usage())?;
         let others = nfa.look_set_any().remove(Look::Start).remove(Look::End);
