@@ -119,6 +119,6 @@ lab: needs
 	@tests/lab/shell $(RELEASE)
 
 bench: needs
-	$(CARGO) bench --locked --bench parts --bench replay --bench state
+	$(CARGO) bench --locked --bench parts --bench replay --bench many --bench state
 	@tests/lab/run-latency
 	@tests/lab/run-scale

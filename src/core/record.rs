@@ -28,6 +28,8 @@ const EXE: &str = "_EXE";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields {
     names: Vec<String>,
+    /// The places of names by their length: each field of each entry is looked up.
+    by_length: Vec<Vec<usize>>,
 }
 
 /// The place of a field in [`Fields`] and in a [`Record`].
@@ -54,23 +56,33 @@ impl FieldId {
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { names: [MESSAGE, SYSTEMD_UNIT, SYSLOG_RAW, TRANSPORT, PID, COMM, EXE].map(str::to_owned).to_vec() }
+        let mut fields = Self { names: Vec::new(), by_length: Vec::new() };
+        for name in [MESSAGE, SYSTEMD_UNIT, SYSLOG_RAW, TRANSPORT, PID, COMM, EXE] {
+            fields.intern(name);
+        }
+        fields
     }
 }
 
 impl Fields {
     /// The place of `name`, which is added if no filter asked for it before.
     pub fn intern(&mut self, name: &str) -> FieldId {
-        let at = self.names.iter().position(|known| known == name).unwrap_or_else(|| {
-            self.names.push(name.to_owned());
-            self.names.len() - 1
-        });
+        if let Some(known) = self.find(name.as_bytes()) {
+            return known;
+        }
+        let at = self.names.len();
+        self.names.push(name.to_owned());
+        if self.by_length.len() <= name.len() {
+            self.by_length.resize(name.len() + 1, Vec::new());
+        }
+        self.by_length[name.len()].push(at);
         FieldId(at)
     }
 
     /// The place of `name`, if some filter asked for it.
     pub fn find(&self, name: &[u8]) -> Option<FieldId> {
-        self.names.iter().position(|known| known.as_bytes() == name).map(FieldId)
+        let places = self.by_length.get(name.len())?;
+        places.iter().copied().find(|at| self.names[*at].as_bytes() == name).map(FieldId)
     }
 
     /// How many fields a record of this list has.
