@@ -138,6 +138,10 @@ impl Generation {
         self.boots.get(&key.boot)?.get(&key.pid)
     }
 
+    fn get_mut(&mut self, key: ProcessKey) -> Option<&mut Process> {
+        self.boots.get_mut(&key.boot)?.get_mut(&key.pid)
+    }
+
     fn entry(&mut self, key: ProcessKey) -> &mut Process {
         let boot = self.boots.entry(key.boot).or_default();
         boot.entry(key.pid).or_insert_with(|| {
@@ -203,10 +207,10 @@ impl Processes {
 
     /// The process is somebody else's. What was held back of it was, too.
     pub(super) fn disown(&mut self, key: ProcessKey) {
-        if let Some(process) = self.young.get_mut(&key) {
-            self.held = self.held.saturating_sub(std::mem::take(&mut process.held).len());
+        if let Some(more) = self.young.get_mut(key).and_then(|process| process.more.as_mut()) {
+            self.held = self.held.saturating_sub(std::mem::take(&mut more.held).len());
         }
-        self.old.remove(&key);
+        self.old.remove(key);
     }
 
     /// Holds back what was read in a record of a process that nothing is known of.
