@@ -103,7 +103,7 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
     let now = now();
     for ban in &bans {
         let left = end(ban.until_usec).map_or_else(|| "for ever".to_owned(), |until| span(until.saturating_sub(now)));
-        let why = if ban.rule.is_empty() { format!("by hand {}", ban.reason) } else { ban.rule.clone() };
+        let why = if ban.rule.is_empty() { format!("manual {}", ban.reason) } else { ban.rule.clone() };
         table.row([
             Cell::from(&ban.source),
             Cell::from(&ban.jail),
