@@ -108,9 +108,10 @@ package-rpm:
 needs:
 	@tests/needs
 
-# What may be linked into wardend, and from where (deny.toml). Needs no network once the crates are there.
+# What may be linked into wardend, and from where (deny.toml). No network is needed once the crates are fetched.
 licenses:
 	@packaging/tool cargo-deny $(CARGO_DENY) --no-default-features
+	$(CARGO) fetch --quiet --locked
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny --offline --locked --log-level error check licenses bans sources
 
 msrv:
