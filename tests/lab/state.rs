@@ -97,7 +97,7 @@ pub(crate) fn a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing(rel
     let reload = machine.try_run("systemctl reload wardend");
     assert_ne!(reload.code, 0, "a mistake is no success");
     let told = machine.wait_for_message("unknown field `maxretires`");
-    assert!(told.contains(&format!("{path}:3: ")) && told.contains("stays in force"), "{told}");
+    assert!(told.contains(&format!("{path}:3: ")) && told.contains("Keeping the previous configuration"), "{told}");
     let reload = machine.try_run("wardenctl reload");
     assert!(reload.code == 1 && reload.stderr.contains(&format!("{path}:3: ")), "{}", reload.stderr);
     assert_eq!(machine.run("systemctl is-active wardend").trim(), "active");
