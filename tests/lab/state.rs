@@ -119,7 +119,7 @@ pub(crate) fn a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing(rel
 
     machine.write(path, "[default]\nignoreip = [\"198.51.100.0/24\"]\n");
     machine.run("systemctl kill --signal=HUP --kill-whom=main wardend");
-    machine.wait_for_message("Unbanned 192.0.2.7 in jail slow: the jail is gone from the configuration");
+    machine.wait_for_message("Unbanned 192.0.2.7 in jail slow: its jail was removed from the configuration");
     assert!(machine.run("wardenctl list").contains("203.0.113.7 "), "the ban of the jail that stayed");
     assert!(!machine.run("busctl tree --list org.wardend1").contains("/jail/slow"));
     let refused = machine.try_run("wardenctl ban 198.51.100.7");

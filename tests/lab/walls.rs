@@ -36,7 +36,7 @@ pub(crate) fn a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it(release: 
 
     machine.write(CONFIGURATION, "[jail.sshd]\nports = [\"no-such-service\"]\n");
     machine.run("systemctl reload wardend");
-    machine.wait_for_message("firewalld knows no service named no-such-service");
+    machine.wait_for_message("firewalld does not know a service named no-such-service");
 }
 
 pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told(release: Release) {
@@ -50,7 +50,7 @@ pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_t
     machine.run("firewall-cmd --ipset=wardend4 --add-entry=192.0.2.77 --quiet");
     assert_eq!(banned.can_connect(), Connection::Open, "the entry is gone");
     machine.run("systemctl kill --signal=KILL wardend");
-    machine.wait_for_message("held entries that are not bans of wardend; they are being removed: 192.0.2.77");
+    machine.wait_for_message("had entries that are not bans of wardend; removing them: 192.0.2.77");
     machine.wait_until("the ban is back", || banned.can_connect() == Connection::TimedOut);
 
     // An ipset and the policy, for good.
@@ -65,7 +65,7 @@ pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_t
 
     // What --runtime-to-permanent writes is no ban for ever.
     machine.run("firewall-cmd --runtime-to-permanent && systemctl restart wardend");
-    machine.wait_for_message("held 2 entries (firewall-cmd --runtime-to-permanent writes them)");
+    machine.wait_for_message("removed 2 entries from the permanent configuration of ipset");
     machine.wait_until("the permanent set is empty", || {
         machine.run("firewall-cmd --permanent --ipset=wardend4 --get-entries").trim().is_empty()
     });

@@ -45,7 +45,7 @@ const WITH_LOGIN: u64 = 4;
 /// The maximum number of failures kept for a source, as a multiple of `maxretry`.
 const MOST_KEPT: usize = 10;
 
-/// So many of the queue's entries may be out of date, and as many as there are sources.
+/// The number of the queue's entries that may be out of date, besides one for each source.
 const SLACK: usize = 64;
 
 /// What a jail's settings say of it.
