@@ -1,11 +1,13 @@
 # make            build
 # make install    install what was built (DESTDIR, prefix)
-# make check      all tests; the ones in booted machines where this machine can boot them
-# make demo       the main job, shown on a freshly booted machine
+# make check      all tests, including those in booted machines if this machine can boot them
+# make demo       shows the main function on a freshly booted machine
 # make lab        a root shell in such a machine (RELEASE=debian12, debian13 or debian14)
 # make deb, rpm   packages, in target/package (REVISION=1)
-# make lint       what lintian and rpmlint say of these packages
-# make bench      how fast, beside the floor
+# make lint       runs lintian and rpmlint on these packages
+# make licenses   checks the licenses and sources of the dependencies
+# make msrv       checks the claimed minimum Rust version
+# make bench      measures the performance, beside a lower bound
 
 prefix ?= /usr
 bindir ?= $(prefix)/bin
@@ -31,12 +33,13 @@ ifneq ($(vendordir),/usr/lib/wardend)
 export WARDEND_VENDOR_DIRECTORY = $(vendordir)
 endif
 
-# The tools that wrap packages: of these very versions, in target/tools.
+# The tools that build packages and check licenses: exactly these versions, in target/tools.
 CARGO_DEB = 3.8.0
 CARGO_RPM = 0.21.1
+CARGO_DENY = 0.20.2
 REVISION ?= 1
 
-.PHONY: all install stage deb rpm package-deb package-rpm lint check demo lab bench needs
+.PHONY: all install stage deb rpm package-deb package-rpm lint check licenses msrv demo lab bench needs
 
 all:
 	$(CARGO) build --release --locked --bins
@@ -105,9 +108,19 @@ package-rpm:
 needs:
 	@tests/needs
 
+# What may be linked into wardend, and from where (deny.toml). No network is needed once the crates are fetched.
+licenses:
+	@packaging/tool cargo-deny $(CARGO_DENY) --no-default-features
+	$(CARGO) fetch --quiet --locked
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny --offline --locked --log-level error check licenses bans sources
+
+msrv:
+	@tests/msrv
+
 check: needs
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --test lab -- -D warnings
+	@$(MAKE) --no-print-directory licenses msrv
 	$(CARGO) test --locked
 	WARDEND_HISTORIES=100000 $(CARGO) test --locked --release --lib model
 	@tests/lab/check

@@ -39,7 +39,7 @@ fn bash_offers_verbs_and_options() {
 #[test]
 fn fish_offers_verbs_with_what_they_do() {
     let Some(verbs) = shell("fish", &["--no-config"], "source FILE; complete -C 'wardenctl un'") else { return };
-    assert_eq!(verbs.trim(), "unban\tEnds bans");
+    assert_eq!(verbs.trim(), "unban\tEnd bans");
 }
 
 #[test]

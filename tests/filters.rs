@@ -405,7 +405,7 @@ fn test_says_which_rule_reads_a_message_or_why_none_does() {
         ("Failed password for root from a.example port 1 ssh2", "'a.example' stands where an address should"),
         ("Failed password for root from 203.0.113.7 port 1 ssh2 .", "reads all but the end, ' .'"),
         ("sshd[1]: Invalid user x from 203.0.113.7 port 1", "reads what follows 'sshd[1]: '"),
-        ("Failed password for root from 203.0.113.777 port 1 ssh2", "'203.0.113.777' is no address."),
+        ("Failed password for root from 203.0.113.777 port 1 ssh2", "'203.0.113.777' is not an address."),
         (long.as_str(), "may have been cut off"),
     ] {
         let (_, out, _) = wardenctl(&["test", "filters/sshd.toml", message]);

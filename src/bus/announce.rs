@@ -21,7 +21,7 @@ pub(super) struct Announcer<I> {
 }
 
 impl<I: Interface> Announcer<I> {
-    /// An object is told in full when it comes, so what it says then is no change.
+    /// An object is announced in full when it is added, so its first values are not a change.
     pub(super) async fn new(connection: &Connection, interface: InterfaceRef<I>) -> zbus::Result<Self> {
         let mut announcer = Self { interface, told: HashMap::new() };
         announcer.begin(connection).await?;

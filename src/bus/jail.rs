@@ -49,7 +49,7 @@ impl Jail {
 
 #[interface(name = "org.wardend1.Jail", proxy(default_service = "org.wardend1"))]
 impl Jail {
-    /// Its name.
+    /// The name of the jail.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> String {
         self.name.clone()
@@ -61,96 +61,96 @@ impl Jail {
         self.settings.borrow().filter.name.clone()
     }
 
-    /// The classes of rules that it counts.
+    /// The classes of rules that are counted.
     #[zbus(property)]
     fn classes(&self) -> Vec<String> {
         self.settings.borrow().classes.clone()
     }
 
-    /// So many failures within `FindTimeUSec` lead to a ban.
+    /// The number of failures within `FindTimeUSec` that results in a ban.
     #[zbus(property)]
     fn max_retry(&self) -> u32 {
         self.settings.borrow().maxretry
     }
 
-    /// The window in µs.
+    /// The time window in µs.
     #[zbus(property, name = "FindTimeUSec")]
     fn find_time_usec(&self) -> u64 {
         self.settings.borrow().findtime
     }
 
-    /// How long a first ban lasts in µs; 2⁶⁴−1 for ever.
+    /// The duration of a first ban in µs; 2⁶⁴−1 for permanent.
     #[zbus(property, name = "BanTimeUSec")]
     fn ban_time_usec(&self) -> u64 {
         self.settings.borrow().bantime.unwrap_or(INFINITY)
     }
 
-    /// How many times as long as the one before each further ban lasts.
+    /// The factor by which each further ban is longer than the previous one.
     #[zbus(property)]
     fn ban_time_factor(&self) -> u32 {
         self.settings.borrow().bantime_factor
     }
 
-    /// The longest that a ban becomes in this way in µs; 2⁶⁴−1 without a limit.
+    /// The upper limit for ban durations extended in this way, in µs; 2⁶⁴−1 for no limit.
     #[zbus(property, name = "BanTimeMaxUSec")]
     fn ban_time_max_usec(&self) -> u64 {
         self.settings.borrow().bantime_max.unwrap_or(INFINITY)
     }
 
-    /// Up to so many µs longer a ban lasts, by chance.
+    /// The maximum random extension of a ban, in µs.
     #[zbus(property, name = "BanTimeJitterUSec")]
     fn ban_time_jitter_usec(&self) -> u64 {
         self.settings.borrow().bantime_jitter
     }
 
-    /// After so many µs without a ban a source starts anew.
+    /// The time without a ban after which the ban history of a source is forgotten, in µs.
     #[zbus(property, name = "ForgetUSec")]
     fn forget_usec(&self) -> u64 {
         self.settings.borrow().forget
     }
 
-    /// How many networks and names of hosts are never banned, beside loopback and the addresses of the machine.
+    /// The number of networks and host names that are never banned, besides loopback and the machine's own.
     #[zbus(property, name = "NIgnoreIP")]
     fn n_ignore_ip(&self) -> u32 {
         let settings = self.settings.borrow();
         u32::try_from(settings.ignoreip.len() + settings.names.len()).unwrap_or(u32::MAX)
     }
 
-    /// The prefixes of the admin's own translators, whose addresses stand for an IPv4 host each.
+    /// The prefixes of the administrator's own translators, whose addresses each represent an IPv4 host.
     #[zbus(property, name = "NAT64Prefixes")]
     fn nat64_prefixes(&self) -> Vec<String> {
         self.settings.borrow().translators.own().iter().map(ToString::to_string).collect()
     }
 
-    /// A source from which somebody has logged in within so many µs is not banned; 0 if every
-    /// source is, 2⁶⁴−1 if a login counts for ever.
+    /// The time in µs after a login during which its source is not banned; 0 if disabled, 2⁶⁴−1 for no
+    /// limit.
     #[zbus(property, name = "SpareLoginsUSec")]
     fn spare_logins_usec(&self) -> u64 {
         self.settings.borrow().spare_logins.unwrap_or(0)
     }
 
-    /// A spared source is banned all the same after so many failures within an hour (or
-    /// `FindTimeUSec`, if that is longer) for names that have not logged in from there, and after
-    /// five times as many for any; 0 if it never is.
+    /// The number of failures within an hour (or `FindTimeUSec`, if that is longer) after which a
+    /// spared source is banned nevertheless, for names that have not logged in from there; for any
+    /// names, five times that number. 0 for no limit.
     #[zbus(property)]
     fn spare_max_retry(&self) -> u32 {
         self.settings.borrow().spare_maxretry.unwrap_or(0)
     }
 
-    /// So many leading bits of an IPv4 address make a source.
+    /// The number of leading bits of an IPv4 address that make up a source.
     #[zbus(property, name = "IPv4Prefix")]
     fn ipv4_prefix(&self) -> u8 {
         self.settings.borrow().prefixes.ipv4
     }
 
-    /// So many leading bits of an IPv6 address make a source.
+    /// The number of leading bits of an IPv6 address that make up a source.
     #[zbus(property, name = "IPv6Prefix")]
     fn ipv6_prefix(&self) -> u8 {
         self.settings.borrow().prefixes.ipv6
     }
 
-    /// When so many sources of one network are banned or failing, the network is banned: this
-    /// number, and the leading bits of an IPv4 and an IPv6 network; all 0 if that never happens.
+    /// The number of banned or failing sources at which their network is banned, and the prefix
+    /// lengths of an IPv4 and an IPv6 network; all 0 if disabled.
     #[zbus(property)]
     fn subnet(&self) -> (u32, u8, u8) {
         self.settings
@@ -166,20 +166,20 @@ impl Jail {
         self.settings.borrow().hopping.iter().map(|width| (width.prefix, width.times)).collect()
     }
 
-    /// The services and ports that its bans close; `all` of them, if that is all there is.
+    /// The services and ports that its bans block; `all` for all ports.
     #[zbus(property)]
     fn ports(&self) -> Vec<String> {
         let ports: Vec<String> = self.settings.borrow().scope.ports().iter().map(ToString::to_string).collect();
         if ports.is_empty() { vec!["all".to_owned()] } else { ports }
     }
 
-    /// What becomes of packets of who is banned: `drop` or `reject`.
+    /// What happens to packets of a banned source: `drop` or `reject`.
     #[zbus(property)]
     fn action(&self) -> String {
         if self.settings.borrow().scope.rejects() { "reject" } else { "drop" }.to_owned()
     }
 
-    /// The most sources that are counted at a time.
+    /// The maximum number of sources that are tracked at a time.
     #[zbus(property)]
     fn max_sources(&self) -> u64 {
         self.settings.borrow().max_sources as u64
@@ -221,7 +221,7 @@ impl Jail {
         self.counts().spared
     }
 
-    /// What is never banned, beside loopback: networks, then names of hosts.
+    /// The networks and then the host names that are never banned, besides loopback.
     #[zbus(name = "ListIgnoreIP", out_args("entries"))]
     async fn list_ignore_ip(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<String>>, Error> {
         let place = self.core.answers.wait_for_answer(&header).await?;
@@ -231,7 +231,7 @@ impl Jail {
         Ok(Held::new(entries, place))
     }
 
-    /// Its bans in force, as in `ListBans` of the manager.
+    /// The bans of this jail that are in force, as in `ListBans` of the manager.
     #[zbus(out_args("bans"))]
     async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<BanRow>>, Error> {
         let mut bans = self.core.bans(&header).await?;

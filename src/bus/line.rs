@@ -1,7 +1,7 @@
 //! The line in which callers wait for what is dear: a long answer, a look at firewalld, a look at
 //! who they are.
 //!
-//! Every local user may ask, as often as the bus lets him, and the bus hands on all of it. So only
+//! Every local user may call, as often as the bus allows, and the bus forwards all of it. So only
 //! a few are served at a time, each until its answer has been handed to the bus, and the others
 //! wait as bare calls. One connection has one place in the line, however many calls it makes: who
 //! asks once has to wait for one call of each of the others, and not for thousands of one of them.
@@ -19,7 +19,7 @@ use zbus::{Signature, Type, message::Header, names::UniqueName};
 use super::socket::Load;
 use crate::contract::error::Error;
 
-/// So many calls of one connection may be in line; the others are refused.
+/// The number of queued calls of one connection; further ones are rejected.
 const CALLS: usize = 32;
 /// Beyond so many connections, those that wait for nothing are forgotten.
 const MANY: usize = 256;
@@ -41,7 +41,7 @@ pub(super) struct Place {
 }
 
 impl Line {
-    /// So many are served at a time.
+    /// The number that are served at a time.
     pub(super) fn new(served: usize, load: Arc<Load>) -> Self {
         Self { load, served: Arc::new(Semaphore::new(served)), turns: Mutex::default() }
     }

@@ -33,8 +33,8 @@ fn network(text: &str) -> Result<IpNet, Error> {
 
 #[interface(name = "org.wardend1.Manager", proxy(default_service = "org.wardend1", default_path = "/org/wardend1"))]
 impl Manager {
-    /// All bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for ever),
-    /// the how manieth ban of the source, failures that led to it, rule, reason.
+    /// All bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for permanent),
+    /// which ban of the source it is (1 is the first), failures that led to it, rule, reason.
     #[zbus(out_args("bans"))]
     async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<BanRow>>, Error> {
         self.core.bans(&header).await
@@ -57,8 +57,8 @@ impl Manager {
         })
     }
 
-    /// Bans an address or network in a jail for so many µs: 0 for as long as the jail would,
-    /// 2⁶⁴−1 for ever. The ban is on disk when the call returns.
+    /// Bans an address or network in a jail. `usec` is the duration in µs: 0 for the jail's own,
+    /// 2⁶⁴−1 for permanent. The ban is on disk when the call returns.
     #[zbus(out_args("source", "until_usec"), proxy(allow_interactive_auth))]
     async fn ban(
         &self,
@@ -95,20 +95,20 @@ impl Manager {
         self.core.ask(|reply| Command::Unban { network, jail, reply }).await?
     }
 
-    /// Ends all bans. Returns how many.
+    /// Ends all bans. Returns their number.
     #[zbus(out_args("count"), proxy(allow_interactive_auth))]
     async fn unban_all(&self, #[zbus(header)] header: Header<'_>) -> Result<u32, Error> {
         self.authority.check(&header, "org.wardend1.unban", &[]).await?;
         self.core.ask(Command::UnbanAll).await?
     }
 
-    /// What each jail knows of an address, as one dictionary a jail: `Jail`, `Source` (what the
+    /// What each jail knows about an address, as one dictionary per jail: `Jail`, `Source` (what the
     /// address is counted as), `State` (`banned`, `counting`, `ignored`, `spared`, `clear`),
     /// `Because` (one sentence), `BanCount`; `Attempts` (time in µs, rule, user, address, journal
     /// cursor of each failure that counts or has led to the ban); of a ban also `Ban` (what is
     /// banned), `SinceUSec`, `UntilUSec` and `Reason`; of a spared one `LoginUSec`. The users of the
-    /// attempts are empty for callers who may not know them (polkit's org.wardend1.inspect): people
-    /// type passwords at the wrong prompt.
+    /// attempts are empty for callers that are not authorized for org.wardend1.inspect, because people
+    /// accidentally type passwords at the login prompt.
     #[zbus(out_args("jails"))]
     async fn explain(
         &self,
@@ -126,17 +126,17 @@ impl Manager {
         Ok(Held::new(known.iter().map(dictionary).collect::<Result<_, Error>>()?, place))
     }
 
-    /// Reads the configuration anew. A mistake in it is the error, and changes nothing.
+    /// Reloads the configuration. If it is invalid, an error is returned, and nothing changes.
     #[zbus(proxy(allow_interactive_auth))]
     async fn reload(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
         self.authority.check(&header, "org.wardend1.reload", &[]).await?;
         self.core.ask(Command::Reload).await?.map_err(Error::InvalidConfiguration)
     }
 
-    /// What firewalld holds against what it should: the state (`starting`, `up`, `down`) with a
-    /// sentence if it is down, or if something is accepted before the policy is asked; the policy
+    /// Compares what firewalld holds with what it should hold: the state (`starting`, `up`, `down`) with a
+    /// sentence if it is down, or if something is accepted before the policy is evaluated; the policy
     /// (`right`, `bypassed` in that case, `other-rules`, `missing`, `unknown` if firewalld can't be
-    /// asked); and of the ipsets for each address family and choice of ports the name of
+    /// queried); and of the ipsets for each address family and choice of ports the name of
     /// the first, how many of them hold anything, how many entries they should hold and do, which
     /// are missing, and which are not wardend's.
     #[zbus(out_args("state", "message", "policy", "sets"))]
@@ -150,16 +150,16 @@ impl Manager {
         Ok((status.state, status.message, status.policy, Held::new(status.sets, place)))
     }
 
-    /// Compares what firewalld holds with what it should, puts it right, and returns when that is
-    /// done: a sentence for each thing that was put right.
+    /// Compares what firewalld holds with what it should hold, corrects the differences, and
+    /// returns when that is done, with a sentence for each correction.
     #[zbus(out_args("done"), proxy(allow_interactive_auth))]
     async fn sync_firewall(&self, #[zbus(header)] header: Header<'_>) -> Result<Vec<String>, Error> {
         self.authority.check(&header, "org.wardend1.reload", &[]).await?;
         self.core.ask(Command::SyncFirewall).await?.map_err(Error::Failed)
     }
 
-    /// Takes wardend's policy and ipsets out of firewalld, for good: before the package goes. A
-    /// restart of wardend puts them back.
+    /// Removes wardend's policy and ipsets from firewalld, before wardend is uninstalled. A restart
+    /// of wardend adds them again.
     #[zbus(proxy(allow_interactive_auth))]
     async fn remove_firewall(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
         self.authority.check(&header, "org.wardend1.unban", &[]).await?;
@@ -185,89 +185,89 @@ impl Manager {
         self.core.status.borrow().firewall_state.to_owned()
     }
 
-    /// Why the firewall is down, and what to do; empty if it is up.
+    /// The reason why the firewall is down, and the remedy; empty if it is not down.
     #[zbus(property)]
     fn firewall_message(&self) -> String {
         self.core.status.borrow().firewall_message.clone()
     }
 
-    /// What wardend promises and does not keep at the moment, and why: the kind (`firewall`: bans are
-    /// not in force; `bypass`: firewalld accepts something before it looks at bans; `journal`: the
-    /// journal can't be read, or not whole; `records`: what a watched service writes is not read;
-    /// `state`: the state can't be saved; `nameless`: failed logins count for nobody, because their
-    /// records name no address; `addresses`: the machine's own addresses are not known), a sentence,
-    /// and the mend as another sentence, which is empty where the first one says it. Empty while all
-    /// is well.
+    /// The functions that wardend can't provide at the moment: the kind of problem (`firewall`: bans are
+    /// not in force; `bypass`: firewalld accepts something before it evaluates bans; `journal`: the
+    /// journal can't be read, or only in part; `records`: what a watched service writes is not read;
+    /// `state`: the state can't be saved; `nameless`: failed logins can't be attributed, because their
+    /// records contain no address; `addresses`: the machine's own addresses are not known), a sentence,
+    /// and the remedy as another sentence, which is empty if the first one contains it. Empty if there
+    /// is no problem.
     #[zbus(property)]
     fn problems(&self) -> Vec<ProblemRow> {
         self.core.status.borrow().problems.clone()
     }
 
-    /// How many addresses of this machine are known; loopback is not counted.
+    /// The number of known addresses of this machine, without loopback.
     #[zbus(property, name = "NOwnAddresses")]
     fn n_own_addresses(&self) -> u32 {
         self.core.status.borrow().own
     }
 
-    /// The last journal record that was read.
+    /// The cursor of the last journal record that was read.
     #[zbus(property(emits_changed_signal = "false"))]
     fn journal_cursor(&self) -> String {
         self.core.status.borrow().cursor.clone()
     }
 
-    /// Bans in force.
+    /// The number of bans in force.
     #[zbus(property, name = "NBans")]
     fn n_bans(&self) -> u32 {
         self.core.status.borrow().bans
     }
 
-    /// Failures counted since the state was first made.
+    /// The number of failures counted since the saved state was created.
     #[zbus(property, name = "NFailures")]
     fn n_failures(&self) -> u64 {
         self.core.status.borrow().failures
     }
 
-    /// Banned sources that have reached sshd all the same, since the daemon started.
+    /// How often a banned source has reached the service nevertheless, since the daemon started.
     #[zbus(property, name = "NLeaks")]
     fn n_leaks(&self) -> u64 {
         self.core.status.borrow().counted.leaks
     }
 
-    /// Sources that would have been banned since the daemon started, if nobody had logged in from
-    /// there.
+    /// How often a source was not banned because somebody had logged in from there, since the
+    /// daemon started.
     #[zbus(property, name = "NSpared")]
     fn n_spared(&self) -> u64 {
         self.core.status.borrow().counted.jails.values().map(|jail| jail.spared).sum()
     }
 
-    /// Journal records read since the daemon started.
+    /// The number of journal records read since the daemon started.
     #[zbus(property(emits_changed_signal = "false"), name = "NRecords")]
     fn n_records(&self) -> u64 {
         self.core.status.borrow().counted.records
     }
 
-    /// Records of the watched units that journald says it has dropped, since the daemon started.
+    /// The number of records of the watched units that journald has dropped since the daemon started.
     #[zbus(property, name = "NLost")]
     fn n_lost(&self) -> u64 {
         self.core.status.borrow().counted.lost
     }
 
-    /// So many µs ago was written what comes next in the journal: how far reading is behind, as of
-    /// the last look.
+    /// The age in µs of the oldest journal record not yet read, as last measured.
     #[zbus(property(emits_changed_signal = "false"), name = "JournalLagUSec")]
     fn journal_lag_usec(&self) -> u64 {
         self.core.status.borrow().lag_usec
     }
 
-    /// How many bans took how long from the record's time in the journal to firewalld's answer: up
-    /// to 5, 10, 25, 50, 100, 250, 500 ms, 1, 2.5, 5, 10 s, and longer; and all together in µs.
+    /// A histogram of the time from the record's timestamp to firewalld's reply: the number of bans
+    /// that took up to 5, 10, 25, 50, 100, 250, 500 ms, 1, 2.5, 5, 10 s, and longer; and the sum in µs.
     #[zbus(property(emits_changed_signal = "false"))]
     fn ban_latency(&self) -> (Vec<u64>, u64) {
         let status = self.core.status.borrow();
         (status.counted.latency.counts.to_vec(), status.counted.latency.sum_usec)
     }
 
-    /// A ban has begun. `until_usec` is 2⁶⁴−1 for ever.
+    /// A ban has begun. `until_usec` is 2⁶⁴−1 if it is permanent; `count` is 1 for the first ban of
+    /// the source.
     #[zbus(signal)]
     pub(crate) async fn banned(
         emitter: &SignalEmitter<'_>,
@@ -277,14 +277,14 @@ impl Manager {
         count: u32,
     ) -> zbus::Result<()>;
 
-    /// A ban has ended: `expired`, `command`, `jail-gone`, `ignored`, `own` (it is, or holds, an
-    /// address of this machine), `widened` (its whole network is banned now) or `crowded` (there
+    /// A ban has ended: `expired`, `command`, `jail-gone`, `ignored`, `own` (it is or contains an
+    /// address of this machine), `widened` (a network that contains it is banned now) or `crowded` (there
     /// were too many).
     #[zbus(signal)]
     pub(crate) async fn unbanned(emitter: &SignalEmitter<'_>, jail: &str, source: &str, why: &str) -> zbus::Result<()>;
 
-    /// A failure was counted. At most ten a second are told one by one; `omitted` failures before
-    /// this one, and after the last that was told, were not. `NFailures` counts them all.
+    /// A failure was counted. At most ten a second are sent individually; `omitted` is the number of
+    /// failures between the last one sent and this one. `NFailures` counts them all.
     #[zbus(signal)]
     pub(crate) async fn failure(
         emitter: &SignalEmitter<'_>,
@@ -296,8 +296,8 @@ impl Manager {
         omitted: u32,
     ) -> zbus::Result<()>;
 
-    /// A banned source has reached sshd all the same. Told once a minute of each ban; `NLeaks`
-    /// counts them all.
+    /// A banned source has reached the service nevertheless. Sent at most once a minute per ban;
+    /// `NLeaks` counts them all.
     #[zbus(signal)]
     pub(crate) async fn leak(
         emitter: &SignalEmitter<'_>,
@@ -307,8 +307,8 @@ impl Manager {
         rule: &str,
     ) -> zbus::Result<()>;
 
-    /// A source would have been banned after so many failures, but somebody had logged in from
-    /// there at `login_usec`. Told once a minute of each source; `NSpared` counts them all.
+    /// A source was not banned despite its number of failures, because somebody had logged in from
+    /// there at `login_usec`. Sent at most once a minute per source; `NSpared` counts them all.
     #[zbus(signal)]
     pub(crate) async fn spared(
         emitter: &SignalEmitter<'_>,

@@ -5,7 +5,7 @@
 //! (counts, state) is published by the core as [`Status`]. Reading is free for every local user;
 //! changing asks polkit ([`polkit`]). No caller can hold up another for long ([`line`]), and none
 //! can bring to a halt what wardend itself needs of the bus: it serves over a connection of its own
-//! ([`socket`]), and what it tells is told by a task of its own ([`telling`]).
+//! ([`socket`]), and its signals are sent by a task of its own ([`telling`]).
 
 mod announce;
 mod explain;
@@ -40,7 +40,7 @@ use crate::{
     core::engine::{Duration, Engine, Explanation},
 };
 
-/// So many long answers are under way at a time.
+/// The number of long replies that are in progress at a time.
 const ANSWERS: usize = 4;
 
 /// What the core is asked.
@@ -184,7 +184,7 @@ mod tests {
     }
 
     /// The XML that is installed for other programs is what the objects say of themselves. After
-    /// a change of the interface, WARDEND_WRITE_XML=1 writes it anew.
+    /// a change of the interface, WARDEND_WRITE_XML=1 writes it again.
     #[test]
     fn the_installed_interfaces_are_the_ones_that_are_served() {
         for (name, body) in interfaces() {

@@ -28,13 +28,13 @@ use super::{
 };
 use crate::contract::error::Error;
 
-/// So many callers are looked up at a time; the others wait, which takes them milliseconds.
+/// The number of callers that are looked up at a time; the others wait for some milliseconds.
 const LOOKUPS: usize = 16;
-/// So many questions that need nobody's password are put to polkit at a time.
+/// The number of concurrent polkit checks that need no password.
 const CHECKS: usize = 16;
-/// So many calls for whose answer nobody waits may be in line: the bus counts only the others.
+/// The number of queued calls that expect no reply: the bus only limits the others.
 const SILENT: usize = 128;
-/// So many questions for a password may be open at a time, of one user and of all.
+/// The number of concurrent password prompts, per user and in total.
 const QUESTIONS: usize = 4;
 const ALL_QUESTIONS: usize = 32;
 
@@ -99,7 +99,9 @@ impl Authority {
         } else {
             None
         };
-        let own = self.own.as_ref().ok_or_else(|| Error::NotAuthorized("Nobody can be asked.".to_owned()))?;
+        let own = self.own.as_ref().ok_or_else(|| {
+            Error::NotAuthorized("Authorization can't be checked: there is no bus connection.".to_owned())
+        })?;
         let place = self.lookups.wait(header).await?;
         // In boxes: thousands may wait in line, and what comes later needs room only then.
         let Some(user) = Box::pin(somebody_else(own, sender.clone())).await? else { return Ok(()) };
@@ -131,7 +133,7 @@ async fn somebody_else(own: &Connection, sender: UniqueName<'_>) -> Result<Optio
     let user = bus
         .get_connection_unix_user(BusName::from(sender))
         .await
-        .map_err(|error| Error::NotAuthorized(format!("The caller can't be told: {error}.")))?;
+        .map_err(|error| Error::NotAuthorized(format!("Can't identify the caller: {error}.")))?;
     if user == 0 {
         return Ok(None);
     }
@@ -173,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_can_take_all_questions_for_himself() {
+    fn nobody_can_take_all_questions_for_themselves() {
         let authority = Authority::new(None, &Arc::default());
         let mut open: Vec<Question<'_>> = (0..QUESTIONS).map(|_| authority.question(1000).ok().unwrap()).collect();
         assert!(matches!(authority.question(1000), Err(Error::LimitsExceeded(_))));

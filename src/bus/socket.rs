@@ -42,13 +42,13 @@ use crate::{
     systemd::outgoing::{self, Buffered},
 };
 
-/// So many answers may be due.
+/// The number of replies that may be outstanding.
 const DUE: usize = 128;
 /// A long answer is due as if it were so many.
 const LONG: usize = 32;
 /// A write that takes longer holds reading up.
 const SLOW: Duration = Duration::from_millis(10);
-/// A write that takes longer is told.
+/// A write that takes longer is reported.
 const STUCK: Duration = Duration::from_secs(20);
 
 /// The calls that have no answer yet.
@@ -56,7 +56,7 @@ const STUCK: Duration = Duration::from_secs(20);
 pub(crate) struct Load {
     /// By caller and serial, with how much each weighs.
     open: Mutex<Open>,
-    /// So many of them wait in line.
+    /// The number of them that are queued.
     waiting: AtomicUsize,
     less: Notify,
 }

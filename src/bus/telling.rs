@@ -23,7 +23,7 @@ use crate::{
     core::{bans::MOST_BANS, jail::JailSettings},
 };
 
-/// So many signals wait at most: as many as there can be bans, which may all end at once.
+/// The maximum number of waiting signals: as many as there can be bans, which may all end at once.
 const SIGNALS: usize = MOST_BANS;
 /// How long the loop waits for jails to come and go.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ impl Teller {
     ) {
         loop {
             tokio::select! {
-                // A jail is gone when all is told of it.
+                // A jail is gone once everything about it has been sent.
                 biased;
                 Some(what) = told.recv() => drop(self.tell(what).await),
                 Some((order, done)) = ordered.recv() => {

@@ -71,7 +71,7 @@ pub(crate) enum Ports {
 
 /// A span of time: seconds, or words as in systemd.time(7).
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged, expecting = "this is no span of time; write whole seconds, or words such as \"10min\"")]
+#[serde(untagged, expecting = "this is not a valid time span; write whole seconds, or words such as \"10min\"")]
 pub(crate) enum Time {
     Seconds(i64),
     Words(String),

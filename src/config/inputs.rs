@@ -5,7 +5,7 @@
 //! sorted by file name, a name in an earlier directory hiding the same name in a later one (and
 //! `/dev/null` in its place hiding it altogether), as systemd does. A later value wins; the
 //! lists of `ignoreip` are added up, because a lost line there can lock an admin out, and an
-//! empty list starts anew.
+//! empty list resets them.
 
 use std::{
     collections::BTreeMap,

@@ -107,7 +107,7 @@ impl<'i> Layered<'i> {
         })
     }
 
-    /// A span of time in µs; none is for ever.
+    /// A time span in µs; none is infinite.
     fn time(
         &self,
         name: &str,
@@ -154,17 +154,15 @@ fn jail(
         || name.len() > 64
         || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     {
-        return Err(input
-            .jail
-            .place
-            .error(format!("'{name}' is no name for a jail; use letters, digits, '-' and '_', at most 64 of them.")));
+        return Err(input.jail.place.error(format!(
+            "'{name}' is not a valid jail name; use letters, digits, '-' and '_', at most 64 of them."
+        )));
     }
     let filter_name = input.get(|table| table.filter.as_ref()).map_or(name, |located| located.value.as_str());
     if filter_name.is_empty() || filter_name.starts_with('.') || filter_name.contains('/') {
         let place = input.get(|table| table.filter.as_ref()).map_or(&input.jail.place, |located| &located.place);
-        return Err(
-            place.error(format!("'{filter_name}' is no name of a filter; write it without a path and without .toml."))
-        );
+        return Err(place
+            .error(format!("'{filter_name}' is not a valid filter name; write it without a path and without .toml.")));
     }
     let filter = match filters.get(filter_name) {
         Some(filter) => Arc::clone(filter),
@@ -378,7 +376,7 @@ fn hopping(input: &Layered<'_>) -> Result<Vec<Width>, ConfigError> {
     }
     let width = |(prefix, times): (&String, &i64)| {
         let prefix = prefix.parse().ok().filter(|prefix| (16..=127).contains(prefix)).ok_or_else(|| {
-            located.error(format!("ipv6-hopping has '{prefix}', which is no prefix length from 16 to 127; {FORM}."))
+            located.error(format!("ipv6-hopping has '{prefix}', which is not a prefix length from 16 to 127; {FORM}."))
         })?;
         let times = u32::try_from(*times).ok().filter(|times| (1..=1000).contains(times)).ok_or_else(|| {
             located.error(format!("ipv6-hopping allows /{prefix} {times} times maxretry; write a number from 1 to 1000, or leave the length out."))
@@ -423,7 +421,7 @@ pub(crate) fn parse_span(words: &str) -> Result<Option<Usec>, String> {
         Ok(seconds) => std::time::Duration::from_secs(seconds),
         Err(_) => humantime::parse_duration(words).map_err(|_| {
             format!(
-                "'{words}', which is no span of time; write it as \"10min\", \"1h 30min\", \"2weeks\" or \"infinity\"."
+                "'{words}', which is not a valid time span; write it as \"10min\", \"1h 30min\", \"2weeks\" or \"infinity\"."
             )
         })?,
     };

@@ -1,4 +1,4 @@
-//! Mistakes are told with their place; what is right comes through.
+//! Errors are reported with their location; valid input is accepted.
 
 use std::{fs, path::PathBuf};
 
@@ -36,7 +36,7 @@ fn drop_ins_are_laid_over_by_name_and_lists_of_ignoreip_add_up() {
         ("etc/wardend.conf.d/60-b.conf", "[default]\nmaxretry = 3\nignoreip = [\"192.0.2.2\"]\n"),
         ("usr/wardend.conf.d/60-b.conf", "[default]\nmaxretry = 9\n"),
         ("etc/wardend.conf.d/70-c.conf", "[jail.sshd]\nbantime = \"infinity\"\nignoreip = [\"192.0.2.3\"]\n"),
-        ("etc/wardend.conf.d/80-d.disabled", "this is no TOML"),
+        ("etc/wardend.conf.d/80-d.disabled", "this is not TOML"),
     ])
     .unwrap();
     let jail = &settings.jails[0];
@@ -111,10 +111,10 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[jail.sshd]\nmode = \"strict\"\n", 2, "there are: aggressive, normal."),
         ("[default]\nmaxretry = 0\n", 2, "write a number from 1 to 1000"),
         ("[default]\nmaxretry = \"5\"\n", 2, "invalid type: string"),
-        ("[default]\nfindtime = \"soon\"\n", 2, "no span of time; write it as"),
+        ("[default]\nfindtime = \"soon\"\n", 2, "not a valid time span; write it as"),
         ("[default]\nfindtime = \"infinity\"\n", 2, "findtime can't be infinite"),
         ("[default]\nfindtime = true\n", 2, "write whole seconds, or words"),
-        ("[default]\nbantime = 1.5\n", 2, "is no span of time; write whole seconds"),
+        ("[default]\nbantime = 1.5\n", 2, "is not a valid time span; write whole seconds"),
         ("[default]\nspare-logins = [1]\n", 2, "neither true nor false nor a span of time"),
         ("[default]\nbantime = -1\n", 2, "write more than zero and less than 100 years"),
         ("[default]\nfindtime = 18446744073709\n", 2, "less than 100 years"),
@@ -126,14 +126,14 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[default]\nignoreip = [\"office\"]\n", 2, "is a single word"),
         ("[default]\nignoreip = [\"::/80\"]\n", 2, "holds all of IPv4"),
         ("[default]\nnat64-prefixes = [\n  \"2001:db8::/33\"]\n", 3, "it is 32, 40, 48, 56, 64 or 96"),
-        ("[jail.sshd]\nnat64-prefixes = [\"10.0.0.0/8\"]\n", 2, "is no IPv6 network"),
+        ("[jail.sshd]\nnat64-prefixes = [\"10.0.0.0/8\"]\n", 2, "is not an IPv6 network"),
         ("[default]\nbantime-jitter = \"infinity\"\n", 2, "bantime-jitter can't be infinite"),
         ("[default]\nsubnet-maxretry = 1\n", 2, "would ban a whole network"),
         ("[default]\nsubnet-ipv4-prefix = 32\n", 2, "write a number from 8 to 31"),
-        ("[default]\nspare-logins = \"never\"\n", 2, "no span of time"),
+        ("[default]\nspare-logins = \"never\"\n", 2, "not a valid time span"),
         ("[default]\nspare-maxretry = 1001\n", 2, "write a number from 0 to 1000"),
-        ("[default]\nipv6-hopping = { 128 = 3 }\n", 2, "'128', which is no prefix length from 16 to 127"),
-        ("[default]\nipv6-hopping = { wide = 3 }\n", 2, "'wide', which is no prefix length"),
+        ("[default]\nipv6-hopping = { 128 = 3 }\n", 2, "'128', which is not a prefix length from 16 to 127"),
+        ("[default]\nipv6-hopping = { wide = 3 }\n", 2, "'wide', which is not a prefix length"),
         ("[default]\nipv6-hopping = { 48 = 0 }\n", 2, "/48 0 times maxretry; write a number from 1 to 1000"),
         ("[default]\nipv6-hopping = { 48 = 8, 048 = 8 }\n", 2, "has /48 twice"),
         ("[default]\nipv6-hopping = { 60 = 2, 56 = 3, 52 = 4, 48 = 8, 44 = 9 }\n", 2, "more than 4"),
@@ -144,15 +144,15 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[jail.sshd]\nports = [22]\n", 2, "nor a list of words; write"),
         ("[jail.sshd]\nports = []\n", 2, "would close nothing"),
         ("[jail.sshd]\nports = [\"ssh\", \"22\"]\n", 2, "'22' is neither a service"),
-        ("[jail.sshd]\nports = [\"0/tcp\"]\n", 2, "'0/tcp' is no port"),
+        ("[jail.sshd]\nports = [\"0/tcp\"]\n", 2, "'0/tcp' is not a valid port"),
         ("[default]\naction = \"refuse\"\n", 2, "write \"drop\" or \"reject\""),
         ("[default]\nipv4-prefix = 33\n", 2, "write a number from 8 to 32"),
         ("[jail.sshd]\nmode = \"agressive\"\n", 2, "did you mean 'aggressive'?"),
         ("[jail.sshd]\nclasses = [\"atuh\"]\n", 2, "has no class 'atuh'"),
-        ("[jail.sshd]\nfilter = \"../sshd\"\n", 2, "no name of a filter"),
+        ("[jail.sshd]\nfilter = \"../sshd\"\n", 2, "not a valid filter name"),
         ("[jail.sshd]\nclasses = []\n", 2, "would count nothing"),
         ("[jail.web]\nfilter = \"nginx\"\n", 2, "there is no file filters/nginx.toml in "),
-        ("\n[jail.\"a b\"]\nfilter = \"sshd\"\n", 2, "no name for a jail"),
+        ("\n[jail.\"a b\"]\nfilter = \"sshd\"\n", 2, "not a valid jail name"),
         ("[default\n", 1, "unclosed table"),
     ] {
         let error = load_one(text).unwrap_err().to_string();

@@ -11,7 +11,7 @@ pub(crate) const NAME: &str = "org.wardend1";
 pub(crate) const CLIENT_NAME: &str = "org.wardend1.Client";
 /// Where the manager is.
 pub(crate) const PATH: &str = "/org/wardend1";
-/// "For ever", as systemd has it in its µs properties.
+/// Infinity, as in systemd's µs properties.
 pub(crate) const INFINITY: u64 = u64::MAX;
 
 /// A ban on the bus: `(ssttuuss)`.
@@ -23,9 +23,9 @@ pub(crate) struct BanRow {
     pub(crate) source: String,
     /// Since when, µs since the epoch.
     pub(crate) since_usec: u64,
-    /// Until when, µs since the epoch; [`INFINITY`] for ever.
+    /// Until when, µs since the epoch; [`INFINITY`] if permanent.
     pub(crate) until_usec: u64,
-    /// The how manieth ban of this source.
+    /// Which ban of this source it is; 1 for the first.
     pub(crate) count: u32,
     /// How many failures led to it.
     pub(crate) failures: u32,

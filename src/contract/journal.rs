@@ -35,7 +35,7 @@ pub(crate) const LEAK: &str = "4b43e43002ef4b8a815bda340bf56295";
 pub(crate) const CROWDED: &str = "d330c0c8c8084774b20b334bcf6a4619";
 /// Somebody has set the clock.
 pub(crate) const CLOCK_SET: &str = "fa189bd2298a40c8bebb0f9c6dddbc4d";
-/// The configuration was read anew.
+/// The configuration was reloaded.
 pub(crate) const RELOADED: &str = "ffb12a0e5e7a4ea5b1263da4afcdad09";
 /// The configuration can't be used, and the one before stays in force.
 pub(crate) const BAD_CONFIG: &str = "5ddac101accf42c68c09397ee9e70655";
@@ -47,7 +47,7 @@ pub(crate) const CUT: &str = "5a9b5ec85c9b4d548ee2752664aec55f";
 /// What a banned source has open can't be closed.
 pub(crate) const NOT_CUT: &str = "7d88f8fd58bd4a23b17654343d40147e";
 
-/// The bus takes no answers, because somebody does not read his.
+/// The bus does not accept replies, because a client does not read its own.
 pub(crate) const UNREAD: &str = "cb624a738661451d9bd53058df5b1a79";
 /// The bus takes answers again.
 pub(crate) const READ_AGAIN: &str = "8213af3f10d64d17a73de399d50ddfec";

@@ -32,9 +32,9 @@ pub struct Ban {
     pub source: IpNet,
     /// Since when, in µs: the time of the record that decided, or of the order.
     pub since: Usec,
-    /// Until when, in µs; none is for ever.
+    /// Until when, in µs; none if it is permanent.
     pub until: Option<Usec>,
-    /// The how manieth ban of this source it is.
+    /// Which ban of this source it is; 1 for the first.
     pub count: u32,
     /// The failures that led to it, oldest first; none for a ban by hand.
     pub failures: Failures,
@@ -46,7 +46,7 @@ pub struct Ban {
     pub despite: Option<Usec>,
 }
 
-/// Bans of one source are told apart by their jail.
+/// Bans of one source are distinguished by their jail.
 type Key = (IpNet, Arc<str>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ impl BanList {
         self.jails.get(jail).copied().unwrap_or(0)
     }
 
-    /// The how manieth ban the next one would be.
+    /// The number that the next ban would have; 1 for the first.
     pub(crate) fn next_count(&self, source: IpNet, jail: &str, now: Usec, forget: Usec) -> u32 {
         match self.history.get(&(source, jail.into())) {
             Some(history) if history.last.saturating_add(forget) > now => history.count.saturating_add(1),
@@ -254,7 +254,7 @@ impl BanList {
             ban.source = canonical(ban.source);
             list.add(ban);
         }
-        // Those of the bans are told again, as they were when the state was saved.
+        // Those of the bans are reported again, as they were when the state was saved.
         let history = saved.history.into_iter().take(MOST_HISTORY);
         list.history.extend(history.map(|(source, jail, history)| ((canonical(source), jail), history)));
         list

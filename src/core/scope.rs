@@ -88,7 +88,9 @@ impl FromStr for Port {
         let number = |digits: &str| digits.parse::<u16>().ok().filter(|number| *number > 0);
         match (number(first), number(last)) {
             (Some(first), Some(last)) if first <= last => Ok(Self::Numbers(first, last, protocol)),
-            _ => Err(format!("'{text}' is no port; write a number from 1 to 65535, or two as in \"6000-6010/tcp\".")),
+            _ => Err(format!(
+                "'{text}' is not a valid port; write a number from 1 to 65535, or two as in \"6000-6010/tcp\"."
+            )),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 /// Options of `list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Show the bans of this jail only
+    /// Only show the bans of this jail
     #[arg(long, value_name = "NAME", add = complete::jails())]
     jail: Option<String>,
     #[command(flatten)]
@@ -34,10 +34,10 @@ pub(super) struct Ban {
     /// The jail to ban it in
     #[arg(long, value_name = "NAME", default_value = "sshd", add = complete::jails())]
     jail: String,
-    /// For how long: 30min, 2weeks, infinity; without it, as long as the jail would
+    /// Ban duration, such as 30min, 2weeks or infinity [default: the jail's own]
     #[arg(long = "for", value_name = "SPAN")]
     duration: Option<String>,
-    /// Why, for the journal
+    /// Reason, for the list of bans and the journal
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub(super) struct Unban {
     /// An address or a network
     #[arg(required_unless_present = "all", add = complete::banned())]
     sources: Vec<String>,
-    /// In this jail only
+    /// Only end bans in this jail
     #[arg(long, value_name = "NAME", add = complete::jails())]
     jail: Option<String>,
     /// End all bans
@@ -102,8 +102,8 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
     let mut table = Table::new(["SOURCE", "JAIL", "SINCE", "LEFT", "BAN", "FAILURES", "WHY"]);
     let now = now();
     for ban in &bans {
-        let left = end(ban.until_usec).map_or_else(|| "for ever".to_owned(), |until| span(until.saturating_sub(now)));
-        let why = if ban.rule.is_empty() { format!("by hand {}", ban.reason) } else { ban.rule.clone() };
+        let left = end(ban.until_usec).map_or_else(|| "permanent".to_owned(), |until| span(until.saturating_sub(now)));
+        let why = if ban.rule.is_empty() { format!("manual {}", ban.reason) } else { ban.rule.clone() };
         table.row([
             Cell::from(&ban.source),
             Cell::from(&ban.jail),
@@ -135,7 +135,7 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
                 print_json(&serde_json::json!({ "jail": options.jail, "source": source, "until_usec": until }), mode)?;
             }
             None => {
-                let until = until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", when(until)));
+                let until = until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", when(until)));
                 line(&format!("Banned {source} in jail {} {until}.", options.jail))?;
             }
         }

@@ -73,7 +73,7 @@ impl Steering {
     }
 }
 
-/// The end of a ban; none is for ever.
+/// The end of a ban; none if it is permanent.
 pub(super) fn end(until_usec: u64) -> Option<Usec> {
     (until_usec != INFINITY).then_some(until_usec)
 }

@@ -23,10 +23,10 @@ use crate::{
 /// Options of `cat-config`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Show this jail only
+    /// Only show this jail
     #[arg(long, value_name = "NAME", add = complete::jails())]
     jail: Option<String>,
-    /// Take the configuration from this directory instead of /etc/wardend and /run/wardend
+    /// Read the configuration from this directory instead of /etc/wardend and /run/wardend
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
     #[command(flatten)]

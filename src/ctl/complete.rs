@@ -48,7 +48,7 @@ mod tests {
     use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 
     /// The files that shells load are the ones that this wardenctl answers to. After a change of
-    /// clap_complete, WARDEND_WRITE_COMPLETIONS=1 writes them anew.
+    /// clap_complete, WARDEND_WRITE_COMPLETIONS=1 writes them again.
     #[test]
     fn the_installed_completions_are_the_ones_that_are_answered() {
         let shells: [(&str, &dyn EnvCompleter); 3] = [("bash", &Bash), ("zsh", &Zsh), ("fish", &Fish)];

@@ -53,7 +53,8 @@ fn parse(text: &str) -> Result<What, String> {
             continue;
         };
         let (first, last) = range.split_once(':').unwrap_or((range, range));
-        let number = |digits: &str| digits.parse().map_err(|_| format!("'{word}' is no port (tcp22, udp6000:6010)."));
+        let number =
+            |digits: &str| digits.parse().map_err(|_| format!("'{word}' is not a valid port (tcp22, udp6000:6010)."));
         what.ports.push(Ports { protocol, first: number(first)?, last: number(last)? });
     }
     if what.sources.is_empty() { Err("There is no address to cut.".to_owned()) } else { Ok(what) }

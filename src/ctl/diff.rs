@@ -30,7 +30,7 @@ type Found = BTreeMap<(Arc<str>, IpNet), Line>;
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Side {
     bans: u64,
-    /// None is for ever.
+    /// None if it is permanent.
     banned_usec: Option<Usec>,
     banned_at_usec: Option<Usec>,
 }
@@ -46,7 +46,7 @@ impl Side {
         }
     }
 
-    /// How long it is banned, where for ever is longest.
+    /// How long it is banned; permanent is longest.
     fn length(&self) -> Usec {
         self.banned_usec.unwrap_or(Usec::MAX)
     }
@@ -55,7 +55,7 @@ impl Side {
         match (self.bans, self.banned_usec) {
             (0, _) => "-".to_owned(),
             (bans, Some(usec)) => format!("{bans} × {}", span(usec / bans)),
-            (bans, None) => format!("{bans}, for ever"),
+            (bans, None) => format!("{bans}, permanently"),
         }
     }
 }

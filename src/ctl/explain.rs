@@ -81,7 +81,7 @@ impl ExplainJson {
             let end = |until| format!("{}; {}", when(until), relative(until));
             line(&format!("       Ban: {ban}, #{} of this source", self.ban_count))?;
             line(&format!("     Since: {}; {}", when(since), relative(since)))?;
-            line(&format!("     Until: {}", self.until_usec.map_or_else(|| "for ever".to_owned(), end)))?;
+            line(&format!("     Until: {}", self.until_usec.map_or_else(|| "permanent".to_owned(), end)))?;
         } else if self.ban_count > 0 {
             line(&format!("    Before: banned {}", count(self.ban_count as usize, "time", "times")))?;
         }

@@ -14,11 +14,11 @@ use crate::{
 /// Verbs of `firewall`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Firewall {
-    /// Shows what firewalld holds against what it should
+    /// Compare what firewalld holds with what it should hold
     Status(Status),
-    /// Compares what firewalld holds with what it should, and puts it right
+    /// Compare, and correct the differences
     Sync,
-    /// Takes wardend's policy and ipsets out of firewalld, before the package is removed
+    /// Remove wardend's policy and ipsets from firewalld, before it is uninstalled
     Remove,
 }
 
@@ -93,7 +93,7 @@ async fn sync() -> anyhow::Result<()> {
         line(what)?;
     }
     line(if done.is_empty() {
-        "firewalld holds what it should; there was nothing to put right."
+        "firewalld holds what it should; there was nothing to correct."
     } else {
         "firewalld holds what it should."
     })

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use crate::contract::latency::{BOUNDS, Latency};
 
-/// Everything that is told.
+/// Everything that is exported.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Numbers {
     pub(crate) version: String,
@@ -67,7 +67,7 @@ pub(crate) struct JailNumbers {
 /// One number of a jail.
 type OfJail = fn(&JailNumbers) -> u64;
 
-/// The states of the firewall, each of which is told as 0 or 1.
+/// The states of the firewall, each of which is exported as 0 or 1.
 const FIREWALL_STATES: [&str; 3] = ["starting", "up", "down"];
 
 /// The text, from the first `# TYPE` to `# EOF`.

@@ -38,7 +38,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config;
 
-/// Shows and steers wardend, which locks out the hosts that try to break in.
+/// Query or control wardend, which bans the hosts that try to break in.
 #[derive(Debug, Parser)]
 #[command(name = "wardenctl", version, disable_help_subcommand = true)]
 struct Arguments {
@@ -50,41 +50,41 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Shows whether all is well
+    /// Show the state of the daemon
     Status(show::Show),
-    /// Lists the bans in force
+    /// List the bans in force
     List(bans::List),
-    /// Lists the jails
+    /// List the jails
     Jails(show::Show),
-    /// Shows why an address is banned, or what counts against it
+    /// Show the state of an address in each jail, and its failures
     Explain(explain::Explain),
-    /// Bans addresses or networks
+    /// Ban addresses or networks
     Ban(bans::Ban),
-    /// Ends bans
+    /// End bans
     Unban(bans::Unban),
-    /// Has the daemon read its configuration anew
+    /// Reload the configuration of the daemon
     Reload,
-    /// Steers what wardend has in firewalld
+    /// Manage wardend's objects in firewalld
     #[command(subcommand)]
     Firewall(firewall::Firewall),
     /// Writes the addresses of this machine, and again when they change; wardend-addresses@.service
     /// runs it
     #[command(hide = true)]
     Addresses,
-    /// Closes the connections of a source; wardend-cut@.service runs it
+    /// Close the connections of a source; wardend-cut@.service runs it
     #[command(hide = true)]
     Cut(cut::Arguments),
-    /// Shows failures, bans and their ends as they happen
+    /// Show failures, bans and unbans as they happen
     Watch(watch::Watch),
-    /// Prints what the daemon counts, as OpenMetrics text
+    /// Print the counters of the daemon in OpenMetrics text format
     Metrics,
-    /// Shows whom wardend would have banned, from past journals
+    /// Show which sources would have been banned, from past journals
     Replay(replay::Arguments),
-    /// Proves that filters can't be fooled, and checks the configuration
+    /// Check filters and the configuration, and prove that the filters can't be fooled
     Verify(verify::Arguments),
-    /// Shows the configuration, and the line that each value is from
+    /// Show the configuration, and the line that sets each value
     CatConfig(cat_config::Arguments),
-    /// Shows what a filter makes of a message or of a journal
+    /// Show how a filter interprets a message or a journal
     Test(test::Arguments),
 }
 
@@ -154,7 +154,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Where a verb that needs no daemon finds the configuration.
 fn directories(config: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
     match config {
-        Some(directory) if !directory.is_dir() => anyhow::bail!("{} is no directory.", directory.display()),
+        Some(directory) if !directory.is_dir() => anyhow::bail!("{} is not a directory.", directory.display()),
         Some(directory) => Ok(vec![directory.to_owned(), config::VENDOR_DIRECTORY.into()]),
         None => Ok(config::directories()),
     }

@@ -67,7 +67,7 @@ fn colours() -> bool {
     })
 }
 
-/// As in systemd: $SYSTEMD_COLORS has the last word, then $NO_COLOR.
+/// As in systemd: $SYSTEMD_COLORS takes precedence over $NO_COLOR.
 fn wants_colours(systemd: Option<&str>, no_color: bool, term: Option<&str>, terminal: bool) -> bool {
     match systemd.map(str::to_ascii_lowercase).as_deref() {
         Some("0" | "no" | "n" | "false" | "f" | "off") => false,
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_for_terminals_and_the_environment_has_the_last_word() {
+    fn colours_are_for_terminals_and_the_environment_overrides_that() {
         for (systemd, no_color, term, terminal, wanted) in [
             (None, false, Some("xterm"), true, true),
             (None, false, None, false, false),

@@ -36,7 +36,7 @@ use crate::{
     util::suggest::instead,
 };
 
-/// Shows whom wardend would have banned, from past journals.
+/// Shows which sources would have been banned, from past journals.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Read all journal files of this directory
@@ -45,19 +45,19 @@ pub(super) struct Arguments {
     /// Read these journal files
     #[arg(long, value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
-    /// Begin at this time: 2026-11-23 05:48:03, @1795412883 (seconds), or -2h
+    /// Start at this time: 2026-11-23 05:48:03, @1795412883 (seconds), or -2h
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<String>,
-    /// End at this time
+    /// Stop at this time
     #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<String>,
-    /// Take the configuration from this directory instead of /etc/wardend and /run/wardend
+    /// Read the configuration from this directory instead of /etc/wardend and /run/wardend
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
-    /// Show what would change under the configuration of this directory
+    /// Show what would change with the configuration in this directory
     #[arg(long, value_name = "DIR")]
     diff: Option<PathBuf>,
-    /// Run this jail only
+    /// Only run this jail
     #[arg(long, value_name = "NAME")]
     jail: Option<String>,
     #[command(flatten)]
@@ -75,7 +75,7 @@ const MOST_USERS: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Period {
     pub(super) since_usec: Usec,
-    /// None is for ever.
+    /// None if it is permanent.
     pub(super) until_usec: Option<Usec>,
     count: u32,
 }
@@ -313,7 +313,7 @@ impl Lines {
         table.print()?;
         if summary.nameless > 0 {
             super::output::closing(&format!(
-                "{} count for nobody, because no record of their sessions names an address; set UseDNS no or LogLevel VERBOSE in sshd_config.",
+                "{} can't be attributed, because no record of their sessions contains an address; set UseDNS no or LogLevel VERBOSE in sshd_config.",
                 crate::util::text::count(
                     usize::try_from(summary.nameless).unwrap_or(usize::MAX),
                     "failure",

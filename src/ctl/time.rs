@@ -16,14 +16,18 @@ fn parse_at(text: &str, now: &Zoned) -> anyhow::Result<Usec> {
     if let Some(seconds) = text.strip_prefix('@') {
         let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
         let digits = format!("{whole}{fraction:0<6.6}");
-        return digits.parse().with_context(|| format!("'@{seconds}' is no number of seconds"));
+        return digits.parse().with_context(|| format!("'@{seconds}' is not a number of seconds"));
     }
     if let Some(span) = text.strip_prefix('-').or_else(|| text.strip_suffix(" ago")) {
-        let Ok(Some(span)) = parse_span(span) else { bail!("'{span}' is no span of time; write it as \"2h 30min\".") };
+        let Ok(Some(span)) = parse_span(span) else {
+            bail!("'{span}' is not a valid time span; write it as \"2h 30min\".")
+        };
         return Ok(usec(now.timestamp()).saturating_sub(span));
     }
     if let Some(span) = text.strip_prefix('+') {
-        let Ok(Some(span)) = parse_span(span) else { bail!("'{span}' is no span of time; write it as \"2h 30min\".") };
+        let Ok(Some(span)) = parse_span(span) else {
+            bail!("'{span}' is not a valid time span; write it as \"2h 30min\".")
+        };
         return Ok(usec(now.timestamp()).saturating_add(span));
     }
     let midnight = now.start_of_day()?;
@@ -43,7 +47,9 @@ fn parse_at(text: &str, now: &Zoned) -> anyhow::Result<Usec> {
     } else if let Ok(time) = text.parse::<civil::Time>() {
         now.with_time_zone(zone.clone()).date().to_datetime(time)
     } else {
-        bail!("'{text}' is no time; write it as \"2026-11-23 05:48:03\", \"yesterday\", \"-2h\" or \"@1795412883\".")
+        bail!(
+            "'{text}' is not a valid timestamp; write it as \"2026-11-23 05:48:03\", \"yesterday\", \"-2h\" or \"@1795412883\"."
+        )
     };
     Ok(usec(local.to_zoned(zone)?.timestamp()))
 }
@@ -108,6 +114,6 @@ mod tests {
         assert_eq!(parse_at("+1h", &now).unwrap(), noon + 3600 * USEC_PER_SEC);
         assert_eq!(parse_at("tomorrow", &now).unwrap(), noon + 12 * 3600 * USEC_PER_SEC);
         assert_eq!(parse_at("@1795412883.5", &now).unwrap(), 1_795_412_883_500_000);
-        assert!(parse_at("soon", &now).unwrap_err().to_string().contains("'soon' is no time"));
+        assert!(parse_at("soon", &now).unwrap_err().to_string().contains("'soon' is not a valid timestamp"));
     }
 }

@@ -25,10 +25,10 @@ use crate::{
 /// Options of `verify`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Filter files or drop-ins; without any, all filters that are installed, and the configuration
+    /// Filter files or drop-ins [default: all installed filters, and the configuration]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Take the configuration from this directory instead of /etc/wardend and /run/wardend
+    /// Read the configuration from this directory instead of /etc/wardend and /run/wardend
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
     #[command(flatten)]

@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// What is wrong with a signal that can't be read.
-const NO_SIGNAL: &str = "What came over the bus is no signal";
+const NO_SIGNAL: &str = "Received something other than a signal";
 const FORM: &str = "A signal has another form than wardenctl knows; install wardend and wardenctl of one version";
 
 /// Options of `watch`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Watch {
-    /// Show what happens in this jail only
+    /// Only show events of this jail
     #[arg(long, value_name = "NAME", add = complete::jails())]
     jail: Option<String>,
     #[command(flatten)]
@@ -82,7 +82,7 @@ impl Event {
                 let banned = banned.args().context(FORM)?;
                 let until = end(banned.until_usec);
                 let length = until.map_or_else(
-                    || "for ever".to_owned(),
+                    || "permanent".to_owned(),
                     |until| format!("for {}", span(until.saturating_sub(time_usec))),
                 );
                 Self {
@@ -104,7 +104,7 @@ impl Event {
                     source: ended.source.to_owned(),
                     what: match ended.why {
                         "expired" => "its time is over",
-                        "command" => "by hand",
+                        "command" => "manual unban",
                         "jail-gone" => "its jail is gone",
                         "ignored" => "it is ignored now",
                         "own" => "it is, or holds, an address of this machine",

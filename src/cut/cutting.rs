@@ -14,7 +14,7 @@ use tokio::{
 use super::unit::{Cut, CutTarget};
 use crate::{core::net::text_of, journal::events, systemd::outgoing::Outgoing, util::quiet::Quiet};
 
-/// How often the same trouble is told.
+/// How often the same trouble is logged.
 const SPAN: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Cutting {

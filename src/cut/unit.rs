@@ -5,7 +5,7 @@
 //! has that one capability and does that one thing; polkit allows the daemon to start this unit
 //! and no other. It is started by one job at a time, each for all sources that have come together
 //! meanwhile, so that no attack makes a crowd of processes; and nothing ever waits for it. What a ban
-//! does not close is not cut either, so the unit is told the ports of a ban that has some.
+//! does not close is not cut either, so the unit receives the ports of a ban that has some.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::pin;

@@ -103,8 +103,8 @@ async fn read(socket: &str, sender: &mpsc::Sender<Heard>, answered: &mut bool) -
             let late = || format!("it gave no answer within {} s", PATIENCE.as_secs());
             timeout(PATIENCE, reading).await.map_err(|_| late())??
         };
-        let addresses: BTreeSet<IpAddr> =
-            serde_json::from_slice(&line).map_err(|error| format!("what it says is no list of addresses ({error})"))?;
+        let addresses: BTreeSet<IpAddr> = serde_json::from_slice(&line)
+            .map_err(|error| format!("what it says is not a list of addresses ({error})"))?;
         *answered = true;
         if sender.send(Heard::Own(addresses)).await.is_err() {
             return Ok(());
@@ -185,7 +185,7 @@ mod tests {
         }
         let (program, _) = listener.accept().await.unwrap();
         program.try_write(b"nonsense\n").unwrap();
-        assert!(matches!(heard.recv().await, Some(Heard::Lost(why)) if why.contains("no list of addresses")));
+        assert!(matches!(heard.recv().await, Some(Heard::Lost(why)) if why.contains("not a list of addresses")));
         task.abort();
         drop(task.await);
 

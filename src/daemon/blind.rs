@@ -122,7 +122,7 @@ impl Blind {
 
     /// Somebody has logged in, as logind has it, by so many new sessions.
     pub(super) fn see_logins(&mut self, sessions: u64, now: Usec) {
-        // The service's own message comes just before, and a session that is told now may have begun a
+        // The service's own message comes just before, and a session that is reported now may have begun a
         // while ago.
         if self.read.saturating_add(PATIENCE) > now {
             return;

@@ -1,4 +1,4 @@
-//! What the engine wants, done: orders to the firewall, and what is told of it in the journal and
+//! Carries out what the engine wants: orders to the firewall, and reports of it in the journal and
 //! on the bus. And what the firewall answers.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::{
     util::time::now,
 };
 
-/// What is told after [`crate::bus::Command::RemoveFirewall`].
+/// What is reported after [`crate::bus::Command::RemoveFirewall`].
 const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a reload or restart of wardend puts them back.";
 
 impl Daemon {
@@ -134,7 +134,7 @@ impl Daemon {
             Kind::Nameless,
             Some(Problem {
                 what: format!(
-                    "Failed logins in jail {jail} count for nobody, because no record of their sessions names an address; with UseDNS yes, they hold the name of a host."
+                    "Failed logins in jail {jail} can't be attributed, because no record of their sessions contains an address; with UseDNS yes, they contain a host name."
                 ),
                 mend: "Set UseDNS no or LogLevel VERBOSE in sshd_config.".to_owned(),
             }),

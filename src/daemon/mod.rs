@@ -4,7 +4,7 @@
 //! over to [`run::Daemon`], whose loop feeds the engine with records, commands and deadlines
 //! and carries its effects out. What can't be done without (a configuration, the journal, the
 //! bus) refuses the start with a sentence and an exit code of its own (the unit does not restart on
-//! those that only an admin can mend); what can (the firewall, the saved state) is told and waited for.
+//! those that only an admin can mend); what can (the firewall, the saved state) is reported and waited for.
 
 mod addresses;
 mod blind;
@@ -57,7 +57,7 @@ enum Fatal {
     BusLost,
     #[error("The thread that reads the journal has ended unexpectedly.")]
     JournalEnded,
-    #[error("{0} is no directory, so there is no configuration in it (--config).")]
+    #[error("{0} is not a directory, so it contains no configuration (--config).")]
     NoDirectory(String),
     #[error("The runtime can't be started: {0}.")]
     Runtime(std::io::Error),
@@ -75,7 +75,7 @@ impl Fatal {
     }
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is asked to stop.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log = logging::init();

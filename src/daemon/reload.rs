@@ -1,7 +1,7 @@
-//! The configuration, read anew while everything goes on.
+//! Reloads the configuration while everything continues.
 //!
 //! Files are read and filters proven on another thread, because that may take a moment. A
-//! mistake in them changes nothing and is told; a good configuration takes the place of the one
+//! mistake in them changes nothing and is reported; a good configuration takes the place of the one
 //! before between two records: the journal is followed on from the very record that was read
 //! last, counters and bans stay with the name of their jail, and jails come and go on the bus.
 
@@ -34,7 +34,7 @@ impl Reloading {
         Self { directories, under_way: None, waiting: Vec::new(), again: None }
     }
 
-    /// Reads the configuration anew.
+    /// Reloads the configuration.
     pub(super) fn ask(&mut self, reply: Option<Reply>) {
         if self.under_way.is_some() {
             self.again.get_or_insert_default().extend(reply);
@@ -56,7 +56,7 @@ impl Reloading {
 }
 
 impl Daemon {
-    /// Begins to read the configuration anew.
+    /// Begins to reload the configuration.
     pub(super) fn ask_to_reload(&mut self, reply: Option<Reply>) {
         if self.ready {
             notify::reloading();

@@ -2,7 +2,7 @@
 //!
 //! The engine lives in the time of the records. When none come, time passes all the same, and
 //! somebody may set the clock: then the wall clock and the clock that only runs forward drift
-//! apart, and the engine is told by how much, before it acts on a wrong time.
+//! apart, and the engine receives the difference before it acts on a wrong time.
 
 use std::time::Instant;
 

@@ -28,7 +28,7 @@ impl Bill {
     }
 
     /// The same with an empty bill.
-    fn anew(self) -> Self {
+    fn rewritten(self) -> Self {
         Self { held: self.held, now: self.now, ..Self::new() }
     }
 
@@ -72,7 +72,7 @@ impl Bill {
     }
 }
 
-/// So many bans to begin with, in force.
+/// The number of bans in force at the beginning.
 fn begin(list: &[IpNet]) -> (Plan, Bill) {
     let ((mut plan, _), mut bill) = (plan(list, &[], &[]), Bill::new());
     bill.run(&mut plan);
@@ -84,13 +84,13 @@ fn ten_thousand_bans_cost_little_to_begin_with_and_one_by_one_and_to_end() {
     let list = addresses(10_000);
     let (mut plan, mut bill) = begin(&list);
     assert!(bill.calls < 20 && bill.cost < 1400.0, "{} calls, {} ms", bill.calls, bill.cost);
-    bill = bill.anew();
+    bill = bill.rewritten();
     for net in &list[..1000] {
         plan.release(&all_ports(), *net);
         bill.run(&mut plan);
     }
     assert!(bill.cost / 1000.0 < 20.0 && bill.worst < 300.0, "{} ms, {} at worst", bill.cost, bill.worst);
-    bill = bill.anew();
+    bill = bill.rewritten();
     plan.replace(Vec::new());
     bill.run(&mut plan);
     assert!(bill.calls <= SLOTS, "{} calls", bill.calls);
@@ -101,7 +101,7 @@ fn among_many_a_stream_of_bans_goes_in_together_and_who_comes_alone_at_once() {
     let list = addresses(13_000);
     let (mut plan, mut bill) = begin(&list[..10_000]);
 
-    bill = bill.anew();
+    bill = bill.rewritten();
     let begin = bill.now;
     let (mut came, mut waits) = (BTreeMap::new(), Vec::new());
     for (number, net) in (0u32..).zip(&list[10_000..12_000]) {
@@ -136,7 +136,7 @@ fn among_many_a_stream_of_bans_goes_in_together_and_who_comes_alone_at_once() {
 fn a_burst_becomes_lists() {
     let list = addresses(10_300);
     let (mut plan, mut bill) = begin(&list[..300]);
-    // So many come in while firewalld is busy with one call.
+    // The number that arrive while firewalld is busy with one call.
     for burst in list[300..].chunks(200) {
         for net in burst {
             plan.block(&all_ports(), *net);

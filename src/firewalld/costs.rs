@@ -47,7 +47,7 @@ pub(super) fn settling(longest: u64, entries: usize) -> u64 {
     longest.div_ceil(10) + longest.saturating_mul(long(entries)) / 10_000
 }
 
-/// So many times a cost.
+/// A multiple of a cost.
 pub(super) fn times(count: usize, cost: u64) -> u64 {
     cost.saturating_mul(long(count))
 }

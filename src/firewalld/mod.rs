@@ -59,7 +59,7 @@ pub(crate) enum Order {
     },
     /// Compare what firewalld holds with the list now, and not in a few minutes.
     Audit,
-    /// This source has got through although it is locked out: enter it anew, whatever firewalld
+    /// This source has got through although it is banned: add it again, whatever firewalld
     /// lists.
     Suspect(Arc<Scope>, IpNet),
     /// The same for somebody who waits for the end of it: [`Report::Synced`].

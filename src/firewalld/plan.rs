@@ -125,7 +125,7 @@ impl Plan {
         self.on(&Pool::of(scope, &net), |side| side.release(net.trunc()))
     }
 
-    /// The source has been seen at large: its entry is entered anew, whatever firewalld lists.
+    /// The source has been seen at large: its entry is added again, whatever firewalld lists.
     pub(crate) fn suspect(&mut self, scope: &Arc<Scope>, net: IpNet) {
         self.on(&Pool::of(scope, &net), |side| side.suspect(net.trunc()));
     }

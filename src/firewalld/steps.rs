@@ -40,7 +40,7 @@ pub(super) struct Limits {
     pub(super) spacing: Option<u64>,
 }
 
-/// So many sets are kept for bans that come one by one or a few at a time, if they can be.
+/// The number of sets that are kept, if possible, for bans that arrive one by one or a few at a time.
 const SMALL: usize = 2;
 
 impl Default for Limits {
@@ -185,7 +185,7 @@ impl Side {
     }
 
     /// The smallest sets, to be written into an empty one together with new entries, if that costs no
-    /// more than `limit`. Sets of about one size go together: so an entry is written anew only when
+    /// more than `limit`. Sets of about one size go together: so an entry is only written again when
     /// its set has doubled.
     fn worth_merging(&self, new: usize, limit: u64, now: u64) -> Option<Vec<usize>> {
         let (mut entries, mut cleared, mut merged) = (new, 0, Vec::new());
@@ -341,9 +341,9 @@ impl Side {
             let held = slot.held.len();
             let one_by_one = times(slot.surplus.len(), removing(held, self.load));
             let rest = slot.needed();
-            let anew = clearing(held) + if rest == 0 { 0 } else { writing(rest, self.load) };
+            let rewritten = clearing(held) + if rest == 0 { 0 } else { writing(rest, self.load) };
             let free = rest == 0 || (!self.empty(now).is_empty() && !self.no_bulk);
-            if free && anew < one_by_one {
+            if free && rewritten < one_by_one {
                 self.turn(index, Mode::Emptying);
                 if let Some(step) = self.move_some(now).or_else(|| self.clear(now)) {
                     return Some(step);

@@ -31,7 +31,7 @@ const AUDIT: Duration = Duration::from_secs(300);
 /// The least time between two comparisons, however many leaks ask for one.
 const AUDIT_GAP: Duration = Duration::from_secs(2);
 /// A call may be slow: another client can keep firewalld busy for minutes. After this time the
-/// admin is told, and the wait goes on.
+/// problem is reported, and the wait continues.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After this time the answer is taken for lost.
 const BOUND: Duration = Duration::from_secs(120);
@@ -137,7 +137,7 @@ struct Task {
     remove: bool,
     /// How many wait for a look at what firewalld holds.
     inspections: usize,
-    /// How many wait for everything to be right, and what they will hear.
+    /// How many wait for everything to be right, and the reply they will get.
     syncs: usize,
     mended: Vec<String>,
     /// How many entries and lists were written for them.

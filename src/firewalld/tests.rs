@@ -564,7 +564,7 @@ async fn a_scope_gets_sets_and_rules_of_its_own_and_loses_them_when_no_jail_has_
 
     // The one that is in both stays; the scope that is gone goes policy first, without a reload.
     daemon.order(replace(&["203.0.113.7"]));
-    let told = |r: &Report| matches!(r, Report::Told(t) if t.contains("no jail has") && t.contains("wardend4-ssh"));
+    let told = |r: &Report| matches!(r, Report::Told(t) if t.contains("no jail uses any longer") && t.contains("wardend4-ssh"));
     daemon.until(told).await;
     assert_eq!(fake.calls(&["reload"]).len(), 1);
     let layout: BTreeSet<String> = Layout::new(&[all_ports()]).names().into_iter().collect();
@@ -584,7 +584,7 @@ async fn a_service_that_firewalld_does_not_know_is_named_and_holds_up_nothing() 
     let list = vec![(all_ports(), network("203.0.113.7")), (Arc::clone(&scope), network("203.0.113.8"))];
     daemon.order(Order::Replace { scopes: vec![all_ports(), scope], list });
     let text = daemon.down().await;
-    assert!(text.contains("no service named shh"), "{text}");
+    assert!(text.contains("not know a service named shh"), "{text}");
     assert_eq!(fake.entries(), set(&["203.0.113.7", "203.0.113.8"]));
 }
 
@@ -597,14 +597,14 @@ async fn what_somebody_has_changed_in_the_policy_is_put_right() {
     daemon.up().await;
     fake.with(|inner| inner.runtime_policy.as_mut().unwrap().pop());
     daemon.order(Order::Audit);
-    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("other rules"))).await;
+    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("did not match the jails"))).await;
     fake.with(|inner| {
         inner.policy.as_mut().unwrap().pop();
         inner.baked.push(("wardend4".to_owned(), "203.0.113.7".to_owned()));
     });
     daemon.order(Order::Audit);
-    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("it is right again"))).await;
-    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("wardend4 held 1 entries"))).await;
+    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("the permanent configuration of firewalld's policy wardend did not match"))).await;
+    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("removed 1 entries from the permanent configuration of ipset wardend4"))).await;
     fake.with(|inner| {
         assert!(inner.policy == Some(Layout::new(&[all_ports()]).rules(|_| true)) && inner.baked.is_empty());
     });

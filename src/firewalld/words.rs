@@ -2,7 +2,7 @@
 //! bans, and what mends it.
 //!
 //! They stand together so that they say the same things in the same words; a state is compared
-//! by its sentence, so the same trouble is told once.
+//! by its sentence, so the same trouble is reported once.
 
 use std::collections::BTreeSet;
 
@@ -16,20 +16,20 @@ use crate::util::text::count;
 pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be \
                                  applied when it starts (systemctl start firewalld).";
 
-pub(super) const NAMELESS: &str = "firewalld was started and has not taken its name on the system bus for a minute; \
+pub(super) const NAMELESS: &str = "firewalld was started a minute ago and has still not acquired its name on the system bus; \
                                    bans are kept and will be applied when it does (see journalctl -u firewalld, and \
                                    try systemctl restart firewalld).";
 
 const DENIED: &str = "firewalld does not let wardend change the firewall; bans are kept and will \
                       be applied when polkit allows it (check that polkitd is running and that \
                       /usr/share/polkit-1/rules.d/50-wardend.rules is installed).";
-const PANIC: &str = "firewalld is in panic mode and drops everything; bans are kept and will be applied when it \
+const PANIC: &str = "firewalld is in panic mode and drops all packets; bans are kept and will be applied when it \
                      ends (firewall-cmd --panic-off).";
-pub(super) const DEAF: &str = "firewalld has not answered for a minute; bans are kept and \
-                               will be applied when it answers (see journalctl -u firewalld).";
+pub(super) const DEAF: &str = "firewalld has not replied for a minute; bans are kept and \
+                               will be applied when it replies (see journalctl -u firewalld).";
 
-pub(super) const UNREACHED: &str = "the system bus does not answer wardend, so firewalld can't be reached; bans are \
-                                    kept and will be applied when it answers (see journalctl -u dbus).";
+pub(super) const UNREACHED: &str = "the system bus does not reply to wardend, so firewalld can't be reached; bans are \
+                                    kept and will be applied when it replies (see journalctl -u dbus).";
 
 const NOT_LOADED: &str = "firewalld has not loaded wardend's ipsets and policy although they are \
                           configured; bans are kept and will be applied when it does (see \
@@ -38,40 +38,40 @@ const NOT_LOADED: &str = "firewalld has not loaded wardend's ipsets and policy a
 pub(super) const CUT_OFF: &str = "the connection to the system bus is lost; the entries in \
                                   firewalld stay as they are until wardend is restarted.";
 
-pub(super) const KEEPS: &str = "firewalld keeps the entries of ipsets over a reload and enters them again one by \
-                                one (FlushAllOnReload=no in /etc/firewalld/firewalld.conf): with many bans a \
-                                reload takes long, and nobody can connect meanwhile; set it to yes.";
+pub(super) const KEEPS: &str = "firewalld keeps the entries of ipsets during a reload and adds them again one by \
+                                one (FlushAllOnReload=no in /etc/firewalld/firewalld.conf): with many bans, a \
+                                reload takes long, and no client can connect in the meantime; set it to yes.";
 
-pub(super) const CREATED: &str = "firewalld had not all of wardend's ipsets and its policy in force; they are \
-                                  configured and firewalld is told to reload.";
+pub(super) const CREATED: &str = "some of wardend's ipsets or its policy were not loaded in firewalld; added them \
+                                  and reloading firewalld.";
 
-pub(super) const TAKEN_OUT: &str = "wardend's ipsets and policy were taken out of firewalld by order; reload or restart \
-                                    wardend to put them back.";
+pub(super) const TAKEN_OUT: &str = "wardend's ipsets and policy were removed from firewalld on request; reload or restart \
+                                    wardend to restore them.";
 
-pub(super) const RULES: &str = "the policy wardend in firewalld had other rules than wardend's jails ask for; it \
-                                has the right ones again.";
+pub(super) const RULES: &str = "the rules of firewalld's policy wardend did not match the jails; corrected \
+                                them.";
 
-/// What had to be changed in the permanent configuration; what was created is told with the reload.
+/// What had to be changed in the permanent configuration; what was created is reported with the reload.
 pub(super) fn repaired(repairs: &Repairs) -> Vec<String> {
     let mut told = Vec::new();
     if repairs.policy {
         told.push(
-            "the permanent configuration of the policy wardend in firewalld was another than wardend's jails ask \
-             for; it is right again."
-                .to_owned(),
+            "the permanent configuration of firewalld's policy wardend did not match the jails; corrected \
+             it."
+            .to_owned(),
         );
     }
     if !repairs.gone.is_empty() {
         told.push(format!(
-            "no jail has the ports and action of these ipsets any more, so they are removed from firewalld's \
-             permanent configuration: {}.",
+            "removed ipsets that no jail uses any longer from firewalld's permanent configuration: \
+             {}.",
             repairs.gone.join(", ")
         ));
     }
     for (name, count) in &repairs.baked {
         told.push(format!(
-            "the permanent configuration of ipset {name} held {count} entries (firewall-cmd \
-             --runtime-to-permanent writes them); they are removed, because bans are not permanent."
+            "removed {count} entries from the permanent configuration of ipset {name} (firewall-cmd \
+             --runtime-to-permanent saves them), because bans are runtime entries."
         ));
     }
     told
@@ -79,18 +79,18 @@ pub(super) fn repaired(repairs: &Repairs) -> Vec<String> {
 
 /// How much was written to put the entries right.
 pub(super) fn changes(calls: usize) -> Option<String> {
-    (calls > 0).then(|| format!("the entries of the ipsets were put right with {}.", count(calls, "change", "changes")))
+    (calls > 0).then(|| format!("corrected the entries of the ipsets with {}.", count(calls, "change", "changes")))
 }
 
 /// Another policy comes before wardend's, and accepts.
 pub(super) fn outranked(policy: &str, priority: i32) -> Bypass {
     Bypass {
         what: format!(
-            "The firewalld policy {policy} (priority {priority}) accepts traffic before wardend's policy is asked, so \
-             bans are without effect on what it accepts."
+            "The firewalld policy {policy} (priority {priority}) accepts traffic before wardend's policy is evaluated, so \
+             bans have no effect on what it accepts."
         ),
         mend: format!(
-            "Take out of it what it accepts, or give it a priority above {PRIORITY} (firewall-cmd --permanent \
+            "Remove what it accepts, or give it a priority above {PRIORITY} (firewall-cmd --permanent \
              --policy={policy} --set-priority=-1000, then firewall-cmd --reload)."
         ),
     }
@@ -102,7 +102,7 @@ pub(super) fn forwarded(kind: &str, name: &str, (port, protocol, to): &(String, 
     Bypass {
         what: format!(
             "firewalld forwards port {port}/{protocol} to port {to} of this machine ({kind} {name}), and accepts what it \
-             forwards before any policy is asked, so bans are without effect on that port."
+             forwards before any policy is evaluated, so bans have no effect on that port."
         ),
         mend: format!(
             "Have the service listen on port {port} itself, and remove the forwarding (firewall-cmd --permanent \
@@ -115,7 +115,7 @@ pub(super) fn iptables() -> Bypass {
     Bypass {
         what:
             "firewalld uses its iptables backend, with which direct rules may accept traffic before wardend's policy \
-               is asked."
+               is evaluated."
                 .to_owned(),
         mend: "Set FirewallBackend=nftables in /etc/firewalld/firewalld.conf and restart firewalld.".to_owned(),
     }
@@ -126,7 +126,7 @@ pub(super) fn unknown(services: &BTreeSet<String>) -> Option<String> {
     let names: Vec<&str> = services.iter().map(String::as_str).collect();
     (!names.is_empty()).then(|| {
         format!(
-            "firewalld knows no service named {}, so bans from its ports are not in force; correct ports in \
+            "firewalld does not know a service named {}, so bans from its ports are not in force; correct ports in \
              wardend.conf, or add the service to firewalld (firewall-cmd --get-services lists them).",
             names.join(" or ")
         )
@@ -142,16 +142,16 @@ pub(super) fn down(trouble: &Trouble) -> String {
         Trouble::Missing | Trouble::Already => NOT_LOADED.to_owned(),
         Trouble::Panic => PANIC.to_owned(),
         Trouble::Failed(text) => format!(
-            "firewalld runs, but could not load its configuration, so bans are kept and not in force; mend it \
+            "firewalld runs, but could not load its configuration, so bans are kept, but are not in force; repair it \
              (firewall-cmd --check-config, journalctl -u firewalld) and restart firewalld: {text}."
         ),
         Trouble::Flushed(text) => format!(
-            "firewalld's rules are not in the kernel any more, as after nft flush ruleset; bans are kept and will be \
-             applied when firewalld has made its rules again (systemctl restart firewalld): {text}."
+            "firewalld's rules are no longer in the kernel, as after nft flush ruleset; bans are kept and will be \
+             applied when firewalld has created its rules again (systemctl restart firewalld): {text}."
         ),
         Trouble::Other(text) | Trouble::Refused(text) => format!(
-            "firewalld could not do what was asked of it; bans are kept and it is tried again (see journalctl -u \
-             firewalld; if it stays so, systemctl restart firewalld): {text}."
+            "firewalld could not carry out a request; bans are kept and wardend tries again (see journalctl -u \
+             firewalld; if this persists, systemctl restart firewalld): {text}."
         ),
     }
 }
@@ -168,14 +168,14 @@ pub(super) fn not_removed(trouble: &Trouble) -> String {
     let reason = match trouble {
         Trouble::Denied => "polkit does not allow it (check /usr/share/polkit-1/rules.d/50-wardend.rules)",
         Trouble::Gone => "firewalld is not running (systemctl start firewalld)",
-        Trouble::Silent => "firewalld does not answer (see journalctl -u firewalld)",
+        Trouble::Silent => "firewalld does not reply (see journalctl -u firewalld)",
         Trouble::Missing => "one of them is not in the permanent configuration",
-        Trouble::Already => "they are gone already",
+        Trouble::Already => "they have already been removed",
         Trouble::Panic => "firewalld is in panic mode (firewall-cmd --panic-off)",
-        Trouble::Flushed(_) => "its rules are not in the kernel any more (systemctl restart firewalld)",
+        Trouble::Flushed(_) => "its rules are no longer in the kernel (systemctl restart firewalld)",
         Trouble::Other(text) | Trouble::Refused(text) | Trouble::Failed(text) => text,
     };
-    format!("wardend's policy and ipsets could not be taken away from firewalld: {reason}.")
+    format!("wardend's policy and ipsets could not be removed from firewalld: {reason}.")
 }
 
 /// The first few of a list that may be long.
@@ -192,14 +192,9 @@ fn sample(entries: &[String]) -> Option<String> {
 /// What a look into an ipset has brought up.
 pub(super) fn found(set: &Set, found: &Found) -> Vec<String> {
     let name = set.name();
-    let foreign = sample(&found.foreign).map(|sample| {
-        format!(
-            "ipset {name} held entries that are not bans of wardend; they are being removed: \
-             {sample}."
-        )
-    });
-    let missing = sample(&found.missing).map(|sample| {
-        format!("ipset {name} had lost bans that were in force; they are being entered again: {sample}.")
-    });
+    let foreign = sample(&found.foreign)
+        .map(|sample| format!("ipset {name} had entries that are not bans of wardend; removing them: {sample}."));
+    let missing = sample(&found.missing)
+        .map(|sample| format!("ipset {name} was missing active bans; adding them back: {sample}."));
     foreign.into_iter().chain(missing).collect()
 }

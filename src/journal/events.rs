@@ -35,7 +35,7 @@ use crate::{
 pub(crate) fn ban(ban: &Ban) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
-    let until = ban.until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", format(until)));
+    let until = ban.until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", format(until)));
     let failures: Vec<Failure> = ban.failures.iter().collect();
     let why = match (failures.first(), failures.last(), &ban.reason) {
         (Some(first), Some(last), _) => {
@@ -47,8 +47,8 @@ pub(crate) fn ban(ban: &Ban) {
                 last.rule
             )
         }
-        (_, _, Some(reason)) if !reason.is_empty() => format!("by hand, {}", shown(reason)),
-        _ => "by hand".to_owned(),
+        (_, _, Some(reason)) if !reason.is_empty() => format!("manual ban, {}", shown(reason)),
+        _ => "manual ban".to_owned(),
     };
     let although = ban.despite.map_or_else(String::new, |login| {
         format!(", although somebody was logged in from there at {} (spare-maxretry, ipv6-hopping)", format(login))
@@ -75,13 +75,13 @@ pub(crate) fn unban(ban: &Ban, why: Ended) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
     let because = match why {
-        Ended::Expired => "its time is over",
-        Ended::Command => "by hand",
-        Ended::JailGone => "the jail is gone from the configuration",
-        Ended::Ignored => "it is in ignoreip now",
-        Ended::Own => "it is, or holds, an address of this machine now",
-        Ended::Widened => "its whole network is banned now",
-        Ended::Crowded => "there are too many bans, and it would have ended first",
+        Ended::Expired => "expired",
+        Ended::Command => "manual unban",
+        Ended::JailGone => "its jail was removed from the configuration",
+        Ended::Ignored => "it is now in ignoreip",
+        Ended::Own => "it is or contains an address of this machine",
+        Ended::Widened => "a network that contains it is now banned",
+        Ended::Crowded => "there are too many bans, and it would have ended next",
     };
     info!(
         MESSAGE_ID = UNBAN,
@@ -115,7 +115,7 @@ pub(crate) fn cut(source: &str, after: Duration) {
         MESSAGE_ID = CUT,
         WARDEND_SOURCE = source,
         WARDEND_LATENCY_USEC = latency,
-        "What {source} had open is closed, {}.{:03} ms after its ban was in force.",
+        "Closed the open connections of {source}, {}.{:03} ms after its ban took effect.",
         latency / 1000,
         latency % 1000
     );
@@ -126,7 +126,7 @@ pub(crate) fn not_cut(source: &str, why: &str) {
     warn!(
         MESSAGE_ID = NOT_CUT,
         WARDEND_SOURCE = source,
-        "What {source} has open can't be closed, and lives on until it ends: {why}."
+        "Could not close the open connections of {source}: {why}. They stay open until they end by themselves."
     );
 }
 
@@ -134,20 +134,20 @@ pub(crate) fn not_cut(source: &str, why: &str) {
 pub(crate) fn unread() {
     warn!(
         MESSAGE_ID = UNREAD,
-        "The bus takes no answers from wardend, because some client asks and does not read them: wardenctl and all who listen have to wait until that client has gone. Bans go on."
+        "The system bus does not accept replies from wardend, because a client does not read them. wardenctl and other clients have to wait until that client disconnects; banning continues."
     );
 }
 
 /// The bus takes answers again.
 pub(crate) fn read_again() {
-    info!(MESSAGE_ID = READ_AGAIN, "The bus takes answers from wardend again.");
+    info!(MESSAGE_ID = READ_AGAIN, "The system bus accepts replies from wardend again.");
 }
 
 /// The bus does not keep other users' signals away; `why` says why.
 pub(crate) fn no_client_name(why: &str) {
     warn!(
         MESSAGE_ID = NO_CLIENT_NAME,
-        "The bus does not let wardend own {CLIENT_NAME} ({why}), so any local user can slow bans down with a flood of signals. Install wardend's bus policy, org.wardend1.conf, reload the bus and restart wardend."
+        "The bus does not let wardend own {CLIENT_NAME} ({why}), so any local user can delay bans with a flood of signals. Install wardend's bus policy, org.wardend1.conf, reload the bus, and restart wardend."
     );
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn firewall_repaired(what: &str) {
 
 /// journald dropped messages of a unit, or of one that it doesn't name any more.
 pub(crate) fn journal_loss(unit: &str, count: u64) {
-    let whose = if unit.is_empty() { "a unit that it does not name" } else { unit };
+    let whose = if unit.is_empty() { "an unnamed unit" } else { unit };
     warn!(
         MESSAGE_ID = JOURNAL_LOSS,
         WARDEND_UNIT = unit,
@@ -200,7 +200,7 @@ pub(crate) fn journal_gone(cursor: &Cursor) {
     warn!(
         MESSAGE_ID = JOURNAL_GONE,
         WARDEND_CURSOR = %cursor,
-        "The journal no longer has the record at which the saved state ends (it was vacuumed or cleared); reading goes on at the next one that it has."
+        "The journal no longer contains the record at which the saved state ends (it was vacuumed or cleared); continuing with the next one."
     );
 }
 
@@ -208,7 +208,7 @@ pub(crate) fn journal_gone(cursor: &Cursor) {
 pub(crate) fn journal_reopened(because: &str) {
     info!(
         MESSAGE_ID = JOURNAL_REOPENED,
-        "The journal was opened again ({because}); reading goes on behind the last record that was read."
+        "Reopened the journal ({because}); continuing after the last record that was read."
     );
 }
 
@@ -241,20 +241,18 @@ pub(crate) fn leak(jail: &str, ban: &str, failure: &Failure) {
         WARDEND_ADDRESS = address,
         WARDEND_RULE = &*failure.rule,
         WARDEND_EVIDENCE = %failure.cursor,
-        "{ban} is banned, but {address} still got through to sshd: over a connection from before the ban, or the firewall doesn't hold. What firewalld has is compared now."
+        "{ban} is banned, but {address} still reached the service, either over a connection opened before the ban or because the firewall is not blocking it. Checking firewalld now."
     );
 }
 
 /// A table is full, and what was oldest in it had to go.
 pub(crate) fn crowded(jail: &str, bound: Bound) {
     let what = match bound {
-        Bound::Sources => {
-            "more sources than max-sources have failures; those that have been quiet longest are forgotten"
-        }
-        Bound::Sessions => "too many sessions are open; those that have been silent longest count as ended",
-        Bound::Bans => "there are too many bans; those that would end first are ended",
+        Bound::Sources => "has reached max-sources; dropping the sources that have been inactive longest",
+        Bound::Sessions => "has too many open sessions; ending those that have been inactive longest",
+        Bound::Bans => "has too many bans; ending those that would end first",
     };
-    warn!(MESSAGE_ID = CROWDED, WARDEND_JAIL = jail, "Jail {jail} is crowded: {what}.");
+    warn!(MESSAGE_ID = CROWDED, WARDEND_JAIL = jail, "Jail {jail} {what}.");
 }
 
 /// Somebody has set the clock.
@@ -263,19 +261,19 @@ pub(crate) fn clock_set(by: i64) {
     info!(
         MESSAGE_ID = CLOCK_SET,
         WARDEND_CLOCK_USEC = by,
-        "The clock was set {direction} by {}; bans and counters were moved along, so each lasts as long as it would have.",
+        "The clock was set {direction} by {}; bans and counters were shifted along, so each lasts as long as it would have.",
         span(by.unsigned_abs())
     );
 }
 
-/// The configuration was read anew.
+/// The configuration was reloaded.
 pub(crate) fn reloaded(jails: &[&str]) {
-    info!(MESSAGE_ID = RELOADED, "The configuration was read anew; jails: {}.", jails.join(", "));
+    info!(MESSAGE_ID = RELOADED, "Configuration reloaded; jails: {}.", jails.join(", "));
 }
 
 /// The configuration can't be used; the sentence says why.
 pub(crate) fn bad_config(why: &str) {
-    error!(MESSAGE_ID = BAD_CONFIG, "{why} The configuration that was in force stays in force.");
+    error!(MESSAGE_ID = BAD_CONFIG, "{why} Keeping the previous configuration.");
 }
 
 /// Names in `ignoreip` can't be resolved; the sentence says which, and why.

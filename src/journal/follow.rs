@@ -305,7 +305,7 @@ impl Thread {
         if let (true, Some((path, why))) = (self.watch.is_empty(now), self.watch.closed()) {
             self.say_deaf(format!("The journal in {} can't be read: {why}.", path.display()), UNREADABLE);
         } else if self.watch.is_empty(now) {
-            let what = "journald writes to no file that could be read: there is no system.journal in /run/log/journal or /var/log/journal.";
+            let what = "journald does not write to a readable file: there is no system.journal in /run/log/journal or /var/log/journal.";
             self.say_deaf(what.to_owned(), NOWHERE);
         } else if let Some((path, why)) = self.watch.trouble() {
             self.say_deaf(format!("The journal file {} can't be read: {why}.", path.display()), UNREADABLE);

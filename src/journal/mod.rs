@@ -31,7 +31,7 @@ pub enum JournalError {
         error: systemd::Error,
     },
     /// sd-journal opens a journal that it may not read without any error, and finds nothing. Why, is
-    /// looked at when it is told.
+    /// looked at when it is logged.
     #[error("No journal file can be read: {}", access::cause())]
     NoAccess,
     /// There is nothing in what was named.

@@ -325,7 +325,7 @@ mod tests {
                 trouble.contains(why) && trouble.ends_with("state.json.bad, and wardend starts from the journal."),
                 "{trouble}"
             );
-            assert!(store.load().trouble.is_none(), "it is told once");
+            assert!(store.load().trouble.is_none(), "it is reported once");
 
             store.save(&snapshot).unwrap();
             store.save(&snapshot).unwrap();

@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)), and the watchdog.
+//! Notifies the service manager (sd_notify(3)), and feeds the watchdog.
 //!
 //! An error here means that the manager's socket is gone; there is nobody to tell.
 
@@ -16,9 +16,9 @@ pub(crate) fn status(status: &str) {
     let _ = sd_notify::notify(&[NotifyState::Status(status)]);
 }
 
-/// The configuration is read anew, until the next [`ready`]; the time is for `Type=notify-reload`.
+/// The configuration is being reloaded, until the next [`ready`]; the time is for `Type=notify-reload`.
 pub(crate) fn reloading() {
-    let mut states = vec![NotifyState::Reloading, NotifyState::Status("Reading the configuration anew.")];
+    let mut states = vec![NotifyState::Reloading, NotifyState::Status("Reloading the configuration.")];
     states.extend(NotifyState::monotonic_usec_now().ok());
     let _ = sd_notify::notify(&states);
 }

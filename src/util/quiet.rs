@@ -40,7 +40,7 @@ impl<K: Eq + Hash> Quiet<K> {
     }
 }
 
-/// So many things a second are said one by one.
+/// The number of messages a second that are logged individually.
 const RATE: u32 = 10;
 
 /// How much was said in this second.

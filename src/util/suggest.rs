@@ -3,7 +3,7 @@
 //! Jails, modes, rules, filters and settings are all named by hand, and all mistakes in a name are
 //! told alike: with the one name that is near enough to be meant, else with all that there are.
 
-/// So many names fit into a sentence.
+/// The number of names that fit into a sentence.
 const MOST: usize = 40;
 
 /// The end of a sentence about a name that is not among `names`.

@@ -22,7 +22,7 @@ pub(crate) fn five_wrong_passwords_lock_an_address_out_until_its_bantime_is_over
     assert_eq!(neighbour.can_connect(), Connection::Open, "a second address");
     assert!(neighbour.can_login("alice"), "the second address still gets in");
 
-    machine.wait_for_message("Unbanned 203.0.113.7 in jail sshd: its time is over");
+    machine.wait_for_message("Unbanned 203.0.113.7 in jail sshd: expired");
     machine.wait_until("the attacker gets in again", || attacker.can_connect() == Connection::Open);
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn over_ipv6_the_whole_network_of_the_attacker_is_locked_out(release:
     assert_eq!(same_network.can_connect(), Connection::TimedOut, "another address of the same /64");
     assert_eq!(neighbour.can_connect(), Connection::Open, "another /64");
 
-    machine.wait_for_message("Unbanned 2001:db8:a:7::/64 in jail sshd: its time is over");
+    machine.wait_for_message("Unbanned 2001:db8:a:7::/64 in jail sshd: expired");
     machine.wait_until("the attacker gets in again", || attacker.can_connect() == Connection::Open);
 }
 

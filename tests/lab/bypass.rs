@@ -55,7 +55,7 @@ pub(crate) fn what_firewalld_accepts_before_a_ban_is_named_with_its_mend(release
         return;
     }
     machine.run("wardenctl ban 203.0.113.9 --for 1h");
-    let said = machine.wait_for_message("firewalld's rules are not in the kernel any more");
+    let said = machine.wait_for_message("firewalld's rules are no longer in the kernel");
     assert!(said.contains("systemctl restart firewalld"), "{said}");
     machine.run("systemctl restart firewalld");
     machine.wait_until("the ban is back", || banned.can_connect() == Connection::TimedOut);

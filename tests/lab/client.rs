@@ -13,7 +13,7 @@ pub(crate) fn watch_shows_failures_bans_and_their_ends_as_they_happen(release: R
     machine.run("systemd-run --quiet --unit=people -p StandardOutput=file:/root/read wardenctl watch --jail sshd");
     let seen = |text: &str| machine.try_run(&format!("grep -qF '{text}' /root/seen")).code == 0;
     machine.run("wardenctl ban 203.0.113.99 --for 1h");
-    machine.wait_until("a ban by hand is seen", || seen("\"event\":\"banned\"") && seen("203.0.113.99"));
+    machine.wait_until("a manual ban is seen", || seen("\"event\":\"banned\"") && seen("203.0.113.99"));
     machine.attacker("203.0.113.7").wrong_passwords("root", 5);
     machine.wait_until("failures are seen", || seen("\"event\":\"failure\"") && seen("\"rule\":\"failed-password\""));
     machine.wait_until("the ban is seen", || seen("\"source\":\"203.0.113.7\",\"time_usec\"") && seen("\"count\":1"));
@@ -23,7 +23,7 @@ pub(crate) fn watch_shows_failures_bans_and_their_ends_as_they_happen(release: R
         seen("\"event\":\"unbanned\"") && seen("\"why\":\"command\"")
     });
     machine.wait_until("people read it as well", || {
-        machine.run("cat /root/read").contains(" unbanned 203.0.113.7 in jail sshd: by hand\n")
+        machine.run("cat /root/read").contains(" unbanned 203.0.113.7 in jail sshd: manual unban\n")
     });
     let read = machine.run("systemctl stop watch people; cat /root/read");
     println!("{read}");

@@ -65,7 +65,7 @@ pub(crate) fn whatever_becomes_of_the_journals_directories_no_record_is_lost_or_
         "mkdir /opt/journal && mount --bind /opt/journal /var/log/journal && systemd-tmpfiles --create --prefix /var/log/journal",
     );
     step("journald has followed the mount", "systemctl restart systemd-journald");
-    assert!(!machine.messages("The journal was opened again (").is_empty(), "it is reported");
+    assert!(!machine.messages("Reopened the journal (").is_empty(), "it is reported");
     machine.wait_until("all is well", || machine.run("wardenctl status").contains(": running"));
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn without_inotify_a_rotation_is_noticed_and_a_file_it_may_not_read_i
     guess(&machine, &attacker, &mut total, "the start");
     machine.run("journalctl --rotate");
     guess(&machine, &attacker, &mut total, "a rotation");
-    assert_eq!(machine.messages("The journal was opened again (").len(), 1, "it is reported once");
+    assert_eq!(machine.messages("Reopened the journal (").len(), 1, "it is reported once");
 
     // A file of the next rotation belongs to a group that wardend is not in.
     let directory = "/var/log/journal/$(cat /etc/machine-id)";

@@ -215,7 +215,7 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
     if !agreed {
         let status = machine
             .try_run("wardenctl status; wardenctl firewall status; firewall-cmd --state; firewall-cmd --get-policies");
-        let told = machine.run("journalctl -q -o short-monotonic -u wardend -u firewalld | grep -v 'anned \\|blocks \\|had open' | tail -60");
+        let told = machine.run("journalctl -q -o short-monotonic -u wardend -u firewalld | grep -v 'anned \\|blocks \\|open connections of' | tail -60");
         machine.give_up(&format!(
             "the kernel holds {does:?}, and should {should:?}\n{}{}{told}",
             status.stdout, status.stderr

@@ -1,5 +1,5 @@
 //! How long from sshd's record to the firewall, and from there until what the attacker had open is
-//! cut: the figures that the README claims.
+//! cut: the figures of docs/performance.md.
 //!
 //! So many attackers guess passwords over the wire, one after another, as they do in the wild
 //! while the jail is hot. wardend writes for each ban how long after the journal timestamp of

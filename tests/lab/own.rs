@@ -62,7 +62,7 @@ pub(crate) fn the_machines_own_addresses_are_never_counted_banned_or_cut(release
     // Addresses come and go.
     machine.run("wardenctl ban 198.51.100.0/24 --for 1h");
     machine.run("ip address add 198.51.100.77/32 dev eth0");
-    machine.wait_for_message("Unbanned 198.51.100.0/24 in jail sshd: it is, or holds, an address of this machine now");
+    machine.wait_for_message("Unbanned 198.51.100.0/24 in jail sshd: it is or contains an address of this machine");
     assert!(explains(&machine, "198.51.100.77", "is an address of this machine"));
     machine.run("ip address delete 198.51.100.77/32 dev eth0");
     machine

@@ -15,7 +15,7 @@ fn block(after: &str) -> Vec<String> {
 
 pub(crate) fn the_readme_holds_for_a_new_user(release: Release) {
     let machine = Machine::prepare(release).without_wardend().hasty_passwords().boot();
-    for command in block("By hand:") {
+    for command in block("Manually:") {
         match command.as_str() {
             // The machine has no network; its tree has what the first asks for, and the host has built.
             "make" => {}

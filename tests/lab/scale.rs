@@ -1,5 +1,5 @@
-//! What many bans cost firewalld, and for how long a banned host gets through: the table in the
-//! README.
+//! What many bans cost firewalld, and for how long a banned host gets through: the table in
+//! docs/performance.md.
 //!
 //! The records are genuine: a program writes sshd's words to /dev/log as root in the cgroup of
 //! ssh.service. Packets decide: banned hosts connect over the wire every few milliseconds all the

@@ -91,8 +91,9 @@ pub(crate) fn a_stop_waits_for_no_configuration_that_is_still_being_read(release
     };
 
     machine.run("systemctl reload --no-block wardend");
-    machine
-        .wait_until("the configuration is being read", || show("StatusText").starts_with("Reading the configuration"));
+    machine.wait_until("the configuration is being read", || {
+        show("StatusText").starts_with("Reloading the configuration")
+    });
     stop();
     machine.run("systemctl start --no-block wardend");
     machine
@@ -185,7 +186,7 @@ pub(crate) fn a_journal_that_was_cleared_meanwhile_is_read_on_from_where_it_begi
     machine.wait_until("both are counted", || machine.run("wardenctl status").contains("Failures: 2"));
     machine.run("systemctl stop wardend");
     machine.run("rm -r /var/log/journal/* && systemctl restart systemd-journald && systemctl start wardend");
-    machine.wait_for_message("The journal no longer has the record at which the saved state ends");
+    machine.wait_for_message("The journal no longer contains the record at which the saved state ends");
     attacker.wrong_passwords("root", 3);
     machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
 }

@@ -18,7 +18,7 @@ pub(crate) fn a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it(release: 
     machine.run("systemctl reload wardend");
     machine.wait_until("it is refused", || banned.can_connect() == Connection::Refused);
     machine.wait_until("it is refused over IPv6", || neighbour.can_connect() == Connection::Refused);
-    machine.wait_for_message("so they are removed from firewalld's permanent configuration");
+    machine.wait_for_message("removed ipsets that no jail uses any longer");
     let rules = machine.run("firewall-cmd --policy=wardend --list-rich-rules");
     assert!(rules.contains("service name=\"ssh\" reject") && !rules.contains("drop"), "{rules}");
 
@@ -36,7 +36,7 @@ pub(crate) fn a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it(release: 
 
     machine.write(CONFIGURATION, "[jail.sshd]\nports = [\"no-such-service\"]\n");
     machine.run("systemctl reload wardend");
-    machine.wait_for_message("firewalld knows no service named no-such-service");
+    machine.wait_for_message("firewalld does not know a service named no-such-service");
 }
 
 pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told(release: Release) {
@@ -50,7 +50,7 @@ pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_t
     machine.run("firewall-cmd --ipset=wardend4 --add-entry=192.0.2.77 --quiet");
     assert_eq!(banned.can_connect(), Connection::Open, "the entry is gone");
     machine.run("systemctl kill --signal=KILL wardend");
-    machine.wait_for_message("held entries that are not bans of wardend; they are being removed: 192.0.2.77");
+    machine.wait_for_message("had entries that are not bans of wardend; removing them: 192.0.2.77");
     machine.wait_until("the ban is back", || banned.can_connect() == Connection::TimedOut);
 
     // An ipset and the policy, for good.
@@ -65,7 +65,7 @@ pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_t
 
     // What --runtime-to-permanent writes is no ban for ever.
     machine.run("firewall-cmd --runtime-to-permanent && systemctl restart wardend");
-    machine.wait_for_message("held 2 entries (firewall-cmd --runtime-to-permanent writes them)");
+    machine.wait_for_message("removed 2 entries from the permanent configuration of ipset");
     machine.wait_until("the permanent set is empty", || {
         machine.run("firewall-cmd --permanent --ipset=wardend4 --get-entries").trim().is_empty()
     });
@@ -74,7 +74,7 @@ pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_t
     // A rule taken out of the running policy.
     let rule = "rule family=\"ipv4\" source ipset=\"wardend4\" drop";
     machine.run(&format!("firewall-cmd --policy=wardend --remove-rich-rule='{rule}' && systemctl restart wardend"));
-    machine.wait_for_message("had other rules than wardend's jails ask for");
+    machine.wait_for_message("the rules of firewalld's policy wardend did not match the jails");
     machine.wait_until("the ban is back", || banned.can_connect() == Connection::TimedOut);
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn an_entry_that_only_firewalld_believes_in_is_entered_anew(release: 
     }
     assert_eq!(machine.run("firewall-cmd --ipset=wardend4 --get-entries").lines().count(), 2, "it still lists them");
     banned.wrong_passwords("root", 1);
-    machine.wait_for_message("203.0.113.7 is banned, but 203.0.113.7 still got through");
+    machine.wait_for_message("203.0.113.7 is banned, but 203.0.113.7 still reached the service");
     assert_eq!(
         machine
             .run("journalctl -q -o cat WARDEND_JAIL=sshd MESSAGE_ID=4b43e43002ef4b8a815bda340bf56295")

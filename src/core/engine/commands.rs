@@ -1,4 +1,4 @@
-//! What an admin orders: a ban or its end by hand, and what he types for a source.
+//! Commands of an admin: manual bans and unbans, and how the source is written.
 //!
 //! A ban by hand is one like any other, with a reason instead of failures; its end forgets what was
 //! counted of the source.
@@ -21,7 +21,7 @@ pub enum CommandError {
     #[error("{0}")]
     NotBanned(String),
     /// The source may not be banned.
-    #[error("{0} can't be banned in jail '{1}': it is, or holds, an address that is never banned ({2}).")]
+    #[error("{0} can't be banned in jail '{1}': it is or contains an address that is never banned ({2}).")]
     Ignored(String, String, String),
 }
 
@@ -32,7 +32,7 @@ pub enum Duration {
     OfJail,
     /// Without an end.
     Forever,
-    /// So many µs.
+    /// A number of µs.
     Usec(Usec),
 }
 
@@ -78,7 +78,7 @@ impl Engine {
     }
 
     /// An admin unbans `network`: in one jail, or in all. The counters and the history of the
-    /// source start anew.
+    /// source start over.
     ///
     /// # Errors
     /// If there is no such jail, or no such ban.

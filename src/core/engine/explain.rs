@@ -130,8 +130,8 @@ fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
         ""
     };
     match &ban.reason {
-        Some(reason) if !reason.is_empty() => format!("Banned by hand: {reason}."),
-        Some(_) => "Banned by hand.".to_owned(),
+        Some(reason) if !reason.is_empty() => format!("Banned manually: {reason}."),
+        Some(_) => "Banned manually.".to_owned(),
         None if let Some(width) = hopped(ban, settings) => {
             let mut sources: Vec<_> = ban.failures.views().map(|view| settings.source(view.address)).collect();
             sources.sort_unstable();

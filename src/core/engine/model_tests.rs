@@ -24,7 +24,7 @@ enum Step {
     Line { after: u64, late: u64, pid: u32, host: u8, what: What },
     /// The clock is set.
     Set(i64),
-    /// The machine is started anew, and its clock is behind by so many seconds.
+    /// The machine is rebooted, and its clock is behind by this many seconds.
     Reboot(u64),
     /// Other settings.
     Reload(Choice),

@@ -53,7 +53,7 @@ fn who_goes_on_while_sshd_turns_him_away_is_banned_and_who_mistypes_is_not() {
                 let effects = desk.drop(second * SECOND, GUESSER, reason);
                 assert!(
                     effects.is_empty(),
-                    "a refusal is no failure, and {failures} and {bearable} are no ban: {effects:?}"
+                    "a refusal is not a failure, and {failures} and {bearable} are not a ban: {effects:?}"
                 );
             }
             let explained = &desk.engine.explain(GUESSER.parse().unwrap(), 20 * SECOND)[0];

@@ -166,7 +166,9 @@ fn add<'t>(rules: &mut Vec<Written<'t>>, tables: Vec<RuleTable>, text: &'t Filte
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-.0123456789".contains(&byte)) {
             return Err(text.error(
                 at,
-                format!("'{name}' is no name for a rule; use small letters, digits, '-' and '.', as in failed-login."),
+                format!(
+                    "'{name}' is not a valid rule name; use lowercase letters, digits, '-' and '.', as in failed-login."
+                ),
             ));
         }
         if let Some(known) = rules.iter().find(|rule| rule.name() == name) {

@@ -152,7 +152,7 @@ impl Pattern {
             .dot_matches_new_line(true)
             .build()
             .parse(&expression)
-            .map_err(|error| format!("is no regular expression: {}", last_line(&error.to_string())))?;
+            .map_err(|error| format!("is not a valid regular expression: {}", last_line(&error.to_string())))?;
         let attacker = attackers.pop().filter(|_| attackers.is_empty());
         Ok(Self { expression, attacker, hir, attacker_first, has_address: seen.contains(&ADDR) })
     }
@@ -252,7 +252,7 @@ pub(super) fn build(expression: &str) -> Result<Regex, String> {
             regex::Error::CompiledTooBig(limit) => {
                 format!("compiles to more than {limit} bytes; write it with fewer counted repetitions")
             }
-            other => format!("is no regular expression: {}", last_line(&other.to_string())),
+            other => format!("is not a valid regular expression: {}", last_line(&other.to_string())),
         },
     )
 }
@@ -301,7 +301,7 @@ mod tests {
             ("(?=x)<ADDR>", "look-around"),
             ("(?:(?:a{900}){900}){900}<ADDR>", "more than"),
             ("a)|(?:b <ADDR>", "unopened group"),
-            (r"\p{Greek} <ADDR>", "is no regular expression"),
+            (r"\p{Greek} <ADDR>", "is not a valid regular expression"),
         ] {
             let error = Pattern::expand(text).and_then(|pattern| pattern.compile()).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

@@ -1,6 +1,6 @@
 //! The proof that no message can fool a filter: no pattern, and no two patterns, can read one
 //! message with two different addresses. An attacker chooses the user name and more of what sshd
-//! logs; wherever a pattern left a choice, he would make it, and have a stranger banned.
+//! logs; wherever a pattern left a choice, they would make it, and have somebody else banned.
 //!
 //! Each way to read a message is a walk through the pattern's automaton that tells of every byte
 //! whether it stands before, inside or after the address. Counting gives the place back, so two

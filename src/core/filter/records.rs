@@ -64,14 +64,16 @@ impl RecordMatch {
                 "programs" => matches.programs.clone_from(values),
                 "same" => {
                     if let Some(odd) = values.iter().find(|value| !is_field_name(value)) {
-                        return Err(format!("same holds '{odd}', which is no journal field; name two or more fields."));
+                        return Err(format!(
+                            "same holds '{odd}', which is not a journal field; name two or more fields."
+                        ));
                     }
                     matches.same = values.iter().map(|value| fields.intern(value)).collect();
                 }
                 _ if is_field_name(name) => matches.fields.push((name.clone(), fields.intern(name), values.clone())),
                 _ => {
                     return Err(format!(
-                        "'{name}' is no journal field; they are upper case, as in systemd.journal-fields(7)."
+                        "'{name}' is not a journal field; they are upper case, as in systemd.journal-fields(7)."
                     ));
                 }
             }
@@ -125,7 +127,7 @@ impl RecordMatch {
         let root = |(name, _, values): &(String, FieldId, Vec<String>)| name == "_UID" && *values == ["0"];
         if !self.programs.is_empty() && !self.fields.iter().any(root) {
             return Err(
-                "programs are told by their names, which only root's processes can't choose freely; add _UID = [\"0\"]."
+                "programs are identified by their names, which only root's processes can't choose freely; add _UID = [\"0\"]."
                     .to_owned(),
             );
         }

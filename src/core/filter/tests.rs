@@ -41,7 +41,7 @@ fn each_mistake_is_told_with_file_line_and_mend() {
         (with(FAILED) + "patern = 'x'\n", 13, "unknown field `patern`; did you mean 'pattern'?"),
         ("[records]\n_UID = ['0']\n".to_owned(), 1, "missing field `modes`"),
         (with(""), 1, "has no [[rule]]"),
-        (with(FAILED).replace("_UID", "_uid"), 1, "'_uid' is no journal field"),
+        (with(FAILED).replace("_UID", "_uid"), 1, "'_uid' is not a journal field"),
         (with(FAILED).replace("['0']", "[]"), 1, "_UID has no value"),
         (with(FAILED).replace("_UID", "MESSAGE"), 1, "no trusted field"),
         (
@@ -53,7 +53,7 @@ fn each_mistake_is_told_with_file_line_and_mend() {
         (failed_and(&rule("in", "success", "in <ADDR>")) + "class = 'auth'\n", 17, "has no class; drop the line"),
         (with(&FAILED.replace("failure", "failing")), 11, "unknown variant `failing`; there are: failure, evidence"),
         (failed_and(FAILED), 14, "a rule 'failed' already, in x.toml"),
-        (with(&FAILED.replace("'failed'", "'Failed it'")), 9, "is no name for a rule"),
+        (with(&FAILED.replace("'failed'", "'Failed it'")), 9, "is not a valid rule name"),
         (with(&FAILED.replace("<USER>", "(")), 12, "unclosed group"),
         (with(&FAILED.replace("<USER>", "a)|(b")), 12, "unopened group"),
         (with(&FAILED.replace("<USER>", "<HOST>")), 12, "unknown token <HOST>; there are <ADDR>"),

@@ -21,7 +21,7 @@ const MOST: usize = 4096;
 pub(super) struct Admitted {
     /// With the number of its login.
     known: BTreeMap<(IpAddr, u16), u64>,
-    /// Numbers and their connections; one that has ended, or has begun anew since, may still stand here.
+    /// Numbers and their connections; one that has ended, or has begun again since, may still be listed here.
     order: VecDeque<(u64, (IpAddr, u16))>,
     next: u64,
 }

@@ -17,7 +17,7 @@ use crate::core::{
 
 /// How long what a spared source does adds up, where `findtime` is shorter.
 pub(super) const SPAN: Usec = 3600 * USEC_PER_SEC;
-/// So many times the limit are allowed where the names have logged in from there.
+/// The multiple of the limit that is allowed for names that have logged in from there.
 pub(crate) const OWN_NAMES: usize = 5;
 /// The most names that are remembered of an address, the first of them.
 const MOST_NAMES: usize = 32;
@@ -76,7 +76,7 @@ impl Licences {
         }
     }
 
-    /// The source is no longer spared, or starts anew.
+    /// The source is no longer spared, or its count is reset.
     pub(super) fn forget(&mut self, source: IpNet) {
         self.0.remove(&source);
     }
@@ -95,7 +95,7 @@ impl Licences {
 /// When sparing ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
-    /// So many failures for names that have not logged in from there.
+    /// The number of failures for names that have not logged in from there.
     pub(super) others: usize,
     /// Within so many µs.
     pub(super) span: Usec,

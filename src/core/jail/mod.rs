@@ -88,7 +88,7 @@ pub enum Verdict {
     TakenBack(IpNet, Failure),
     /// The program has turned the source away, whether that weighs anything or not.
     Refused(IpNet, Failure),
-    /// So many failures that no record has ever named an address for.
+    /// The number of failures for which no record has ever named an address.
     Nameless(usize),
     /// This process has let somebody in.
     LetIn {
@@ -118,7 +118,7 @@ pub enum Bound {
 #[derive(Debug)]
 pub(crate) struct Jail {
     pub(crate) settings: JailSettings,
-    /// The settings' name, for what is told of the jail again and again.
+    /// The settings' name, for the frequent reports about the jail.
     pub(crate) name: Arc<str>,
     counted: Vec<bool>,
     sessions: Sessions,
@@ -343,7 +343,7 @@ impl Jail {
         self.licences.retain(|source| !network.contains(&source));
     }
 
-    /// A network is banned for what its sources have done, and they start anew. What they did still
+    /// A network is banned for what its sources have done, and they start over. What they did still
     /// counts for the networks around it.
     pub(crate) fn spend(&mut self, network: IpNet) {
         self.forget_inside(network);
@@ -599,7 +599,7 @@ impl Jail {
             let source = settings.source(address);
             (!settings.ignores(address) && settings.may_hop(source)).then_some(source)
         });
-        // What is counted as another source from now on starts anew.
+        // What is counted as another source from now on starts over.
         self.licences
             .retain(|source| settings.source(source.addr()) == source && settings.ignored(source.addr()).is_none());
         self.plan();

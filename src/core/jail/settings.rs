@@ -28,11 +28,11 @@ pub struct JailSettings {
     pub filter: Arc<Filter>,
     /// The classes of rules that it counts.
     pub classes: Vec<String>,
-    /// So many failures …
+    /// The number of failures …
     pub maxretry: u32,
     /// … within so many µs …
     pub findtime: Usec,
-    /// … lead to a ban of so many µs, or for ever.
+    /// … that lead to a ban of this many µs; none if permanent.
     pub bantime: Option<Usec>,
     /// Each further ban of a source lasts so many times longer …
     pub bantime_factor: u32,
@@ -40,7 +40,7 @@ pub struct JailSettings {
     pub bantime_max: Option<Usec>,
     /// Up to so many µs more, so that nobody knows when to come back.
     pub bantime_jitter: Usec,
-    /// A source that was not banned for so many µs starts anew.
+    /// The time in µs without a ban after which the history of a source is forgotten.
     pub forget: Usec,
     /// Never banned.
     pub ignoreip: IgnoreList,
@@ -52,7 +52,7 @@ pub struct JailSettings {
     pub own: Arc<Own>,
     /// A source from which somebody has logged in within so many µs is not banned.
     pub spare_logins: Option<Usec>,
-    /// So many failures for other names end that; none is never.
+    /// The number of failures for other names that end that; none for no limit.
     pub spare_maxretry: Option<u32>,
     /// What a banned source has open is closed.
     pub cut: bool,
@@ -75,7 +75,7 @@ pub struct JailSettings {
 /// When a network is banned as a whole: a distributed attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subnet {
-    /// So many of its sources are banned, or have failed within `findtime`.
+    /// The number of its sources that are banned or have failed within `findtime`.
     pub maxretry: u32,
     /// How wide it is.
     pub prefixes: Prefixes,

@@ -33,7 +33,7 @@ use crate::{
 pub struct Width {
     /// The length of its prefix.
     pub prefix: u8,
-    /// So many times `maxretry` failures of its sources, within `findtime`, lead to a ban.
+    /// The multiple of `maxretry` that the failures of its sources within `findtime` must reach for a ban.
     pub times: u32,
 }
 
@@ -42,10 +42,10 @@ const LONE: u64 = 1;
 const FULL: u64 = 4;
 /// From where somebody has logged in, so many times as much is allowed.
 const WITH_LOGIN: u64 = 4;
-/// So many times `maxretry` failures of a source are kept at the most.
+/// The maximum number of failures kept for a source, as a multiple of `maxretry`.
 const MOST_KEPT: usize = 10;
 
-/// So many of the queue's entries may be out of date, and as many as there are sources.
+/// The number of the queue's entries that may be out of date, besides one for each source.
 const SLACK: usize = 64;
 
 /// What a jail's settings say of it.

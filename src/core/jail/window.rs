@@ -22,9 +22,9 @@ use crate::core::{
 
 /// How late a failure may come to light and count exactly all the same, in µs.
 pub(crate) const LATE: Usec = SILENCE + 60 * USEC_PER_SEC;
-/// So many times `maxretry` failures are kept at the most, where `findtime` is short.
+/// The maximum number of failures kept, as a multiple of `maxretry`, where `findtime` is short.
 const MOST_KEPT: usize = 10;
-/// So many refusals weigh as much as one failure. An honest user who is turned away for three typing
+/// The number of refusals that weigh as much as one failure. An honest user who is turned away for three typing
 /// mistakes may try some more times before `maxretry` is reached; and sshd logs no more than seven
 /// refusals in a row.
 const REFUSALS: usize = 3;
@@ -251,7 +251,7 @@ mod tests {
         assert!(tally.add(&failure(0), 2, 10).is_none());
         assert!(tally.add(&failure(11), 2, 10).is_none(), "11 µs apart");
         assert!(tally.add(&failure(21), 2, 10).is_some(), "10 µs apart");
-        assert_eq!(tally.newest(), None, "a guilty source starts anew");
+        assert_eq!(tally.newest(), None, "a guilty source starts over");
     }
 
     #[test]

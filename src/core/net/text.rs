@@ -19,7 +19,7 @@ use super::text_of;
 pub fn parse_network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         if address.is_unspecified() {
-            return Err(format!("{text} is no address of a host; name an address or a network."));
+            return Err(format!("{text} is not a host address; specify an address or a network."));
         }
         return Ok(address.to_canonical().into());
     }
@@ -144,7 +144,7 @@ fn numbers(text: &str) -> Option<String> {
     }
     let octets: Option<Vec<u8>> = parts.iter().map(|part| part.parse::<u8>().ok()).collect();
     let Some(octets) = octets.filter(|octets| octets.len() <= 4) else {
-        return Some("is no address: it has four numbers from 0 to 255 (203.0.113.7)".to_owned());
+        return Some("is not an address: it has four numbers from 0 to 255 (203.0.113.7)".to_owned());
     };
     if octets.len() == 4 {
         let address = Ipv4Addr::from([octets[0], octets[1], octets[2], octets[3]]);
@@ -159,7 +159,7 @@ fn numbers(text: &str) -> Option<String> {
     let known = u8::try_from(octets.len() * 8).unwrap_or(32);
     let length = length.and_then(|length| length.parse().ok()).filter(|length| (1..=32).contains(length));
     let network = Ipv4Net::new(Ipv4Addr::from(whole), length.unwrap_or(known)).unwrap_or_default();
-    Some(format!("is no whole address; write all four numbers, or the network {}", network.trunc()))
+    Some(format!("is not a complete address; write all four numbers, or the network {}", network.trunc()))
 }
 
 /// Whether a text can be the name of a host in the DNS: RFC 1123 §2.1, with a domain, and no mistyped
@@ -185,13 +185,13 @@ pub fn check_host_name(text: &str) -> Result<(), String> {
         return Err(match name.to_ascii_lowercase().as_str() {
             "localhost" | "loopback" | "self" | "ignoreself" => {
                 format!(
-                    "'{text}' is no name of a host; loopback is never banned anyway, and other addresses are named one by one."
+                    "'{text}' is not a host name; loopback is never banned anyway, and other addresses are named one by one."
                 )
             }
             "any" | "all" | "everybody" => {
-                format!("'{text}' is no name of a host; to ban nobody, stop wardend or set `enabled = false`.")
+                format!("'{text}' is not a host name; to disable banning, stop wardend or set `enabled = false`.")
             }
-            "none" | "nobody" | "null" => format!("'{text}' is no name of a host; for none, write an empty list."),
+            "none" | "nobody" | "null" => format!("'{text}' is not a host name; for none, write an empty list."),
             _ => format!(
                 "'{text}' is a single word; write an address (203.0.113.7), a network (203.0.113.0/24), or the name \
                  of a host with its domain (office.example.org)."
@@ -245,8 +245,8 @@ mod tests {
             ("::/80", "holds all of IPv4 (as ::ffff:0:0/96)"),
             ("::/1", "holds all of IPv4"),
             ("::ffff:203.0.113.0/24", "if 203.0.113.0/24 is meant, write that."),
-            ("0.0.0.0", "no address of a host"),
-            ("::", "no address of a host"),
+            ("0.0.0.0", "not a host address"),
+            ("::", "not a host address"),
             ("203.0.113.7 ", "write 203.0.113.7."),
             ("203.0.113.7, 203.0.113.8", "holds 2 entries; write each by itself."),
             ("203.0.113.7 2001:db8::1", "holds 2 entries"),
@@ -300,7 +300,7 @@ mod tests {
             ("office", "a single word"),
             ("office.", "a single word"),
             ("198.51.100.7-20", "is a range"),
-            ("10.0.0", "no whole address"),
+            ("10.0.0", "not a complete address"),
             ("0x7f.1", "four decimal numbers"),
             ("203.0.113.7.", "ends in a dot"),
             ("203.0.113.*", "the network 203.0.113.0/24"),

@@ -99,7 +99,7 @@ impl Translators {
     /// If no translator can have it.
     pub fn parse(text: &str) -> Result<Ipv6Net, String> {
         let prefix = text.parse::<Ipv6Net>().map_err(|_| {
-            format!("'{text}' is no IPv6 network; write the prefix of the translator, such as 2001:db8:64::/96.")
+            format!("'{text}' is not an IPv6 network; write the prefix of the translator, such as 2001:db8:64::/96.")
         })?;
         if !LENGTHS.contains(&prefix.prefix_len()) {
             return Err(format!(
@@ -223,8 +223,8 @@ mod tests {
     #[test]
     fn a_prefix_that_no_translator_has_is_told_with_the_mend() {
         for (text, says) in [
-            ("203.0.113.0/24", "is no IPv6 network; write the prefix of the translator"),
-            ("2001:db8:64::", "is no IPv6 network"),
+            ("203.0.113.0/24", "is not an IPv6 network; write the prefix of the translator"),
+            ("2001:db8:64::", "is not an IPv6 network"),
             ("2001:db8::/33", "it is 32, 40, 48, 56, 64 or 96."),
             ("2001:db8::1/96", "write 2001:db8::/96."),
             ("2001:db8:0:0:100::/96", "bits 64 to 71"),

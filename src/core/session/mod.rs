@@ -67,7 +67,7 @@ pub(crate) enum Outcome {
     TakeBack(Failure),
     /// Somebody got in, from this address, by this name.
     Login(IpAddr, Usec, Option<Box<str>>),
-    /// So many failures of one session that no line has ever named an address for.
+    /// The number of failures of one session for which no line has ever named an address.
     Nameless(usize),
     /// There were too many open sessions, and the most silent one was ended.
     Crowded,
@@ -278,7 +278,7 @@ impl Sessions {
         }
     }
 
-    /// Makes the agenda anew.
+    /// Rebuilds the agenda.
     fn plan(&mut self) {
         self.agenda = self.open.iter().map(|(key, session)| Reverse((session.due(), key.clone()))).collect();
     }
@@ -322,7 +322,7 @@ impl Sessions {
         self.agenda.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Ends every session, in the order of their last words: a replay has come to its end, at the
+    /// Ends every session, in the order of their last messages: a replay has come to its end, at the
     /// time `now`.
     pub(crate) fn end_all(&mut self, now: Usec, out: &mut Vec<Outcome>) {
         self.agenda.clear();
@@ -350,7 +350,7 @@ impl Sessions {
         self.plan();
     }
 
-    /// The filter was read anew: its attempts may have other numbers now.
+    /// The filter was reloaded: its attempts may have other numbers now.
     pub(crate) fn adapt(&mut self, filter: &Filter) {
         let attempt = |rule: &str| filter.rules().find(|known| *known.name == *rule)?.attempt;
         for session in self.open.values_mut() {

@@ -10,7 +10,7 @@ use crate::core::{
     record::{FieldId, Record},
 };
 
-/// The most kinds that are told apart.
+/// The most kinds that are distinguished.
 const MOST: usize = 100;
 
 /// Messages of one kind of somebody.
@@ -67,7 +67,7 @@ impl<'f> Lookalikes<'f> {
     pub(super) fn list(mut self) -> Vec<Lookalike> {
         for record in std::mem::take(&mut self.processes).into_values().flatten().flatten() {
             let why = "From a process that was gone when journald looked, so neither its unit nor its program is known, and no other record tells whose it was.";
-            let mend = "Nothing to mend: some of sshd's shortest connections leave such records, and so does whoever forges them.";
+            let mend = "No action needed: some of sshd's shortest connections leave such records, and so do forgeries.";
             self.add(&record, why.to_owned(), mend.to_owned());
         }
         let mut list: Vec<Lookalike> = self.found.into_values().collect();
@@ -82,7 +82,7 @@ impl<'f> Lookalikes<'f> {
             let (name, value) = records.differing(record)?;
             return Some((
                 format!("{name} is '{}', so it is not the service's.", lossy(value)),
-                "Nothing to mend: whoever it was may write what they like, and is not believed.".to_owned(),
+                "No action needed: others may write what they like; it is not trusted.".to_owned(),
             ));
         }
         let name = lossy(records.identifier(record)?);

@@ -36,7 +36,7 @@ use crate::{
 pub(super) struct Arguments {
     /// A filter's name, or the path of its file
     filter: String,
-    /// The message: what the program wrote, without the time and the name that journalctl adds
+    /// The message as written by the program, without the time and the name that journalctl adds
     #[arg(required_unless_present = "journal", conflicts_with = "journal")]
     message: Option<String>,
     /// Read the messages of the journal
@@ -48,13 +48,13 @@ pub(super) struct Arguments {
     /// Read these journal files
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "journal")]
     file: Vec<PathBuf>,
-    /// Begin at this time: 2026-11-23 05:48:03, @1795412883 (seconds), or -2h
+    /// Start at this time: 2026-11-23 05:48:03, @1795412883 (seconds), or -2h
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true, requires = "journal")]
     since: Option<String>,
-    /// End at this time
+    /// Stop at this time
     #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true, requires = "journal")]
     until: Option<String>,
-    /// Take the configuration from this directory instead of /etc/wardend and /run/wardend
+    /// Read the configuration from this directory instead of /etc/wardend and /run/wardend
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -118,7 +118,7 @@ fn answer<'f>(filter: &'f Filter, reading: &Reading<'f, '_>) -> Answer<'f> {
             "The message has {length} bytes, so it may have been cut off, and its end may be forged: no address is \
              taken from it."
         ),
-        Withheld::NoAddress(token) => format!("'{}' is no address.", token.escape_ascii()),
+        Withheld::NoAddress(token) => format!("'{}' is not an address.", token.escape_ascii()),
     });
     Answer {
         rule: Some(&rule.name),
@@ -242,7 +242,7 @@ struct Summary {
     lookalikes: u64,
 }
 
-/// The most shapes that are told apart; what comes after is counted, not shown.
+/// The most shapes that are distinguished; further ones are counted, but not shown.
 const MOST_SHAPES: usize = 10_000;
 
 fn journal(filter: &Arc<Filter>, fields: Fields, arguments: &Arguments) -> anyhow::Result<()> {

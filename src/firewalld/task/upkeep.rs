@@ -128,7 +128,7 @@ impl Task {
         }
         if self.last_reload.replace(now).is_some() {
             // The last one has not helped for long. Don't reload an admin's firewall every
-            // minute for ever.
+            // minute without end.
             self.reload_gap = (self.reload_gap * 2).min(RELOAD_GAP * 60);
         }
         self.tell(words::CREATED.to_owned());

@@ -192,7 +192,7 @@ impl Outgoing {
 /// A stream to a bus, before a word is said.
 pub(crate) async fn open(address: &Address) -> zbus::Result<UnixStream> {
     let Transport::Unix(unix) = address.transport() else {
-        return Err(zbus::Error::Address(format!("{address} is no Unix socket")));
+        return Err(zbus::Error::Address(format!("{address} is not a Unix socket")));
     };
     let stream = match unix.path() {
         UnixSocket::File(path) => UnixStream::connect(path).await?,

@@ -1,0 +1,79 @@
+//! What docs/style.md asks of prose, as far as patterns can tell.
+
+#![allow(clippy::expect_used, reason = "a test that expects in vain has failed")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use regex::RegexBuilder;
+
+/// A pattern that keeps coming back, and what to write instead.
+const PATTERNS: [(&str, &str); 8] = [
+    (r"how manieth", "\"which ban of the source it is\", or a number"),
+    (r"\banew\b", "\"again\", or a verb with \"re-\""),
+    (r"\bfor ever\b", "\"permanently\""),
+    (r"\b(he|his|him|himself)\b", "\"they\""),
+    (r"\b(is|are) told\b", "\"is reported\", \"is logged\" or \"is asked to\""),
+    (r"\b(has|have) the last word\b", "\"takes precedence\""),
+    (r"^\s*(//[/!]?|#) So many\b", "\"the number of …\""),
+    (r#"("[^"]*|^[^"/]*)('|\b(which|that|this|it)) is no [a-z]"#, "\"is not a valid …\""),
+];
+
+/// "is no longer" and its like.
+const PROPER: [&str; 4] = ["is no longer", "is no more", "is no such", "is no need"];
+
+fn files(path: &Path, found: &mut Vec<PathBuf>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("a directory is readable").flatten() {
+            files(&entry.path(), found);
+        }
+    } else {
+        found.push(path.to_owned());
+    }
+}
+
+#[test]
+fn patterns_that_keep_coming_back_are_rejected() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for part in ["src", "man", "units", "dbus", "docs", "filters", "README.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        files(&root.join(part), &mut found);
+    }
+    assert!(found.len() > 100, "the tree is read");
+    let patterns = PATTERNS.map(|(pattern, instead)| {
+        (RegexBuilder::new(pattern).case_insensitive(true).build().expect("it is a pattern"), instead)
+    });
+    let mut wrong = Vec::new();
+    for file in found {
+        let text = fs::read_to_string(&file).expect("a source is text");
+        for (number, line) in text.lines().enumerate() {
+            let line = PROPER.iter().fold(line.to_owned(), |line, proper| line.replace(proper, ""));
+            for (pattern, instead) in &patterns {
+                if pattern.is_match(&line) {
+                    wrong.push(format!("{}:{}: write {instead}: {}", file.display(), number + 1, line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_pattern_finds_what_it_is_for() {
+    let samples = [
+        "the how manieth ban",
+        "read anew",
+        "banned for ever",
+        "what he types",
+        "an admin is told",
+        "the file has the last word",
+        "    /// So many failures",
+        "\"'x' is no port\"",
+    ];
+    for ((pattern, _), sample) in PATTERNS.iter().zip(samples) {
+        let pattern = RegexBuilder::new(pattern).case_insensitive(true).build().expect("it is a pattern");
+        assert!(pattern.is_match(sample), "{sample}");
+    }
+}
