@@ -47,6 +47,7 @@ all:
 install:
 	@test -x $(WARDEND_BINDIR_BUILT)/wardend || { echo "make: nothing is built yet; run 'make' first" >&2; exit 1; }
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend $(DESTDIR)$(libexecdir)/wardend
+	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend-cut $(DESTDIR)$(libexecdir)/wardend-cut
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardenctl $(DESTDIR)$(bindir)/wardenctl
 	install -D -m 644 units/wardend.conf $(DESTDIR)$(vendordir)/wardend.conf
 	install -D -m 644 -t $(DESTDIR)$(vendordir)/filters filters/*.toml
@@ -59,7 +60,7 @@ install:
 	install -D -m 644 units/wardend-addresses@.service $(DESTDIR)$(unitdir)/wardend-addresses@.service
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-addresses@.service
 	install -D -m 644 units/wardend-cut@.service $(DESTDIR)$(unitdir)/wardend-cut@.service
-	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-cut@.service
+	sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend-cut@.service
 	install -D -m 644 units/wardend.sysusers $(DESTDIR)$(sysusersdir)/wardend.conf
 	install -D -m 644 units/wardend.preset $(DESTDIR)$(presetdir)/80-wardend.preset
 	install -D -m 644 units/wardend.catalog $(DESTDIR)$(catalogdir)/wardend.catalog
@@ -80,7 +81,7 @@ stage:
 	rm -rf $(KIND_ROOT)
 	mkdir -p target/package
 	$(MAKE) --no-print-directory install prefix=/usr DESTDIR=$(KIND_ROOT)
-	strip --strip-unneeded $(KIND_ROOT)/usr/libexec/wardend $(KIND_ROOT)/usr/bin/wardenctl
+	strip --strip-unneeded $(KIND_ROOT)/usr/libexec/wardend $(KIND_ROOT)/usr/libexec/wardend-cut $(KIND_ROOT)/usr/bin/wardenctl
 
 lint: deb rpm
 	lintian --fail-on error,warning target/package/wardend_*-$(REVISION)_*.deb

@@ -21,7 +21,7 @@ pub mod config;
 mod contract;
 pub mod core;
 pub mod ctl;
-mod cut;
+pub mod cut;
 pub mod daemon;
 mod firewalld;
 pub mod journal;

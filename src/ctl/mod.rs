@@ -11,7 +11,6 @@ mod bans;
 mod bus;
 mod cat_config;
 mod complete;
-mod cut;
 mod diff;
 mod explain;
 mod firewall;
@@ -71,9 +70,6 @@ enum Verb {
     /// runs it
     #[command(hide = true)]
     Addresses,
-    /// Close the connections of a source; wardend-cut@.service runs it
-    #[command(hide = true)]
-    Cut(cut::Arguments),
     /// Show failures, bans and unbans as they happen
     Watch(watch::Watch),
     /// Print the counters of the daemon in OpenMetrics text format
@@ -106,7 +102,6 @@ pub fn main() -> ExitCode {
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
         Verb::Metrics => bus::on_the_bus(show::metrics()),
         Verb::Addresses => addresses::run(),
-        Verb::Cut(arguments) => cut::run(arguments),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::CatConfig(arguments) => cat_config::run(arguments),
@@ -133,7 +128,6 @@ impl Verb {
                 | Self::Reload
                 | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
                 | Self::Addresses
-                | Self::Cut(_)
                 | Self::Watch(_)
         )
     }

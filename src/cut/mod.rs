@@ -2,13 +2,15 @@
 //! what is established.
 //!
 //! [`cutting`] says when, which is never before the ban is in force; [`mod@unit`] has systemd start the
-//! unit that may do it.
+//! unit that may do it, and `ss` is the program that this unit runs.
 
 mod cutting;
+mod ss;
 mod unit;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+pub use self::ss::main;
 pub(crate) use self::{
     cutting::Cutting,
     unit::{Cut, CutTarget},

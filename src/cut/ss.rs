@@ -1,5 +1,5 @@
-//! `wardenctl cut SOURCE[_SOURCE…][_PORT…]`: what wardend-cut@.service runs, with the one
-//! capability that it takes.
+//! `wardend-cut SOURCE[_SOURCE…][_PORT…]`: what wardend-cut@.service runs, with the one capability
+//! that it takes. It is a program of its own, so that nothing but this runs with that capability.
 //!
 //! firewalld lets live what is established, so what a banned source still has open is closed in
 //! the kernel (SOCK_DESTROY, sock_diag(7)). ss(8) speaks to the kernel for us. Its filter is a
@@ -8,23 +8,25 @@
 
 use std::{
     collections::BTreeSet,
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    process::{Command, Output},
+    process::{Command, ExitCode, Output},
 };
 
 use anyhow::{Context, bail};
+use clap::Parser;
 use ipnet::IpNet;
 
-use super::output::line;
 use crate::{
     core::net::{parse_network, text_of},
     kernel::addresses,
     util::text::count,
 };
 
-/// Options of `cut`.
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+/// Close the connections of a source; wardend-cut@.service runs it.
+#[derive(Debug, Parser)]
+#[command(name = "wardend-cut", version)]
+struct Arguments {
     /// Addresses and networks, and the ports here to which they are cut (tcp22, udp6000:6010) if
     /// not to all; with `_` between them
     #[arg(value_parser = parse)]
@@ -93,8 +95,18 @@ fn any(terms: impl Iterator<Item = String>) -> String {
     format!("( {} )", terms.collect::<Vec<_>>().join(" or "))
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let what = &arguments.what;
+/// Runs wardend-cut with this process's arguments.
+pub fn main() -> ExitCode {
+    match close(&Arguments::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "wardend-cut: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn close(what: &What) -> anyhow::Result<()> {
     let own = addresses::list().context("The kernel does not list the addresses of this machine")?;
     if let Some((source, address)) = what.own(&own) {
         bail!("{address} is an address of this machine, so connections of {} are not closed.", text_of(source));
@@ -111,7 +123,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         closed += lines(&killed);
     }
-    line(&format!("Closed {} of {names}.", count(closed, "connection", "connections")))
+    let _ = writeln!(io::stdout(), "Closed {} of {names}.", count(closed, "connection", "connections"));
+    Ok(())
 }
 
 /// Asks ss for whatever is connected; what is in TIME-WAIT has nobody behind it any more.
