@@ -45,7 +45,9 @@ all:
 	$(CARGO) build --release --locked --bins
 
 install:
-	@test -x $(WARDEND_BINDIR_BUILT)/wardend || { echo "make: nothing is built yet; run 'make' first" >&2; exit 1; }
+	@for program in wardend wardend-cut wardenctl; do \
+		test -x $(WARDEND_BINDIR_BUILT)/$$program || { echo "make: $$program is not built yet; run 'make' first" >&2; exit 1; }; \
+	done
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend $(DESTDIR)$(libexecdir)/wardend
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend-cut $(DESTDIR)$(libexecdir)/wardend-cut
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardenctl $(DESTDIR)$(bindir)/wardenctl
