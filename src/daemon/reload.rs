@@ -27,11 +27,13 @@ pub(super) struct Reloading {
     waiting: Vec<Reply>,
     /// Asked again meanwhile: the files may have changed since.
     again: Option<Vec<Reply>>,
+    /// Why the last reload failed; none once one succeeds.
+    pub(super) failure: Option<String>,
 }
 
 impl Reloading {
     pub(super) fn new(directories: Vec<PathBuf>) -> Self {
-        Self { directories, under_way: None, waiting: Vec::new(), again: None }
+        Self { directories, under_way: None, waiting: Vec::new(), again: None, failure: None }
     }
 
     /// Reloads the configuration.
@@ -73,6 +75,7 @@ impl Daemon {
         if let Err(why) = &outcome {
             events::bad_config(why);
         }
+        self.reloading.failure = outcome.as_ref().err().map(|why| not_reloaded(why));
         if self.ready {
             notify::ready(&self.status_line());
         }
@@ -107,5 +110,32 @@ impl Daemon {
         events::reloaded(&names);
         self.publish();
         Ok(())
+    }
+}
+
+/// A failed reload in the status text of the unit, which `systemctl reload` refers to: its own line can't
+/// hold the reason. One line, since a line break would end the text, and short enough for a
+/// notification.
+fn not_reloaded(why: &str) -> String {
+    const LONGEST: usize = 1000;
+    let words: Vec<&str> = why.split_whitespace().collect();
+    let mut line = words.join(" ");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(end);
+        line.push('…');
+    }
+    format!("Configuration NOT reloaded, the previous one stays in force: {line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_failed_reload_is_one_bounded_line() {
+        let line = not_reloaded("/etc/wardend/wardend.conf:3: invalid\n  | maxretires = 5");
+        assert!(line.ends_with(": /etc/wardend/wardend.conf:3: invalid | maxretires = 5"), "{line}");
+        let line = not_reloaded(&"ä ".repeat(5000));
+        assert!(line.len() < 3000 && line.ends_with('…') && !line.contains('\n'), "{}", line.len());
     }
 }

@@ -128,6 +128,9 @@ impl Daemon {
                 line.push_str(sentence);
             }
         }
+        if let Some(why) = &self.reloading.failure {
+            line = format!("{why} {line}");
+        }
         line
     }
 }

@@ -96,6 +96,9 @@ pub(crate) fn a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing(rel
     machine.write(path, "[default]\nmaxretry = 4\nmaxretires = 5\n");
     let reload = machine.try_run("systemctl reload wardend");
     assert_ne!(reload.code, 0, "a mistake is no success");
+    assert!(reload.stderr.contains("systemctl status wardend"), "{}", reload.stderr);
+    let status = machine.run("systemctl show -p StatusText --value wardend");
+    assert!(status.contains(&format!("NOT reloaded, the previous one stays in force: {path}:3: ")), "{status}");
     let told = machine.wait_for_message("unknown field `maxretires`");
     assert!(told.contains(&format!("{path}:3: ")) && told.contains("Keeping the previous configuration"), "{told}");
     let reload = machine.try_run("wardenctl reload");
@@ -107,6 +110,8 @@ pub(crate) fn a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing(rel
         "[default]\nmaxretry = 4\n[jail.slow]\nfilter = \"sshd\"\nmaxretry = 50\nbantime = \"infinity\"\n",
     );
     machine.run("systemctl reload wardend");
+    let status = machine.run("systemctl show -p StatusText --value wardend");
+    assert!(!status.contains("NOT reloaded"), "{status}");
     assert!(machine.run("wardenctl jails").contains("slow"));
     let tree = machine.run("busctl tree --list org.wardend1");
     assert!(tree.contains("/org/wardend1/jail/slow"), "{tree}");
