@@ -1,17 +1,22 @@
 //! Bans: `list`, `ban`, `unban`.
 
-use anyhow::bail;
+use std::io::{self, Write};
+
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 
 use super::{
-    bus::{end, manager, sentence, steer},
+    bus::{Refused, end, manager, sentence, steer},
     complete,
     output::{Cell, Json, Style, Table, closing, line, print_json, relative, when},
 };
 use crate::{
     config::parse_span,
     contract::bus::{BanRow, INFINITY},
-    core::time::{Usec, span},
+    core::{
+        net::parse_network,
+        time::{Usec, span},
+    },
     util::{text::count, time::now},
 };
 
@@ -35,7 +40,7 @@ pub(super) struct Ban {
     #[arg(long, value_name = "NAME", default_value = "sshd", add = complete::jails())]
     jail: String,
     /// Ban duration, such as 30min, 2weeks or infinity [default: the jail's own]
-    #[arg(long = "for", value_name = "SPAN")]
+    #[arg(long = "for", value_name = "SPAN", allow_negative_numbers = true)]
     duration: Option<String>,
     /// Reason, for the list of bans and the journal
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -119,12 +124,8 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
 }
 
 pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
-    let usec = match options.duration.as_deref().map(parse_span) {
-        None => 0,
-        Some(Ok(None)) => INFINITY,
-        Some(Ok(Some(usec))) => usec,
-        Some(Err(what)) => bail!("--for is {what}"),
-    };
+    let usec = options.duration.as_deref().map_or(Ok(0), duration)?;
+    check(&options.sources)?;
     let daemon = steer().await?;
     for source in &options.sources {
         let order = (source, &options.jail, usec, &options.reason);
@@ -144,6 +145,7 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
 }
 
 pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
+    check(&options.sources)?;
     let daemon = steer().await?;
     if options.all {
         let ended: u32 = daemon.call("UnbanAll", &()).await?;
@@ -152,9 +154,21 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
             None => line(&format!("Ended {}.", count(ended as usize, "ban", "bans"))),
         };
     }
+    let mut failure: Option<anyhow::Error> = None;
     for source in &options.sources {
         let jail = options.jail.as_deref().unwrap_or_default();
-        let ended: Vec<BanRow> = daemon.call("Unban", &(source, jail)).await?;
+        let ended: Vec<BanRow> = match daemon.call("Unban", &(source, jail)).await {
+            Ok(ended) => ended,
+            // Without permission, the others would fail as well, each with a question for a password.
+            Err(error) if error.is::<Refused>() => return Err(error),
+            Err(error) => {
+                // The last failure is reported by whoever called, and decides the exit status.
+                if let Some(earlier) = failure.replace(error) {
+                    let _ = writeln!(io::stderr(), "wardenctl: {earlier:#}");
+                }
+                continue;
+            }
+        };
         for ban in ended {
             match options.json.mode() {
                 Some(mode) => print_json(&BanJson::from(&ban), mode)?,
@@ -162,5 +176,59 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
             }
         }
     }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Checks every source before anything is done, so that a typing error does not leave half of it done.
+fn check(sources: &[String]) -> anyhow::Result<()> {
+    for source in sources {
+        if let Err(what) = parse_network(source) {
+            if duration(source).is_ok() {
+                bail!("{what} To set the duration of a ban, write `--for {source}`.");
+            }
+            bail!(what);
+        }
+    }
     Ok(())
+}
+
+/// The duration that was asked for, in µs, with the other words for a permanent ban.
+fn duration(words: &str) -> anyhow::Result<u64> {
+    match words {
+        "-1" | "permanent" | "forever" => Ok(INFINITY),
+        _ => match parse_span(words) {
+            Ok(usec) => Ok(usec.unwrap_or(INFINITY)),
+            Err(what) => Err(anyhow!("--for is {what}")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(sources: &[&str]) -> String {
+        let sources: Vec<String> = sources.iter().map(|&source| source.to_owned()).collect();
+        check(&sources).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn a_duration_among_the_sources_is_found_before_anything_is_done() {
+        assert!(complaint(&["203.0.113.21", "1h"]).ends_with("write `--for 1h`."));
+        assert!(complaint(&["203.0.113.21", "permanent"]).ends_with("write `--for permanent`."));
+        let other = complaint(&["203.0.113.21", "203.0.113.256"]);
+        assert!(other.contains("203.0.113.256") && !other.contains("--for"), "{other}");
+        assert_eq!(complaint(&["203.0.113.21", "2001:db8::/64", "::ffff:203.0.113.7"]), "");
+    }
+
+    #[test]
+    fn every_word_for_a_permanent_ban_is_understood() {
+        for words in ["infinity", "permanent", "forever", "-1"] {
+            assert_eq!(duration(words).unwrap(), INFINITY, "{words}");
+        }
+        assert_eq!(duration("1h").unwrap(), 3_600_000_000);
+        for words in ["-2", "0", "soon", ""] {
+            assert!(duration(words).is_err(), "{words}");
+        }
+    }
 }
