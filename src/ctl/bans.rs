@@ -1,22 +1,24 @@
 //! Bans: `list`, `ban`, `unban`.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
+use clap::ValueHint;
 use serde::Serialize;
 
 use super::{
     bus::{Refused, end, manager, sentence, steer},
     complete,
     output::{Cell, Json, Style, Table, closing, line, print_json, relative, when},
+    sources,
 };
 use crate::{
     config::parse_span,
     contract::bus::{BanRow, INFINITY},
-    core::{
-        net::parse_network,
-        time::{Usec, span},
-    },
+    core::time::{Usec, span},
     util::{text::count, time::now},
 };
 
@@ -33,9 +35,12 @@ pub(super) struct List {
 /// Options of `ban`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Ban {
-    /// An address or a network: 203.0.113.7, 203.0.113.0/24, 2001:db8::/64
-    #[arg(required = true)]
+    /// An address, a network or a range: 203.0.113.7, 2001:db8::/64, 203.0.113.7-203.0.113.20; - reads standard input
+    #[arg(required_unless_present = "file")]
     sources: Vec<String>,
+    /// Read sources from this file too, with comments after # and ;
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: Vec<PathBuf>,
     /// The jail to ban it in
     #[arg(long, value_name = "NAME", default_value = "sshd", add = complete::jails())]
     jail: String,
@@ -52,14 +57,17 @@ pub(super) struct Ban {
 /// Options of `unban`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Unban {
-    /// An address or a network
-    #[arg(required_unless_present = "all", add = complete::banned())]
+    /// An address, a network or a range; - reads standard input
+    #[arg(required_unless_present_any = ["all", "file"], add = complete::banned())]
     sources: Vec<String>,
+    /// Read sources from this file too, with comments after # and ;
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: Vec<PathBuf>,
     /// Only end bans in this jail
     #[arg(long, value_name = "NAME", add = complete::jails())]
     jail: Option<String>,
     /// End all bans
-    #[arg(long, conflicts_with_all = ["sources", "jail"])]
+    #[arg(long, conflicts_with_all = ["sources", "jail", "file"])]
     all: bool,
     #[command(flatten)]
     json: Json,
@@ -125,11 +133,14 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
 
 pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
     let usec = options.duration.as_deref().map_or(Ok(0), duration)?;
-    check(&options.sources)?;
+    let sources = sources::read(&options.sources, &options.file)?;
     let daemon = steer().await?;
-    for source in &options.sources {
+    let mut failures = Failures::default();
+    for source in &sources {
         let order = (source, &options.jail, usec, &options.reason);
-        let (source, until): (String, u64) = daemon.call("Ban", &order).await?;
+        let Some((source, until)) = failures.note(daemon.call::<_, (String, u64)>("Ban", &order).await)? else {
+            continue;
+        };
         let until = end(until);
         match options.json.mode() {
             Some(mode) => {
@@ -141,59 +152,59 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
             }
         }
     }
-    Ok(())
+    failures.last.map_or(Ok(()), Err)
 }
 
 pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
-    check(&options.sources)?;
-    let daemon = steer().await?;
     if options.all {
-        let ended: u32 = daemon.call("UnbanAll", &()).await?;
+        let ended: u32 = steer().await?.call("UnbanAll", &()).await?;
         return match options.json.mode() {
             Some(mode) => print_json(&serde_json::json!({ "unbanned": ended }), mode),
             None => line(&format!("Ended {}.", count(ended as usize, "ban", "bans"))),
         };
     }
-    let mut failure: Option<anyhow::Error> = None;
-    for source in &options.sources {
-        let jail = options.jail.as_deref().unwrap_or_default();
-        let ended: Vec<BanRow> = match daemon.call("Unban", &(source, jail)).await {
-            Ok(ended) => ended,
-            // Without permission, the others would fail as well, each with a question for a password.
-            Err(error) if error.is::<Refused>() => return Err(error),
-            Err(error) => {
-                // The last failure is reported by whoever called, and decides the exit status.
-                if let Some(earlier) = failure.replace(error) {
-                    let _ = writeln!(io::stderr(), "wardenctl: {earlier:#}");
-                }
-                continue;
-            }
-        };
-        for ban in ended {
+    let sources = sources::read(&options.sources, &options.file)?;
+    let daemon = steer().await?;
+    let jail = options.jail.as_deref().unwrap_or_default();
+    let mut failures = Failures::default();
+    for source in &sources {
+        let ended = failures.note(daemon.call::<_, Vec<BanRow>>("Unban", &(source, jail)).await)?;
+        for ban in ended.unwrap_or_default() {
             match options.json.mode() {
                 Some(mode) => print_json(&BanJson::from(&ban), mode)?,
                 None => line(&format!("Unbanned {} in jail {}.", ban.source, ban.jail))?,
             }
         }
     }
-    failure.map_or(Ok(()), Err)
+    failures.last.map_or(Ok(()), Err)
 }
 
-/// Checks every source before anything is done, so that a typing error does not leave half of it done.
-fn check(sources: &[String]) -> anyhow::Result<()> {
-    for source in sources {
-        if let Err(what) = parse_network(source) {
-            if duration(source).is_ok() {
-                bail!("{what} To set the duration of a ban, write `--for {source}`.");
+/// What went wrong with some of several sources. The others are processed all the same.
+#[derive(Default)]
+struct Failures {
+    /// Reported by whoever called, and decides the exit status.
+    last: Option<anyhow::Error>,
+}
+
+impl Failures {
+    /// Takes what came of one source; an error ends everything.
+    fn note<T>(&mut self, outcome: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            // Without permission, the others would fail as well, each with a question for a password.
+            Err(error) if error.is::<Refused>() => Err(error),
+            Err(error) => {
+                if let Some(earlier) = self.last.replace(error) {
+                    let _ = writeln!(io::stderr(), "wardenctl: {earlier:#}");
+                }
+                Ok(None)
             }
-            bail!(what);
         }
     }
-    Ok(())
 }
 
 /// The duration that was asked for, in µs, with the other words for a permanent ban.
-fn duration(words: &str) -> anyhow::Result<u64> {
+pub(super) fn duration(words: &str) -> anyhow::Result<u64> {
     match words {
         "-1" | "permanent" | "forever" => Ok(INFINITY),
         _ => match parse_span(words) {
@@ -206,20 +217,6 @@ fn duration(words: &str) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn complaint(sources: &[&str]) -> String {
-        let sources: Vec<String> = sources.iter().map(|&source| source.to_owned()).collect();
-        check(&sources).map_or_else(|error| error.to_string(), |()| String::new())
-    }
-
-    #[test]
-    fn a_duration_among_the_sources_is_found_before_anything_is_done() {
-        assert!(complaint(&["203.0.113.21", "1h"]).ends_with("write `--for 1h`."));
-        assert!(complaint(&["203.0.113.21", "permanent"]).ends_with("write `--for permanent`."));
-        let other = complaint(&["203.0.113.21", "203.0.113.256"]);
-        assert!(other.contains("203.0.113.256") && !other.contains("--for"), "{other}");
-        assert_eq!(complaint(&["203.0.113.21", "2001:db8::/64", "::ffff:203.0.113.7"]), "");
-    }
 
     #[test]
     fn every_word_for_a_permanent_ban_is_understood() {

@@ -21,6 +21,7 @@ mod progress;
 mod reload;
 mod replay;
 mod show;
+mod sources;
 mod stream;
 mod test;
 mod time;

@@ -55,6 +55,27 @@ pub(crate) fn at_a_terminal_polkit_asks_for_a_password(release: Release) {
     assert!(banned(), "{}", right.stdout);
     assert_eq!(machine.run("pgrep pkttyagent || :"), "", "the agent goes with the call");
 
+    // Several sources: all are read before anything is done, and one that fails holds up no other.
+    let early = machine.try_run("wardenctl ban 203.0.113.21 1h");
+    assert!(early.code == 1 && early.stderr.contains("write `--for 1h`"), "{}", early.stderr);
+    assert!(!machine.run("wardenctl list").contains("203.0.113.21 "), "nothing is done");
+    let list = "printf '203.0.113.30-203.0.113.32 # scanners\\n127.0.0.1 ; refused\\n203.0.113.40,203.0.113.41\\n'";
+    let some = machine.try_run(&format!("{list} | wardenctl ban - --for permanent --reason list"));
+    assert!(some.code == 1 && some.stderr.contains("127.0.0.1"), "{}", some.stderr);
+    let list_of_bans = machine.run("wardenctl list");
+    for source in ["203.0.113.30/31", "203.0.113.32", "203.0.113.40", "203.0.113.41"] {
+        assert!(list_of_bans.contains(&format!("{source} ")), "{list_of_bans}");
+    }
+    machine.run("printf '203.0.113.30-203.0.113.32\\n' >/root/list");
+    let ended = machine.try_run("wardenctl unban 203.0.113.50 203.0.113.40 --file /root/list");
+    assert!(ended.code == 1 && ended.stderr.contains("203.0.113.50"), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("Unbanned 203.0.113.40 ") && ended.stdout.contains("203.0.113.30/31 "),
+        "{}",
+        ended.stdout
+    );
+    machine.run("wardenctl unban 203.0.113.41");
+
     // What scripts want to know, and what is offered where a name is wrong.
     let unknown = machine.try_run("wardenctl list --jail shd");
     assert!(unknown.code == 1 && unknown.stderr.contains("did you mean 'sshd'?"), "{}", unknown.stderr);
