@@ -17,7 +17,7 @@ use std::{
 use toml::Spanned;
 
 use super::{
-    ConfigError,
+    ConfigError, fail2ban,
     fragments::{Fragment, JailTable, Ports, Switch, Time},
     read_text,
 };
@@ -27,6 +27,15 @@ use crate::util::suggest::toml_mistake;
 const BUILT_IN: &str = include_str!("../../units/wardend.conf");
 /// How messages name it.
 const BUILT_IN_NAME: &str = "(built in) wardend.conf";
+
+/// A sentence about a file that does not fit, which knows the settings of fail2ban.
+fn mistake(error: &toml::de::Error) -> String {
+    let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+    match unknown.and_then(|(key, _)| Some((key, fail2ban::instead_of(key)?))) {
+        Some((key, instead)) => format!("unknown field `{key}`, a setting of fail2ban; {instead}."),
+        None => toml_mistake(error),
+    }
+}
 
 /// A value with the file and line it comes from.
 #[derive(Clone, Debug)]
@@ -125,7 +134,7 @@ impl Inputs {
     /// Lays one file over what was read before.
     pub(crate) fn add(&mut self, source: &Source) -> Result<(), ConfigError> {
         let fragment: Fragment = toml::from_str(&source.text)
-            .map_err(|error| source.place(error.span().map_or(0, |span| span.start)).error(toml_mistake(&error)))?;
+            .map_err(|error| source.place(error.span().map_or(0, |span| span.start)).error(mistake(&error)))?;
         self.files.push(Arc::clone(&source.name));
         self.default.add(fragment.default, source, 0);
         for (name, table) in fragment.jail {

@@ -4,6 +4,7 @@
 //! each value keeping its file and line, and [`settings`] checks them. A mistake anywhere is
 //! one sentence with its place, and whatever configuration was in force stays in force.
 
+mod fail2ban;
 pub(crate) mod filters;
 mod fragments;
 mod inputs;

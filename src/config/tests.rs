@@ -107,6 +107,9 @@ fn networks_through_which_one_hops_are_on_by_default_and_can_be_chosen_or_left_o
 fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
     for (text, line, says) in [
         ("[default]\nmaxretries = 3\n", 2, "unknown field `maxretries`; did you mean 'maxretry'?"),
+        ("[jail.sshd]\nlogpath = \"/var/log/auth.log\"\n", 2, "wardend reads no log files"),
+        ("[jail.sshd]\n\nport = \"ssh\"\n", 3, "write ports = [\"ssh\"]"),
+        ("[default]\nbanaction = \"nftables\"\n", 2, "a setting of fail2ban; bans always go through firewalld"),
         ("\n[defaults]\n", 2, "unknown field `defaults`; did you mean 'default'?"),
         ("[jail.sshd]\nmode = \"strict\"\n", 2, "there are: aggressive, normal."),
         ("[default]\nmaxretry = 0\n", 2, "write a number from 1 to 1000"),
