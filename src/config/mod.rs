@@ -12,6 +12,7 @@ pub(crate) mod origin;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::{
     fs, io,
@@ -19,7 +20,7 @@ use std::{
 };
 
 pub use self::settings::Settings;
-pub(crate) use self::settings::parse_span;
+pub(crate) use self::{settings::parse_span, unread::unread};
 use crate::core::filter::FilterError;
 
 /// Where the vendor's files are; the Makefile sets it for another prefix.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::output::{Cell, Json, Style, Table, line, print_json};
 use crate::{
-    config::{ConfigError, Settings, filters},
+    config::{ConfigError, Settings, filters, unread},
     core::{
         filter::{Filter, FilterText},
         record::Fields,
@@ -48,13 +48,21 @@ struct Verdict {
     pairs: usize,
     usec: u128,
     error: Option<String>,
+    /// What is probably not meant, though it is no error.
+    warning: Option<String>,
 }
 
 impl Verdict {
     fn refused(path: &Path, what: &str) -> Self {
         let path = path.display().to_string();
         let error = Some(format!("{path}: {what}."));
-        Self { what: path, ok: false, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error }
+        Self { what: path, ok: false, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error, warning: None }
+    }
+
+    fn unread(path: &Path, what: &str) -> Self {
+        let path = path.display().to_string();
+        let warning = Some(format!("{path}: nothing reads this file: {what}."));
+        Self { what: path, ok: true, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error: None, warning }
     }
 }
 
@@ -70,6 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let what = format!("there is no filter '{}', so nothing in this folder is used", name_of(&folder));
             verdicts.push(Verdict::refused(&folder, &what));
         }
+        verdicts.extend(unread(&directories).iter().map(|(path, what)| Verdict::unread(path, what)));
         let began = Instant::now();
         let error = Settings::load(&directories).err();
         // A filter's mistake has been told with the filter.
@@ -82,6 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 pairs: 0,
                 usec: began.elapsed().as_micros(),
                 error: error.map(|error| error.to_string()),
+                warning: None,
             });
         }
     }
@@ -157,6 +167,7 @@ fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) 
         pairs: rules * rules.saturating_sub(1) / 2,
         usec,
         error: filter.err().map(|error| error.to_string()),
+        warning: None,
     }
 }
 
@@ -169,7 +180,9 @@ fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
         let number = |number: usize| if number == 0 { "-".to_owned() } else { number.to_string() };
         table.row([
             Cell::from(&verdict.what),
-            if verdict.ok {
+            if verdict.warning.is_some() {
+                Cell::from("unused").in_style(Style::Faint)
+            } else if verdict.ok {
                 Cell::from("ok").in_style(Style::Good)
             } else {
                 Cell::from("refused").in_style(Style::Bad)
@@ -177,12 +190,15 @@ fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
             Cell::from(number(verdict.drop_ins)),
             Cell::from(number(verdict.rules)),
             Cell::from(number(verdict.pairs)),
-            Cell::from(format!("{}.{} ms", verdict.usec / 1000, verdict.usec % 1000 / 100)),
+            Cell::from(match verdict.warning {
+                Some(_) => "-".to_owned(),
+                None => format!("{}.{} ms", verdict.usec / 1000, verdict.usec % 1000 / 100),
+            }),
         ]);
     }
     table.print()?;
-    for error in verdicts.iter().filter_map(|verdict| verdict.error.as_ref()) {
-        line(&format!("\n{error}"))?;
+    for sentence in verdicts.iter().filter_map(|verdict| verdict.error.as_ref().or(verdict.warning.as_ref())) {
+        line(&format!("\n{sentence}"))?;
     }
     Ok(())
 }
