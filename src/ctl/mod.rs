@@ -20,6 +20,7 @@ mod pager;
 mod progress;
 mod reload;
 mod replay;
+mod scrape;
 mod show;
 mod sources;
 mod stream;
@@ -74,7 +75,7 @@ enum Verb {
     /// Show failures, bans and unbans as they happen
     Watch(watch::Watch),
     /// Print the counters of the daemon in OpenMetrics text format
-    Metrics,
+    Metrics(show::Metrics),
     /// Show which sources would have been banned, from past journals
     Replay(replay::Arguments),
     /// Check filters and the configuration, and prove that the filters can't be fooled
@@ -101,7 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Unban(options) => bus::on_the_bus(bans::unban(options)),
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
-        Verb::Metrics => bus::on_the_bus(show::metrics()),
+        Verb::Metrics(options) => show::metrics(options),
         Verb::Addresses => addresses::run(),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),

@@ -4,8 +4,9 @@ use anyhow::Context;
 use zbus::proxy::CacheProperties;
 
 use super::{
-    bus::{manager, sentence},
+    bus::{manager, on_the_bus, sentence},
     output::{Json, Style, Table, closing, line, print_json},
+    scrape,
 };
 use crate::{
     bus::JailProxy,
@@ -88,7 +89,20 @@ pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
     closing(&format!("{} listed.", count(jails.len(), "jail", "jails")))
 }
 
-pub(super) async fn metrics() -> anyhow::Result<()> {
+/// Options of `metrics`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Metrics {
+    /// Answer the client on standard input; wardend-metrics@.service runs it
+    #[arg(long, hide = true)]
+    serve: bool,
+}
+
+pub(super) fn metrics(options: &Metrics) -> anyhow::Result<()> {
+    let numbers = || on_the_bus(numbers());
+    if options.serve { scrape::serve(numbers) } else { line(numbers()?.trim_end()) }
+}
+
+async fn numbers() -> anyhow::Result<String> {
     let manager = manager().await?;
     let mut jails = Vec::new();
     for row in manager.list_jails().await.map_err(sentence)?.answer {
@@ -119,5 +133,5 @@ pub(super) async fn metrics() -> anyhow::Result<()> {
         firewall: manager.firewall_state().await.map_err(sentence)?,
         jails,
     };
-    line(metrics::render(&numbers).trim_end())
+    Ok(metrics::render(&numbers))
 }

@@ -260,6 +260,14 @@ print(s.makefile().read(), end=\"\")'";
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
+    let fetch = |path: &str| {
+        let request = format!("s.sendall(b\"GET {path} HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n\")\nprint(");
+        machine.run(&ask.replace("print(", &request))
+    };
+    let answer = fetch("/metrics");
+    let (head, body) = answer.split_once("\n\n").expect("a head and a body");
+    assert!(head.starts_with("HTTP/1.1 200 OK") && body.ends_with("# EOF\n"), "{answer}");
+    assert!(fetch("/other").starts_with("HTTP/1.1 404 "));
     let parser = "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
 for family in parse(sys.argv[1]): print(family.type, family.name, len(family.samples))";
     let families = host::run("/usr/bin/python3", &["-c", parser, &text]).expect("OpenMetrics, for its own parser");
