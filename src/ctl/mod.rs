@@ -13,6 +13,7 @@ mod cat_config;
 mod complete;
 mod diff;
 mod explain;
+mod fail2ban;
 mod firewall;
 mod metrics;
 mod output;
@@ -35,7 +36,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config;
 
@@ -84,13 +85,24 @@ enum Verb {
     CatConfig(cat_config::Arguments),
     /// Show how a filter interprets a message or a journal
     Test(test::Arguments),
+    /// Show this help, or the commands for those who know fail2ban
+    Help {
+        /// What to show help about
+        topic: Option<Topic>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Topic {
+    /// Which command does what a command of fail2ban-client does
+    Fail2ban,
 }
 
 /// Runs wardenctl with this process's arguments.
 pub fn main() -> ExitCode {
     // A shell that completes a command line asks by this variable; it never comes back from here.
     clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| refuse(&error));
     output::prepare(arguments.manner, arguments.verb.is_paged());
     let outcome = match &arguments.verb {
         Verb::Status(options) => bus::on_the_bus(show::status(options)),
@@ -108,6 +120,8 @@ pub fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::CatConfig(arguments) => cat_config::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
+        Verb::Help { topic: Some(Topic::Fail2ban) } => fail2ban::help(),
+        Verb::Help { topic: None } => Arguments::command().print_long_help().map_err(Into::into),
     };
     pager::close();
     match outcome {
@@ -118,6 +132,18 @@ pub fn main() -> ExitCode {
             exit_code(&error)
         }
     }
+}
+
+/// Ends with what clap says of the command line, and with a hint where it is one of fail2ban-client's.
+fn refuse(error: &clap::Error) -> ! {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if error.use_stderr()
+        && let Some(hint) = fail2ban::hint(&arguments)
+    {
+        let _ = writeln!(io::stderr(), "wardenctl: {hint}");
+        std::process::exit(2);
+    }
+    error.exit()
 }
 
 impl Verb {

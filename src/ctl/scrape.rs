@@ -125,7 +125,7 @@ mod tests {
         let _theirs = writer.join().unwrap();
         assert_eq!(request(&mut ours).unwrap(), b"", "nothing more comes");
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        theirs.write_all(&[b'x'; 3 * LONGEST]).unwrap();
+        theirs.write_all(&vec![b'x'; 3 * LONGEST]).unwrap();
         assert!(request(&mut ours).unwrap().len() < LONGEST + 1024);
     }
 }
