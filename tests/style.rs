@@ -17,7 +17,7 @@ const PATTERNS: [(&str, &str); 8] = [
     (r"\b(he|his|him|himself)\b", "\"they\""),
     (r"\b(is|are) told\b", "\"is reported\", \"is logged\" or \"is asked to\""),
     (r"\b(has|have) the last word\b", "\"takes precedence\""),
-    (r"^\s*(//[/!]?|#) So many\b", "\"the number of …\""),
+    (r"^\s*(//[/!]?|#) (.*\b)?so many\b", "\"the number of …\""),
     (r#"("[^"]*|^[^"/]*)('|\b(which|that|this|it)) is no [a-z]"#, "\"is not a valid …\""),
 ];
 

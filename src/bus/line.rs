@@ -21,7 +21,7 @@ use crate::contract::error::Error;
 
 /// The number of queued calls of one connection; further ones are rejected.
 const CALLS: usize = 32;
-/// Beyond so many connections, those that wait for nothing are forgotten.
+/// The number of connections beyond which those that wait for nothing are forgotten.
 const MANY: usize = 256;
 
 /// The line.

@@ -44,7 +44,7 @@ use crate::{
 
 /// The number of replies that may be outstanding.
 const DUE: usize = 128;
-/// A long answer is due as if it were so many.
+/// The number of replies that a long answer counts as.
 const LONG: usize = 32;
 /// A write that takes longer holds reading up.
 const SLOW: Duration = Duration::from_millis(10);

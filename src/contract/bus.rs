@@ -29,9 +29,9 @@ pub(crate) struct BanRow {
     pub(crate) count: u32,
     /// How many failures led to it.
     pub(crate) failures: u32,
-    /// The rule of the last failure; empty for a ban by hand.
+    /// The rule of the last failure; empty for a manual ban.
     pub(crate) rule: String,
-    /// The reason of a ban by hand.
+    /// The reason of a manual ban.
     pub(crate) reason: String,
 }
 

@@ -18,7 +18,7 @@ use crate::core::{
     time::Usec,
 };
 
-/// The most bans in force: a set of firewalld's holds so many with room to spare.
+/// The most bans in force: an ipset of firewalld holds more than that.
 pub(crate) const MOST_BANS: usize = 100_000;
 /// The most sources whose earlier bans are remembered.
 const MOST_HISTORY: usize = 200_000;

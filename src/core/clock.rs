@@ -45,7 +45,7 @@ pub(crate) struct Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) time: Usec,
-    /// The clock was set by so many µs; what is remembered is to be moved along.
+    /// The clock was set, by this number of µs; what is remembered must be moved along.
     pub(crate) set: i64,
 }
 
@@ -92,7 +92,7 @@ impl Clock {
         seen
     }
 
-    /// The machine's own clock was set by so many µs, as the daemon has seen.
+    /// The daemon has seen that the machine's clock was set, by this number of µs.
     pub(crate) fn set(&mut self, by: i64) {
         self.now = self.now.saturating_add_signed(by);
         if let Some(boot) = self.boots.last_mut() {

@@ -390,6 +390,21 @@ impl<'de> Deserialize<'de> for Failures {
 }
 
 #[cfg(test)]
+impl Failure {
+    /// A failure at this time, for tests to which nothing else of it matters.
+    pub(crate) fn sample(time: Usec) -> Self {
+        Self {
+            address: [203, 0, 113, 7].into(),
+            time,
+            rule: "r".into(),
+            user: None,
+            cursor: Cursor::from("c"),
+            refusal: false,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -182,7 +182,7 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
 /// What went wrong with some of several sources. The others are processed all the same.
 #[derive(Default)]
 struct Failures {
-    /// Reported by whoever called, and decides the exit status.
+    /// The caller reports it, and it decides the exit status.
     last: Option<anyhow::Error>,
 }
 

@@ -14,7 +14,7 @@ use crate::core::time::Usec;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is drawn.
 const PACE: Duration = Duration::from_millis(100);
-/// The clock is asked only once in so many records.
+/// The number of records between two looks at the clock.
 const RECORDS: u64 = 1024;
 const WIDTH: usize = 30;
 

@@ -1,7 +1,7 @@
 //! `wardenctl metrics --serve`: one client of wardend-metrics.socket, who may speak HTTP or nothing at all.
 //!
-//! A scraper sends a request first (`curl --unix-socket`, Prometheus behind a proxy); whoever only reads, as
-//! with netcat, sends none and gets the bare text after a moment. Nothing of a request counts but its
+//! A scraper sends a request first (`curl --unix-socket`, Prometheus behind a proxy); a client that only reads,
+//! such as netcat, sends none and gets the bare text after a moment. Nothing of a request counts but its
 //! first line.
 
 use std::{

@@ -34,7 +34,7 @@ pub(super) fn read(arguments: &[String], files: &[PathBuf]) -> anyhow::Result<Ve
         from_file(file, &mut sources)?;
     }
     if sources.is_empty() {
-        bail!("There is no address or network in what was given.");
+        bail!("The input contains no address or network.");
     }
     Ok(sources)
 }

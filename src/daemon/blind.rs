@@ -120,7 +120,7 @@ impl Blind {
         }
     }
 
-    /// Somebody has logged in, as logind has it, by so many new sessions.
+    /// logind reports this number of new logins.
     pub(super) fn see_logins(&mut self, sessions: u64, now: Usec) {
         // The service's own message comes just before, and a session that is reported now may have begun a
         // while ago.

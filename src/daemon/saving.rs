@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-/// Of the time, writing takes at most one part in so many, unless an order waits for it.
+/// Writing takes at most one part in this number of the time, unless an order waits for it.
 const SHARE: u32 = 20;
 /// The longest time without a write, where something has changed.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -132,7 +132,7 @@ mod tests {
             Self { directory, visits, now: Instant::now() }
         }
 
-        /// The unit has used so much CPU time in all, in ms, and has so many processes.
+        /// Sets the CPU time that the unit has used so far, in ms, and its number of processes.
         fn unit(&self, path: &str, ms: u64, processes: usize) {
             let group = self.directory.path().join(path);
             fs::create_dir_all(&group).unwrap();

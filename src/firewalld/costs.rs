@@ -21,27 +21,27 @@ fn reading(load: usize) -> u64 {
     long(load) * 7 / 5
 }
 
-/// To put one entry into a set of so many.
+/// To add one entry to a set of this size.
 pub(super) fn adding(held: usize, load: usize) -> u64 {
     1_500 + reading(load) + 6 * long(held)
 }
 
-/// To take one entry out of a set of so many.
+/// To remove one entry from a set of this size.
 pub(super) fn removing(held: usize, load: usize) -> u64 {
     1_200 + reading(load) + long(held)
 }
 
-/// To empty a set of so many.
+/// To empty a set of this size.
 pub(super) fn clearing(held: usize) -> u64 {
     2_000 + 25 * long(held)
 }
 
-/// To write a list of so many entries into an empty set.
+/// To write a list of this length into an empty set.
 pub(super) fn writing(entries: usize, load: usize) -> u64 {
     2_000 + reading(load) + 60 * long(entries)
 }
 
-/// How long after firewalld's answer a list of so many entries may be on its way into the kernel, in
+/// How long after firewalld's answer a list of this length may be on its way into the kernel, in
 /// ms, if one of ten thousand takes it `longest`.
 pub(super) fn settling(longest: u64, entries: usize) -> u64 {
     longest.div_ceil(10) + longest.saturating_mul(long(entries)) / 10_000

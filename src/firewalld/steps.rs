@@ -27,7 +27,7 @@ use super::slot::{Mode, Slot};
 /// Where one way of doing it ends and another begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Up to so many bans the first set has them all, where an admin looks for them.
+    /// The number of bans up to which the first set has them all, where an admin looks for them.
     pub(super) few: usize,
     /// Among few, fewer additions than these are not worth a list; among many, these wait for no
     /// further ones.

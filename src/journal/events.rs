@@ -95,8 +95,8 @@ pub(crate) fn unban(ban: &Ban, why: Ended) {
     );
 }
 
-/// firewalld has taken a ban, so many µs after journald received the record that led to it
-/// (or an admin gave the order).
+/// firewalld has taken a ban. `latency` is the time in µs since journald received the record that led to
+/// it, or since an admin gave the order.
 pub(crate) fn in_force(source: &str, latency: Usec) {
     debug!(
         MESSAGE_ID = IN_FORCE,

@@ -1,5 +1,5 @@
 //! Says a thing that happens again and again once in a while, and not each time; and of many things
-//! only so many a second.
+//! only a limited number a second.
 
 use std::{
     collections::HashMap,

@@ -103,7 +103,7 @@ pub enum Effect {
     },
     /// A table of the jail was full, and what was oldest in it had to go.
     Crowded(Arc<str>, Bound),
-    /// Somebody has set the clock by so many µs; all times were moved along.
+    /// The clock was set, by this number of µs; all times were moved along.
     ClockSet(i64),
     /// The firewall is to lock the source out.
     Block {
@@ -222,7 +222,7 @@ impl Engine {
         self.clock.reach(now);
     }
 
-    /// The machine's clock was set by so many µs, and no record has shown it yet.
+    /// The number of µs by which the machine's clock was set, as long as no record has shown it.
     pub fn clock_set(&mut self, by: i64, out: &mut Vec<Effect>) {
         self.clock.set(by);
         self.shift(by, out);

@@ -100,7 +100,7 @@ struct Failed {
     session: usize,
 }
 
-/// A failure that counts towards wider networks, but for those of so many widths.
+/// A failure that counts towards wider networks, except for the narrowest widths, as many as the number says.
 #[derive(Clone, Debug)]
 struct Hop {
     failed: Failed,

@@ -44,7 +44,7 @@ impl Work {
         Self { left: MOST_WORK }
     }
 
-    /// Counts so many steps.
+    /// Counts this number of steps.
     pub(crate) fn spend(&mut self, steps: usize) -> Result<(), ProofError> {
         let left = self.left.checked_sub(steps);
         self.left = left.unwrap_or(0);

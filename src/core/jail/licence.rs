@@ -97,7 +97,7 @@ impl Licences {
 pub(super) struct Limit {
     /// The number of failures for names that have not logged in from there.
     pub(super) others: usize,
-    /// Within so many µs.
+    /// The time window, in µs.
     pub(super) span: Usec,
 }
 

@@ -75,7 +75,7 @@ fn is_near(tally: &Tally, maxretry: usize, findtime: Usec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{failure::Failure, record::Cursor};
+    use crate::core::failure::Failure;
 
     const SECOND: Usec = USEC_PER_SEC;
 
@@ -86,15 +86,7 @@ mod tests {
     fn tally(times: impl IntoIterator<Item = Usec>) -> Tally {
         let mut tally = Tally::default();
         for time in times {
-            let failure = Failure {
-                address: [203, 0, 113, 7].into(),
-                time,
-                rule: "r".into(),
-                user: None,
-                cursor: Cursor::from("c"),
-                refusal: false,
-            };
-            assert!(tally.add(&failure, 5, 600 * SECOND).is_none());
+            assert!(tally.add(&Failure::sample(time), 5, 600 * SECOND).is_none());
         }
         tally
     }

@@ -28,29 +28,29 @@ pub struct JailSettings {
     pub filter: Arc<Filter>,
     /// The classes of rules that it counts.
     pub classes: Vec<String>,
-    /// The number of failures …
+    /// The number of failures that lead to a ban.
     pub maxretry: u32,
-    /// … within so many µs …
+    /// The time window in which they count, in µs.
     pub findtime: Usec,
-    /// … that lead to a ban of this many µs; none if permanent.
+    /// The duration of the first ban, in µs; none if permanent.
     pub bantime: Option<Usec>,
-    /// Each further ban of a source lasts so many times longer …
+    /// The factor by which each further ban of a source lasts longer.
     pub bantime_factor: u32,
-    /// … up to so many µs.
+    /// The upper limit of that, in µs.
     pub bantime_max: Option<Usec>,
-    /// Up to so many µs more, so that nobody knows when to come back.
+    /// The most that is added at random, in µs, so that nobody knows when to come back.
     pub bantime_jitter: Usec,
     /// The time in µs without a ban after which the history of a source is forgotten.
     pub forget: Usec,
     /// Never banned.
     pub ignoreip: IgnoreList,
-    /// Names whose addresses are never banned; whoever runs the engine asks for them.
+    /// Names whose addresses are never banned; the caller resolves them.
     pub names: Arc<[HostName]>,
     /// What the names mean at the moment.
     pub resolved: IgnoreList,
-    /// The addresses of the machine itself; whoever runs the engine knows them.
+    /// The addresses of the machine itself; the caller provides them.
     pub own: Arc<Own>,
-    /// A source from which somebody has logged in within so many µs is not banned.
+    /// The time, in µs, for which a source is not banned after a login from there.
     pub spare_logins: Option<Usec>,
     /// The number of failures for other names that end that; none for no limit.
     pub spare_maxretry: Option<u32>,

@@ -40,7 +40,7 @@ pub struct Width {
 /// What the only failure of a source weighs, and what each weighs where there are more.
 const LONE: u64 = 1;
 const FULL: u64 = 4;
-/// From where somebody has logged in, so many times as much is allowed.
+/// The factor by which more is allowed from a network where somebody has logged in.
 const WITH_LOGIN: u64 = 4;
 /// The maximum number of failures kept for a source, as a multiple of `maxretry`.
 const MOST_KEPT: usize = 10;
@@ -59,7 +59,7 @@ pub(super) struct Rules<'s> {
 }
 
 impl Rules<'_> {
-    /// What so many failures of a source weigh.
+    /// The weight of a number of failures of one source.
     fn weight(self, failures: usize) -> u64 {
         match failures as u64 {
             0 => 0,

@@ -205,17 +205,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::record::Cursor;
 
     fn failure(time: Usec) -> Failure {
-        Failure {
-            address: [203, 0, 113, 7].into(),
-            time,
-            rule: "r".into(),
-            user: None,
-            cursor: Cursor::from("c"),
-            refusal: false,
-        }
+        Failure::sample(time)
     }
 
     fn refusal(time: Usec) -> Failure {

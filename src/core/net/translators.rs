@@ -32,7 +32,7 @@ pub struct Translators(Arc<[Ipv6Net]>);
 /// Where the IPv4 address stands behind a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// As RFC 6052 has it, behind a prefix of so many bits.
+    /// As RFC 6052 has it, behind a prefix of this length.
     Translated(u8),
     /// The last 32 bits.
     Last,

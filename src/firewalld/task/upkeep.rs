@@ -17,7 +17,7 @@ use crate::firewalld::objects::Runtime;
 use crate::firewalld::words;
 
 /// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second when
-/// nothing else runs. In ms, for so many; fewer take less.
+/// nothing else runs. The time to wait for that number, in ms; fewer take less.
 const SETTLE: u64 = 3000;
 
 impl Task {

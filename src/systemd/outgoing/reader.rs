@@ -30,7 +30,7 @@ use super::heard::Heard;
 
 /// So much is read at a time.
 const ROOM: usize = 16 * 1024;
-/// After so many signals the others on this thread have their turn.
+/// The number of signals after which the other tasks on this thread get their turn.
 const TURN: u32 = 64;
 /// What a message begins with: byte order, type, flags, version, length of the body, serial, length
 /// of the fields.
@@ -99,7 +99,7 @@ impl Buffered {
         &self.buffer[self.begin..self.end]
     }
 
-    /// Reads on until there are so many bytes; not more than [`ROOM`].
+    /// Reads until `length` bytes are buffered; not more than [`ROOM`].
     async fn fill(&mut self, length: usize) -> io::Result<()> {
         while self.end - self.begin < length {
             if self.begin + length > self.buffer.len() {
