@@ -3,8 +3,10 @@
 # OpenSSH's own client refuses to send such names; this one sends any bytes.
 #
 # METHOD is password or keyboard-interactive. END is what the client does afterwards: close the
-# connection, reset it, or say good-bye. It prints for each line whether sshd judged the password.
-import logging, socket, struct, sys
+# connection, reset it, or say good-bye, half a second later: journald must have looked up whose
+# process wrote before sshd's process goes, or nothing vouches for what it wrote. It prints for each
+# line whether sshd judged the password.
+import logging, socket, struct, sys, time
 from concurrent.futures import ThreadPoolExecutor
 
 import paramiko
@@ -41,6 +43,7 @@ def guess(line):
             outcome = "judged"
         except Exception as error:
             outcome = f"not judged: {error!r}"
+        time.sleep(0.5)
         if end == "reset":
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             wire.close()
@@ -53,6 +56,6 @@ def guess(line):
     return f"{source} no connection: {last!r}"
 
 
-with ThreadPoolExecutor(6) as pool:
+with ThreadPoolExecutor(9) as pool:
     for outcome in pool.map(guess, sys.stdin):
         print(outcome, flush=True)
