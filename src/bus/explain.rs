@@ -7,7 +7,7 @@ use zbus::{OwnedVariant, Variant};
 use crate::{
     contract::bus::{Attempt, INFINITY},
     core::{
-        engine::{Explanation, Standing},
+        engine::{AddressState, Explanation},
         net::text_of,
     },
 };
@@ -26,12 +26,12 @@ pub(super) fn dictionary(known: &Explanation, users: bool) -> zbus::Result<HashM
             cursor: failure.cursor.to_string(),
         })
         .collect();
-    let state = match &known.standing {
-        Standing::Banned(_) => "banned",
-        Standing::Ignored => "ignored",
-        Standing::Spared { .. } => "spared",
-        Standing::Counting => "counting",
-        Standing::Clear => "clear",
+    let state = match &known.state {
+        AddressState::Banned(_) => "banned",
+        AddressState::Ignored => "ignored",
+        AddressState::Spared { .. } => "spared",
+        AddressState::Counting => "counting",
+        AddressState::Clear => "clear",
     };
     let mut entries: Vec<(&str, Variant<'_>)> = vec![
         ("Jail", known.jail.as_str().into()),
@@ -41,15 +41,15 @@ pub(super) fn dictionary(known: &Explanation, users: bool) -> zbus::Result<HashM
         ("BanCount", known.count.into()),
         ("Attempts", attempts.into()),
     ];
-    match &known.standing {
-        Standing::Banned(ban) => entries.extend([
+    match &known.state {
+        AddressState::Banned(ban) => entries.extend([
             ("Ban", text_of(ban.source).into()),
             ("SinceUSec", ban.since.into()),
             ("UntilUSec", ban.until.unwrap_or(INFINITY).into()),
             ("Reason", ban.reason.as_deref().unwrap_or_default().into()),
         ]),
-        Standing::Spared { login } => entries.push(("LoginUSec", (*login).into())),
-        Standing::Ignored | Standing::Counting | Standing::Clear => {}
+        AddressState::Spared { login } => entries.push(("LoginUSec", (*login).into())),
+        AddressState::Ignored | AddressState::Counting | AddressState::Clear => {}
     }
     entries.into_iter().map(|(key, value)| Ok((key.to_owned(), OwnedVariant::try_from(value)?))).collect()
 }

@@ -219,7 +219,7 @@ impl Firewalld {
         for service in services {
             let settings = match within(PORTS_PATIENCE, self.main().service_settings(&service)).await {
                 Ok(settings) => settings,
-                // Then no rule names it either, see words::unknown.
+                // Then no rule names it either, see messages::unknown.
                 Err(error) if Trouble::from(&error) == Trouble::Missing => continue,
                 Err(error) => return Err(format!("firewalld does not say what ports {service} has: {error}")),
             };

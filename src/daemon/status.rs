@@ -103,7 +103,7 @@ impl Daemon {
         if let Some(Bypass { what, mend }) = inspection.bypass.filter(|_| message.is_empty()) {
             message = format!("{what} {mend}");
         }
-        let sets = inspection.standings.into_iter().map(|set| SetRow {
+        let sets = inspection.pools.into_iter().map(|set| SetRow {
             name: set.name,
             sets: short(set.sets),
             wanted: short(set.wanted),

@@ -15,9 +15,9 @@ use ipnet::IpNet;
 use zbus::{OwnedVariant, Variant};
 
 use super::client::{Firewalld, Trouble};
+use super::messages;
 use super::objects::{PRIORITY, list};
 use super::sets::{Layout, POLICY};
-use super::words;
 use crate::core::scope::Port;
 
 /// How deep services of firewalld may include each other.
@@ -60,7 +60,7 @@ enum What {
 enum Source {
     Anybody,
     Net(IpNet),
-    Set(String),
+    IpsetId(String),
     /// By hardware address: who that is can't be known.
     Machine,
 }
@@ -81,7 +81,7 @@ fn ranges(settings: &HashMap<String, OwnedVariant>, name: &str) -> Vec<Range> {
 
 fn source(text: &str) -> Source {
     if let Some(set) = text.strip_prefix("ipset:") {
-        return Source::Set(set.to_owned());
+        return Source::IpsetId(set.to_owned());
     }
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     net.map_or(Source::Machine, Source::Net)
@@ -166,7 +166,7 @@ impl Rule {
                 // All but these is nearly everybody.
                 "source" if inverted => {}
                 "source" if attributes.contains_key("address") => rule.source = Some(source(&of("address"))),
-                "source" if attributes.contains_key("ipset") => rule.source = Some(Source::Set(of("ipset"))),
+                "source" if attributes.contains_key("ipset") => rule.source = Some(Source::IpsetId(of("ipset"))),
                 "source" => rule.source = Some(Source::Machine),
                 "service" => rule.what = Some(What::Service(of("name"))),
                 "port" => rule.what = range(&of("port"), &of("protocol")).map(What::Ports),
@@ -251,7 +251,7 @@ impl Firewalld {
         let (zones, default) = (self.zone.get_active_zones().await?, self.main().default_zone().await?);
         let mut all = Vec::new();
         if self.config.firewall_backend().await.is_ok_and(|backend| backend == "iptables") {
-            all.push((words::iptables(), None));
+            all.push((messages::iptables(), None));
         }
         let mut places = Vec::new();
         for name in self.policy.get_policies().await? {
@@ -271,7 +271,7 @@ impl Firewalld {
                     }
                 }
                 if !sources.is_empty() {
-                    all.push((words::outranked(&name, priority), self.networks(&sources).await));
+                    all.push((messages::outranked(&name, priority), self.networks(&sources).await));
                 }
             }
             places.push(("policy", name, settings));
@@ -286,7 +286,7 @@ impl Firewalld {
             for forward in forwarded(settings) {
                 let to = if forward.2.is_empty() { &forward.0 } else { &forward.2 };
                 if range(to, &forward.1).is_some_and(|range| reach.meets(&What::Ports(range), &services)) {
-                    all.push((words::forwarded(kind, name, &forward), None));
+                    all.push((messages::forwarded(kind, name, &forward), None));
                 }
             }
         }
@@ -300,7 +300,7 @@ impl Firewalld {
             match source {
                 Source::Anybody => return None,
                 Source::Net(net) => all.push(*net),
-                Source::Set(name) => {
+                Source::IpsetId(name) => {
                     let entries = self.ip_set.get_entries(name).await.unwrap_or_default();
                     all.extend(entries.iter().filter_map(|text| match self::source(text) {
                         Source::Net(net) => Some(net),
@@ -326,7 +326,7 @@ impl Firewalld {
             for name in names {
                 let settings = match self.main().service_settings(&name).await {
                     Ok(settings) => settings,
-                    // firewalld or wardend reports it to whoever names it, see words::unknown.
+                    // firewalld or wardend reports it to whoever names it, see messages::unknown.
                     Err(error) if matches!(Trouble::from(&error), Trouble::Missing | Trouble::Other(_)) => continue,
                     Err(error) => return Err(error),
                 };
@@ -380,7 +380,7 @@ mod tests {
             rule(
                 r#"rule source ipset="friends" port port="22-23" protocol="tcp" log prefix="no accept" accept limit value="2/m""#
             ),
-            Some((What::Ports(tcp(22, 23)), Source::Set("friends".to_owned())))
+            Some((What::Ports(tcp(22, 23)), Source::IpsetId("friends".to_owned())))
         );
         for text in [
             r#"rule service name="ssh" drop"#,
@@ -434,7 +434,7 @@ mod tests {
         for zone in ["ANY", "public", "internal"] {
             assert_eq!(of(zone), Some(vec![Source::Anybody]), "{zone}");
         }
-        let office = vec![Source::Net("192.0.2.7/32".parse().unwrap()), Source::Set("friends".to_owned())];
+        let office = vec![Source::Net("192.0.2.7/32".parse().unwrap()), Source::IpsetId("friends".to_owned())];
         assert_eq!(of("office"), Some(office));
         for zone in ["HOST", "dmz"] {
             assert_eq!(of(zone), None, "{zone}");

@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, fdo, proxy};
 
-use super::plan::Op;
-use super::sets::Set;
+use super::call::{Call, Edit};
+use super::entry::text;
+use super::sets::IpsetId;
 use crate::systemd::outgoing::is_timeout;
 
 #[proxy(
@@ -220,16 +221,16 @@ impl Firewalld {
         &self.main
     }
 
-    pub(crate) async fn entries(&self, set: &Set) -> zbus::Result<Vec<String>> {
+    pub(crate) async fn entries(&self, set: &IpsetId) -> zbus::Result<Vec<String>> {
         self.ip_set.get_entries(&set.name()).await
     }
 
-    pub(crate) async fn perform(&self, op: &Op) -> zbus::Result<()> {
-        let name = op.set().name();
-        match op {
-            Op::Add(_, entry) => self.ip_set.add_entry(&name, entry).await,
-            Op::Remove(_, entry) => self.ip_set.remove_entry(&name, entry).await,
-            Op::SetAll(_, entries) => self.ip_set.set_entries(&name, entries).await,
+    pub(crate) async fn perform(&self, call: &Call) -> zbus::Result<()> {
+        let name = call.ipset.name();
+        match &call.edit {
+            Edit::Add(net) => self.ip_set.add_entry(&name, &text(net)).await,
+            Edit::Remove(entry) => self.ip_set.remove_entry(&name, entry).await,
+            Edit::Write(nets) => self.ip_set.set_entries(&name, &nets.iter().map(text).collect::<Vec<_>>()).await,
         }
     }
 

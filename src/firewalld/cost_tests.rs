@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::plan::{Change, News, Next, Op, Plan};
+use super::call::{Call, Edit};
+use super::plan::{News, Next, Plan};
 use super::plan_tests::{addresses, all_ports, plan};
-use super::sets::{SLOTS, Set};
+use super::pool::Change;
+use super::sets::{IPSETS, IpsetId};
 
 /// What the calls cost firewalld, as measured: ms of its CPU time, which is all that passes here.
 struct Bill {
-    held: BTreeMap<Set, usize>,
+    held: BTreeMap<IpsetId, usize>,
     now: f64,
     calls: usize,
     cost: f64,
@@ -39,8 +41,8 @@ impl Bill {
     /// One call, or the wait until there may be one, but not beyond a time. What it has changed, or
     /// none if there was nothing to be done.
     fn turn(&mut self, plan: &mut Plan, end: f64) -> Option<Vec<News>> {
-        let op = match plan.next(self.ms()) {
-            Next::Do(op) => op,
+        let call = match plan.next(self.ms()) {
+            Next::Do(call) => call,
             Next::Wait(until) if self.now < end => {
                 self.now = end.min(until as f64);
                 return Some(Vec::new());
@@ -48,17 +50,17 @@ impl Bill {
             Next::Wait(_) | Next::Idle => return None,
         };
         let reading = 0.0014 * self.held.values().sum::<usize>() as f64;
-        let held = self.held.entry(op.set().clone()).or_default();
-        let cost = match &op {
-            Op::Add(..) => 1.5 + reading + 0.006 * *held as f64,
-            Op::Remove(..) => 1.2 + reading + 0.001 * *held as f64,
-            Op::SetAll(_, entries) if entries.is_empty() => 2.0 + 0.025 * *held as f64,
-            Op::SetAll(_, entries) => 2.0 + reading + 0.06 * entries.len() as f64 + 0.025 * *held as f64,
+        let held = self.held.entry(call.ipset.clone()).or_default();
+        let cost = match &call.edit {
+            Edit::Add(_) => 1.5 + reading + 0.006 * *held as f64,
+            Edit::Remove(_) => 1.2 + reading + 0.001 * *held as f64,
+            Edit::Write(entries) if entries.is_empty() => 2.0 + 0.025 * *held as f64,
+            Edit::Write(entries) => 2.0 + reading + 0.06 * entries.len() as f64 + 0.025 * *held as f64,
         };
-        match &op {
-            Op::Add(..) => *held += 1,
-            Op::Remove(..) => *held -= 1,
-            Op::SetAll(_, entries) => *held = entries.len(),
+        match &call.edit {
+            Edit::Add(_) => *held += 1,
+            Edit::Remove(_) => *held -= 1,
+            Edit::Write(entries) => *held = entries.len(),
         }
         self.cost += cost;
         self.worst = self.worst.max(cost);
@@ -93,7 +95,7 @@ fn ten_thousand_bans_cost_little_to_begin_with_and_one_by_one_and_to_end() {
     bill = bill.rewritten();
     plan.replace(Vec::new());
     bill.run(&mut plan);
-    assert!(bill.calls <= SLOTS, "{} calls", bill.calls);
+    assert!(bill.calls <= IPSETS, "{} calls", bill.calls);
 }
 
 #[test]
@@ -129,7 +131,10 @@ fn among_many_a_stream_of_bans_goes_in_together_and_who_comes_alone_at_once() {
     bill.run(&mut plan);
     bill.now += 1000.0;
     plan.block(&all_ports(), list[12_000]);
-    assert!(matches!(plan.next(bill.ms()), Next::Do(Op::Add(..))), "nobody waits for company that does not come");
+    assert!(
+        matches!(plan.next(bill.ms()), Next::Do(Call { edit: Edit::Add(_), .. })),
+        "nobody waits for company that does not come"
+    );
 }
 
 #[test]

@@ -4,18 +4,18 @@
 use super::bypass::Bypass;
 use super::client::Firewalld;
 use super::objects::Runtime;
-use super::sets::{Layout, Set};
+use super::sets::{IpsetId, Layout};
 
-/// The bans of one scope and family, which lie in several ipsets.
+/// The bans of one scope and family, as an admin sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// The name of the first of its sets.
+pub(crate) struct PoolReport {
+    /// The name of the first of its ipsets.
     pub(crate) name: String,
-    /// How many of its sets hold anything.
+    /// How many of its ipsets hold anything.
     pub(crate) sets: usize,
     pub(crate) wanted: usize,
     pub(crate) held: usize,
-    /// Entries that should be in one of the sets.
+    /// Entries that should be in one of the ipsets.
     pub(crate) missing: Vec<String>,
     /// Entries that should be in none.
     pub(crate) foreign: Vec<String>,
@@ -28,13 +28,13 @@ pub(crate) struct Inspection {
     pub(crate) policy: &'static str,
     /// Why it is bypassed.
     pub(crate) bypass: Option<Bypass>,
-    pub(crate) standings: Vec<Standing>,
+    pub(crate) pools: Vec<PoolReport>,
 }
 
 impl Firewalld {
-    /// The state of the policy, and the entries of each set. A set that can't be asked holds
+    /// The state of the policy, and the entries of each ipset. One that can't be asked holds
     /// nothing: it is not there, or firewalld is not, which the policy's state tells.
-    pub(super) async fn inspect(&self, layout: &Layout) -> (&'static str, Vec<(Set, Vec<String>)>) {
+    pub(super) async fn inspect(&self, layout: &Layout) -> (&'static str, Vec<(IpsetId, Vec<String>)>) {
         let policy = async {
             let unknown = self.unknown_services(layout).await?;
             let rules = layout.rules(|service| !unknown.contains(service));

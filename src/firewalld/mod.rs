@@ -9,20 +9,22 @@
 //! into force again after firewalld had lost it is reported again, with its new time.
 
 mod bypass;
+mod call;
 pub(crate) mod client;
 mod costs;
+mod entry;
 mod inbox;
 mod inspect;
+mod ipset;
+mod messages;
 mod nets;
+mod next_call;
 mod objects;
 mod plan;
+mod pool;
 mod sets;
-mod side;
-mod slot;
-mod steps;
 mod task;
 mod unit;
-mod words;
 
 #[cfg(test)]
 mod cost_tests;

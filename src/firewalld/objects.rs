@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use zbus::{OwnedVariant, Variant};
 
 use super::client::{Firewalld, Trouble};
-use super::sets::{Layout, POLICY, Set, is_ours};
+use super::sets::{IpsetId, Layout, POLICY, is_ours};
 
 /// More than the daemon ever bans, and an upper bound for nft: firewalld 2 takes a set beyond its
 /// size for filled and leaves it empty.
@@ -135,7 +135,7 @@ impl Firewalld {
         Ok(repairs)
     }
 
-    async fn add_set(&self, set: &Set) -> zbus::Result<bool> {
+    async fn add_set(&self, set: &IpsetId) -> zbus::Result<bool> {
         let name = set.name();
         let options = HashMap::from([("family", set.pool.family.option()), ("maxelem", MAX_ENTRIES)]);
         let settings = ("", name.as_str(), "", "hash:net", options, Vec::new());

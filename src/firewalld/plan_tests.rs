@@ -13,11 +13,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use proptest::prelude::*;
 
+use super::call::{Call, Edit};
 use super::costs::settling;
-use super::plan::{Change, News, Next, Op, Plan, text};
-use super::sets::{Family, Layout, Pool, SLOTS, Set};
-use super::side::Side;
-use super::steps::Limits;
+use super::entry::text;
+use super::next_call::Limits;
+use super::plan::{News, Next, Plan};
+use super::pool::{Change, Pool};
+use super::sets::{Family, IPSETS, IpsetId, Layout, PoolId};
 use crate::core::scope::Scope;
 
 type Ban = (Arc<Scope>, IpNet);
@@ -70,7 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0usize..6).prop_map(Step::Work),
         1 => Just(Step::Reload),
         1 => any::<bool>().prop_map(Step::Fail),
-        1 => (ban(), 0..SLOTS, any::<bool>()).prop_map(|(ban, slot, add)| Step::Meddle(ban, slot, add)),
+        1 => (ban(), 0..IPSETS, any::<bool>()).prop_map(|(ban, index, add)| Step::Meddle(ban, index, add)),
         1 => ban().prop_map(Step::Leak),
     ]
 }
@@ -102,11 +104,11 @@ struct World {
     now: u64,
     settle: u64,
     /// What firewalld lists.
-    sets: BTreeMap<Set, BTreeSet<String>>,
+    sets: BTreeMap<IpsetId, BTreeSet<String>>,
     /// What the kernel holds.
-    kernel: BTreeMap<Set, BTreeSet<String>>,
+    kernel: BTreeMap<IpsetId, BTreeSet<String>>,
     /// Lists on their way into the kernel, and when they get there.
-    coming: Vec<(u64, Set, Vec<String>)>,
+    coming: Vec<(u64, IpsetId, Vec<String>)>,
     wanted: BTreeSet<Ban>,
     /// Who is locked out in the kernel, and was said to be. Must stay so for as long as it is wanted.
     locked_out: BTreeSet<Ban>,
@@ -119,7 +121,7 @@ impl World {
         let layout = Layout::new(&scopes());
         let mut plan = Plan::with(limits, settle);
         plan.lay_out(&layout);
-        let sets: BTreeMap<Set, BTreeSet<String>> =
+        let sets: BTreeMap<IpsetId, BTreeSet<String>> =
             layout.sets.iter().map(|set| (set.clone(), BTreeSet::new())).collect();
         let mut world = Self {
             plan,
@@ -138,7 +140,7 @@ impl World {
     }
 
     fn in_kernel(&self) -> BTreeSet<Ban> {
-        let of = |(set, entries): (&Set, &BTreeSet<String>)| {
+        let of = |(set, entries): (&IpsetId, &BTreeSet<String>)| {
             entries.iter().map(|entry| (Arc::clone(&set.pool.scope), network(entry))).collect::<Vec<_>>()
         };
         self.kernel.iter().flat_map(of).collect()
@@ -147,10 +149,10 @@ impl World {
     /// Nobody who was locked out, and is still wanted so, may get through for a moment.
     fn look(&mut self, after: &str) {
         let kernel = self.in_kernel();
-        let of = |(pool, side): (&Pool, &Side)| {
-            side.announced.iter().map(|net| (Arc::clone(&pool.scope), *net)).collect::<Vec<_>>()
+        let of = |(id, pool): (&PoolId, &Pool)| {
+            pool.announced.iter().map(|net| (Arc::clone(&id.scope), *net)).collect::<Vec<_>>()
         };
-        let announced: BTreeSet<Ban> = self.plan.sides().iter().flat_map(of).collect();
+        let announced: BTreeSet<Ban> = self.plan.pools().iter().flat_map(of).collect();
         for probe in probes() {
             let (wanted, held) = (covered(&self.wanted, &probe), covered(&kernel, &probe));
             assert!(held || !wanted || !self.locked_out.contains(&probe), "{} got through after {after}", probe.1);
@@ -186,7 +188,7 @@ impl World {
     }
 
     fn sync(&mut self) {
-        let lists: Vec<(Set, Vec<String>)> =
+        let lists: Vec<(IpsetId, Vec<String>)> =
             self.layout.sets.iter().map(|set| (set.clone(), self.sets[set].iter().cloned().collect())).collect();
         let (_, news) = self.plan.sync(&lists);
         self.note(news);
@@ -213,30 +215,30 @@ impl World {
     }
 
     /// Does what firewalld does, and refuses what it refuses.
-    fn apply(&mut self, op: &Op) {
-        assert!(!self.coming.iter().any(|(_, set, _)| set == op.set()), "{op:?} meets a list that is on its way");
-        let (set, kernel) = (self.sets.get_mut(op.set()).unwrap(), self.kernel.get_mut(op.set()).unwrap());
-        match op {
-            Op::Add(_, entry) => {
-                let net = network(entry);
-                let clash = set.iter().map(|entry| network(entry)).find(|o| o.contains(&net) || net.contains(o));
-                assert_eq!(clash, None, "{op:?}");
-                set.insert(entry.clone());
-                kernel.insert(entry.clone());
+    fn apply(&mut self, call: &Call) {
+        assert!(!self.coming.iter().any(|(_, set, _)| set == &call.ipset), "{call:?} meets a list that is on its way");
+        let (set, kernel) = (self.sets.get_mut(&call.ipset).unwrap(), self.kernel.get_mut(&call.ipset).unwrap());
+        match &call.edit {
+            Edit::Add(net) => {
+                let clash = set.iter().map(|entry| network(entry)).find(|o| o.contains(net) || net.contains(o));
+                assert_eq!(clash, None, "{call:?}");
+                set.insert(text(net));
+                kernel.insert(text(net));
             }
-            Op::Remove(_, entry) => {
+            Edit::Remove(entry) => {
                 assert!(set.remove(entry), "{entry} is not there");
                 kernel.remove(entry);
             }
-            Op::SetAll(_, entries) => {
+            Edit::Write(nets) => {
+                let entries: Vec<String> = nets.iter().map(text).collect();
                 *set = entries.iter().cloned().collect();
-                assert_eq!(set.len(), entries.len(), "{op:?}");
+                assert_eq!(set.len(), entries.len(), "{call:?}");
                 kernel.clear();
-                self.coming.push((self.now + settling(self.settle, entries.len()), op.set().clone(), entries.clone()));
+                self.coming.push((self.now + settling(self.settle, entries.len()), call.ipset.clone(), entries));
             }
         }
         self.arrive();
-        self.look(&format!("{op:?}"));
+        self.look(&format!("{call:?}"));
     }
 
     fn arrive(&mut self) {
@@ -246,12 +248,12 @@ impl World {
         }
     }
 
-    fn tick(&mut self) -> Option<Op> {
+    fn tick(&mut self) -> Option<Call> {
         self.now += 1;
         self.arrive();
         loop {
             match self.plan.next(self.now) {
-                Next::Do(op) => return Some(op),
+                Next::Do(call) => return Some(call),
                 Next::Idle => return None,
                 Next::Wait(until) => {
                     assert!(until > self.now);
@@ -262,18 +264,18 @@ impl World {
         }
     }
 
-    fn done(&mut self, op: &Op) {
-        self.apply(op);
+    fn done(&mut self, call: &Call) {
+        self.apply(call);
         let news = self.plan.done(self.now);
         self.note(news);
     }
 
     fn work(&mut self, limit: usize) -> usize {
         for count in 0..limit {
-            let Some(op) = self.tick() else {
+            let Some(call) = self.tick() else {
                 return count;
             };
-            self.done(&op);
+            self.done(&call);
         }
         limit
     }
@@ -282,14 +284,14 @@ impl World {
         assert!(self.work(2000) < 2000, "the plan never comes to an end");
         let mut announced = BTreeSet::new();
         let mut all = BTreeSet::new();
-        for (pool, side) in self.plan.sides() {
-            assert!(side.is_idle(), "{side:?}");
-            announced.extend(side.announced.iter().map(|net| (Arc::clone(&pool.scope), *net)));
-            for net in side.held().into_iter().flatten() {
-                assert!(all.insert((Arc::clone(&pool.scope), net)), "{net} is in two sets");
+        for (id, pool) in self.plan.pools() {
+            assert!(pool.is_idle(), "{pool:?}");
+            announced.extend(pool.announced.iter().map(|net| (Arc::clone(&id.scope), *net)));
+            for net in pool.held().into_iter().flatten() {
+                assert!(all.insert((Arc::clone(&id.scope), net)), "{net} is in two sets");
             }
-            if side.target.len() <= side.limits.few / 2 {
-                assert!(side.held()[1..].iter().all(BTreeSet::is_empty), "few bans are in the first set: {side:?}");
+            if pool.target.len() <= pool.limits.few / 2 {
+                assert!(pool.held()[1..].iter().all(BTreeSet::is_empty), "few bans are in the first set: {pool:?}");
             }
         }
         assert_eq!(all, widest(&self.wanted));
@@ -315,8 +317,8 @@ impl World {
                 self.outsider();
                 self.sync();
             }
-            Step::Meddle((scope, net), slot, add) => {
-                let set = Set { pool: Pool::of(scope, net), slot: *slot };
+            Step::Meddle((scope, net), index, add) => {
+                let set = IpsetId { pool: PoolId::of(scope, net), index: *index };
                 if self.coming.iter().any(|(_, coming, _)| *coming == set) {
                     return;
                 }
@@ -346,9 +348,9 @@ impl World {
                 self.work(*count);
             }
             Step::Fail(emptied) => {
-                if let Some(op) = self.tick() {
-                    if *emptied && matches!(op, Op::SetAll(..)) {
-                        self.kernel.get_mut(op.set()).unwrap().clear();
+                if let Some(call) = self.tick() {
+                    if *emptied && matches!(call.edit, Edit::Write(_)) {
+                        self.kernel.get_mut(&call.ipset).unwrap().clear();
                         self.look("a list that failed");
                     }
                     self.plan.failed();
@@ -356,13 +358,13 @@ impl World {
                 }
             }
             Step::Amid(order) => {
-                let op = self.tick();
+                let call = self.tick();
                 let before = self.wanted.clone();
                 self.order(order);
                 // A call that is under way can't know who is wanted only now.
                 self.locked_out.retain(|probe| covered(&before, probe));
-                if let Some(op) = op {
-                    self.done(&op);
+                if let Some(call) = call {
+                    self.done(&call);
                 }
             }
             order => self.order(order),
@@ -397,8 +399,13 @@ pub(super) fn all_ports() -> Arc<Scope> {
     Arc::default()
 }
 
-fn first(family: Family) -> Set {
-    Set { pool: Pool { scope: all_ports(), family }, slot: 0 }
+fn first(family: Family) -> IpsetId {
+    IpsetId { pool: PoolId { scope: all_ports(), family }, index: 0 }
+}
+
+/// A call about the first set of a family.
+fn call(family: Family, edit: Edit) -> Call {
+    Call { ipset: first(family), edit }
 }
 
 /// A plan for bans of all ports, which finds this in the first sets.
@@ -413,7 +420,7 @@ pub(super) fn plan(list: &[IpNet], v4: &[&str], v6: &[&str]) -> (Plan, Layout) {
 }
 
 fn find(plan: &mut Plan, layout: &Layout, v4: &[&str], v6: &[&str]) {
-    let held = |set: &Set| match (set.slot, set.pool.family) {
+    let held = |set: &IpsetId| match (set.index, set.pool.family) {
         (0, Family::V4) => v4.iter().map(ToString::to_string).collect(),
         (0, Family::V6) => v6.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
@@ -436,27 +443,27 @@ fn text_is_canonical() {
 fn foreign_spellings_go_first_and_word_for_word() {
     let range = "10.0.0.1-10.0.0.9";
     let (mut plan, layout) = plan(&nets(&["2001:db8::1/128"]), &[range], &["2001:DB8::0001"]);
-    let remove = Next::Do(Op::Remove(first(Family::V4), range.into()));
+    let remove = Next::Do(call(Family::V4, Edit::Remove(range.into())));
     assert_eq!(plan.next(0), remove);
     plan.failed();
     // firewalld could not: the next look finds it again, and then the whole set is written.
     find(&mut plan, &layout, &[range], &["2001:DB8::0001"]);
     let mut rest = Vec::new();
-    while let Next::Do(op) = plan.next(0) {
+    while let Next::Do(call) = plan.next(0) {
         plan.done(0);
-        rest.push(op);
+        rest.push(call);
     }
-    let v6 = first(Family::V6);
-    let swap = [Op::Remove(v6.clone(), "2001:DB8::0001".into()), Op::Add(v6, "2001:db8::1".into())];
-    assert_eq!(rest, [&[Op::SetAll(first(Family::V4), Vec::new())], &swap[..]].concat());
+    let swap = [Edit::Remove("2001:DB8::0001".into()), Edit::Add(network("2001:db8::1"))];
+    let swap = swap.map(|edit| call(Family::V6, edit));
+    assert_eq!(rest, [&[call(Family::V4, Edit::Write(Vec::new()))], &swap[..]].concat());
 }
 
 #[test]
 fn a_refused_network_leaves_its_inner_ones_standing() {
     let (mut plan, _) = plan(&nets(&["0.0.0.0/0", "203.0.113.7/32"]), &[], &[]);
-    assert_eq!(plan.next(0), Next::Do(Op::Add(first(Family::V4), "0.0.0.0/0".into())));
+    assert_eq!(plan.next(0), Next::Do(call(Family::V4, Edit::Add(network("0.0.0.0/0")))));
     plan.refused();
-    assert_eq!(plan.next(0), Next::Do(Op::Add(first(Family::V4), "203.0.113.7".into())));
+    assert_eq!(plan.next(0), Next::Do(call(Family::V4, Edit::Add(network("203.0.113.7")))));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The ipsets that wardend owns in firewalld, by name, and the rules that look into them.
 //!
 //! The bans of one scope and one address family are a pool, and a pool has several sets, because an
-//! entry costs firewalld more in a large one ([`super::steps`]). The names are what an admin types
+//! entry costs firewalld more in a large one ([`super::next_call`]). The names are what an admin types
 //! after `firewall-cmd --ipset=`: `wardend4` and `wardend6` for bans of all ports, `wardend4-ssh`
 //! for those of one service; `wardend4-1` and so on take what the first set of a pool has no room
 //! for. Everything that begins like that is wardend's.
@@ -58,16 +58,16 @@ impl Family {
 
 /// How many sets a pool has. Each is a rule more for a packet to pass, and one of them is kept
 /// empty; with eight, ten thousand bans are added at the cost of a few hundred.
-pub(crate) const SLOTS: usize = 8;
+pub(crate) const IPSETS: usize = 8;
 
 /// The bans of one scope and one family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Pool {
+pub(crate) struct PoolId {
     pub(crate) scope: Arc<Scope>,
     pub(crate) family: Family,
 }
 
-impl Pool {
+impl PoolId {
     /// Where a ban belongs.
     pub(crate) fn of(scope: &Arc<Scope>, net: &IpNet) -> Self {
         Self { scope: Arc::clone(scope), family: Family::of(net) }
@@ -76,20 +76,20 @@ impl Pool {
 
 /// One ipset.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Set {
-    pub(crate) pool: Pool,
-    /// Less than [`SLOTS`].
-    pub(crate) slot: usize,
+pub(crate) struct IpsetId {
+    pub(crate) pool: PoolId,
+    /// Less than [`IPSETS`].
+    pub(crate) index: usize,
 }
 
-impl Set {
+impl IpsetId {
     pub(crate) fn name(&self) -> String {
         let (mut name, key) = (self.pool.family.prefix().to_owned(), self.pool.scope.key());
         if !key.is_empty() {
             name = format!("{name}-{key}");
         }
-        if self.slot > 0 {
-            name = format!("{name}-{}", self.slot);
+        if self.index > 0 {
+            name = format!("{name}-{}", self.index);
         }
         name
     }
@@ -106,28 +106,29 @@ pub(crate) fn is_ours(name: &str) -> bool {
 /// What firewalld has to hold for some scopes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
-    pub(crate) sets: Vec<Set>,
+    pub(crate) sets: Vec<IpsetId>,
 }
 
 impl Layout {
     pub(crate) fn new(scopes: &[Arc<Scope>]) -> Self {
-        let pools = scopes.iter().flat_map(|scope| Family::ALL.map(|family| Pool { scope: Arc::clone(scope), family }));
-        let of = |pool: Pool| (0..SLOTS).map(move |slot| Set { pool: pool.clone(), slot });
+        let pools =
+            scopes.iter().flat_map(|scope| Family::ALL.map(|family| PoolId { scope: Arc::clone(scope), family }));
+        let of = |pool: PoolId| (0..IPSETS).map(move |index| IpsetId { pool: pool.clone(), index });
         Self { sets: pools.flat_map(of).collect() }
     }
 
-    pub(crate) fn pools(&self) -> Vec<Pool> {
-        self.sets.iter().filter(|set| set.slot == 0).map(|set| set.pool.clone()).collect()
+    pub(crate) fn pools(&self) -> Vec<PoolId> {
+        self.sets.iter().filter(|set| set.index == 0).map(|set| set.pool.clone()).collect()
     }
 
     /// The names of the sets.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.sets.iter().map(Set::name).collect()
+        self.sets.iter().map(IpsetId::name).collect()
     }
 
     /// The services that the rules name, some of them twice.
     pub(crate) fn services(&self) -> impl Iterator<Item = &str> {
-        let firsts = self.sets.iter().filter(|set| set.slot == 0);
+        let firsts = self.sets.iter().filter(|set| set.index == 0);
         firsts.flat_map(|set| set.pool.scope.ports()).filter_map(|port| match port {
             Port::Service(name) => Some(&**name),
             Port::Numbers(..) => None,
@@ -177,7 +178,7 @@ mod tests {
             assert!(is_ours(&name), "{name}");
         }
         let names = layout.names();
-        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 6 * SLOTS);
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 6 * IPSETS);
         for name in ["wardend4", "wardend6", "wardend4-7", "wardend4-ssh", "wardend6-ssh-1"] {
             assert!(names.contains(&name.to_owned()), "{name}");
         }
@@ -190,14 +191,14 @@ mod tests {
     fn each_port_has_a_rule_and_unknown_services_have_none() {
         let layout = Layout::new(&[scope(&[], false), scope(&["ssh", "nossh", "22-23/tcp", "53/udp"], true)]);
         let rules = layout.rules(|service| service == "ssh");
-        assert_eq!(rules.len(), (2 + 6) * SLOTS);
+        assert_eq!(rules.len(), (2 + 6) * IPSETS);
         for (set, end) in [("4", r#"" drop"#), ("6-3", r#"" drop"#)] {
             assert!(rules.iter().any(|rule| rule.ends_with(&format!(r#" source ipset="wardend{set}{end}"#))), "{set}");
         }
         for port in [r#"service name="ssh""#, r#"port port="22-23" protocol="tcp""#, r#"port port="53" protocol="udp""#]
         {
             let of = rules.iter().filter(|rule| rule.ends_with(&format!("{port} reject")));
-            assert_eq!(of.count(), 2 * SLOTS, "{port}");
+            assert_eq!(of.count(), 2 * IPSETS, "{port}");
         }
         assert!(rules.iter().all(|rule| rule.contains("ipv4") == rule.contains("wardend4")));
         assert_eq!(layout.services().collect::<Vec<_>>(), ["nossh", "ssh"].repeat(2));

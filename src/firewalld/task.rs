@@ -18,11 +18,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
 use super::bypass::Bypass;
+use super::call::{Call, Edit};
 use super::client::{Firewalld, Trouble};
+use super::entry::text;
 use super::inbox::{Event, Inbox};
-use super::plan::{Change, News, Next, Op, Plan};
+use super::messages::{self, CUT_OFF, DEAF, UNREACHED};
+use super::plan::{News, Next, Plan};
+use super::pool::Change;
 use super::sets::Layout;
-use super::words::{self, CUT_OFF, DEAF, UNREACHED};
 use super::{Order, Report, State};
 use crate::systemd::outgoing::{Outgoing, within};
 
@@ -66,7 +69,7 @@ pub(super) async fn run(outgoing: Outgoing, orders: UnboundedReceiver<Order>, re
         // Either end of the loop is the end of the daemon, and neither is an error.
         Ok((mut task, firewalld)) => while task.turn(&firewalld).await.is_ok() {},
         Err(error) => {
-            let text = words::unheard(&error);
+            let text = messages::unheard(&error);
             // Nobody to hear it means that the daemon is gone.
             let _ = reports.send(Report::State(State::Down(text)));
         }
@@ -189,7 +192,7 @@ impl Task {
             return self.absent(firewalld).await;
         }
         if !self.armed {
-            self.synced(&Err(words::TAKEN_OUT.to_owned()));
+            self.synced(&Err(messages::TAKEN_OUT.to_owned()));
             return self.wait(None).await;
         }
         if let Some(pause) = self.pause.filter(|pause| *pause > now) {
@@ -206,7 +209,7 @@ impl Task {
             return self.resync(firewalld).await;
         }
         let wait = match self.plan.next(self.ms()) {
-            Next::Do(op) => return self.perform(firewalld, &op).await,
+            Next::Do(call) => return self.perform(firewalld, &call).await,
             Next::Wait(until) => Some(self.began + Duration::from_millis(until)),
             Next::Idle => None,
         };
@@ -215,12 +218,12 @@ impl Task {
         }
         self.failures = 0;
         self.reload_gap = RELOAD_GAP;
-        self.enter(match words::unknown(&self.unknown) {
+        self.enter(match messages::unknown(&self.unknown) {
             Some(sentence) => State::Down(sentence),
             None => State::Up,
         });
         let mut mended = std::mem::take(&mut self.mended);
-        mended.extend(words::changes(std::mem::take(&mut self.changes)));
+        mended.extend(messages::changes(std::mem::take(&mut self.changes)));
         self.synced(&match &self.bypass {
             Some(Bypass { what, mend }) => Err(format!("{what} {mend}")),
             None => Ok(mended),
@@ -382,7 +385,7 @@ impl Task {
         }
         let (found, news) = self.plan.sync(&lists);
         for (set, found) in &found {
-            for text in words::found(set, found) {
+            for text in messages::found(set, found) {
                 self.tell(text);
             }
         }
@@ -390,9 +393,9 @@ impl Task {
         Ok(())
     }
 
-    async fn perform(&mut self, firewalld: &Firewalld, op: &Op) -> Result<(), Over> {
-        let junk = self.plan.is_junk(op);
-        let reply = self.call(firewalld.perform(op)).await?;
+    async fn perform(&mut self, firewalld: &Firewalld, call: &Call) -> Result<(), Over> {
+        let junk = self.plan.is_junk(call);
+        let reply = self.call(firewalld.perform(call)).await?;
         if self.stale {
             // The reply may be from before or after the loss. The resync will tell.
             self.plan.forget();
@@ -401,19 +404,19 @@ impl Task {
         let trouble = match reply {
             Ok(()) => {
                 self.changes += 1;
-                self.suspects.remove(&subject(op));
+                self.suspects.remove(&call.subject());
                 let news = self.plan.done(self.ms());
                 self.report(news);
                 return Ok(());
             }
             Err(error) => Trouble::from(&error),
         };
-        let trouble = match (trouble, op) {
+        let trouble = match (trouble, &call.edit) {
             // It may be this entry alone that the kernel does not have.
-            (Trouble::Flushed(text), Op::Remove(..)) => Trouble::Other(text),
+            (Trouble::Flushed(text), Edit::Remove(_)) => Trouble::Other(text),
             (trouble, _) => trouble,
         };
-        match (&trouble, op) {
+        match (&trouble, &call.edit) {
             (Trouble::Already, _) => {
                 // An entry that is listed but can't be found is still in force: look again.
                 self.stale = junk;
@@ -423,13 +426,13 @@ impl Task {
             }
             // The first time it may be our idea of the set that is out of date, or of a whole
             // list a single entry, which comes to light when they are entered one by one.
-            (Trouble::Refused(_), _) if self.suspects.insert(subject(op)) => {
+            (Trouble::Refused(_), _) if self.suspects.insert(call.subject()) => {
                 self.plan.failed();
                 self.stale = true;
                 Ok(())
             }
-            (Trouble::Refused(reason), Op::Add(_, entry)) => {
-                self.tell(words::refused(entry, reason));
+            (Trouble::Refused(reason), Edit::Add(net)) => {
+                self.tell(messages::refused(&text(net), reason));
                 let news = self.plan.refused();
                 self.report(news);
                 Ok(())
@@ -468,8 +471,8 @@ impl Task {
         if *trouble == Trouble::Gone && self.failures == 1 {
             return;
         }
-        self.enter(State::Down(words::down(trouble)));
-        self.synced(&Err(words::down(trouble)));
+        self.enter(State::Down(messages::down(trouble)));
+        self.synced(&Err(messages::down(trouble)));
     }
 
     /// Answers whoever waits for everything to be right.
@@ -507,13 +510,5 @@ impl Task {
     /// tell as well.
     fn send(&self, report: Report) {
         let _ = self.reports.send(report);
-    }
-}
-
-/// What an operation is about: an entry, or a set as a whole.
-fn subject(op: &Op) -> String {
-    match op {
-        Op::Add(_, entry) | Op::Remove(_, entry) => entry.clone(),
-        Op::SetAll(set, _) => set.name(),
     }
 }

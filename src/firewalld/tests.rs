@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{sleep, timeout};
 
-use super::sets::{Layout, SLOTS};
+use super::sets::{IPSETS, Layout};
 use super::stand_in::{Bus, Fake, Inner, exception, network, policy, systemd};
 use super::{Order, Report, State, start};
 use crate::core::scope::Scope;
@@ -117,13 +117,13 @@ async fn bootstrap_creates_in_order_and_reloads_once() {
     let mut daemon = Daemon::start(&bus, &["203.0.113.7", "2001:db8:0:1::/64"]).await;
     daemon.up().await;
     let made = fake.calls(&["addIPSet", "addPolicy", "reload"]);
-    assert_eq!(made.len(), 2 * SLOTS + 2);
+    assert_eq!(made.len(), 2 * IPSETS + 2);
     assert_eq!(made[0], "addIPSet wardend4 hash:net inet 131072");
-    assert_eq!(made[SLOTS], "addIPSet wardend6 hash:net inet6 131072");
+    assert_eq!(made[IPSETS], "addIPSet wardend6 hash:net inet6 131072");
     let rules = "addPolicy wardend -14999 rule family=\"ipv4\" source ipset=\"wardend4\" drop; \
                  rule family=\"ipv4\" source ipset=\"wardend4-1\" drop; ";
-    assert!(made[2 * SLOTS].starts_with(rules), "{}", made[2 * SLOTS]);
-    assert_eq!(made[2 * SLOTS + 1], "reload");
+    assert!(made[2 * IPSETS].starts_with(rules), "{}", made[2 * IPSETS]);
+    assert_eq!(made[2 * IPSETS + 1], "reload");
     assert_eq!(fake.entries(), set(&["203.0.113.7", "2001:db8:0:1::/64"]));
     let blocked = daemon.seen.iter().filter(|r| matches!(r, Report::Blocked { .. }));
     assert_eq!(blocked.count(), 2);
@@ -509,9 +509,9 @@ async fn removal_takes_the_policy_first_and_stays_removed() {
     daemon.order(Order::Remove);
     daemon.until(|r| *r == Report::Removed(Ok(()))).await;
     let calls = fake.calls(&["remove ", "reload"]);
-    assert_eq!(calls.len(), 2 * SLOTS + 2);
+    assert_eq!(calls.len(), 2 * IPSETS + 2);
     assert_eq!(calls[..2], ["remove policy", "remove wardend4"]);
-    assert_eq!(calls[2 * SLOTS + 1], "reload");
+    assert_eq!(calls[2 * IPSETS + 1], "reload");
     daemon.block("203.0.113.8");
     sleep(Duration::from_millis(300)).await;
     assert!(fake.calls(&["addIPSet"]).is_empty());
@@ -557,7 +557,7 @@ async fn a_scope_gets_sets_and_rules_of_its_own_and_loses_them_when_no_jail_has_
     daemon.blocked("203.0.113.7").await;
     let (ssh4, ssh6) = ("wardend4-sshrejec-", "wardend6-sshrejec-");
     let names = fake.calls(&["addIPSet"]);
-    assert!(names[0].contains(ssh4) && names[SLOTS].contains(ssh6) && names.len() == 2 * SLOTS, "{names:?}");
+    assert!(names[0].contains(ssh4) && names[IPSETS].contains(ssh6) && names.len() == 2 * IPSETS, "{names:?}");
     let rules = fake.calls(&["update"]);
     assert!(rules.len() == 1 && rules[0].contains("service name=\"ssh\" reject"), "{rules:?}");
     assert_eq!(fake.calls(&["reload"]).len(), 1);

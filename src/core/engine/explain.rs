@@ -18,7 +18,7 @@ use crate::{
 
 /// How an address stands with a jail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum AddressState {
     /// Locked out, by itself or with a network around it.
     Banned(Ban),
     /// Never banned.
@@ -40,7 +40,7 @@ pub(crate) struct Explanation {
     pub(crate) jail: String,
     /// What the address is counted as.
     pub(crate) source: String,
-    pub(crate) standing: Standing,
+    pub(crate) state: AddressState,
     /// One sentence with the reason, and the setting or the line that is behind it.
     pub(crate) because: String,
     /// How often it was banned, as far as that is remembered.
@@ -62,11 +62,11 @@ impl Engine {
                 });
                 let mut failures: Failures = counted.unwrap_or_default();
                 let ban = self.bans.covering(address.into(), &settings.name);
-                let (standing, because) = if let Some(ban) = ban {
+                let (state, because) = if let Some(ban) = ban {
                     failures = ban.failures.clone();
-                    (Standing::Banned(ban.clone()), of_ban(ban, settings))
+                    (AddressState::Banned(ban.clone()), of_ban(ban, settings))
                 } else if let Some(ignored) = settings.ignored(address) {
-                    (Standing::Ignored, format!("It is never banned: {}.", ignored.because))
+                    (AddressState::Ignored, format!("It is never banned: {}.", ignored.because))
                 } else if let Some(login) = jail.login_in(source, now) {
                     let whom = if login >= now {
                         "Somebody is logged in from there".to_owned()
@@ -79,11 +79,11 @@ impl Engine {
                         format!("; {others} of {limit} failures for other names, {all} of {most} in all, end that (spare-maxretry)")
                     });
                     let text = format!("{whom}, so it is not banned (spare-logins); {count}{limit}.");
-                    (Standing::Spared { login }, text)
+                    (AddressState::Spared { login }, text)
                 } else if failures.is_empty() {
-                    (Standing::Clear, "Nothing counts against it.".to_owned())
+                    (AddressState::Clear, "Nothing counts against it.".to_owned())
                 } else {
-                    (Standing::Counting, format!("{}.", of_count(&failures, settings)))
+                    (AddressState::Counting, format!("{}.", of_count(&failures, settings)))
                 };
                 let because = match settings.translators.held(address.into()) {
                     Some(held) => format!("{because} It stands for the IPv4 address {}.", held.addr()),
@@ -98,7 +98,7 @@ impl Engine {
                     jail: settings.name.clone(),
                     source: text_of(source),
                     count: ban.map_or(last, |ban| ban.count),
-                    standing,
+                    state,
                     because,
                     failures,
                 }

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 pub use self::commands::{CommandError, Duration};
 use self::leaders::Leaders;
 pub(crate) use self::{
-    explain::{Explanation, Standing},
+    explain::{AddressState, Explanation},
     keep::SavedEngine,
 };
 pub use crate::core::net::parse_network;

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout};
 use super::{Over, Task};
 use crate::firewalld::State;
 use crate::firewalld::client::Firewalld;
-use crate::firewalld::words;
-use crate::firewalld::words::{ABSENT, NAMELESS};
+use crate::firewalld::messages;
+use crate::firewalld::messages::{ABSENT, NAMELESS};
 
 /// For how long firewalld may be on its way up before that is said to be a trouble.
 const START: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ impl Task {
         self.next_question = Some(Instant::now() + LATER);
         let sentence = if coming { NAMELESS } else { ABSENT };
         self.enter(State::Down(sentence.to_owned()));
-        self.synced(&Err(if self.armed { sentence } else { words::TAKEN_OUT }.to_owned()));
+        self.synced(&Err(if self.armed { sentence } else { messages::TAKEN_OUT }.to_owned()));
         Ok(())
     }
 }

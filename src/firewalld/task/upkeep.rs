@@ -13,8 +13,8 @@ use crate::firewalld::Report;
 use crate::firewalld::bypass::Bypass;
 use crate::firewalld::client::{Firewalld, Trouble};
 use crate::firewalld::inspect::Inspection;
+use crate::firewalld::messages;
 use crate::firewalld::objects::Runtime;
-use crate::firewalld::words;
 
 /// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second when
 /// nothing else runs. The time to wait for that number, in ms; fewer take less.
@@ -50,7 +50,7 @@ impl Task {
                 Ok(()) => {
                     self.met = true;
                     self.checked = false;
-                    self.tell(words::RULES.to_owned());
+                    self.tell(messages::RULES.to_owned());
                 }
                 Err(error) => self.fail(&Trouble::from(&error)),
             },
@@ -70,7 +70,7 @@ impl Task {
         if self.met && self.checked && self.repair(firewalld).await? && !self.warned {
             self.warned = self.call(async { Ok(firewalld.keeps_entries().await) }).await?.unwrap_or(false);
             if self.warned {
-                self.tell(words::KEEPS.to_owned());
+                self.tell(messages::KEEPS.to_owned());
             }
         }
         Ok(())
@@ -102,7 +102,7 @@ impl Task {
         let rules = layout.rules(|service| !self.unknown.contains(service));
         match self.call(firewalld.repair(&layout, &rules)).await? {
             Ok(repairs) => {
-                for text in words::repaired(&repairs) {
+                for text in messages::repaired(&repairs) {
                     self.tell(text);
                 }
                 Ok(true)
@@ -131,7 +131,7 @@ impl Task {
             // minute without end.
             self.reload_gap = (self.reload_gap * 2).min(RELOAD_GAP * 60);
         }
-        self.tell(words::CREATED.to_owned());
+        self.tell(messages::CREATED.to_owned());
         let reply = self.call(firewalld.reload()).await?;
         // Our own reload loses the entries as everybody's does; its signal comes on top of this
         // and costs one more look.
@@ -151,7 +151,7 @@ impl Task {
         } else {
             ("unknown", Vec::new())
         };
-        let mut inspection = Inspection { policy, bypass: None, standings: self.plan.compare(&seen) };
+        let mut inspection = Inspection { policy, bypass: None, pools: self.plan.compare(&seen) };
         if policy == "right" && self.look_ahead(firewalld).await? && self.bypass.is_some() {
             inspection.policy = "bypassed";
             inspection.bypass.clone_from(&self.bypass);
@@ -165,10 +165,10 @@ impl Task {
     pub(super) async fn dismantle(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
         self.remove = false;
         let result = if self.owner.is_none() {
-            Err(words::not_removed(&Trouble::Gone))
+            Err(messages::not_removed(&Trouble::Gone))
         } else {
             let reply = self.call(firewalld.remove()).await?;
-            reply.map_err(|error| words::not_removed(&Trouble::from(&error)))
+            reply.map_err(|error| messages::not_removed(&Trouble::from(&error)))
         };
         self.lost();
         self.met = false;

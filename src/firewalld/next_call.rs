@@ -18,11 +18,12 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::call::Edit;
 use super::costs::{adding, clearing, removing, times, writing};
-use super::plan::text;
-use super::sets::SLOTS;
-use super::side::{Action, Age, Side};
-use super::slot::{Mode, Slot};
+use super::entry::text;
+use super::ipset::{Ipset, Mode};
+use super::pool::{Age, Pool};
+use super::sets::IPSETS;
 
 /// Where one way of doing it ends and another begins.
 #[derive(Clone, Copy, Debug)]
@@ -49,23 +50,23 @@ impl Default for Limits {
     }
 }
 
-impl Side {
-    /// How soon this side should have its turn; the least first.
+impl Pool {
+    /// How soon this pool should have its turn; the least first.
     pub(super) fn urgency(&self) -> (u8, Age) {
-        if self.slots.iter().any(|slot| slot.mode != Mode::Broken && !slot.junk.is_empty()) {
+        if self.ipsets.iter().any(|ipset| ipset.mode != Mode::Broken && !ipset.junk.is_empty()) {
             return (0, (0, 0));
         }
         self.adds.first_key_value().map_or((2, (0, 0)), |(age, _)| (1, *age))
     }
 
     /// The next call, which is then in flight. If there is none now, when to ask again.
-    pub(super) fn next(&mut self, now: u64) -> Result<(usize, Action), Option<u64>> {
+    pub(super) fn next(&mut self, now: u64) -> Result<(usize, Edit), Option<u64>> {
         if !self.synced {
             return Err(None);
         }
         self.no_bulk &= !self.adds.is_empty();
         let gathers = self.gathers(now);
-        let enter = |side: &mut Self| if gathers { None } else { side.enter(now) };
+        let enter = |pool: &mut Self| if gathers { None } else { pool.enter(now) };
         let step = self.clean(now).or_else(|| enter(self)).or_else(|| self.tidy(now));
         match step {
             Some(step) => {
@@ -74,7 +75,7 @@ impl Side {
             }
             // What can't be done now waits for a list to get into the kernel, or for company.
             None => {
-                let settles = self.slots.iter().map(|slot| slot.settles).filter(|at| *at > now);
+                let settles = self.ipsets.iter().map(|ipset| ipset.settles).filter(|at| *at > now);
                 Err(settles.chain(gathers.then_some(self.gather)).min())
             }
         }
@@ -86,15 +87,15 @@ impl Side {
     }
 
     /// Out with what somebody else has spelt: it may keep firewalld from adding anything.
-    fn clean(&mut self, now: u64) -> Option<(usize, Action)> {
-        for index in 0..SLOTS {
-            let slot = &self.slots[index];
-            if slot.mode == Mode::Broken || slot.settles > now {
+    fn clean(&mut self, now: u64) -> Option<(usize, Edit)> {
+        for index in 0..IPSETS {
+            let ipset = &self.ipsets[index];
+            if ipset.mode == Mode::Broken || ipset.settles > now {
                 continue;
             }
-            if let Some(entry) = slot.junk.first() {
-                if !slot.tried.contains(entry) {
-                    return Some((index, Action::Remove(entry.clone())));
+            if let Some(entry) = ipset.junk.first() {
+                if !ipset.tried.contains(entry) {
+                    return Some((index, Edit::Remove(entry.clone())));
                 }
                 self.turn(index, Mode::Broken);
             }
@@ -103,7 +104,7 @@ impl Side {
     }
 
     /// Puts in force what is not.
-    fn enter(&mut self, now: u64) -> Option<(usize, Action)> {
+    fn enter(&mut self, now: u64) -> Option<(usize, Edit)> {
         if self.adds.is_empty() {
             return None;
         }
@@ -117,9 +118,9 @@ impl Side {
     /// is missing one by one, by far.
     fn is_better_as_a_list(&self, now: u64) -> bool {
         let pending = self.adds.len();
-        let settled = self.slots.iter().map(|slot| slot.settles).filter(|at| *at > now).min();
+        let settled = self.ipsets.iter().map(|ipset| ipset.settles).filter(|at| *at > now).min();
         let (Some(at), Some(index)) = (settled, self.place_for_one(now)) else { return false };
-        let by_one = times(pending, adding(self.slots[index].held.len(), self.load));
+        let by_one = times(pending, adding(self.ipsets[index].held.len(), self.load));
         pending >= self.limits.bulk && !self.no_bulk && by_one > (at - now).saturating_mul(2_000)
     }
 
@@ -129,20 +130,20 @@ impl Side {
 
     /// Sets that a list can be written into, without the first.
     fn empty(&self, now: u64) -> Vec<usize> {
-        (1..SLOTS).filter(|index| self.slots[*index].is_sound(now) && self.slots[*index].is_empty()).collect()
+        (1..IPSETS).filter(|index| self.ipsets[*index].is_sound(now) && self.ipsets[*index].is_empty()).collect()
     }
 
-    fn enter_many(&mut self, now: u64) -> Option<(usize, Action)> {
+    fn enter_many(&mut self, now: u64) -> Option<(usize, Edit)> {
         let (pending, load) = (self.adds.len(), self.load);
         let least = if self.is_small() { self.limits.bulk } else { 2 };
         if pending < least || self.no_bulk {
             return None;
         }
-        if self.slots[0].is_sound(now) && self.slots[0].is_empty() {
-            return Some((0, Action::Write(self.oldest(self.limits.few))));
+        if self.ipsets[0].is_sound(now) && self.ipsets[0].is_empty() {
+            return Some((0, Edit::Write(self.oldest(self.limits.few))));
         }
         let place = self.place_for_one(now);
-        let by_one = place.map_or(u64::MAX, |index| times(pending, adding(self.slots[index].held.len(), load)));
+        let by_one = place.map_or(u64::MAX, |index| times(pending, adding(self.ipsets[index].held.len(), load)));
         let empty = self.empty(now);
         if empty.len() < 2
             && let Some(step) = self.clear(now)
@@ -155,7 +156,7 @@ impl Side {
                 let chunk = pending.div_ceil((empty.len() - 1).saturating_sub(SMALL).max(1));
                 let chunk = chunk.max(self.limits.chunk).min(pending);
                 let many = writing(chunk, load) <= by_one;
-                many.then(|| (first, Action::Write(self.oldest(chunk))))
+                many.then(|| (first, Edit::Write(self.oldest(chunk))))
             }
             [spare] => {
                 let mut entries = self.oldest(self.limits.chunk);
@@ -163,9 +164,9 @@ impl Side {
                 for index in &merged {
                     self.turn(*index, Mode::Emptying);
                 }
-                let held = |net: &&IpNet| merged.iter().any(|index| self.slots[*index].held.contains(net));
+                let held = |net: &&IpNet| merged.iter().any(|index| self.ipsets[*index].held.contains(net));
                 entries.extend(self.moves.iter().filter(held));
-                Some((spare, Action::Write(entries)))
+                Some((spare, Edit::Write(entries)))
             }
             [] => None,
         }
@@ -179,8 +180,8 @@ impl Side {
     /// Sets whose entries can be written elsewhere, the smallest first.
     fn mergeable(&self, now: u64) -> Vec<usize> {
         let mut all: Vec<usize> =
-            (1..SLOTS).filter(|index| self.slots[*index].is_sound(now) && !self.slots[*index].is_empty()).collect();
-        all.sort_by_key(|index| self.slots[*index].needed());
+            (1..IPSETS).filter(|index| self.ipsets[*index].is_sound(now) && !self.ipsets[*index].is_empty()).collect();
+        all.sort_by_key(|index| self.ipsets[*index].needed());
         all
     }
 
@@ -190,10 +191,10 @@ impl Side {
     fn worth_merging(&self, new: usize, limit: u64, now: u64) -> Option<Vec<usize>> {
         let (mut entries, mut cleared, mut merged) = (new, 0, Vec::new());
         for index in self.mergeable(now) {
-            let slot = &self.slots[index];
-            let all = entries + slot.needed();
-            let alike = slot.needed() <= 2 * entries && all <= self.limits.chunk;
-            cleared += clearing(slot.held.len());
+            let ipset = &self.ipsets[index];
+            let all = entries + ipset.needed();
+            let alike = ipset.needed() <= 2 * entries && all <= self.limits.chunk;
+            cleared += clearing(ipset.held.len());
             if !(merged.is_empty() || alike) || writing(all, self.load) + cleared > limit {
                 break;
             }
@@ -203,13 +204,13 @@ impl Side {
         (!merged.is_empty()).then_some(merged)
     }
 
-    fn enter_one(&mut self, now: u64) -> Option<(usize, Action)> {
+    fn enter_one(&mut self, now: u64) -> Option<(usize, Edit)> {
         // One that finds no place must not keep the others waiting.
         const TRIED: usize = 16;
         let oldest: Vec<IpNet> = self.adds.values().copied().take(TRIED).collect();
         for net in &oldest {
             if let Some(index) = self.place(net, now) {
-                return Some((index, Action::Add(*net)));
+                return Some((index, Edit::Add(*net)));
             }
         }
         self.make_room(oldest.first()?, now)
@@ -217,28 +218,28 @@ impl Side {
 
     /// The set that takes an entry at the least cost.
     fn place(&self, net: &IpNet, now: u64) -> Option<usize> {
-        let takes = |index: &usize| self.slots[*index].is_sound(now) && self.slots[*index].overlap(net).is_none();
+        let takes = |index: &usize| self.ipsets[*index].is_sound(now) && self.ipsets[*index].overlap(net).is_none();
         if self.is_small() && takes(&0) {
             return Some(0);
         }
-        self.cheapest((0..SLOTS).filter(takes).collect())
+        self.cheapest((0..IPSETS).filter(takes).collect())
     }
 
     /// The same for any entry.
     fn place_for_one(&self, now: u64) -> Option<usize> {
-        if self.is_small() && self.slots[0].is_sound(now) {
+        if self.is_small() && self.ipsets[0].is_sound(now) {
             return Some(0);
         }
-        self.cheapest((0..SLOTS).filter(|index| self.slots[*index].is_sound(now)).collect())
+        self.cheapest((0..IPSETS).filter(|index| self.ipsets[*index].is_sound(now)).collect())
     }
 
     /// The smallest set that is not full. One of the empty ones is kept for moves.
     fn cheapest(&self, of: Vec<usize>) -> Option<usize> {
         let (empty, used): (Vec<usize>, Vec<usize>) =
-            of.into_iter().partition(|index| *index > 0 && self.slots[*index].is_empty());
-        let smallest = used.into_iter().min_by_key(|index| self.slots[*index].held.len());
+            of.into_iter().partition(|index| *index > 0 && self.ipsets[*index].is_empty());
+        let smallest = used.into_iter().min_by_key(|index| self.ipsets[*index].held.len());
         match (smallest, &empty[..]) {
-            (Some(index), _) if self.slots[index].held.len() < self.full() => Some(index),
+            (Some(index), _) if self.ipsets[index].held.len() < self.full() => Some(index),
             (_, [first, _, ..]) => Some(*first),
             (Some(index), _) => Some(index),
             (None, rest) => rest.first().copied(),
@@ -251,22 +252,22 @@ impl Side {
 
     /// All sets hold something that overlaps. What is in the way in the set with the least of it
     /// goes; none of it is of the target, whose networks are disjoint.
-    fn make_room(&mut self, net: &IpNet, now: u64) -> Option<(usize, Action)> {
-        if self.slots.iter().any(|slot| slot.settles > now) {
+    fn make_room(&mut self, net: &IpNet, now: u64) -> Option<(usize, Edit)> {
+        if self.ipsets.iter().any(|ipset| ipset.settles > now) {
             return None;
         }
-        let in_the_way = |slot: &Slot| slot.held.within(net).count().max(1);
-        let sound = (0..SLOTS).filter(|index| self.slots[*index].is_sound(now));
-        if let Some(index) = sound.min_by_key(|index| in_the_way(&self.slots[*index])) {
-            let obstacle = self.slots[index].overlap(net)?;
-            return Some((index, Action::Remove(text(&obstacle))));
+        let in_the_way = |ipset: &Ipset| ipset.held.within(net).count().max(1);
+        let sound = (0..IPSETS).filter(|index| self.ipsets[*index].is_sound(now));
+        if let Some(index) = sound.min_by_key(|index| in_the_way(&self.ipsets[*index])) {
+            let obstacle = self.ipsets[index].overlap(net)?;
+            return Some((index, Edit::Remove(text(&obstacle))));
         }
-        let index = (0..SLOTS).min_by_key(|index| self.slots[*index].needed())?;
-        Some((index, Action::Write(Vec::new())))
+        let index = (0..IPSETS).min_by_key(|index| self.ipsets[*index].needed())?;
+        Some((index, Edit::Write(Vec::new())))
     }
 
     /// Nothing is missing: moves, removals, and then order for its own sake.
-    fn tidy(&mut self, now: u64) -> Option<(usize, Action)> {
+    fn tidy(&mut self, now: u64) -> Option<(usize, Edit)> {
         // A turn of a set's mode may open a way.
         for _ in 0..3 {
             if let Some(step) = self.move_some(now).or_else(|| self.clear(now)).or_else(|| self.remove(now)) {
@@ -279,28 +280,28 @@ impl Side {
         None
     }
 
-    fn move_some(&mut self, now: u64) -> Option<(usize, Action)> {
+    fn move_some(&mut self, now: u64) -> Option<(usize, Edit)> {
         let first = *self.moves.first()?;
         let place = self.place(&first, now);
-        let empty = if self.is_small() && self.slots[0].is_sound(now) {
-            self.slots[0].is_empty().then_some(0)
+        let empty = if self.is_small() && self.ipsets[0].is_sound(now) {
+            self.ipsets[0].is_empty().then_some(0)
         } else {
             self.empty(now).first().copied()
         };
         let count = self.moves.len();
         if let Some(index) = empty.filter(|_| count >= self.limits.bulk && !self.no_bulk) {
-            let by_one = place.map_or(u64::MAX, |place| times(count, adding(self.slots[place].held.len(), self.load)));
+            let by_one = place.map_or(u64::MAX, |place| times(count, adding(self.ipsets[place].held.len(), self.load)));
             if writing(count, self.load) <= by_one {
-                return Some((index, Action::Write(self.moves.iter().copied().collect())));
+                return Some((index, Edit::Write(self.moves.iter().copied().collect())));
             }
         }
-        place.map(|index| (index, Action::Add(first)))
+        place.map(|index| (index, Edit::Add(first)))
     }
 
     /// Whether nobody needs this entry of a set: all that it covers is in force elsewhere, and
     /// surely in the kernel, or is not wanted.
     fn is_needless(&self, net: &IpNet, now: u64) -> bool {
-        let settled = |net: &IpNet| self.home.get(net).is_some_and(|index| self.slots[*index].settles <= now);
+        let settled = |net: &IpNet| self.home.get(net).is_some_and(|index| self.ipsets[*index].settles <= now);
         match self.target.cover(net) {
             Some(cover) => settled(&cover),
             None => self.target.within(net).all(|inner| settled(&inner)),
@@ -308,39 +309,39 @@ impl Side {
     }
 
     /// Empties a set that is to be emptied.
-    fn clear(&mut self, now: u64) -> Option<(usize, Action)> {
-        for index in 0..SLOTS {
-            let slot = &self.slots[index];
-            if slot.mode == Mode::Open || slot.settles > now || slot.needed() > 0 {
+    fn clear(&mut self, now: u64) -> Option<(usize, Edit)> {
+        for index in 0..IPSETS {
+            let ipset = &self.ipsets[index];
+            if ipset.mode == Mode::Open || ipset.settles > now || ipset.needed() > 0 {
                 continue;
             }
-            if slot.mode == Mode::Emptying && slot.is_empty() {
-                self.slots[index].mode = Mode::Open;
+            if ipset.mode == Mode::Emptying && ipset.is_empty() {
+                self.ipsets[index].mode = Mode::Open;
                 continue;
             }
-            if !slot.held.iter().all(|net| self.is_needless(&net, now)) {
+            if !ipset.held.iter().all(|net| self.is_needless(&net, now)) {
                 continue;
             }
-            let held = slot.held.len();
-            if slot.mode == Mode::Emptying && held == 1 && removing(held, self.load) < clearing(held) {
-                return slot.held.iter().next().map(|net| (index, Action::Remove(text(&net))));
+            let held = ipset.held.len();
+            if ipset.mode == Mode::Emptying && held == 1 && removing(held, self.load) < clearing(held) {
+                return ipset.held.iter().next().map(|net| (index, Edit::Remove(text(&net))));
             }
-            return Some((index, Action::Write(Vec::new())));
+            return Some((index, Edit::Write(Vec::new())));
         }
         None
     }
 
     /// Takes out what nobody needs.
-    fn remove(&mut self, now: u64) -> Option<(usize, Action)> {
-        for index in 0..SLOTS {
-            let slot = &self.slots[index];
-            if !slot.is_sound(now) {
+    fn remove(&mut self, now: u64) -> Option<(usize, Edit)> {
+        for index in 0..IPSETS {
+            let ipset = &self.ipsets[index];
+            if !ipset.is_sound(now) {
                 continue;
             }
-            let Some(net) = slot.surplus.iter().find(|net| self.is_needless(net, now)).copied() else { continue };
-            let held = slot.held.len();
-            let one_by_one = times(slot.surplus.len(), removing(held, self.load));
-            let rest = slot.needed();
+            let Some(net) = ipset.surplus.iter().find(|net| self.is_needless(net, now)).copied() else { continue };
+            let held = ipset.held.len();
+            let one_by_one = times(ipset.surplus.len(), removing(held, self.load));
+            let rest = ipset.needed();
             let rewritten = clearing(held) + if rest == 0 { 0 } else { writing(rest, self.load) };
             let free = rest == 0 || (!self.empty(now).is_empty() && !self.no_bulk);
             if free && rewritten < one_by_one {
@@ -350,14 +351,14 @@ impl Side {
                 }
                 continue;
             }
-            return Some((index, Action::Remove(text(&net))));
+            return Some((index, Edit::Remove(text(&net))));
         }
         None
     }
 
     /// Turns a set's mode, if that makes the next bans cheaper or the list easier to read.
     fn rearrange(&mut self, now: u64) -> bool {
-        if !self.slots.iter().all(|slot| slot.is_sound(now) && slot.surplus.is_empty()) {
+        if !self.ipsets.iter().all(|ipset| ipset.is_sound(now) && ipset.surplus.is_empty()) {
             return false;
         }
         let used = self.mergeable(now);
@@ -369,9 +370,9 @@ impl Side {
             return true;
         }
         let large: Vec<usize> =
-            used.iter().copied().filter(|index| self.slots[*index].held.len() >= self.full()).collect();
-        match (SLOTS - 1 - used.len(), &used[..], &large[..]) {
-            (1.., _, [first, second, ..]) if large.len() + SMALL >= SLOTS - 1 => {
+            used.iter().copied().filter(|index| self.ipsets[*index].held.len() >= self.full()).collect();
+        match (IPSETS - 1 - used.len(), &used[..], &large[..]) {
+            (1.., _, [first, second, ..]) if large.len() + SMALL >= IPSETS - 1 => {
                 self.turn(*first, Mode::Emptying);
                 self.turn(*second, Mode::Emptying);
                 true
@@ -388,13 +389,13 @@ impl Side {
     /// Everything is known and nothing is left to be done.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        let quiet = |slot: &Slot| slot.mode == Mode::Open && slot.surplus.is_empty() && slot.junk.is_empty();
-        self.synced && self.adds.is_empty() && self.moves.is_empty() && self.slots.iter().all(quiet)
+        let quiet = |ipset: &Ipset| ipset.mode == Mode::Open && ipset.surplus.is_empty() && ipset.junk.is_empty();
+        self.synced && self.adds.is_empty() && self.moves.is_empty() && self.ipsets.iter().all(quiet)
     }
 
     /// What the sets hold that is in force, by set.
     #[cfg(test)]
     pub(super) fn held(&self) -> Vec<BTreeSet<IpNet>> {
-        self.slots.iter().map(|slot| slot.held.iter().collect()).collect()
+        self.ipsets.iter().map(|ipset| ipset.held.iter().collect()).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! One of the sets that share a list of bans, and what firewalld is believed to hold in it.
+//! One of the ipsets of a pool, and what firewalld is believed to hold in it.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use ipnet::IpNet;
 
 use super::nets::Nets;
 
-/// What is to become of a set.
+/// What is to become of an ipset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mode {
     /// It holds bans.
     #[default]
     Open,
-    /// What is in force in it moves to another set, and then it is emptied.
+    /// What is in force in it moves to another ipset, and then it is emptied.
     Emptying,
     /// What firewalld lists of it need not be in force. It is emptied as well, but what it should
     /// hold counts as missing.
     Broken,
 }
 
-/// One set.
+/// One ipset.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub(super) struct Ipset {
     pub(super) held: Nets,
     /// Those of `held` that nothing needs here.
     pub(super) surplus: BTreeSet<IpNet>,
@@ -36,7 +36,7 @@ pub(super) struct Slot {
     pub(super) settles: u64,
 }
 
-impl Slot {
+impl Ipset {
     /// How many of its entries are needed.
     pub(super) fn needed(&self) -> usize {
         self.held.len().saturating_sub(self.surplus.len())

@@ -1,51 +1,60 @@
-//! The bans of one scope and family: the wanted list, what firewalld is believed to hold of it in
-//! several sets, and the difference.
+//! The bans of one scope and family: what is wanted, what firewalld is believed to hold of it in
+//! several ipsets, and the difference.
 //!
 //! Every change keeps the difference up to date at the cost of a few look-ups, so that one ban
 //! among a hundred thousand costs what one ban among ten does. Each network of the target (the
-//! widest of the wanted ones) is in one of three states: at home in a set, on the move from a set
-//! that is to be emptied, or missing. [`super::steps`] decides what is done next.
+//! widest of the wanted ones) is in one of three states: at home in an ipset, on the move from one
+//! that is to be emptied, or missing. [`super::next_call`] decides what is done next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
+use super::call::Edit;
 use super::costs::settling;
+use super::entry::{parse, text};
+use super::ipset::{Ipset, Mode};
 use super::nets::Nets;
-use super::plan::{Change, Found, parse, text};
-use super::sets::{Family, SLOTS};
-use super::slot::{Mode, Slot};
-use super::steps::Limits;
+use super::next_call::Limits;
+use super::sets::{Family, IPSETS};
 
 /// Since when an addition has been waiting: the plan's clock, and the order within one tick.
 pub(super) type Age = (u64, u64);
 
-/// One call for a set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    Add(IpNet),
-    Remove(String),
-    Write(Vec<IpNet>),
+/// What an order or a finished call has changed for a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Blocked(IpNet),
+    Released(IpNet),
 }
 
-/// The list of one family in one scope.
+/// What a look into firewalld has brought up that should not have been so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Entries that nobody here has asked for.
+    pub(crate) foreign: Vec<String>,
+    /// Entries that were in force and are gone.
+    pub(crate) missing: Vec<String>,
+}
+
+/// The bans of one family in one scope.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct Pool {
     family: Family,
     pub(super) limits: Limits,
     pub(super) wanted: Nets,
     /// The widest of `wanted`.
     pub(super) target: Nets,
-    pub(super) slots: Vec<Slot>,
-    /// In which set a network of the target is in force, to stay there.
+    pub(super) ipsets: Vec<Ipset>,
+    /// In which ipset a network of the target is in force, to stay there.
     pub(super) home: BTreeMap<IpNet, usize>,
-    /// In force in a set that is being emptied.
+    /// In force in an ipset that is being emptied.
     pub(super) moves: BTreeSet<IpNet>,
     /// Not in force. By age, and the age of each.
     pub(super) adds: BTreeMap<Age, IpNet>,
     age_of: BTreeMap<IpNet, Age>,
     counter: u64,
-    /// Writing a whole set has failed; entry by entry shows which one is at fault.
+    /// Writing a whole ipset has failed; entry by entry shows which one is at fault.
     pub(super) no_bulk: bool,
     /// What is held is known.
     pub(super) synced: bool,
@@ -55,23 +64,23 @@ pub(super) struct Side {
     leaving: BTreeSet<IpNet>,
     /// Those of `leaving` that came during a call which may just be entering them.
     unsure: Vec<IpNet>,
-    pub(super) flight: Option<(usize, Action)>,
+    pub(super) flight: Option<(usize, Edit)>,
     pub(super) clock: u64,
-    /// How many entries firewalld has in all lists.
+    /// How many entries firewalld has in all pools.
     pub(super) load: usize,
     /// Until when additions wait for more of them, in ms.
     pub(super) gather: u64,
     changes: Vec<Change>,
 }
 
-impl Side {
+impl Pool {
     pub(super) fn new(family: Family, limits: Limits) -> Self {
         Self {
             family,
             limits,
             wanted: Nets::default(),
             target: Nets::default(),
-            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            ipsets: (0..IPSETS).map(|_| Ipset::default()).collect(),
             home: BTreeMap::new(),
             moves: BTreeSet::new(),
             adds: BTreeMap::new(),
@@ -116,7 +125,7 @@ impl Side {
     pub(super) fn release(&mut self, net: IpNet) {
         self.announced.remove(&net);
         self.leave(net);
-        if !self.synced || self.flight.is_some() || self.slots.iter().any(|slot| slot.held.contains(&net)) {
+        if !self.synced || self.flight.is_some() || self.ipsets.iter().any(|ipset| ipset.held.contains(&net)) {
             self.leaving.insert(net);
             self.unsure.push(net);
         } else {
@@ -140,9 +149,9 @@ impl Side {
     pub(super) fn suspect(&mut self, net: IpNet) {
         let Some(entry) = self.target.cover(&net) else { return };
         let mut doubted = BTreeSet::from([entry]);
-        for slot in &mut self.slots {
-            let covers: Vec<IpNet> = slot.held.covers(&net).collect();
-            slot.doubted.extend(covers.iter().copied());
+        for ipset in &mut self.ipsets {
+            let covers: Vec<IpNet> = ipset.held.covers(&net).collect();
+            ipset.doubted.extend(covers.iter().copied());
             doubted.extend(covers);
         }
         for entry in doubted {
@@ -155,24 +164,24 @@ impl Side {
         self.synced && (self.home.contains_key(entry) || self.moves.contains(entry))
     }
 
-    /// Whether an entry of this set can be built upon.
+    /// Whether an entry of this ipset can be built upon.
     fn stands(&self, index: usize, net: &IpNet) -> bool {
-        let slot = &self.slots[index];
+        let ipset = &self.ipsets[index];
         let going = match &self.flight {
-            Some((set, Action::Remove(gone))) => *set == index && *gone == text(net),
-            Some((set, Action::Write(_))) => *set == index,
+            Some((set, Edit::Remove(gone))) => *set == index && *gone == text(net),
+            Some((set, Edit::Write(_))) => *set == index,
             _ => false,
         };
-        slot.mode != Mode::Broken && !going && slot.held.contains(net) && !slot.doubted.contains(net)
+        ipset.mode != Mode::Broken && !going && ipset.held.contains(net) && !ipset.doubted.contains(net)
     }
 
     /// Brings the difference up to date for one network.
     pub(super) fn compare(&mut self, net: IpNet) {
         let wanted = self.target.contains(&net);
-        let in_mode = |side: &Self, index: usize, mode| side.slots[index].mode == mode && side.stands(index, &net);
+        let in_mode = |pool: &Self, index: usize, mode| pool.ipsets[index].mode == mode && pool.stands(index, &net);
         let before = self.home.get(&net).copied().filter(|index| in_mode(self, *index, Mode::Open));
-        let home = before.or_else(|| (0..SLOTS).find(|index| in_mode(self, *index, Mode::Open))).filter(|_| wanted);
-        let moves = wanted && home.is_none() && (0..SLOTS).any(|index| in_mode(self, index, Mode::Emptying));
+        let home = before.or_else(|| (0..IPSETS).find(|index| in_mode(self, *index, Mode::Open))).filter(|_| wanted);
+        let moves = wanted && home.is_none() && (0..IPSETS).any(|index| in_mode(self, index, Mode::Emptying));
         match home {
             Some(index) => self.home.insert(net, index),
             None => self.home.remove(&net),
@@ -182,12 +191,12 @@ impl Side {
         } else {
             self.moves.remove(&net);
         }
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            let needed = home == Some(index) || (moves && slot.mode == Mode::Emptying);
-            if slot.held.contains(&net) && !needed {
-                slot.surplus.insert(net);
+        for (index, ipset) in self.ipsets.iter_mut().enumerate() {
+            let needed = home == Some(index) || (moves && ipset.mode == Mode::Emptying);
+            if ipset.held.contains(&net) && !needed {
+                ipset.surplus.insert(net);
             } else {
-                slot.surplus.remove(&net);
+                ipset.surplus.remove(&net);
             }
         }
         if wanted && home.is_none() && !moves {
@@ -212,8 +221,8 @@ impl Side {
     /// The network is not covered by itself; nor is what is inside it, if nothing else covers it.
     fn lose(&mut self, net: &IpNet) {
         let covered = |source: &IpNet| {
-            let by = |slot: &Slot| slot.held.cover(source).is_some_and(|cover| !slot.doubted.contains(&cover));
-            self.slots.iter().any(|slot| slot.mode != Mode::Broken && by(slot))
+            let by = |ipset: &Ipset| ipset.held.cover(source).is_some_and(|cover| !ipset.doubted.contains(&cover));
+            self.ipsets.iter().any(|ipset| ipset.mode != Mode::Broken && by(ipset))
         };
         let open: Vec<IpNet> = self.wanted.within(net).filter(|source| !covered(source)).collect();
         for source in open {
@@ -232,10 +241,10 @@ impl Side {
         self.age_of.remove(net).is_some_and(|age| self.adds.remove(&age).is_some())
     }
 
-    /// Changes what is to become of a set.
+    /// Changes what is to become of an ipset.
     pub(super) fn turn(&mut self, index: usize, mode: Mode) {
-        self.slots[index].mode = mode;
-        for net in self.slots[index].held.iter().collect::<Vec<_>>() {
+        self.ipsets[index].mode = mode;
+        for net in self.ipsets[index].held.iter().collect::<Vec<_>>() {
             self.compare(net);
         }
     }
@@ -244,27 +253,27 @@ impl Side {
     /// ten thousand `settle`.
     pub(super) fn done(&mut self, now: u64, settle: u64) {
         let Some((index, action)) = self.flight.take() else { return };
-        let slot = &mut self.slots[index];
+        let ipset = &mut self.ipsets[index];
         match action {
-            Action::Add(net) => {
-                slot.held.insert(net);
+            Edit::Add(net) => {
+                ipset.held.insert(net);
                 self.compare(net);
             }
-            Action::Remove(entry) => {
-                if slot.junk.remove(&entry) {
-                    slot.tried.insert(entry);
+            Edit::Remove(entry) => {
+                if ipset.junk.remove(&entry) {
+                    ipset.tried.insert(entry);
                 } else if let Some(net) = parse(self.family, &entry) {
-                    slot.tried.remove(&entry);
-                    slot.held.remove(&net);
-                    slot.doubted.remove(&net);
+                    ipset.tried.remove(&entry);
+                    ipset.held.remove(&net);
+                    ipset.doubted.remove(&net);
                     self.compare(net);
                     self.left(net);
                 }
             }
-            Action::Write(entries) => {
+            Edit::Write(entries) => {
                 let settles = now + settling(settle, entries.len());
-                let new = Slot { held: entries.iter().copied().collect(), settles, ..Slot::default() };
-                let before = std::mem::replace(slot, new);
+                let new = Ipset { held: entries.iter().copied().collect(), settles, ..Ipset::default() };
+                let before = std::mem::replace(ipset, new);
                 for net in before.held.iter().chain(entries) {
                     self.compare(net);
                     self.left(net);
@@ -276,9 +285,9 @@ impl Side {
         }
     }
 
-    /// If the network was to go, and is in no set any more, it has gone.
+    /// If the network was to go, and is in no ipset any more, it has gone.
     fn left(&mut self, net: IpNet) {
-        if !self.slots.iter().any(|slot| slot.held.contains(&net)) && self.leaving.remove(&net) {
+        if !self.ipsets.iter().any(|ipset| ipset.held.contains(&net)) && self.leaving.remove(&net) {
             self.changes.push(Change::Released(net));
         }
     }
@@ -292,19 +301,19 @@ impl Side {
     pub(super) fn failed(&mut self) {
         let Some((index, action)) = self.flight.take() else { return };
         match action {
-            Action::Add(net) => {
+            Edit::Add(net) => {
                 // One entry that firewalld can't digest must not keep the others waiting.
                 if self.drop_add(&net) {
                     self.push_add(net);
                 }
             }
-            Action::Remove(entry) => {
+            Edit::Remove(entry) => {
                 // firewalld may list what the kernel has not.
-                if !self.slots[index].tried.insert(entry) {
+                if !self.ipsets[index].tried.insert(entry) {
                     self.turn(index, Mode::Broken);
                 }
             }
-            Action::Write(entries) => {
+            Edit::Write(entries) => {
                 self.no_bulk |= !entries.is_empty();
                 self.turn(index, Mode::Broken);
             }
@@ -314,7 +323,7 @@ impl Side {
     /// firewalld will never take this entry: it is given up, and what it covered stands for
     /// itself again.
     pub(super) fn refused(&mut self) {
-        if let Some((_, Action::Add(net))) = self.flight.take() {
+        if let Some((_, Edit::Add(net))) = self.flight.take() {
             self.leave(net);
         }
     }
@@ -322,43 +331,43 @@ impl Side {
     /// firewalld has lost everything, or may have.
     pub(super) fn lost(&mut self) {
         self.synced = false;
-        self.slots.iter_mut().for_each(|slot| *slot = Slot::default());
+        self.ipsets.iter_mut().for_each(|ipset| *ipset = Ipset::default());
     }
 
-    /// Takes in what firewalld holds in each set.
+    /// Takes in what firewalld holds in each ipset.
     pub(super) fn sync(&mut self, lists: &[&[String]]) -> Vec<Found> {
         let mut all = Vec::new();
         for (index, entries) in lists.iter().enumerate() {
-            let slot = &mut self.slots[index];
-            let before = std::mem::take(&mut slot.held);
+            let ipset = &mut self.ipsets[index];
+            let before = std::mem::take(&mut ipset.held);
             let mut found = Found::default();
-            slot.junk.clear();
+            ipset.junk.clear();
             for entry in *entries {
                 if let Some(net) = parse(self.family, entry) {
-                    slot.held.insert(net);
+                    ipset.held.insert(net);
                     let ours = self.target.contains(&net) || self.wanted.contains(&net) || self.leaving.contains(&net);
                     let known = self.synced && before.contains(&net);
                     if !(ours || known) {
                         found.foreign.push(entry.clone());
                     }
                 } else {
-                    slot.junk.insert(entry.clone());
+                    ipset.junk.insert(entry.clone());
                     found.foreign.push(entry.clone());
                 }
             }
             if self.synced {
-                let gone = before.iter().filter(|net| self.home.get(net) == Some(&index) && !slot.held.contains(net));
+                let gone = before.iter().filter(|net| self.home.get(net) == Some(&index) && !ipset.held.contains(net));
                 found.missing.extend(gone.map(|net| text(&net)));
             }
-            slot.surplus.clear();
-            slot.tried.retain(|entry| entries.contains(entry));
-            slot.doubted.retain(|net| slot.held.contains(net));
+            ipset.surplus.clear();
+            ipset.tried.retain(|entry| entries.contains(entry));
+            ipset.doubted.retain(|net| ipset.held.contains(net));
             all.push(found);
         }
         self.synced = true;
         self.home.clear();
         self.moves.clear();
-        let held: Vec<IpNet> = self.slots.iter().flat_map(|slot| slot.held.iter()).collect();
+        let held: Vec<IpNet> = self.ipsets.iter().flat_map(|ipset| ipset.held.iter()).collect();
         for net in held.into_iter().chain(self.target.iter().collect::<Vec<_>>()) {
             self.compare(net);
         }

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use super::bypass::Bypass;
 use super::client::Trouble;
 use super::objects::{PRIORITY, Repairs};
-use super::plan::Found;
-use super::sets::Set;
+use super::pool::Found;
+use super::sets::IpsetId;
 use crate::util::text::count;
 
 pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be \
@@ -190,7 +190,7 @@ fn sample(entries: &[String]) -> Option<String> {
 }
 
 /// What a look into an ipset has brought up.
-pub(super) fn found(set: &Set, found: &Found) -> Vec<String> {
+pub(super) fn found(set: &IpsetId, found: &Found) -> Vec<String> {
     let name = set.name();
     let foreign = sample(&found.foreign)
         .map(|sample| format!("ipset {name} had entries that are not bans of wardend; removing them: {sample}."));
