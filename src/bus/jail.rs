@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 use zbus::{OwnedObjectPath, interface, message::Header};
 
-use super::{Core, Held, JailCounts};
+use super::{Core, JailCounts, QueuedAnswer};
 use crate::contract::{
     bus::{BanRow, INFINITY, JailRow, PATH},
     error::Error,
@@ -223,17 +223,17 @@ impl Jail {
 
     /// The networks and then the host names that are never banned, besides loopback.
     #[zbus(name = "ListIgnoreIP", out_args("entries"))]
-    async fn list_ignore_ip(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<String>>, Error> {
-        let place = self.core.answers.wait_for_answer(&header).await?;
+    async fn list_ignore_ip(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<String>>, Error> {
+        let turn = self.core.answers.wait_for_answer(&header).await?;
         let settings = self.settings.borrow();
         let networks = settings.ignoreip.iter().map(|ignored| text_of(ignored.network));
         let entries = networks.chain(settings.names.iter().map(|host| host.name.clone())).collect();
-        Ok(Held::new(entries, place))
+        Ok(QueuedAnswer::new(entries, turn))
     }
 
     /// The bans of this jail that are in force, as in `ListBans` of the manager.
     #[zbus(out_args("bans"))]
-    async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<BanRow>>, Error> {
+    async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<BanRow>>, Error> {
         let mut bans = self.core.bans(&header).await?;
         bans.answer.retain(|ban| ban.jail == self.name);
         Ok(bans)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
-use super::{Command, Core, Held, explain, polkit::Authority};
+use super::{Command, Core, QueuedAnswer, explain, polkit::Authority};
 use crate::{
     contract::{
         bus::{BanRow, INFINITY, JailRow, ProblemRow, SetRow},
@@ -36,15 +36,15 @@ impl Manager {
     /// All bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for permanent),
     /// which ban of the source it is (1 is the first), failures that led to it, rule, reason.
     #[zbus(out_args("bans"))]
-    async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<BanRow>>, Error> {
+    async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<BanRow>>, Error> {
         self.core.bans(&header).await
     }
 
     /// All jails: name, bans in force, sources with failures that count, open sessions, object.
     #[zbus(out_args("jails"))]
-    async fn list_jails(&self, #[zbus(header)] header: Header<'_>) -> Result<Held<Vec<JailRow>>, Error> {
-        let place = self.core.answers.wait_for_answer(&header).await?;
-        Ok(Held::new(self.core.ask(Command::ListJails).await?, place))
+    async fn list_jails(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<JailRow>>, Error> {
+        let turn = self.core.answers.wait_for_answer(&header).await?;
+        Ok(QueuedAnswer::new(self.core.ask(Command::ListJails).await?, turn))
     }
 
     /// The object of a jail.
@@ -114,16 +114,16 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
         address: &str,
-    ) -> Result<Held<Vec<HashMap<String, OwnedVariant>>>, Error> {
+    ) -> Result<QueuedAnswer<Vec<HashMap<String, OwnedVariant>>>, Error> {
         let network = network(address)?;
         if network.prefix_len() != network.max_prefix_len() {
             return Err(Error::InvalidAddress(format!("{address} is a network; name one address of it.")));
         }
         let users = self.authority.allows(&header, "org.wardend1.inspect").await;
-        let place = self.core.answers.wait_for_answer(&header).await?;
+        let turn = self.core.answers.wait_for_answer(&header).await?;
         let known = self.core.ask(|reply| Command::Explain(network.addr(), reply)).await?;
         let dictionary = |jail| explain::dictionary(jail, users).map_err(|error| Error::Failed(format!("{error}.")));
-        Ok(Held::new(known.iter().map(dictionary).collect::<Result<_, Error>>()?, place))
+        Ok(QueuedAnswer::new(known.iter().map(dictionary).collect::<Result<_, Error>>()?, turn))
     }
 
     /// Reloads the configuration. If it is invalid, an error is returned, and nothing changes.
@@ -143,11 +143,11 @@ impl Manager {
     async fn firewall_status(
         &self,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<(String, String, String, Held<Vec<SetRow>>), Error> {
+    ) -> Result<(String, String, String, QueuedAnswer<Vec<SetRow>>), Error> {
         // firewalld shall have time for bans.
-        let place = self.core.looks.wait_for_answer(&header).await?;
+        let turn = self.core.looks.wait_for_answer(&header).await?;
         let status = self.core.ask(Command::FirewallStatus).await?;
-        Ok((status.state, status.message, status.policy, Held::new(status.sets, place)))
+        Ok((status.state, status.message, status.policy, QueuedAnswer::new(status.sets, turn)))
     }
 
     /// Compares what firewalld holds with what it should hold, corrects the differences, and

@@ -3,19 +3,19 @@
 //! A call becomes a [`Command`] to the core and its answer comes back over a oneshot channel, so
 //! no interface holds state and none can block the core. What changes often and is read often
 //! (counts, state) is published by the core as [`Status`]. Reading is free for every local user;
-//! changing asks polkit ([`polkit`]). No caller can hold up another for long ([`line`]), and none
+//! changing asks polkit ([`polkit`]). No caller can hold up another for long ([`queue`]), and none
 //! can bring to a halt what wardend itself needs of the bus: it serves over a connection of its own
-//! ([`socket`]), and its signals are sent by a task of its own ([`telling`]).
+//! ([`socket`]), and its signals are sent by a task of its own ([`publish`]).
 
 mod announce;
 mod explain;
 mod jail;
-mod line;
 mod logcontrol;
 mod manager;
 mod polkit;
+mod publish;
+mod queue;
 mod socket;
-mod telling;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -23,13 +23,13 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 use zbus::{Connection, message::Header};
 
-use self::line::{Held, Line};
+use self::queue::{Queue, QueuedAnswer};
 pub(crate) use self::{
     jail::JailProxy,
     logcontrol::{LOG_CONTROL_PATH, LogControl},
     manager::{Banned, Failure, Leak, Manager, ManagerProxy, ManagerSignals, Spared, Unbanned},
+    publish::{BusEvent, PublisherHandle},
     socket::{Load, connect},
-    telling::{Objects, Telling},
 };
 use crate::{
     contract::{
@@ -116,8 +116,8 @@ pub(crate) struct Core {
     /// A connection that no client can bring to a halt ([`socket`]); tests have none.
     own: Option<Connection>,
     load: Arc<Load>,
-    answers: Arc<Line>,
-    looks: Arc<Line>,
+    answers: Arc<Queue>,
+    looks: Arc<Queue>,
 }
 
 impl Core {
@@ -127,8 +127,8 @@ impl Core {
         own: Option<Connection>,
         load: Arc<Load>,
     ) -> Self {
-        let line = |served| Arc::new(Line::new(served, Arc::clone(&load)));
-        Self { commands, status, own, answers: line(ANSWERS), looks: line(1), load }
+        let queue = |served| Arc::new(Queue::new(served, Arc::clone(&load)));
+        Self { commands, status, own, answers: queue(ANSWERS), looks: queue(1), load }
     }
 
     /// Asks, and waits for the answer.
@@ -140,9 +140,9 @@ impl Core {
     }
 
     /// All bans, when it is the caller's turn.
-    async fn bans(&self, header: &Header<'_>) -> Result<Held<Vec<BanRow>>, Error> {
-        let place = self.answers.wait_for_answer(header).await?;
-        Ok(Held::new(self.ask(Command::ListBans).await?, place))
+    async fn bans(&self, header: &Header<'_>) -> Result<QueuedAnswer<Vec<BanRow>>, Error> {
+        let turn = self.answers.wait_for_answer(header).await?;
+        Ok(QueuedAnswer::new(self.ask(Command::ListBans).await?, turn))
     }
 }
 

@@ -4,8 +4,8 @@
 //! `ExecReload=` runs wardenctl as it, and whoever is this user could steer the daemon anyway.
 //!
 //! The bus lets a connection wait for 128 answers at most, and the firewall asks over the same one. So
-//! callers stand in line here: a flood of calls, or of questions for a password that nobody
-//! answers, must not keep a single ban from firewalld. Root stands in no line but that in which it
+//! callers stand in queues here: a flood of calls, or of questions for a password that nobody
+//! answers, must not keep a single ban from firewalld. Root stands in no queue but that in which it
 //! is found out who is root.
 
 use std::{
@@ -23,7 +23,7 @@ use zbus::{
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 use super::{
-    line::{Line, Place},
+    queue::{Queue, Turn},
     socket::Load,
 };
 use crate::contract::error::Error;
@@ -38,12 +38,12 @@ const SILENT: usize = 128;
 const QUESTIONS: usize = 4;
 const ALL_QUESTIONS: usize = 32;
 
-/// The line, and the open questions of each user.
+/// The queue, and the open questions of each user.
 #[derive(Debug)]
 pub(super) struct Authority {
     own: Option<Connection>,
-    lookups: Line,
-    checks: Line,
+    lookups: Queue,
+    checks: Queue,
     silent: Semaphore,
     questions: Mutex<HashMap<u32, usize>>,
 }
@@ -69,7 +69,7 @@ impl Drop for Question<'_> {
 impl Authority {
     /// Who may do what is asked over this connection.
     pub(super) fn new(own: Option<Connection>, load: &Arc<Load>) -> Self {
-        let (lookups, checks) = (Line::new(LOOKUPS, Arc::clone(load)), Line::new(CHECKS, Arc::clone(load)));
+        let (lookups, checks) = (Queue::new(LOOKUPS, Arc::clone(load)), Queue::new(CHECKS, Arc::clone(load)));
         Self { own, lookups, checks, silent: Semaphore::new(SILENT), questions: Mutex::default() }
     }
 
@@ -102,12 +102,12 @@ impl Authority {
         let own = self.own.as_ref().ok_or_else(|| {
             Error::NotAuthorized("Authorization can't be checked: there is no bus connection.".to_owned())
         })?;
-        let place = self.lookups.wait(header).await?;
-        // In boxes: thousands may wait in line, and what comes later needs room only then.
+        let turn = self.lookups.wait(header).await?;
+        // In boxes: thousands may wait in the queue, and what comes later needs room only then.
         let Some(user) = Box::pin(somebody_else(own, sender.clone())).await? else { return Ok(()) };
-        drop(place);
-        // Somebody may take minutes to answer, and shall not hold up those in the line.
-        let _waits: (Option<Question<'_>>, Option<Place>) = if interactive {
+        drop(turn);
+        // Somebody may take minutes to answer, and shall not hold up those in the queue.
+        let _waits: (Option<Question<'_>>, Option<Turn>) = if interactive {
             (Some(self.question(user)?), None)
         } else {
             (None, Some(self.checks.wait(header).await?))

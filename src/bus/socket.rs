@@ -4,7 +4,7 @@
 //! more from who sent it. So any local user can bring this connection to a halt; whatever wardend
 //! needs itself goes over another one. And zbus begins with each call as soon as it is read, so
 //! while many answers are due, or the bus takes none, calls stay with the bus, which has its own
-//! bounds for them. Those that wait in a [`super::line::Line`] are not due yet. Questions that zbus
+//! bounds for them. Those that wait in a [`super::queue::Queue`] are not due yet. Questions that zbus
 //! answers by itself can't stand in a line, and their answers tell of all properties, or of all
 //! jails: each of these is due as if it were many.
 

@@ -41,12 +41,12 @@ fn mistake(error: &toml::de::Error) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Located<T> {
     pub(crate) value: T,
-    pub(crate) place: Place,
+    pub(crate) place: Location,
 }
 
 /// A file and a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) file: Arc<str>,
     pub(crate) line: usize,
 }
@@ -58,13 +58,13 @@ impl<T> Located<T> {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
 }
 
-impl Place {
+impl Location {
     pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
         ConfigError::At { file: self.file.to_string(), line: self.line, what: what.into() }
     }
@@ -73,7 +73,7 @@ impl Place {
 /// `[default]` or `[jail.NAME]` of all files together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JailInput {
-    pub(crate) place: Place,
+    pub(crate) place: Location,
     pub(crate) enabled: Option<Located<bool>>,
     pub(crate) filter: Option<Located<String>>,
     pub(crate) mode: Option<Located<String>>,
@@ -202,8 +202,8 @@ impl Source {
         Self { name: name.into(), lines: ends.map(|(at, _)| at + 1).collect(), text }
     }
 
-    pub(crate) fn place(&self, at: usize) -> Place {
-        Place { file: Arc::clone(&self.name), line: 1 + self.lines.partition_point(|begin| *begin <= at) }
+    pub(crate) fn place(&self, at: usize) -> Location {
+        Location { file: Arc::clone(&self.name), line: 1 + self.lines.partition_point(|begin| *begin <= at) }
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {

@@ -13,7 +13,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-pub(crate) use super::inputs::Place;
+pub(crate) use super::inputs::Location;
 use super::{
     ConfigError,
     inputs::{Inputs, Source, built_in, sources},
@@ -26,16 +26,16 @@ const ADDS_UP: &str = "ignoreip";
 #[derive(Debug, PartialEq)]
 pub(crate) enum Value {
     /// One value, and who says so; nobody if it is the default.
-    One(Json, Option<Place>),
+    One(Json, Option<Location>),
     /// Entries of several lists, each with who names it.
-    List(Vec<(Json, Place)>),
+    List(Vec<(Json, Location)>),
 }
 
 /// A jail's settings, by name.
 pub(crate) type JailValues = Vec<(String, Value)>;
 
 /// One table of all files together: by setting, all values it is given, the one that counts last.
-type Layers = BTreeMap<String, Vec<(Json, Place)>>;
+type Layers = BTreeMap<String, Vec<(Json, Location)>>;
 
 /// All jails with all their settings.
 ///
@@ -83,7 +83,7 @@ fn jail(name: &str, own: &Layers, default: &Layers, defaults: &Layers) -> JailVa
     values
 }
 
-fn line(values: &[(Json, Place)]) -> usize {
+fn line(values: &[(Json, Location)]) -> usize {
     values.last().map_or(0, |(_, place)| place.line)
 }
 
@@ -185,7 +185,8 @@ mod tests {
             "[jail.sshd]\nignoreip = [\n  \"192.0.2.2\",\n]\n[jail.web]\nfilter = \"sshd\"\n",
         );
         let values = values(&directories).unwrap();
-        let place = |path: &str, line| Some(Place { file: root.path().join(path).display().to_string().into(), line });
+        let place =
+            |path: &str, line| Some(Location { file: root.path().join(path).display().to_string().into(), line });
         let of = |jail: &str, setting: &str| {
             values[jail].iter().find(|(name, _)| name == setting).map(|(_, value)| match value {
                 Value::One(value, place) => (value.to_string(), place.clone()),

@@ -5,3 +5,4 @@ pub(crate) mod bus;
 pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod latency;
+pub(crate) mod unban;

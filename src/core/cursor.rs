@@ -23,7 +23,7 @@ enum Form {
 
 /// A cursor to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place<'p> {
+pub(crate) enum CursorRef<'p> {
     Entry(Entry),
     Text(&'p str),
 }
@@ -40,10 +40,10 @@ pub(crate) struct Entry {
 }
 
 impl Cursor {
-    pub(crate) fn place(&self) -> Place<'_> {
+    pub(crate) fn place(&self) -> CursorRef<'_> {
         match &self.0 {
-            Form::Entry(entry) => Place::Entry(*entry),
-            Form::Text(text) => Place::Text(text),
+            Form::Entry(entry) => CursorRef::Entry(*entry),
+            Form::Text(text) => CursorRef::Text(text),
         }
     }
 
@@ -157,18 +157,18 @@ impl Default for Cursor {
     }
 }
 
-impl From<Place<'_>> for Cursor {
-    fn from(place: Place<'_>) -> Self {
+impl From<CursorRef<'_>> for Cursor {
+    fn from(place: CursorRef<'_>) -> Self {
         match place {
-            Place::Entry(entry) => Self(Form::Entry(entry)),
-            Place::Text(text) => Self(Form::Text(text.into())),
+            CursorRef::Entry(entry) => Self(Form::Entry(entry)),
+            CursorRef::Text(text) => Self(Form::Text(text.into())),
         }
     }
 }
 
 impl From<&str> for Cursor {
     fn from(text: &str) -> Self {
-        Entry::parse(text).map_or(Place::Text(text), Place::Entry).into()
+        Entry::parse(text).map_or(CursorRef::Text(text), CursorRef::Entry).into()
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn whatever_the_text_it_comes_back_to_the_letter() {
         let usual = "s=28444e2dcb874e5c9b78c69e2373aee2;i=f2;b=2f912356a2424dec8328a1f012cbcb78;m=6eca7496;t=660eb2795ddcd;x=4d22aba33f9e4886";
-        assert!(matches!(Cursor::from(usual).place(), Place::Entry(_)));
+        assert!(matches!(Cursor::from(usual).place(), CursorRef::Entry(_)));
         for odd in [
             "",
             "c",
@@ -220,7 +220,7 @@ mod tests {
             &usual.replace("i=f2", "i=0f2"),
             &usual.replace("i=f2", "i=F2"),
         ] {
-            assert!(matches!(Cursor::from(odd).place(), Place::Text(_)), "{odd}");
+            assert!(matches!(Cursor::from(odd).place(), CursorRef::Text(_)), "{odd}");
             assert_eq!(Cursor::from(odd).to_string(), odd);
         }
         assert_eq!(Cursor::from("s=0;i=1;b=2;m=a;t=4;x=5").moment(), Some(Moment { boot: 2, monotonic: 10 }));
@@ -248,9 +248,9 @@ mod tests {
         #[test]
         fn an_entry_is_its_text(file: u128, number: u64, boot: u128, monotonic: u64, realtime in 0u64..20, hash: u64) {
             let entry = Entry { file, number, boot, monotonic, realtime, hash };
-            let cursor = Cursor::from(Place::Entry(entry));
+            let cursor = Cursor::from(CursorRef::Entry(entry));
             let read = Cursor::from(cursor.to_string());
-            prop_assert_eq!(read.place(), Place::Entry(entry));
+            prop_assert_eq!(read.place(), CursorRef::Entry(entry));
             prop_assert_eq!(serde_json::from_str::<Cursor>(&serde_json::to_string(&cursor).unwrap()).unwrap(), cursor);
         }
     }

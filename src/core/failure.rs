@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     core::{
-        cursor::{Cursor, Entry, Place},
+        cursor::{Cursor, CursorRef, Entry},
         time::Usec,
     },
     util::{
@@ -51,7 +51,7 @@ pub(crate) struct View<'p> {
     pub(crate) time: Usec,
     pub(crate) rule: &'p str,
     pub(crate) user: Option<&'p str>,
-    cursor: Place<'p>,
+    cursor: CursorRef<'p>,
     pub(crate) refusal: bool,
 }
 
@@ -240,11 +240,13 @@ impl<'p> Packer<'p> {
             self.text(user);
         }
         match view.cursor {
-            Place::Text(text) => self.text(text),
-            Place::Entry(entry) => {
+            CursorRef::Text(text) => self.text(text),
+            CursorRef::Entry(entry) => {
                 flags |= flag::ENTRY;
                 let earlier = before.and_then(|before| match before.cursor {
-                    Place::Entry(earlier) if (earlier.file, earlier.boot) == (entry.file, entry.boot) => Some(earlier),
+                    CursorRef::Entry(earlier) if (earlier.file, earlier.boot) == (entry.file, entry.boot) => {
+                        Some(earlier)
+                    }
                     _ => None,
                 });
                 if earlier.is_some() {
@@ -331,15 +333,16 @@ impl<'p> Views<'p> {
         } else {
             None
         };
-        let cursor = if is(flag::ENTRY) { Place::Entry(self.place(flags, time)?) } else { Place::Text(self.text()?) };
+        let cursor =
+            if is(flag::ENTRY) { CursorRef::Entry(self.place(flags, time)?) } else { CursorRef::Text(self.text()?) };
         Some(View { address, time, rule, user, cursor, refusal })
     }
 
     fn place(&mut self, flags: u8, time: Usec) -> Option<Entry> {
         let earlier = if flags & flag::SAME_FILE != 0 {
             match self.before?.cursor {
-                Place::Entry(earlier) => earlier,
-                Place::Text(_) => return None,
+                CursorRef::Entry(earlier) => earlier,
+                CursorRef::Text(_) => return None,
             }
         } else {
             let file = u128::from_le_bytes(take_array(&mut self.rest)?);

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{
         Settings,
-        origin::{self, Place, Value},
+        origin::{self, Location, Value},
     },
     util::suggest::instead,
 };
@@ -45,7 +45,7 @@ struct ValueJson<'v> {
 }
 
 impl<'v> ValueJson<'v> {
-    fn new(jail: &'v str, setting: &'v str, value: &'v serde_json::Value, place: Option<&'v Place>) -> Self {
+    fn new(jail: &'v str, setting: &'v str, value: &'v serde_json::Value, place: Option<&'v Location>) -> Self {
         let (file, line) = (place.map(|place| &*place.file), place.map(|place| place.line));
         Self { jail, setting, value, file, line }
     }
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn print(setting: &str, value: &Value) -> anyhow::Result<()> {
-    let commented = |text: &str, place: Option<&Place>| {
+    let commented = |text: &str, place: Option<&Location>| {
         let comment = place.map_or_else(|| "# default".to_owned(), |place| format!("# {place}"));
         line(&format!("{text:<31} {}", Style::Faint.paint(&comment)))
     };

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     output::{Json, Table, closing, print_json, when},
-    replay::{Line, Period},
+    replay::{Finding, Period},
 };
 use crate::{
     core::{
@@ -24,19 +24,19 @@ use crate::{
 };
 
 /// What a replay found, by jail and source.
-type Found = BTreeMap<(Arc<str>, IpNet), Line>;
+type Found = BTreeMap<(Arc<str>, IpNet), Finding>;
 
 /// The bans of a source under one configuration.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Side {
+struct BanSummary {
     bans: u64,
     /// None if it is permanent.
     banned_usec: Option<Usec>,
     banned_at_usec: Option<Usec>,
 }
 
-impl Side {
-    fn of(found: Option<&Line>) -> Self {
+impl BanSummary {
+    fn of(found: Option<&Finding>) -> Self {
         let periods: &[Period] = found.map_or(&[], |line| &line.periods);
         let length = |period: &Period| Some(period.until_usec?.saturating_sub(period.since_usec));
         Self {
@@ -61,7 +61,7 @@ impl Side {
 }
 
 /// What changes for a source, in words.
-fn change(before: &Side, after: &Side) -> Vec<&'static str> {
+fn change(before: &BanSummary, after: &BanSummary) -> Vec<&'static str> {
     let mut words = Vec::new();
     match (before.bans, after.bans) {
         (0, 0) => {}
@@ -92,8 +92,8 @@ struct Difference {
     jail: String,
     source: String,
     change: Vec<&'static str>,
-    before: Side,
-    after: Side,
+    before: BanSummary,
+    after: BanSummary,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,7 +116,7 @@ pub(super) fn print(before: &Found, after: &Found, json: Json) -> anyhow::Result
     let differences: Vec<Difference> = keys
         .iter()
         .filter_map(|key| {
-            let (before, after) = (Side::of(before.get(key)), Side::of(after.get(key)));
+            let (before, after) = (BanSummary::of(before.get(key)), BanSummary::of(after.get(key)));
             let change = change(&before, &after);
             let (jail, source) = (key.0.to_string(), text_of(key.1));
             (!change.is_empty()).then_some(Difference { jail, source, change, before, after })
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_in_words() {
-        let side = |bans, banned_usec, banned_at_usec| Side { bans, banned_usec, banned_at_usec };
+        let side = |bans, banned_usec, banned_at_usec| BanSummary { bans, banned_usec, banned_at_usec };
         let none = || side(0, Some(0), None);
         for (before, after, words) in [
             (none(), none(), vec![]),

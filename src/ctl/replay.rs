@@ -82,7 +82,7 @@ pub(super) struct Period {
 
 /// What is known of one source in one jail: a line of the output.
 #[derive(Debug, Serialize)]
-pub(super) struct Line {
+pub(super) struct Finding {
     jail: String,
     source: String,
     /// That of the latest failure; none yet if it is unspecified.
@@ -102,7 +102,7 @@ pub(super) struct Line {
     evidence: VecDeque<Cursor>,
 }
 
-impl Line {
+impl Finding {
     fn new(jail: String, source: IpNet) -> Self {
         Self {
             jail,
@@ -218,7 +218,7 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
 /// The output as it grows.
 #[derive(Debug, Default)]
 struct Lines {
-    of: BTreeMap<(Arc<str>, IpNet), Line>,
+    of: BTreeMap<(Arc<str>, IpNet), Finding>,
     summary: Summary,
 }
 
@@ -228,7 +228,7 @@ impl Lines {
             match effect {
                 Effect::Failed { jail, source, failure, ignored: false } => {
                     let line =
-                        self.of.entry((jail.clone(), source)).or_insert_with(|| Line::new(jail.to_string(), source));
+                        self.of.entry((jail.clone(), source)).or_insert_with(|| Finding::new(jail.to_string(), source));
                     line.failures += 1;
                     if let Some(user) = failure.user.as_deref()
                         && !line.users.contains(user)
@@ -271,7 +271,7 @@ impl Lines {
         let period = Period { since_usec: since, until_usec: until, count };
         let line = self.of.entry((jail.clone(), source)).or_insert_with(|| {
             // A network that is banned for what its hosts did has no failures of its own.
-            let mut line = Line::new(jail.to_string(), source);
+            let mut line = Finding::new(jail.to_string(), source);
             failures.iter().for_each(|failure| line.show(&failure));
             line
         });

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     bus::{Banned, Failure, Leak, Spared, Unbanned},
+    contract::unban::because,
     core::time::{Usec, span},
     ctl::stream::next,
     util::time::{clock, now},
@@ -102,17 +103,7 @@ impl Event {
                     style: Style::Good,
                     name: "unbanned",
                     source: ended.source.to_owned(),
-                    what: match ended.why {
-                        "expired" => "its time is over",
-                        "command" => "manual unban",
-                        "jail-gone" => "its jail is gone",
-                        "ignored" => "it is ignored now",
-                        "own" => "it is, or holds, an address of this machine",
-                        "widened" => "its whole network is banned",
-                        "crowded" => "there were too many bans",
-                        other => other,
-                    }
-                    .to_owned(),
+                    what: because(ended.why).to_owned(),
                     json: json!({ "why": ended.why }),
                 }
             }

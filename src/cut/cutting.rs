@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::unit::{Cut, CutTarget};
-use crate::{core::net::text_of, journal::events, systemd::outgoing::Outgoing, util::quiet::Quiet};
+use crate::{core::net::text_of, journal::events, systemd::outgoing::Outgoing, util::rate::OncePer};
 
 /// How often the same trouble is logged.
 const SPAN: Duration = Duration::from_secs(3600);
@@ -24,13 +24,13 @@ pub(crate) struct Cutting {
     held: HashSet<CutTarget>,
     /// What is being cut, and since when.
     begun: HashMap<CutTarget, Instant>,
-    troubles: Quiet<String>,
+    troubles: OncePer<String>,
 }
 
 impl Cutting {
     pub(crate) fn new(outgoing: &Outgoing) -> Self {
         let (targets, outcomes) = super::start(outgoing.clone());
-        Self { targets, outcomes, held: HashSet::new(), begun: HashMap::new(), troubles: Quiet::new(SPAN) }
+        Self { targets, outcomes, held: HashSet::new(), begun: HashMap::new(), troubles: OncePer::new(SPAN) }
     }
 
     /// A source is to be cut: now, if its ban is in force.

@@ -7,16 +7,16 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::{
+    clock_watch::ClockWatch,
     health::{Kind, Problem},
     run::Daemon,
-    wall::Wall,
 };
 use crate::{
-    bus::Telling,
-    contract::bus::INFINITY,
+    bus::BusEvent,
+    contract::{bus::INFINITY, unban},
     core::{
         bans::Ban,
-        engine::{Effect, Ended},
+        engine::{Effect, UnbanReason},
         failure::Failure,
         net::text_of,
     },
@@ -72,7 +72,7 @@ impl Daemon {
                         let (source, count) = (text_of(source), u32::try_from(failures.kinds().0).unwrap_or(u32::MAX));
                         events::spared(&jail, &source, login, &failures);
                         let jail = jail.to_string();
-                        self.objects.tell(Telling::Spared { jail, source, login_usec: login, failures: count });
+                        self.publisher.publish(BusEvent::Spared { jail, source, login_usec: login, failures: count });
                     }
                 }
                 Effect::Leak { jail, scope, ban, failure } if self.caught_up => {
@@ -83,7 +83,7 @@ impl Daemon {
                         let (source, address) = (text_of(ban), failure.address.to_string());
                         events::leak(&jail, &source, &failure);
                         let (jail, rule) = (jail.to_string(), failure.rule.to_string());
-                        self.objects.tell(Telling::Leak { jail, source, address, rule });
+                        self.publisher.publish(BusEvent::Leak { jail, source, address, rule });
                     }
                 }
                 Effect::Crowded(jail, bound) => {
@@ -93,7 +93,7 @@ impl Daemon {
                 }
                 Effect::ClockSet(by) => {
                     // The engine knows now; the next look shall not tell it again.
-                    self.wall = Wall::look();
+                    self.clock_watch = ClockWatch::look();
                     self.change();
                     events::clock_set(by);
                 }
@@ -115,7 +115,7 @@ impl Daemon {
         if self.ready
             && let Some(omitted) = self.failures.may_say(std::time::Instant::now())
         {
-            self.objects.tell(Telling::Failure {
+            self.publisher.publish(BusEvent::Failure {
                 jail: jail.to_string(),
                 source: text_of(source),
                 address: failure.address.to_string(),
@@ -151,26 +151,18 @@ impl Daemon {
         self.counted.jails.entry(ban.jail.clone()).or_default().bans += 1;
         let until = ban.until.unwrap_or(INFINITY);
         let (jail, source) = (ban.jail.to_string(), text_of(ban.source));
-        self.objects.tell(Telling::Banned { jail, source, until_usec: until, count: ban.count });
+        self.publisher.publish(BusEvent::Banned { jail, source, until_usec: until, count: ban.count });
     }
 
-    fn unbanned(&mut self, ban: &Ban, why: Ended) {
+    fn unbanned(&mut self, ban: &Ban, why: UnbanReason) {
         self.change();
         if self.bygone.remove(&(ban.jail.clone(), ban.source)) {
             return;
         }
-        events::unban(ban, why);
-        let why = match why {
-            Ended::Expired => "expired",
-            Ended::Command => "command",
-            Ended::JailGone => "jail-gone",
-            Ended::Ignored => "ignored",
-            Ended::Own => "own",
-            Ended::Widened => "widened",
-            Ended::Crowded => "crowded",
-        };
+        let (word, because) = unban::words(why);
+        events::unban(ban, because);
         let (jail, source) = (ban.jail.to_string(), text_of(ban.source));
-        self.objects.tell(Telling::Unbanned { jail, source, why });
+        self.publisher.publish(BusEvent::Unbanned { jail, source, why: word });
     }
 
     pub(super) fn hear(&mut self, report: Report) {

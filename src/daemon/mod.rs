@@ -8,6 +8,7 @@
 
 mod addresses;
 mod blind;
+mod clock_watch;
 mod commands;
 mod effects;
 mod health;
@@ -18,7 +19,6 @@ mod run;
 mod saving;
 mod status;
 mod visits;
-mod wall;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -105,7 +105,7 @@ impl Daemon {
         // What the bans of a jail close may be something else now.
         self.refill();
         self.saving.touch_soon();
-        self.objects.change_jails(&settings.jails).await;
+        self.publisher.change_jails(&settings.jails).await;
         let names: Vec<&str> = self.engine.jails().map(|jail| jail.name.as_str()).collect();
         events::reloaded(&names);
         self.publish();

@@ -24,14 +24,14 @@ use super::{
     Fatal,
     addresses::{self, Addresses, Heard},
     blind::Blind,
+    clock_watch::ClockWatch,
     health::{self, Health},
     presence::Presence,
     reload::Reloading,
     saving::Saving,
-    wall::Wall,
 };
 use crate::{
-    bus::{self, Command, Core, Counted, Objects, Status},
+    bus::{self, Command, Core, Counted, PublisherHandle, Status},
     config::Settings,
     contract::bus::{FirewallStatus, NAME},
     core::{
@@ -47,7 +47,7 @@ use crate::{
     state::{Snapshot, Store},
     systemd::{logind::Logins, notify, outgoing::Outgoing, resolved::Names},
     util::{
-        quiet::{Pace, Quiet},
+        rate::{OncePer, RateLimit},
         text::count,
         time::now,
     },
@@ -86,7 +86,7 @@ pub(super) struct Daemon {
     pub(super) outgoing: Outgoing,
     /// For those that ask of wardend.
     pub(super) served: Connection,
-    pub(super) objects: Objects,
+    pub(super) publisher: PublisherHandle,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) status: watch::Sender<Status>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
@@ -106,12 +106,12 @@ pub(super) struct Daemon {
     pub(super) presence: Presence,
     /// The fields that the filters ask for.
     pub(super) fields: Arc<Fields>,
-    pub(super) wall: Wall,
+    pub(super) clock_watch: ClockWatch,
     /// Things that happen again and again.
-    pub(super) crowds: Quiet<(Arc<str>, Bound)>,
-    pub(super) spared: Quiet<IpNet>,
-    pub(super) leaks: Quiet<IpNet>,
-    pub(super) failures: Pace,
+    pub(super) crowds: OncePer<(Arc<str>, Bound)>,
+    pub(super) spared: OncePer<IpNet>,
+    pub(super) leaks: OncePer<IpNet>,
+    pub(super) failures: RateLimit,
     /// When failures last came without any address.
     pub(super) nameless: Option<Instant>,
     /// Bans that the firewall has not confirmed yet, with the time of the record that led to
@@ -196,9 +196,9 @@ impl Daemon {
         // The receiver lives as long as the task; where it is gone, the loop sees it.
         let _ = orders.send(Order::Replace { scopes: engine.scopes(), list: engine.blocked() });
         let (sender, commands) = mpsc::channel(16);
-        let (status, published) = watch::channel(Status::default());
-        let core = Core::new(sender, published, Some(outgoing.connection().clone()), load);
-        let objects = Objects::serve(&served, core, &settings.jails).await.map_err(Fatal::Bus)?;
+        let (status, statuses) = watch::channel(Status::default());
+        let core = Core::new(sender, statuses, Some(outgoing.connection().clone()), load);
+        let publisher = PublisherHandle::serve(&served, core, &settings.jails).await.map_err(Fatal::Bus)?;
         Ok(Self {
             engine,
             cursor,
@@ -206,7 +206,7 @@ impl Daemon {
             follower,
             outgoing,
             served,
-            objects,
+            publisher,
             commands,
             status,
             orders,
@@ -223,11 +223,11 @@ impl Daemon {
             addresses,
             presence: Presence::default(),
             fields,
-            wall: Wall::look(),
-            crowds: Quiet::new(3600 * TICK),
-            spared: Quiet::new(60 * TICK),
-            leaks: Quiet::new(60 * TICK),
-            failures: Pace::new(),
+            clock_watch: ClockWatch::look(),
+            crowds: OncePer::new(3600 * TICK),
+            spared: OncePer::new(60 * TICK),
+            leaks: OncePer::new(60 * TICK),
+            failures: RateLimit::new(),
             nameless: None,
             waiting: HashMap::new(),
             bygone: HashSet::new(),
@@ -338,7 +338,7 @@ impl Daemon {
     /// Takes the bus name, last of all, and tells the manager.
     async fn become_ready(&mut self) -> Result<(), Fatal> {
         self.publish();
-        self.objects.begin().await;
+        self.publisher.begin().await;
         self.served.request_name(NAME).await.map_err(Fatal::Name)?;
         self.ready = true;
         notify::ready(&self.status_line());
@@ -435,7 +435,7 @@ impl Daemon {
     fn let_time_pass(&mut self) {
         let horizon = self.follower.horizon();
         if let Some(moment) = horizon {
-            let to = self.wall.at(moment).saturating_sub(MARGIN);
+            let to = self.clock_watch.at(moment).saturating_sub(MARGIN);
             self.engine.advance(to, &mut self.effects);
         }
         self.carry_out();
@@ -443,7 +443,7 @@ impl Daemon {
 
     /// Tells the engine if somebody has set the clock.
     fn look_at_the_clock(&mut self) {
-        if let Some(by) = self.wall.was_set() {
+        if let Some(by) = self.clock_watch.was_set() {
             self.engine.clock_set(by, &mut self.effects);
         }
     }

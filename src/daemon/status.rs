@@ -9,7 +9,7 @@ use super::{
     run::{Daemon, TICK},
 };
 use crate::{
-    bus::{self, Status, Telling},
+    bus::{self, BusEvent, Status},
     contract::bus::{FirewallStatus, ProblemRow, SetRow},
     firewalld::{self, Bypass, Inspection},
     systemd::notify,
@@ -45,7 +45,7 @@ impl Daemon {
             notify::status(&line);
             self.status_told = line;
         }
-        self.objects.tell(Telling::Changes);
+        self.publisher.publish(BusEvent::Changes);
     }
 
     /// Publishes what there is to know to whoever asks.

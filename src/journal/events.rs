@@ -22,7 +22,6 @@ use crate::{
     core::{
         bans::Ban,
         cursor::Cursor,
-        engine::Ended,
         failure::{Failure, Failures},
         jail::Bound,
         net::text_of,
@@ -71,18 +70,9 @@ pub(crate) fn ban(ban: &Ban) {
 }
 
 /// A ban has ended.
-pub(crate) fn unban(ban: &Ban, why: Ended) {
+pub(crate) fn unban(ban: &Ban, because: &str) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
-    let because = match why {
-        Ended::Expired => "expired",
-        Ended::Command => "manual unban",
-        Ended::JailGone => "its jail was removed from the configuration",
-        Ended::Ignored => "it is now in ignoreip",
-        Ended::Own => "it is or contains an address of this machine",
-        Ended::Widened => "a network that contains it is now banned",
-        Ended::Crowded => "there are too many bans, and it would have ended next",
-    };
     info!(
         MESSAGE_ID = UNBAN,
         WARDEND_JAIL = jail,

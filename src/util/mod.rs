@@ -2,7 +2,7 @@
 
 pub(crate) mod fnv;
 pub(crate) mod packed;
-pub(crate) mod quiet;
+pub(crate) mod rate;
 pub(crate) mod suggest;
 pub(crate) mod text;
 pub(crate) mod time;

@@ -5,7 +5,7 @@
 
 use ipnet::IpNet;
 
-use super::{Effect, Ended, Engine, ban_end};
+use super::{Effect, Engine, UnbanReason, ban_end};
 use crate::{
     core::{bans::Ban, failure::Failures, jail::JailSettings, net::text_of, time::Usec},
     util::suggest,
@@ -53,7 +53,7 @@ impl Engine {
     ) -> Result<Ban, CommandError> {
         let settings = &self.jails[self.find(jail)?].settings;
         let source = self.source(network, settings);
-        if let Some(ignored) = settings.spares(source) {
+        if let Some(ignored) = settings.ignored_within(source) {
             let because = ignored.because.to_string();
             return Err(CommandError::Ignored(text_of(source), jail.to_owned(), because));
         }
@@ -99,7 +99,7 @@ impl Engine {
             let name = settings.name.clone();
             let source = self.source(network, settings);
             self.jails[index].clear(source);
-            ended.extend(self.end_ban(source, &name, now, Ended::Command, out));
+            ended.extend(self.end_ban(source, &name, now, UnbanReason::Command, out));
             self.bans.forget(source, &name);
         }
         if ended.is_empty() {

@@ -8,8 +8,8 @@
 
 mod commands;
 mod explain;
-mod keep;
 mod leaders;
+mod state;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ pub use self::commands::{CommandError, Duration};
 use self::leaders::Leaders;
 pub(crate) use self::{
     explain::{AddressState, Explanation},
-    keep::SavedEngine,
+    state::SavedEngine,
 };
 pub use crate::core::net::parse_network;
 use crate::{
@@ -71,7 +71,7 @@ pub enum Effect {
     /// A ban begins.
     Banned(Ban),
     /// A ban has ended.
-    Unbanned(Ban, Ended),
+    Unbanned(Ban, UnbanReason),
     /// A source would be banned, but somebody has logged in from there not long ago.
     Spared {
         /// The jail that would have.
@@ -133,7 +133,7 @@ pub enum Effect {
 
 /// Why a ban has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum UnbanReason {
     /// Its time was over.
     Expired,
     /// An admin ended it.
@@ -208,7 +208,7 @@ impl Engine {
     pub fn advance(&mut self, now: Usec, out: &mut Vec<Effect>) {
         while let Some(due) = self.deadline().filter(|due| *due <= now) {
             while let Some((source, jail, until)) = self.bans.next_ended(due) {
-                self.end_ban(source, &jail, until, Ended::Expired, out);
+                self.end_ban(source, &jail, until, UnbanReason::Expired, out);
             }
             for index in 0..self.jails.len() {
                 if self.jails[index].deadline().is_some_and(|it| it <= due) {
@@ -412,7 +412,7 @@ impl Engine {
         let name: Arc<str> = settings.name.as_str().into();
         let Some((network, enough)) = settings.subnet_of(source) else { return };
         if self.bans.covering(network, &name).is_some()
-            || settings.spares(network).is_some()
+            || settings.ignored_within(network).is_some()
             || jail.login_in(network, at).is_some()
         {
             return;
@@ -436,8 +436,9 @@ impl Engine {
         let (settings, name) = (&jail.settings, &jail.name);
         let due: Vec<IpNet> =
             jail.hopping(source, at).filter(|it| it.weight >= it.limit).map(|it| it.network).collect();
-        let may_be =
-            |network: &IpNet| self.bans.covering(*network, name).is_none() && settings.spares(*network).is_none();
+        let may_be = |network: &IpNet| {
+            self.bans.covering(*network, name).is_none() && settings.ignored_within(*network).is_none()
+        };
         let Some(network) = due.into_iter().rev().find(may_be) else { return };
         let counts = |time: Usec| time.saturating_add(settings.findtime) >= at;
         let failing = jail.sources_in(network).flat_map(|(_, tally)| tally.failures().iter());
@@ -477,7 +478,7 @@ impl Engine {
         let ban = Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None, despite };
         self.start_ban(ban, out);
         for source in narrower {
-            self.end_ban(source, &name, at, Ended::Widened, out);
+            self.end_ban(source, &name, at, UnbanReason::Widened, out);
         }
     }
 
@@ -494,7 +495,7 @@ impl Engine {
         out.extend(cut.map(|scope| Effect::Cut { scope, source }));
         while let Some((source, jail)) = self.bans.surplus() {
             out.push(Effect::Crowded(jail.clone(), Bound::Bans));
-            self.end_ban(source, &jail, now, Ended::Crowded, out);
+            self.end_ban(source, &jail, now, UnbanReason::Crowded, out);
         }
     }
 
@@ -507,7 +508,14 @@ impl Engine {
             && (ban.reason.is_some() || self.jails.iter().any(|jail| jail.is_open_in(ban.source)))
     }
 
-    fn end_ban(&mut self, source: IpNet, jail: &str, now: Usec, why: Ended, out: &mut Vec<Effect>) -> Option<Ban> {
+    fn end_ban(
+        &mut self,
+        source: IpNet,
+        jail: &str,
+        now: Usec,
+        why: UnbanReason,
+        out: &mut Vec<Effect>,
+    ) -> Option<Ban> {
         let ban = self.bans.remove(source, jail, now)?;
         out.push(Effect::Unbanned(ban.clone(), why));
         if let Some(scope) = self.scope(jail).cloned()

@@ -116,7 +116,7 @@ fn the_fifth_failure_within_findtime_bans_and_the_end_of_bantime_frees() {
     assert!(!desk.advance(604 * SECOND - 1).contains(&release));
     let effects = desk.advance(604 * SECOND);
     assert!(effects.contains(&release));
-    assert!(matches!(&effects[..], [Effect::Unbanned(_, Ended::Expired), Effect::Release { .. }]));
+    assert!(matches!(&effects[..], [Effect::Unbanned(_, UnbanReason::Expired), Effect::Release { .. }]));
     assert_eq!(desk.engine.ban_count(), 0);
 }
 
@@ -285,7 +285,7 @@ fn a_jail_that_is_gone_ends_its_bans() {
     let saved = desk.engine.save();
     let mut renamed = Desk::new(|jail| jail.name = "other".to_owned());
     renamed.engine.load(saved, SECOND, &mut renamed.effects);
-    assert!(matches!(renamed.effects[..], [Effect::Unbanned(_, Ended::JailGone)]));
+    assert!(matches!(renamed.effects[..], [Effect::Unbanned(_, UnbanReason::JailGone)]));
     assert!(renamed.engine.blocked().is_empty());
 }
 
@@ -315,7 +315,7 @@ fn a_ban_of_who_is_ignored_by_now_ends_with_the_restart() {
     let saved = desk.engine.save();
     let mut restarted = Desk::new(|jail| jail.ignoreip = vec![net("203.0.113.0/24").into()].into());
     restarted.engine.load(saved, SECOND, &mut restarted.effects);
-    assert!(matches!(restarted.effects[..], [Effect::Unbanned(_, Ended::Ignored), Effect::Release { .. }]));
+    assert!(matches!(restarted.effects[..], [Effect::Unbanned(_, UnbanReason::Ignored), Effect::Release { .. }]));
 }
 
 #[test]
@@ -565,7 +565,7 @@ fn what_becomes_an_own_address_is_free_again_and_what_it_was_counts_no_more() {
     desk.engine.own(own(), 14 * SECOND, &mut desk.effects);
     let effects = std::mem::take(&mut desk.effects);
     assert!(
-        matches!(&effects[..], [Effect::Unbanned(ban, Ended::Own), Effect::Release { .. }] if ban.source == net("2001:db8:0:1::/64"))
+        matches!(&effects[..], [Effect::Unbanned(ban, UnbanReason::Own), Effect::Release { .. }] if ban.source == net("2001:db8:0:1::/64"))
     );
     assert!(banned(&desk.wrong_password(15 * SECOND, 2, "192.0.2.10")).is_none());
 

@@ -17,9 +17,9 @@ use super::{
     Filter, FilterError, FilterText, RecordMatch, Rule, Way,
     dispatch::Dispatch,
     file::{Counts, DropIn, FilterFile, RuleTable},
-    halves::{Halves, Tails},
     pattern::Pattern,
     proof::{self, Automaton, Fooled, ProofError, Work},
+    two_ended::{Tails, TwoEnded},
 };
 use crate::{
     core::record::{FieldId, Fields},
@@ -32,7 +32,7 @@ const MAX_RULES: usize = 200;
 /// The most states of all patterns together. sshd's have six thousand.
 const MAX_STATES: usize = 40_000;
 
-/// The most values in [records], classes in [modes] and fields of a session: each is looked at again
+/// The most values in `[records]`, classes in `[modes]` and fields of a session: each is looked at again
 /// and again.
 const MAX_VALUES: usize = 1000;
 
@@ -402,11 +402,11 @@ fn compile(
     let table = &rule.table;
     let from_both_ends = match regex {
         Some(_) => None,
-        None => Halves::of(pattern, tails, work)
+        None => TwoEnded::of(pattern, tails, work)
             .map_err(|error| rule.pattern_error(format!("rule '{}' is refused: {error}.", rule.name())))?,
     };
     let way = match (from_both_ends, regex) {
-        (Some(halves), _) => Way::Halves(halves),
+        (Some(halves), _) => Way::TwoEnded(halves),
         (None, Some(regex)) => Way::Whole(regex.clone()),
         (None, None) => Way::Whole(whole(rule, pattern)?),
     };

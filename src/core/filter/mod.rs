@@ -13,20 +13,20 @@ mod dispatch;
 mod examples;
 mod explain;
 mod file;
-mod halves;
 mod load;
 mod pattern;
 mod proof;
 mod records;
 #[cfg(test)]
 mod tests;
+mod two_ended;
 
 use std::{fmt, net::IpAddr};
 
 use regex::bytes::{Captures, Regex};
 
 pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
-use self::{dispatch::Dispatch, halves::Halves};
+use self::{dispatch::Dispatch, two_ended::TwoEnded};
 pub use self::{
     file::{Counts, FilterText},
     records::{Claim, RecordMatch, Stranger},
@@ -94,7 +94,7 @@ pub struct Rule {
 #[derive(Debug)]
 enum Way {
     /// From both ends.
-    Halves(Halves),
+    TwoEnded(TwoEnded),
     /// As a whole.
     Whole(Regex),
 }
@@ -303,7 +303,7 @@ impl Rule {
     /// What the rule takes from a message, if it matches.
     fn read<'m>(&self, message: &'m [u8]) -> Option<Tokens<'m>> {
         match &self.way {
-            Way::Halves(halves) => halves.read(message),
+            Way::TwoEnded(halves) => halves.read(message),
             Way::Whole(regex) => Some(Tokens::of(&regex.captures(message)?)),
         }
     }

@@ -31,7 +31,7 @@ use self::{
     admitted::Admitted,
     licence::{Licences, Names},
     near::Near,
-    process::{Held, ProcessKey, Processes, SavedProcesses, peer_of},
+    process::{HeldBack, ProcessKey, Processes, SavedProcesses, peer_of},
     subnet::{SavedSubnets, Subnets},
     window::Tally,
 };
@@ -50,7 +50,7 @@ use crate::core::{
     filter::{Claim, Counts, Filter, SessionKey},
     net::inside,
     record::{FieldId, Record},
-    session::{Line, Outcome, SavedSessions, Sessions},
+    session::{Outcome, SavedSessions, SessionMessage, Sessions},
     time::Usec,
 };
 
@@ -198,7 +198,7 @@ impl Jail {
             address = process.and_then(|key| self.processes.peer(key, time, accepted, said));
         }
         let Some(sighting) = sighting else { return false };
-        let line = Line {
+        let line = SessionMessage {
             rule: filter.rule(sighting.rule),
             counted: self.counted[sighting.rule.index()],
             address,
@@ -212,7 +212,7 @@ impl Jail {
         } else if let Some(key) = process {
             self.processes.hold(
                 key,
-                Held {
+                HeldBack {
                     rule: line.rule.name.clone(),
                     address,
                     user: line.user.map(|user| String::from_utf8_lossy(user).into()),
@@ -228,13 +228,20 @@ impl Jail {
     }
 
     /// Takes what was held back until somebody vouched for its process.
-    fn release(&mut self, filter: &Filter, process: Option<u32>, held: Vec<Held>, now: Usec, out: &mut Vec<Verdict>) {
-        for Held { rule, address, user, port, time, cursor, session, forgeable } in held {
+    fn release(
+        &mut self,
+        filter: &Filter,
+        process: Option<u32>,
+        held: Vec<HeldBack>,
+        now: Usec,
+        out: &mut Vec<Verdict>,
+    ) {
+        for HeldBack { rule, address, user, port, time, cursor, session, forgeable } in held {
             // The filter may be another by now.
             let Some((index, rule)) = filter.rules().enumerate().find(|(_, known)| known.name == rule) else {
                 continue;
             };
-            let line = Line {
+            let line = SessionMessage {
                 rule,
                 counted: self.counted[index],
                 address,
@@ -253,7 +260,7 @@ impl Jail {
         session: Option<SessionKey>,
         process: Option<u32>,
         port: Option<u16>,
-        line: &Line<'_>,
+        line: &SessionMessage<'_>,
         now: Usec,
         out: &mut Vec<Verdict>,
     ) {

@@ -51,7 +51,7 @@ impl ProcessKey {
 
 /// What a rule has read in a record that is held back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Held {
+pub(super) struct HeldBack {
     pub(super) rule: Arc<str>,
     pub(super) address: Option<IpAddr>,
     pub(super) user: Option<Box<str>>,
@@ -81,11 +81,11 @@ struct Process {
 struct More {
     /// Whom it serves, where its lines can't be believed about that.
     peer: Option<IpAddr>,
-    held: Vec<Held>,
+    held: Vec<HeldBack>,
 }
 
 impl Process {
-    fn held(&self) -> &[Held] {
+    fn held(&self) -> &[HeldBack] {
         self.more.as_ref().map_or(&[], |more| &more.held)
     }
 
@@ -104,7 +104,7 @@ struct SavedProcess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peer: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    held: Vec<Held>,
+    held: Vec<HeldBack>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -183,7 +183,7 @@ pub(super) struct Processes {
 
 impl Processes {
     /// The process is the service's. Returns what was held back of it.
-    pub(super) fn vouch(&mut self, key: ProcessKey, time: Usec) -> Vec<Held> {
+    pub(super) fn vouch(&mut self, key: ProcessKey, time: Usec) -> Vec<HeldBack> {
         let process = self.touch(key, time);
         process.ours = true;
         let held = process.more.as_mut().map(|more| std::mem::take(&mut more.held)).unwrap_or_default();
@@ -214,7 +214,7 @@ impl Processes {
     }
 
     /// Holds back what was read in a record of a process that nothing is known of.
-    pub(super) fn hold(&mut self, key: ProcessKey, reading: Held) {
+    pub(super) fn hold(&mut self, key: ProcessKey, reading: HeldBack) {
         let full = self.held >= MOST_HELD;
         let process = self.touch(key, reading.time);
         if !full && process.held().len() < MOST_OF_ONE {
@@ -327,8 +327,8 @@ mod tests {
         ProcessKey { boot: 7, pid }
     }
 
-    fn reading(time: Usec) -> Held {
-        Held {
+    fn reading(time: Usec) -> HeldBack {
+        HeldBack {
             rule: "rule".into(),
             address: None,
             user: None,

@@ -97,7 +97,7 @@ impl JailSettings {
     }
 
     /// What says that somebody in the network may never be banned.
-    pub fn spares(&self, network: IpNet) -> Option<&Ignored> {
+    pub fn ignored_within(&self, network: IpNet) -> Option<&Ignored> {
         let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
         let loopback = ignore::LOOPBACK.iter().find(|ignored| overlaps(&ignored.network));
         let listed =

@@ -75,7 +75,7 @@ pub(crate) enum Outcome {
 
 /// A line of a session, as its filter reads it.
 #[derive(Clone, Debug)]
-pub(crate) struct Line<'a> {
+pub(crate) struct SessionMessage<'a> {
     pub(crate) rule: &'a Rule,
     /// The jail counts the rule's class.
     pub(crate) counted: bool,
@@ -89,7 +89,7 @@ pub(crate) struct Line<'a> {
     pub(crate) forgeable: bool,
 }
 
-impl Line<'_> {
+impl SessionMessage<'_> {
     /// Whether the line, as the first of its session, leaves anything to remember. Lines that the
     /// jail doesn't count would fill the table in a flood of them.
     fn is_worth_a_session(&self) -> bool {
@@ -171,7 +171,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// Takes one line of the session `key`.
-    pub(crate) fn observe(&mut self, key: SessionKey, line: &Line<'_>, out: &mut Vec<Outcome>) {
+    pub(crate) fn observe(&mut self, key: SessionKey, line: &SessionMessage<'_>, out: &mut Vec<Outcome>) {
         let ends = line.rule.ends_session && !line.forgeable;
         if let Some(session) = self.open.get_mut(&key) {
             let (nameless, alone) = (session.address.is_none(), session.alone);
@@ -237,7 +237,7 @@ impl Sessions {
     /// of the session's own has announced the attempt, one of the same address has that stands alone.
     /// True if the session has been given up and the attempt counts where it stands, so that it must
     /// not count as evidence as well.
-    fn settle(&mut self, address: IpAddr, line: &Line<'_>) -> bool {
+    fn settle(&mut self, address: IpAddr, line: &SessionMessage<'_>) -> bool {
         if self.lone.is_empty() {
             return false;
         }
@@ -371,7 +371,7 @@ impl Sessions {
 
 impl Session {
     /// True if the line tells what came of an attempt, or that nothing will.
-    fn take(&mut self, line: &Line<'_>, out: &mut Vec<Outcome>) -> bool {
+    fn take(&mut self, line: &SessionMessage<'_>, out: &mut Vec<Outcome>) -> bool {
         if line.address.is_some_and(|address| *self.address.get_or_insert(address) != address) {
             return false;
         }
@@ -465,7 +465,7 @@ impl Session {
     }
 
     /// Whether the line shows an attempt that no other line has shown already.
-    fn is_another(&mut self, line: &Line<'_>) -> bool {
+    fn is_another(&mut self, line: &SessionMessage<'_>) -> bool {
         let Some(shared) = line.rule.attempt else { return true };
         let rule = &*line.rule.name;
         let counted = self.seen.iter().filter(|seen| seen.attempt == shared).map(|seen| seen.times).max().unwrap_or(0);

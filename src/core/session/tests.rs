@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use proptest::prelude::*;
 
-use super::{CAPACITY, Cursor, Line, Outcome, SILENCE, Sessions, Usec};
+use super::{CAPACITY, Cursor, Outcome, SILENCE, SessionMessage, Sessions, Usec};
 use crate::core::{
     failure::Failure,
     filter::{Filter, FilterText, Rule},
@@ -99,7 +99,7 @@ fn run(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
         let mut out = Vec::new();
         let_time_pass(&mut sessions, step.time, &mut out);
         let cursor = Cursor::from(index.to_string());
-        let line = Line {
+        let line = SessionMessage {
             rule: rule(&filter, step.rule),
             counted: step.counted,
             address: step.address.map(address),
@@ -177,7 +177,7 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
     let mut sessions = Sessions::default();
     let mut out = Vec::new();
     let cursor = Cursor::from("c");
-    let mut line = Line {
+    let mut line = SessionMessage {
         rule: rule(&filter, "evidence"),
         counted: true,
         address: Some(address(7)),
@@ -209,7 +209,7 @@ fn short_sessions_leave_nothing_behind() {
     let cursor = Cursor::from("c");
     for key in 0..10_000 {
         let address = Some(address(7));
-        let line = Line {
+        let line = SessionMessage {
             rule: rule(&filter, "last"),
             counted: true,
             address,
@@ -318,7 +318,7 @@ proptest! {
                 split = Sessions::load(serde_json::from_value(serde_json::to_value(split.save()).unwrap()).unwrap());
             }
             let cursor = Cursor::from(index.to_string());
-            let line = Line {
+            let line = SessionMessage {
                 rule: rule(&filter, step.rule), counted: step.counted, address: step.address.map(address),
                 user: None, time: step.time, cursor: Some(&cursor), forgeable: false,
             };

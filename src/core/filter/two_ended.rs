@@ -19,7 +19,7 @@ use super::{
 
 /// A pattern in two.
 #[derive(Debug)]
-pub(super) struct Halves {
+pub(super) struct TwoEnded {
     head: Head,
     tail: Regex,
     /// The text in the middle is a `<USER>`.
@@ -78,7 +78,7 @@ impl Tails {
     }
 }
 
-impl Halves {
+impl TwoEnded {
     /// Of a pattern that has them, with a tail that can begin at one place only. The one error is that
     /// the filter has cost too much.
     pub(super) fn of(pattern: &Pattern, tails: &mut Tails, work: &mut Work) -> Result<Option<Self>, ProofError> {
@@ -118,14 +118,16 @@ mod tests {
             r"refused connect from <TEXT> \(<ADDR>\)",
         ] {
             assert!(
-                Halves::of(&Pattern::expand(text).unwrap(), &mut Tails::default(), &mut Work::new()).unwrap().is_some(),
+                TwoEnded::of(&Pattern::expand(text).unwrap(), &mut Tails::default(), &mut Work::new())
+                    .unwrap()
+                    .is_some(),
                 "{text}"
             );
         }
         let sshd = patterns();
         assert!(
             sshd.iter()
-                .filter(|pattern| Halves::of(pattern, &mut Tails::default(), &mut Work::new()).unwrap().is_some())
+                .filter(|pattern| TwoEnded::of(pattern, &mut Tails::default(), &mut Work::new()).unwrap().is_some())
                 .count()
                 >= 9
         );
@@ -147,7 +149,7 @@ mod tests {
             "a of <USER>[a-z ]*<ADDR>",
         ] {
             let pattern = Pattern::expand(text).unwrap();
-            assert!(Halves::of(&pattern, &mut Tails::default(), &mut Work::new()).unwrap().is_none(), "{text}");
+            assert!(TwoEnded::of(&pattern, &mut Tails::default(), &mut Work::new()).unwrap().is_none(), "{text}");
         }
     }
 
@@ -187,7 +189,7 @@ mod tests {
             let begin = patterns[first % patterns.len()].beginnings();
             for message in [text.clone(), format!("{}{text}", String::from_utf8_lossy(&begin[0]))] {
                 for pattern in &patterns {
-                    let Some(halves) = Halves::of(pattern, &mut Tails::default(), &mut Work::new()).unwrap() else { continue };
+                    let Some(halves) = TwoEnded::of(pattern, &mut Tails::default(), &mut Work::new()).unwrap() else { continue };
                     let whole = pattern.compile().unwrap();
                     let captures = whole.captures(message.as_bytes());
                     prop_assert_eq!(halves.read(message.as_bytes()), captures.map(|captures| Tokens::of(&captures)));

@@ -13,12 +13,12 @@ use crate::{
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wall {
+pub(super) struct ClockWatch {
     wall: Usec,
     at: Instant,
 }
 
-impl Wall {
+impl ClockWatch {
     pub(super) fn look() -> Self {
         Self { wall: now(), at: Instant::now() }
     }

@@ -1,8 +1,8 @@
-//! What the daemon tells on the bus, handed over to a task of its own.
+//! The signals that the daemon sends on the bus, handed over to a task of its own.
 //!
 //! The bus may take nothing for as long as some client does not read ([`super::socket`]), and the
-//! loop must not wait for that. So signals stand in a line that has an end: what finds it full is
-//! not told, and who listens can ask. Jails on the bus come and go in the same task, which alone
+//! loop must not wait for that. So signals stand in a queue that has an end: what finds it full is
+//! not sent, and who listens can ask. Jails on the bus come and go in the same task, which alone
 //! knows the objects.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A signal of the manager, or a look at what has changed.
 #[derive(Debug)]
-pub(crate) enum Telling {
+pub(crate) enum BusEvent {
     Banned { jail: String, source: String, until_usec: u64, count: u32 },
     Unbanned { jail: String, source: String, why: &'static str },
     Failure { jail: String, source: String, address: String, rule: String, time_usec: u64, omitted: u32 },
@@ -45,30 +45,30 @@ enum Order {
     Begin,
 }
 
-/// The objects on the bus, as the loop reaches them.
-pub(crate) struct Objects {
-    telling: mpsc::Sender<Telling>,
+/// The publisher, as the loop reaches it.
+pub(crate) struct PublisherHandle {
+    events: mpsc::Sender<BusEvent>,
     orders: mpsc::UnboundedSender<(Order, oneshot::Sender<()>)>,
 }
 
-impl Objects {
+impl PublisherHandle {
     /// Puts them there. The name is taken later, when everything behind it works.
     pub(crate) async fn serve(connection: &Connection, core: Core, jails: &[JailSettings]) -> zbus::Result<Self> {
         let server = connection.object_server();
         server.at(PATH, zbus::fdo::ObjectManager).await?;
         server.at(PATH, Manager::new(core.clone())).await?;
         let manager = Announcer::new(connection, server.interface(PATH).await?).await?;
-        let mut teller = Teller { connection: connection.clone(), core, manager, jails: HashMap::new() };
-        teller.change_jails(jails).await?;
-        let (telling, told) = mpsc::channel(SIGNALS);
+        let mut publisher = Publisher { connection: connection.clone(), core, manager, jails: HashMap::new() };
+        publisher.change_jails(jails).await?;
+        let (events, waiting) = mpsc::channel(SIGNALS);
         let (orders, ordered) = mpsc::unbounded_channel();
-        tokio::spawn(teller.run(told, ordered));
-        Ok(Self { telling, orders })
+        tokio::spawn(publisher.run(waiting, ordered));
+        Ok(Self { events, orders })
     }
 
-    /// Tells it, unless too much waits to be told.
-    pub(crate) fn tell(&self, what: Telling) {
-        let _ = self.telling.try_send(what);
+    /// Has it sent, unless too much waits to be sent.
+    pub(crate) fn publish(&self, what: BusEvent) {
+        let _ = self.events.try_send(what);
     }
 
     /// Jails have come or gone, and their objects do the same; the others get their new settings.
@@ -88,25 +88,25 @@ impl Objects {
     }
 }
 
-struct Teller {
+struct Publisher {
     connection: Connection,
     core: Core,
     manager: Announcer<Manager>,
     jails: HashMap<String, (watch::Sender<JailSettings>, Announcer<Jail>)>,
 }
 
-impl Teller {
+impl Publisher {
     /// What can fail here is a connection that is lost, which ends the daemon.
     async fn run(
         mut self,
-        mut told: mpsc::Receiver<Telling>,
+        mut events: mpsc::Receiver<BusEvent>,
         mut ordered: mpsc::UnboundedReceiver<(Order, oneshot::Sender<()>)>,
     ) {
         loop {
             tokio::select! {
                 // A jail is gone once everything about it has been sent.
                 biased;
-                Some(what) = told.recv() => drop(self.tell(what).await),
+                Some(what) = events.recv() => drop(self.publish(what).await),
                 Some((order, done)) = ordered.recv() => {
                     let _ = match order {
                         Order::Jails(jails) => self.change_jails(&jails).await,
@@ -119,21 +119,21 @@ impl Teller {
         }
     }
 
-    async fn tell(&mut self, what: Telling) -> zbus::Result<()> {
+    async fn publish(&mut self, what: BusEvent) -> zbus::Result<()> {
         let manager: &InterfaceRef<Manager> = &self.manager.interface;
         match what {
-            Telling::Banned { jail, source, until_usec, count } => {
+            BusEvent::Banned { jail, source, until_usec, count } => {
                 manager.banned(&jail, &source, until_usec, count).await
             }
-            Telling::Unbanned { jail, source, why } => manager.unbanned(&jail, &source, why).await,
-            Telling::Failure { jail, source, address, rule, time_usec, omitted } => {
+            BusEvent::Unbanned { jail, source, why } => manager.unbanned(&jail, &source, why).await,
+            BusEvent::Failure { jail, source, address, rule, time_usec, omitted } => {
                 manager.failure(&jail, &source, &address, &rule, time_usec, omitted).await
             }
-            Telling::Leak { jail, source, address, rule } => manager.leak(&jail, &source, &address, &rule).await,
-            Telling::Spared { jail, source, login_usec, failures } => {
+            BusEvent::Leak { jail, source, address, rule } => manager.leak(&jail, &source, &address, &rule).await,
+            BusEvent::Spared { jail, source, login_usec, failures } => {
                 manager.spared(&jail, &source, login_usec, failures).await
             }
-            Telling::Changes => self.announce().await,
+            BusEvent::Changes => self.announce().await,
         }
     }
 

@@ -12,12 +12,12 @@ const MOST: usize = 10_000;
 
 /// What was said, and when.
 #[derive(Debug)]
-pub(crate) struct Quiet<K> {
+pub(crate) struct OncePer<K> {
     span: Duration,
     said: HashMap<K, Instant>,
 }
 
-impl<K: Eq + Hash> Quiet<K> {
+impl<K: Eq + Hash> OncePer<K> {
     /// A thing is said once in `span`.
     pub(crate) fn new(span: Duration) -> Self {
         Self { span, said: HashMap::new() }
@@ -45,13 +45,13 @@ const RATE: u32 = 10;
 
 /// How much was said in this second.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimit {
     since: Instant,
     said: u32,
     omitted: u32,
 }
 
-impl Pace {
+impl RateLimit {
     pub(crate) fn new() -> Self {
         Self { since: Instant::now(), said: 0, omitted: 0 }
     }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn of_a_flood_some_are_said_and_none_is_forgotten() {
-        let mut pace = Pace::new();
+        let mut pace = RateLimit::new();
         let begin = pace.since;
         let (mut said, mut omitted) = (0, 0);
         for millisecond in 0..5000 {
@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn a_thing_is_said_once_in_a_while() {
-        let mut quiet = Quiet::new(Duration::from_secs(3600));
+        let mut quiet = OncePer::new(Duration::from_secs(3600));
         assert!(quiet.may_say(1));
         assert!(!quiet.may_say(1));
         assert!(quiet.may_say(2));
-        let mut chatty = Quiet::new(Duration::ZERO);
+        let mut chatty = OncePer::new(Duration::ZERO);
         assert!(chatty.may_say(1) && chatty.may_say(1));
         for thing in 0..3 * MOST {
             quiet.may_say(thing + 10);

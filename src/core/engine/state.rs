@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Ended, Engine, leaders::Leaders};
+use super::{Effect, Engine, UnbanReason, leaders::Leaders};
 use crate::core::{
     bans::{BanList, SavedBans},
     clock::Clock,
@@ -143,14 +143,14 @@ impl Engine {
     fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {
         let jails: BTreeMap<&str, &JailSettings> =
             self.jails().map(|settings| (settings.name.as_str(), settings)).collect();
-        let over: Vec<(IpNet, Arc<str>, Ended)> = self
+        let over: Vec<(IpNet, Arc<str>, UnbanReason)> = self
             .bans
             .iter()
             .filter_map(|ban| {
                 let why = match jails.get(&*ban.jail) {
-                    None => Ended::JailGone,
-                    Some(settings) if settings.own.inside(ban.source).is_some() => Ended::Own,
-                    Some(settings) if settings.spares(ban.source).is_some() => Ended::Ignored,
+                    None => UnbanReason::JailGone,
+                    Some(settings) if settings.own.inside(ban.source).is_some() => UnbanReason::Own,
+                    Some(settings) if settings.ignored_within(ban.source).is_some() => UnbanReason::Ignored,
                     Some(_) => return None,
                 };
                 Some((ban.source, ban.jail.clone(), why))

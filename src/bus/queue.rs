@@ -1,9 +1,9 @@
-//! The line in which callers wait for what is dear: a long answer, a look at firewalld, a look at
+//! The queue in which callers wait for what is dear: a long answer, a look at firewalld, a look at
 //! who they are.
 //!
 //! Every local user may call, as often as the bus allows, and the bus forwards all of it. So only
 //! a few are served at a time, each until its answer has been handed to the bus, and the others
-//! wait as bare calls. One connection has one place in the line, however many calls it makes: who
+//! wait as bare calls. One connection has one turn in the queue, however many calls it makes: who
 //! asks once has to wait for one call of each of the others, and not for thousands of one of them.
 //! And a call costs kilobytes while it waits, so no connection may have many of them.
 
@@ -24,42 +24,42 @@ const CALLS: usize = 32;
 /// The number of connections beyond which those that wait for nothing are forgotten.
 const MANY: usize = 256;
 
-/// The line.
+/// The queue.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Queue {
     load: Arc<Load>,
     served: Arc<Semaphore>,
     /// Whose turn it is among the calls of one connection.
     turns: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// A place at the head of the line, until it is dropped.
+/// A turn at the head of the queue, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Turn {
     _served: OwnedSemaphorePermit,
     _turn: OwnedSemaphorePermit,
 }
 
-impl Line {
+impl Queue {
     /// The number that are served at a time.
     pub(super) fn new(served: usize, load: Arc<Load>) -> Self {
         Self { load, served: Arc::new(Semaphore::new(served)), turns: Mutex::default() }
     }
 
     /// Waits until it is this caller's turn.
-    pub(super) async fn wait(&self, header: &Header<'_>) -> Result<Place, Error> {
+    pub(super) async fn wait(&self, header: &Header<'_>) -> Result<Turn, Error> {
         self.wait_as(header.sender().map_or("", UniqueName::as_str)).await
     }
 
     /// As [`Self::wait`], for whoever wants an answer: without that, there is nothing to do.
-    pub(super) async fn wait_for_answer(&self, header: &Header<'_>) -> Result<Place, Error> {
+    pub(super) async fn wait_for_answer(&self, header: &Header<'_>) -> Result<Turn, Error> {
         if header.primary().flags().contains(zbus::message::Flags::NO_REPLY_EXPECTED) {
             return Err(Error::Failed("Nobody waits for the answer.".to_owned()));
         }
         self.wait(header).await
     }
 
-    async fn wait_as(&self, sender: &str) -> Result<Place, Error> {
+    async fn wait_as(&self, sender: &str) -> Result<Turn, Error> {
         let stopping = |_| Error::Failed("wardend is stopping.".to_owned());
         let turn = self.turn(sender);
         // Each that waits or is served has a share in it.
@@ -71,7 +71,7 @@ impl Line {
         let _waiting = self.load.waits();
         let turn = turn.acquire_owned().await.map_err(stopping)?;
         let served = Arc::clone(&self.served).acquire_owned().await.map_err(stopping)?;
-        Ok(Place { _served: served, _turn: turn })
+        Ok(Turn { _served: served, _turn: turn })
     }
 
     fn turn(&self, sender: &str) -> Arc<Semaphore> {
@@ -88,33 +88,33 @@ impl Line {
     }
 }
 
-/// An answer that keeps its place in the line until it is sent: zbus drops it then. On the bus it
+/// An answer that keeps its turn in the queue until it is sent: zbus drops it then. On the bus it
 /// is the bare answer.
 #[derive(Debug)]
-pub(crate) struct Held<T> {
+pub(crate) struct QueuedAnswer<T> {
     pub(crate) answer: T,
-    _place: Option<Place>,
+    _turn: Option<Turn>,
 }
 
-impl<T> Held<T> {
-    pub(super) fn new(answer: T, place: Place) -> Self {
-        Self { answer, _place: Some(place) }
+impl<T> QueuedAnswer<T> {
+    pub(super) fn new(answer: T, turn: Turn) -> Self {
+        Self { answer, _turn: Some(turn) }
     }
 }
 
-impl<T: Serialize> Serialize for Held<T> {
+impl<T: Serialize> Serialize for QueuedAnswer<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.answer.serialize(serializer)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Held<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for QueuedAnswer<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { answer: T::deserialize(deserializer)?, _place: None })
+        Ok(Self { answer: T::deserialize(deserializer)?, _turn: None })
     }
 }
 
-impl<T: Type> Type for Held<T> {
+impl<T: Type> Type for QueuedAnswer<T> {
     const SIGNATURE: &'static Signature = T::SIGNATURE;
 }
 
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn a_thousand_calls_of_one_connection_hold_up_nobody_else_for_more_than_one() {
-        let line = Line::new(1, Arc::default());
-        let first = now(line.wait_as(":1.1")).unwrap().unwrap();
-        let mut greedy: Vec<_> = (0..1000).map(|_| Box::pin(line.wait_as(":1.1"))).collect();
+        let queue = Queue::new(1, Arc::default());
+        let first = now(queue.wait_as(":1.1")).unwrap().unwrap();
+        let mut greedy: Vec<_> = (0..1000).map(|_| Box::pin(queue.wait_as(":1.1"))).collect();
         let mut context = Context::from_waker(Waker::noop());
         let waiting = greedy.iter_mut().filter_map(|call| match call.as_mut().poll(&mut context) {
             Poll::Pending => Some(()),
@@ -148,7 +148,7 @@ mod tests {
             }
         });
         assert_eq!(waiting.count(), CALLS - 1);
-        let mut other = pin!(line.wait_as(":1.2"));
+        let mut other = pin!(queue.wait_as(":1.2"));
         assert!(other.as_mut().poll(&mut context).is_pending());
         drop(first);
         // The next of the many has its turn at most before the other.
@@ -160,19 +160,19 @@ mod tests {
 
     #[test]
     fn an_answer_keeps_its_place_until_it_is_dropped() {
-        let line = Line::new(1, Arc::default());
-        let answer = Held::new(7, now(line.wait_as(":1.1")).unwrap().unwrap());
-        assert!(now(line.wait_as(":1.2")).is_none());
+        let queue = Queue::new(1, Arc::default());
+        let answer = QueuedAnswer::new(7, now(queue.wait_as(":1.1")).unwrap().unwrap());
+        assert!(now(queue.wait_as(":1.2")).is_none());
         drop(answer);
-        assert!(now(line.wait_as(":1.2")).is_some());
+        assert!(now(queue.wait_as(":1.2")).is_some());
     }
 
     #[test]
     fn connections_that_are_gone_are_forgotten() {
-        let line = Line::new(1, Arc::default());
+        let queue = Queue::new(1, Arc::default());
         for number in 0..10 * MANY {
-            drop(now(line.wait_as(&format!(":1.{number}"))).unwrap());
+            drop(now(queue.wait_as(&format!(":1.{number}"))).unwrap());
         }
-        assert!(line.turns.lock().unwrap().len() <= MANY);
+        assert!(queue.turns.lock().unwrap().len() <= MANY);
     }
 }
