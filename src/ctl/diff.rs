@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
+    finding::{Finding, Period},
     output::{Json, Table, closing, print_json, when},
-    replay::{Finding, Period},
 };
 use crate::{
     core::{

@@ -14,6 +14,7 @@ mod complete;
 mod diff;
 mod explain;
 mod fail2ban;
+mod finding;
 mod firewall;
 mod metrics;
 mod output;

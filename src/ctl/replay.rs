@@ -6,18 +6,14 @@
 //! the same journal is read under a second configuration, and what comes out is what would change
 //! ([`super::diff`]).
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
+    finding::{Finding, Period},
     output::{Json, Table, print_json, when},
     progress::Progress,
 };
@@ -26,10 +22,7 @@ use crate::{
     core::{
         bans::Ban,
         engine::{Effect, Engine},
-        failure::Failure,
-        net::text_of,
-        record::{Cursor, Record},
-        time::Usec,
+        record::Record,
     },
     journal::{Position, Reader, Step, Where},
     kernel::addresses,
@@ -64,74 +57,9 @@ pub(super) struct Arguments {
     json: Json,
 }
 
-/// The most records that are shown of each source: the latest, so that a long journal takes no
-/// more memory than a short one.
-const MOST_EVIDENCE: usize = 16;
 /// The most users of each source, the first that it tried: there are attackers who try a new one
 /// each time.
 const MOST_USERS: usize = 100;
-
-/// One ban.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Period {
-    pub(super) since_usec: Usec,
-    /// None if it is permanent.
-    pub(super) until_usec: Option<Usec>,
-    count: u32,
-}
-
-/// What is known of one source in one jail: a line of the output.
-#[derive(Debug, Serialize)]
-pub(super) struct Finding {
-    jail: String,
-    source: String,
-    /// That of the latest failure; none yet if it is unspecified.
-    address: IpAddr,
-    failures: u64,
-    pub(super) bans: u64,
-    first_usec: Usec,
-    last_usec: Usec,
-    banned_at_usec: Option<Usec>,
-    pub(super) periods: Vec<Period>,
-    users: BTreeSet<String>,
-    /// It has tried others as well.
-    #[serde(skip)]
-    more_users: bool,
-    rules: BTreeMap<Arc<str>, u64>,
-    /// Of the latest failures.
-    evidence: VecDeque<Cursor>,
-}
-
-impl Finding {
-    fn new(jail: String, source: IpNet) -> Self {
-        Self {
-            jail,
-            source: text_of(source),
-            address: Ipv4Addr::UNSPECIFIED.into(),
-            failures: 0,
-            bans: 0,
-            first_usec: Usec::MAX,
-            last_usec: 0,
-            banned_at_usec: None,
-            periods: Vec::new(),
-            users: BTreeSet::new(),
-            more_users: false,
-            rules: BTreeMap::new(),
-            evidence: VecDeque::new(),
-        }
-    }
-
-    /// Takes in who, when and where of a failure.
-    fn show(&mut self, failure: &Failure) {
-        self.address = failure.address;
-        self.first_usec = self.first_usec.min(failure.time);
-        self.last_usec = self.last_usec.max(failure.time);
-        if self.evidence.len() == MOST_EVIDENCE {
-            self.evidence.pop_front();
-        }
-        self.evidence.push_back(failure.cursor.clone());
-    }
-}
 
 /// The last line of the output.
 #[derive(Debug, Serialize)]
@@ -331,6 +259,10 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        core::{failure::Failure, record::Cursor, time::Usec},
+        ctl::finding::MOST_EVIDENCE,
+    };
 
     #[test]
     fn a_source_that_tries_a_new_user_each_time_takes_no_more_memory() {

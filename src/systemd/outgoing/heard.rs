@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::watch;
 use zbus::Message;
 
-use super::{BUS, Owner, reader::Head};
+use super::{BUS, Owner, head::Head};
 
 type Hear = Box<dyn Fn(&Message) + Send + Sync>;
 

@@ -11,6 +11,7 @@
 //! [`CLIENT_NAME`], to which the bus's policy lets only root send signals: forged ones get no further
 //! than the bus.
 
+mod head;
 mod heard;
 mod reader;
 

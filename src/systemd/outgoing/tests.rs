@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::time::sleep;
 use zbus::names::BusName;
 
-use super::{reader::Head, *};
+use super::{head::Head, *};
 use crate::firewalld::stand_in::Bus;
 
 const NAME: &str = "org.freedesktop.login1";
