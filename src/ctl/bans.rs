@@ -5,7 +5,6 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::anyhow;
 use clap::ValueHint;
 use serde::Serialize;
 
@@ -14,10 +13,10 @@ use super::{
     complete,
     output::{Cell, Json, Style, Table, closing, line, print_json, relative, when},
     sources,
+    time::duration,
 };
 use crate::{
-    config::parse_span,
-    contract::bus::{BanRow, INFINITY},
+    contract::bus::BanRow,
     core::time::{Usec, span},
     util::{text::count, time::now},
 };
@@ -199,33 +198,6 @@ impl Failures {
                 }
                 Ok(None)
             }
-        }
-    }
-}
-
-/// The duration that was asked for, in µs, with the other words for a permanent ban.
-pub(super) fn duration(words: &str) -> anyhow::Result<u64> {
-    match words {
-        "-1" | "permanent" | "forever" => Ok(INFINITY),
-        _ => match parse_span(words) {
-            Ok(usec) => Ok(usec.unwrap_or(INFINITY)),
-            Err(what) => Err(anyhow!("--for is {what}")),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_word_for_a_permanent_ban_is_understood() {
-        for words in ["infinity", "permanent", "forever", "-1"] {
-            assert_eq!(duration(words).unwrap(), INFINITY, "{words}");
-        }
-        assert_eq!(duration("1h").unwrap(), 3_600_000_000);
-        for words in ["-2", "0", "soon", ""] {
-            assert!(duration(words).is_err(), "{words}");
         }
     }
 }

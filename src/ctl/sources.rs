@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
-use super::bans::duration;
+use super::time::duration;
 use crate::core::net::{parse_network, text_of};
 
 /// The most networks that a range may take, so that a typing error in an IPv6 range can't take all memory.

@@ -1,9 +1,10 @@
-//! Points in time as journalctl takes them with `--since=` (systemd.time(7)).
+//! Points in time as journalctl takes them with `--since=` (systemd.time(7)), and the durations of
+//! bans.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 
-use crate::{config::parse_span, core::time::Usec, util::time::usec};
+use crate::{config::parse_span, contract::bus::INFINITY, core::time::Usec, util::time::usec};
 
 /// Parses a point in time: `2026-11-23 05:48:03` (local time), `2026-11-23`, `05:48`, `now`,
 /// `today`, `yesterday`, `tomorrow`, `-2h`, `+2h`, `2h ago`, `@1795412883`, or RFC 3339; and as
@@ -85,6 +86,17 @@ fn zone_of<'t>(text: &'t str, now: &Zoned) -> (&'t str, TimeZone) {
     }
 }
 
+/// The duration that was asked for, in µs, with the other words for a permanent ban.
+pub(super) fn duration(words: &str) -> anyhow::Result<u64> {
+    match words {
+        "-1" | "permanent" | "forever" => Ok(INFINITY),
+        _ => match parse_span(words) {
+            Ok(usec) => Ok(usec.unwrap_or(INFINITY)),
+            Err(what) => Err(anyhow!("--for is {what}")),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +127,16 @@ mod tests {
         assert_eq!(parse_at("tomorrow", &now).unwrap(), noon + 12 * 3600 * USEC_PER_SEC);
         assert_eq!(parse_at("@1795412883.5", &now).unwrap(), 1_795_412_883_500_000);
         assert!(parse_at("soon", &now).unwrap_err().to_string().contains("'soon' is not a valid timestamp"));
+    }
+
+    #[test]
+    fn every_word_for_a_permanent_ban_is_understood() {
+        for words in ["infinity", "permanent", "forever", "-1"] {
+            assert_eq!(duration(words).unwrap(), INFINITY, "{words}");
+        }
+        assert_eq!(duration("1h").unwrap(), 3_600_000_000);
+        for words in ["-2", "0", "soon", ""] {
+            assert!(duration(words).is_err(), "{words}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use zbus::{OwnedVariant, Variant};
 
 use super::client::{Firewalld, Trouble};
-use super::messages;
+use super::messages::{self, Bypass};
 use super::objects::{PRIORITY, list};
 use super::sets::{Layout, POLICY};
 use crate::core::scope::Port;
@@ -24,13 +24,6 @@ use crate::core::scope::Port;
 const DEPTH: usize = 8;
 /// Protocols without ports that no service behind a ban speaks.
 const HARMLESS: [&str; 6] = ["icmp", "1", "ipv6-icmp", "58", "igmp", "2"];
-
-/// Why bans are without effect somewhere, and what mends it: a sentence each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bypass {
-    pub(crate) what: String,
-    pub(crate) mend: String,
-}
 
 /// A bypass that concerns everybody, or these sources alone.
 pub(super) type Found = (Bypass, Option<Vec<IpNet>>);

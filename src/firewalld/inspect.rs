@@ -1,8 +1,8 @@
 //! What firewalld holds against what it should, for an admin who asks. Only a look: what is wrong
 //! is put right by the task as ever, or at once by [`super::Order::Sync`].
 
-use super::bypass::Bypass;
 use super::client::Firewalld;
+use super::messages::Bypass;
 use super::objects::Runtime;
 use super::sets::{IpsetId, Layout};
 

@@ -46,7 +46,7 @@ impl Ipset {
         self.held.len() == 0 && self.junk.is_empty()
     }
 
-    /// Whether operations on it do what they say.
+    /// Whether calls for it do what they say.
     pub(super) fn is_sound(&self, now: u64) -> bool {
         self.mode == Mode::Open && self.junk.is_empty() && self.settles <= now
     }

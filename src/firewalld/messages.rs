@@ -6,12 +6,18 @@
 
 use std::collections::BTreeSet;
 
-use super::bypass::Bypass;
 use super::client::Trouble;
 use super::objects::{PRIORITY, Repairs};
 use super::pool::Found;
 use super::sets::IpsetId;
 use crate::util::text::count;
+
+/// Why bans are without effect somewhere, and what mends it: a sentence each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bypass {
+    pub(crate) what: String,
+    pub(crate) mend: String,
+}
 
 pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be \
                                  applied when it starts (systemctl start firewalld).";

@@ -16,6 +16,7 @@ mod entry;
 mod inbox;
 mod inspect;
 mod ipset;
+mod limits;
 mod messages;
 mod nets;
 mod next_call;
@@ -40,8 +41,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-pub(crate) use self::bypass::Bypass;
 pub(crate) use self::inspect::Inspection;
+pub(crate) use self::messages::Bypass;
 use crate::{core::scope::Scope, systemd::outgoing::Outgoing};
 
 /// What the daemon wants of the firewall. Networks are in their truncated form.

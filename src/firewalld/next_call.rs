@@ -25,30 +25,8 @@ use super::ipset::{Ipset, Mode};
 use super::pool::{Age, Pool};
 use super::sets::IPSETS;
 
-/// Where one way of doing it ends and another begins.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// The number of bans up to which the first set has them all, where an admin looks for them.
-    pub(super) few: usize,
-    /// Among few, fewer additions than these are not worth a list; among many, these wait for no
-    /// further ones.
-    pub(super) bulk: usize,
-    /// From this size on a set gets no further additions, if another can take them.
-    pub(super) full: usize,
-    /// The most entries that are written at once, unless there is less room: others wait meanwhile.
-    pub(super) chunk: usize,
-    /// How long additions wait for further ones, in ms, if not as long as [`super::costs`] has it.
-    pub(super) spacing: Option<u64>,
-}
-
 /// The number of sets that are kept, if possible, for bans that arrive one by one or a few at a time.
 const SMALL: usize = 2;
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { few: 1000, bulk: 8, full: 512, chunk: 2500, spacing: None }
-    }
-}
 
 impl Pool {
     /// How soon this pool should have its turn; the least first.

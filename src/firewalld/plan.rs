@@ -14,7 +14,7 @@ use super::call::{Call, Edit};
 use super::costs;
 use super::entry::text;
 use super::inspect::PoolReport;
-use super::next_call::Limits;
+use super::limits::Limits;
 use super::pool::{Change, Found, Pool};
 use super::sets::{Family, IpsetId, Layout, PoolId};
 use crate::core::scope::Scope;

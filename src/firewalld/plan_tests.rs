@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::call::{Call, Edit};
 use super::costs::settling;
 use super::entry::text;
-use super::next_call::Limits;
+use super::limits::Limits;
 use super::plan::{News, Next, Plan};
 use super::pool::{Change, Pool};
 use super::sets::{Family, IPSETS, IpsetId, Layout, PoolId};
@@ -37,7 +37,7 @@ enum Step {
     Meddle(Ban, usize, bool),
     /// The kernel has lost an entry, and the source has got through.
     Leak(Ban),
-    /// This many operations are carried out.
+    /// This many calls are carried out.
     Work(usize),
     /// The next one fails; a list may have emptied its set first.
     Fail(bool),

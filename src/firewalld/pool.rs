@@ -14,8 +14,8 @@ use super::call::Edit;
 use super::costs::settling;
 use super::entry::{parse, text};
 use super::ipset::{Ipset, Mode};
+use super::limits::Limits;
 use super::nets::Nets;
-use super::next_call::Limits;
 use super::sets::{Family, IPSETS};
 
 /// Since when an addition has been waiting: the plan's clock, and the order within one tick.

@@ -17,11 +17,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
-use super::bypass::Bypass;
 use super::call::{Call, Edit};
 use super::client::{Firewalld, Trouble};
 use super::entry::text;
 use super::inbox::{Event, Inbox};
+use super::messages::Bypass;
 use super::messages::{self, CUT_OFF, DEAF, UNREACHED};
 use super::plan::{News, Next, Plan};
 use super::pool::Change;

@@ -7,11 +7,11 @@
 //! handles, the lanes, whose entries come out here in the order of time. Few filters have one lane,
 //! and then this adds nothing.
 
-use std::time::Duration;
+use std::{ffi::CString, time::Duration};
 
 use systemd::journal::Journal;
 
-use super::{JournalError, reader::c_string};
+use super::JournalError;
 use crate::core::{
     cursor::{Cursor, Moment},
     time::Usec,
@@ -258,6 +258,10 @@ impl Lanes {
             let _ = lane.journal.wait(Some(Duration::ZERO));
         }
     }
+}
+
+pub(super) fn c_string(text: &str) -> Result<CString, JournalError> {
+    CString::new(text).map_err(|_| JournalError::ZeroByte(text.to_owned()))
 }
 
 #[cfg(test)]

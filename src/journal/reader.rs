@@ -9,13 +9,13 @@
 //! A separate match follows journald's own notice that it had to drop messages of a unit: what
 //! was never written can't be counted, but it can be told.
 
-use std::{ffi::CString, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use systemd::journal::{Journal, OpenDirectoryOptions, OpenFilesOptions, OpenOptions};
 
 use super::{
     JournalError,
-    lanes::{Group, Lanes, deal},
+    lanes::{Group, Lanes, c_string, deal},
 };
 use crate::core::{
     cursor::Moment,
@@ -295,8 +295,4 @@ impl Where {
             }
         }
     }
-}
-
-pub(super) fn c_string(text: &str) -> Result<CString, JournalError> {
-    CString::new(text).map_err(|_| JournalError::ZeroByte(text.to_owned()))
 }

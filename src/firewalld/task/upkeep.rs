@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::{LONGEST_PAUSE, Over, RELOAD_GAP, Task};
 use crate::firewalld::Report;
-use crate::firewalld::bypass::Bypass;
 use crate::firewalld::client::{Firewalld, Trouble};
 use crate::firewalld::inspect::Inspection;
 use crate::firewalld::messages;
+use crate::firewalld::messages::Bypass;
 use crate::firewalld::objects::Runtime;
 
 /// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second when
