@@ -149,15 +149,15 @@ pub(crate) async fn run(outgoing: Outgoing, targets: UnboundedReceiver<CutTarget
         return;
     }
     let Ok(firewalld) = Firewalld::new(connection).await else { return };
-    let mut task = Task { systemd, firewalld, job, targets, queue: Queue::default() };
-    while let Some(target) = task.targets.recv().await {
-        task.queue.push(target);
-        while let Ok(target) = task.targets.try_recv() {
-            task.queue.push(target);
+    let mut cutter = Cutter { systemd, firewalld, job, targets, queue: Queue::default() };
+    while let Some(target) = cutter.targets.recv().await {
+        cutter.queue.push(target);
+        while let Ok(target) = cutter.targets.try_recv() {
+            cutter.queue.push(target);
         }
-        while let Some((scope, sources, names)) = task.queue.take() {
-            let outcome = match task.firewalld.cut_ports(&scope).await {
-                Ok(ports) => task.cut(&format!("wardend-cut@{names}{ports}.service")).await,
+        while let Some((scope, sources, names)) = cutter.queue.take() {
+            let outcome = match cutter.firewalld.cut_ports(&scope).await {
+                Ok(ports) => cutter.cut(&format!("wardend-cut@{names}{ports}.service")).await,
                 Err(why) => Err(why),
             };
             // The daemon may be going down.
@@ -166,7 +166,7 @@ pub(crate) async fn run(outgoing: Outgoing, targets: UnboundedReceiver<CutTarget
     }
 }
 
-struct Task {
+struct Cutter {
     systemd: SystemdProxy<'static>,
     firewalld: Firewalld,
     job: Arc<Job>,
@@ -174,7 +174,7 @@ struct Task {
     queue: Queue,
 }
 
-impl Task {
+impl Cutter {
     /// Starts the unit, and waits for its end. What else comes in is taken in meanwhile.
     async fn cut(&mut self, unit: &str) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;

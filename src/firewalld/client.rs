@@ -1,5 +1,5 @@
 //! firewalld's side of the bus: the few methods that are used, and their errors in words that the
-//! task can act on. [`super::objects`] has what everything rests on.
+//! driver can act on. [`super::objects`] has what everything rests on.
 //!
 //! All calls go to the well-known name, which outlives a restart of firewalld, and no property
 //! is cached: reading one needs an authorisation that the daemon has no other use for.
@@ -184,7 +184,7 @@ impl From<&zbus::Error> for Trouble {
     }
 }
 
-/// All that the task calls.
+/// All that the driver calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Firewalld {
     connection: Connection,

@@ -1,5 +1,5 @@
 //! What firewalld holds against what it should, for an admin who asks. Only a look: what is wrong
-//! is put right by the task as ever, or at once by [`super::Order::Sync`].
+//! is put right by the driver as ever, or at once by [`super::Order::Sync`].
 
 use super::client::Firewalld;
 use super::messages::Bypass;

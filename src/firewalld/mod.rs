@@ -2,9 +2,9 @@
 //! done comes out as reports.
 //!
 //! An order never waits for firewalld and is never lost: it only changes the wanted list
-//! ([`plan`]), and one task ([`task`]) drives what firewalld holds towards that list, one call at
+//! ([`plan`]), and the driver ([`driver`]) takes what firewalld holds towards that list, one call at
 //! a time. firewalld forgets every ban at a reload or restart, may be away, or may block for
-//! seconds; all of that is the task's daily business, and the rest of the daemon hears of it only
+//! seconds; all of that is its daily business, and the rest of the daemon hears of it only
 //! as a [`State`] and, ban by ban, as the moment at which it came into force. A ban that comes
 //! into force again after firewalld had lost it is reported again, with its new time.
 
@@ -12,6 +12,7 @@ mod bypass;
 mod call;
 pub(crate) mod client;
 mod costs;
+mod driver;
 mod entry;
 mod inbox;
 mod inspect;
@@ -24,7 +25,6 @@ mod objects;
 mod plan;
 mod pool;
 mod sets;
-mod task;
 mod unit;
 
 #[cfg(test)]
@@ -121,11 +121,11 @@ pub(crate) enum Report {
     Told(String),
 }
 
-/// Starts the task that owns the dealings with firewalld. It ends when the sender is dropped and
+/// Starts the driver, which owns the dealings with firewalld. It ends when the sender is dropped and
 /// what can be done at once is done; the entries stay in firewalld, the next start takes them up.
 pub(crate) fn start(outgoing: Outgoing) -> (UnboundedSender<Order>, UnboundedReceiver<Report>) {
     let (order, orders) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::unbounded_channel();
-    tokio::spawn(task::run(outgoing, orders, report));
+    tokio::spawn(driver::run(outgoing, orders, report));
     (order, reports)
 }

@@ -1,4 +1,4 @@
-//! The task against the stand-in: what the daemon hears, what firewalld ends up with, and which
+//! The driver against the stand-in: what the daemon hears, what firewalld ends up with, and which
 //! calls it took.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -61,7 +61,7 @@ impl Daemon {
         let seen = &mut self.seen;
         let wait = timeout(Duration::from_secs(20), async {
             loop {
-                let report = reports.recv().await.expect("the task has ended");
+                let report = reports.recv().await.expect("the driver has ended");
                 seen.push(report.clone());
                 if what(&report) {
                     return report;

@@ -67,7 +67,7 @@ fn now() -> u64 {
 pub(super) async fn run(outgoing: Outgoing, orders: UnboundedReceiver<Order>, reports: UnboundedSender<Report>) {
     match setup(&outgoing, orders, reports.clone()).await {
         // Either end of the loop is the end of the daemon, and neither is an error.
-        Ok((mut task, firewalld)) => while task.turn(&firewalld).await.is_ok() {},
+        Ok((mut driver, firewalld)) => while driver.turn(&firewalld).await.is_ok() {},
         Err(error) => {
             let text = messages::unheard(&error);
             // Nobody to hear it means that the daemon is gone.
@@ -81,11 +81,11 @@ async fn setup(
     outgoing: &Outgoing,
     orders: UnboundedReceiver<Order>,
     reports: UnboundedSender<Report>,
-) -> zbus::Result<(Task, Firewalld)> {
+) -> zbus::Result<(Driver, Firewalld)> {
     let mut inbox = Inbox::listen(outgoing, orders).await?;
     let firewalld = Firewalld::new(outgoing.connection()).await?;
     let owner = inbox.owner();
-    let mut task = Task {
+    let mut driver = Driver {
         outgoing: outgoing.clone(),
         plan: Plan::default(),
         began: Instant::now(),
@@ -117,12 +117,12 @@ async fn setup(
         warned: false,
         bypass: None,
     };
-    task.meet(owner);
-    Ok((task, firewalld))
+    driver.meet(owner);
+    Ok((driver, firewalld))
 }
 
 #[allow(clippy::struct_excessive_bools)] // independent facts, each with one reader
-struct Task {
+struct Driver {
     outgoing: Outgoing,
     plan: Plan,
     /// Zero of the plan's time.
@@ -171,7 +171,7 @@ struct Task {
     bypass: Option<Bypass>,
 }
 
-impl Task {
+impl Driver {
     /// One call, or one wait. Whoever only asks comes after it, so that no flood of questions holds
     /// up a ban.
     async fn turn(&mut self, firewalld: &Firewalld) -> Result<(), Over> {

@@ -1,11 +1,11 @@
-//! What the task does while nobody owns firewalld's name: it waits for an owner, and finds out
+//! What the driver does while nobody owns firewalld's name: it waits for an owner, and finds out
 //! whether there is anything for an admin to do.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{Over, Task};
+use super::{Driver, Over};
 use crate::firewalld::State;
 use crate::firewalld::client::Firewalld;
 use crate::firewalld::messages;
@@ -21,7 +21,7 @@ const LATER: Duration = Duration::from_secs(60);
 /// For how long systemd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-impl Task {
+impl Driver {
     /// Waits for an owner, for a while, and says what is true meanwhile.
     pub(super) async fn absent(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
         if let Some(next) = self.next_question.filter(|next| *next > Instant::now()) {

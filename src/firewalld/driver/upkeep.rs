@@ -1,14 +1,14 @@
-//! The ipsets and the policy themselves: the part of the task that sees to it that they are there.
+//! The ipsets and the policy themselves: the part of the driver that sees to it that they are there.
 //!
-//! [`Task::look`] asks for what is in force and mends it with as few calls as it takes;
-//! [`Task::check`] does the same for the permanent configuration, when nothing is urgent. Objects
+//! [`Driver::look`] asks for what is in force and mends it with as few calls as it takes;
+//! [`Driver::check`] does the same for the permanent configuration, when nothing is urgent. Objects
 //! that are missing can only be created permanently and come into force with a reload, which costs
-//! everybody something, so [`Task::bootstrap`] makes few of them.
+//! everybody something, so [`Driver::bootstrap`] makes few of them.
 
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-use super::{LONGEST_PAUSE, Over, RELOAD_GAP, Task};
+use super::{Driver, LONGEST_PAUSE, Over, RELOAD_GAP};
 use crate::firewalld::Report;
 use crate::firewalld::client::{Firewalld, Trouble};
 use crate::firewalld::inspect::Inspection;
@@ -20,7 +20,7 @@ use crate::firewalld::objects::Runtime;
 /// nothing else runs. The time to wait for that number, in ms; fewer take less.
 const SETTLE: u64 = 3000;
 
-impl Task {
+impl Driver {
     /// Sees to it that ipsets and policy are in force, with as few calls as it takes.
     pub(super) async fn look(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
         let layout = self.layout.clone();
