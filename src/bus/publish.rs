@@ -1,8 +1,8 @@
 //! The signals that the daemon sends on the bus, handed over to a task of its own.
 //!
 //! The bus may take nothing for as long as some client does not read ([`super::socket`]), and the
-//! loop must not wait for that. So signals stand in a queue that has an end: what finds it full is
-//! not sent, and who listens can ask. Jails on the bus come and go in the same task, which alone
+//! loop must not wait for that. So signals stand in a queue that has an end: a signal that finds it
+//! full is not sent, and a client can ask instead. Jails on the bus come and go in the same task, which alone
 //! knows the objects.
 
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ impl PublisherHandle {
         Ok(Self { events, orders })
     }
 
-    /// Has it sent, unless too much waits to be sent.
+    /// Queues a signal, unless the queue is full.
     pub(crate) fn publish(&self, what: BusEvent) {
         let _ = self.events.try_send(what);
     }

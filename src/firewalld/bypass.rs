@@ -15,9 +15,9 @@ use ipnet::IpNet;
 use zbus::{OwnedVariant, Variant};
 
 use super::client::{Firewalld, Trouble};
+use super::layout::{Layout, POLICY};
 use super::messages::{self, Bypass};
 use super::objects::{PRIORITY, list};
-use super::sets::{Layout, POLICY};
 use crate::core::scope::Port;
 
 /// How deep services of firewalld may include each other.

@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 
 use super::entry::text;
-use super::sets::IpsetId;
+use super::layout::IpsetId;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, fdo, proxy};
 
 use super::call::{Call, Edit};
 use super::entry::text;
-use super::sets::IpsetId;
+use super::layout::IpsetId;
 use crate::systemd::outgoing::is_timeout;
 
 #[proxy(

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::call::{Call, Edit};
+use super::layout::{IPSETS, IpsetId};
 use super::plan::{News, Next, Plan};
 use super::plan_tests::{addresses, all_ports, plan};
 use super::pool::Change;
-use super::sets::{IPSETS, IpsetId};
 
 /// What the calls cost firewalld, as measured: ms of its CPU time, which is all that passes here.
 struct Bill {

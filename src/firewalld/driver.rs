@@ -21,11 +21,11 @@ use super::call::{Call, Edit};
 use super::client::{Firewalld, Trouble};
 use super::entry::text;
 use super::inbox::{Event, Inbox};
+use super::layout::Layout;
 use super::messages::Bypass;
 use super::messages::{self, CUT_OFF, DEAF, UNREACHED};
 use super::plan::{News, Next, Plan};
 use super::pool::Change;
-use super::sets::Layout;
 use super::{Order, Report, State};
 use crate::systemd::outgoing::{Outgoing, within};
 

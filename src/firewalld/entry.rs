@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::sets::Family;
+use super::layout::Family;
 
 /// firewalld compares entries as text, so there must be one text for each network: the network
 /// address, with a prefix length only where it says something.

@@ -2,9 +2,9 @@
 //! is put right by the driver as ever, or at once by [`super::Order::Sync`].
 
 use super::client::Firewalld;
+use super::layout::{IpsetId, Layout};
 use super::messages::Bypass;
 use super::objects::Runtime;
-use super::sets::{IpsetId, Layout};
 
 /// The bans of one scope and family, as an admin sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 /// The limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The number of bans up to which the first set has them all, where an admin looks for them.
+    /// The number of bans up to which the first ipset has them all, where an admin looks for them.
     pub(super) few: usize,
     /// Among few, fewer additions than these are not worth a list; among many, these wait for no
     /// further ones.
     pub(super) bulk: usize,
-    /// From this size on a set gets no further additions, if another can take them.
+    /// From this size on an ipset gets no further additions, if another can take them.
     pub(super) full: usize,
     /// The most entries that are written at once, unless there is less room: others wait meanwhile.
     pub(super) chunk: usize,

@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::client::Trouble;
+use super::layout::IpsetId;
 use super::objects::{PRIORITY, Repairs};
 use super::pool::Found;
-use super::sets::IpsetId;
 use crate::util::text::count;
 
 /// Why bans are without effect somewhere, and what mends it: a sentence each.

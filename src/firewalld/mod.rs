@@ -4,8 +4,8 @@
 //! An order never waits for firewalld and is never lost: it only changes the wanted list
 //! ([`plan`]), and the driver ([`driver`]) takes what firewalld holds towards that list, one call at
 //! a time. firewalld forgets every ban at a reload or restart, may be away, or may block for
-//! seconds; all of that is its daily business, and the rest of the daemon hears of it only
-//! as a [`State`] and, ban by ban, as the moment at which it came into force. A ban that comes
+//! seconds; the driver deals with all of that, and the rest of the daemon hears of it only as
+//! a [`State`] and, ban by ban, as the moment at which it came into force. A ban that comes
 //! into force again after firewalld had lost it is reported again, with its new time.
 
 mod bypass;
@@ -17,6 +17,7 @@ mod entry;
 mod inbox;
 mod inspect;
 mod ipset;
+mod layout;
 mod limits;
 mod messages;
 mod nets;
@@ -24,7 +25,6 @@ mod next_call;
 mod objects;
 mod plan;
 mod pool;
-mod sets;
 mod unit;
 
 #[cfg(test)]

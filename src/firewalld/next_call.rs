@@ -1,14 +1,14 @@
 //! Which call comes next, so that no ban is ever without cover and each costs about the same.
 //!
-//! firewalld adds an entry at a cost that grows with the set, and empties a set before it writes a
+//! firewalld adds an entry at a cost that grows with the ipset, and empties an ipset before it writes a
 //! new list into it; since firewalld 2.4 it even answers before the list is in the kernel. So:
 //!
-//! - Few bans live in the first set alone. Many are spread, and a ban is added to a small set.
+//! - Few bans live in the first ipset alone. Many are spread, and a ban is added to a small ipset.
 //! - Among many, a call costs so much by itself that bans wait for each other for a moment, and
 //!   then go in together. Whoever comes alone does not wait.
-//! - A list is only written into an empty set. Bulk additions go there at once; and to make two
-//!   sets into one, their entries are written into an empty third before they are cleared.
-//! - An entry is only removed, and a set only cleared, when all that is wanted of it is in force
+//! - A list is only written into an empty ipset. Bulk additions go there at once; and to make two
+//!   ipsets into one, their entries are written into an empty third before they are cleared.
+//! - An entry is only removed, and an ipset only cleared, when all that is wanted of it is in force
 //!   elsewhere, and has had time to get into the kernel.
 //!
 //! Among all ways that lead there the one that costs firewalld least is taken.
@@ -22,10 +22,10 @@ use super::call::Edit;
 use super::costs::{adding, clearing, removing, times, writing};
 use super::entry::text;
 use super::ipset::{Ipset, Mode};
+use super::layout::IPSETS;
 use super::pool::{Age, Pool};
-use super::sets::IPSETS;
 
-/// The number of sets that are kept, if possible, for bans that arrive one by one or a few at a time.
+/// The number of ipsets that are kept, if possible, for bans that arrive one by one or a few at a time.
 const SMALL: usize = 2;
 
 impl Pool {
@@ -106,7 +106,7 @@ impl Pool {
         self.target.len() <= self.limits.few
     }
 
-    /// Sets that a list can be written into, without the first.
+    /// Ipsets that a list can be written into, without the first.
     fn empty(&self, now: u64) -> Vec<usize> {
         (1..IPSETS).filter(|index| self.ipsets[*index].is_sound(now) && self.ipsets[*index].is_empty()).collect()
     }
@@ -155,7 +155,7 @@ impl Pool {
         self.adds.values().copied().take(count).collect()
     }
 
-    /// Sets whose entries can be written elsewhere, the smallest first.
+    /// Ipsets whose entries can be written elsewhere, the smallest first.
     fn mergeable(&self, now: u64) -> Vec<usize> {
         let mut all: Vec<usize> =
             (1..IPSETS).filter(|index| self.ipsets[*index].is_sound(now) && !self.ipsets[*index].is_empty()).collect();
@@ -163,9 +163,9 @@ impl Pool {
         all
     }
 
-    /// The smallest sets, to be written into an empty one together with new entries, if that costs no
-    /// more than `limit`. Sets of about one size go together: so an entry is only written again when
-    /// its set has doubled.
+    /// The smallest ipsets, to be written into an empty one together with new entries, if that costs no
+    /// more than `limit`. Ipsets of about one size go together: so an entry is only written again when
+    /// its ipset has doubled.
     fn worth_merging(&self, new: usize, limit: u64, now: u64) -> Option<Vec<usize>> {
         let (mut entries, mut cleared, mut merged) = (new, 0, Vec::new());
         for index in self.mergeable(now) {
@@ -194,7 +194,7 @@ impl Pool {
         self.make_room(oldest.first()?, now)
     }
 
-    /// The set that takes an entry at the least cost.
+    /// The ipset that takes an entry at the least cost.
     fn place(&self, net: &IpNet, now: u64) -> Option<usize> {
         let takes = |index: &usize| self.ipsets[*index].is_sound(now) && self.ipsets[*index].overlap(net).is_none();
         if self.is_small() && takes(&0) {
@@ -211,7 +211,7 @@ impl Pool {
         self.cheapest((0..IPSETS).filter(|index| self.ipsets[*index].is_sound(now)).collect())
     }
 
-    /// The smallest set that is not full. One of the empty ones is kept for moves.
+    /// The smallest ipset that is not full. One of the empty ones is kept for moves.
     fn cheapest(&self, of: Vec<usize>) -> Option<usize> {
         let (empty, used): (Vec<usize>, Vec<usize>) =
             of.into_iter().partition(|index| *index > 0 && self.ipsets[*index].is_empty());
@@ -228,7 +228,7 @@ impl Pool {
         self.limits.full.max(self.target.len() / 32)
     }
 
-    /// All sets hold something that overlaps. What is in the way in the set with the least of it
+    /// All ipsets hold something that overlaps. What is in the way in the ipset with the least of it
     /// goes; none of it is of the target, whose networks are disjoint.
     fn make_room(&mut self, net: &IpNet, now: u64) -> Option<(usize, Edit)> {
         if self.ipsets.iter().any(|ipset| ipset.settles > now) {
@@ -246,7 +246,7 @@ impl Pool {
 
     /// Nothing is missing: moves, removals, and then order for its own sake.
     fn tidy(&mut self, now: u64) -> Option<(usize, Edit)> {
-        // A turn of a set's mode may open a way.
+        // A turn of an ipset's mode may open a way.
         for _ in 0..3 {
             if let Some(step) = self.move_some(now).or_else(|| self.clear(now)).or_else(|| self.remove(now)) {
                 return Some(step);
@@ -276,7 +276,7 @@ impl Pool {
         place.map(|index| (index, Edit::Add(first)))
     }
 
-    /// Whether nobody needs this entry of a set: all that it covers is in force elsewhere, and
+    /// Whether nobody needs this entry of an ipset: all that it covers is in force elsewhere, and
     /// surely in the kernel, or is not wanted.
     fn is_needless(&self, net: &IpNet, now: u64) -> bool {
         let settled = |net: &IpNet| self.home.get(net).is_some_and(|index| self.ipsets[*index].settles <= now);
@@ -286,7 +286,7 @@ impl Pool {
         }
     }
 
-    /// Empties a set that is to be emptied.
+    /// Empties an ipset that is to be emptied.
     fn clear(&mut self, now: u64) -> Option<(usize, Edit)> {
         for index in 0..IPSETS {
             let ipset = &self.ipsets[index];
@@ -334,7 +334,7 @@ impl Pool {
         None
     }
 
-    /// Turns a set's mode, if that makes the next bans cheaper or the list easier to read.
+    /// Turns an ipset's mode, if that makes the next bans cheaper or the list easier to read.
     fn rearrange(&mut self, now: u64) -> bool {
         if !self.ipsets.iter().all(|ipset| ipset.is_sound(now) && ipset.surplus.is_empty()) {
             return false;
@@ -371,7 +371,7 @@ impl Pool {
         self.synced && self.adds.is_empty() && self.moves.is_empty() && self.ipsets.iter().all(quiet)
     }
 
-    /// What the sets hold that is in force, by set.
+    /// What the ipsets hold that is in force, by ipset.
     #[cfg(test)]
     pub(super) fn held(&self) -> Vec<BTreeSet<IpNet>> {
         self.ipsets.iter().map(|ipset| ipset.held.iter().collect()).collect()

@@ -3,7 +3,7 @@
 //!
 //! They live in the permanent configuration, because firewalld can make ipsets in no other way,
 //! and are in force since the reload that follows. The order is what matters most here: a policy
-//! that names a missing ipset fails all of firewalld at its next start, so sets come before the
+//! that names a missing ipset fails all of firewalld at its next start, so ipsets come before the
 //! policy and go after it. What somebody else has changed in them is put right, and so is what
 //! `firewall-cmd --runtime-to-permanent` has written down: a ban is never permanent.
 
@@ -12,9 +12,9 @@ use std::collections::{BTreeSet, HashMap};
 use zbus::{OwnedVariant, Variant};
 
 use super::client::{Firewalld, Trouble};
-use super::sets::{IpsetId, Layout, POLICY, is_ours};
+use super::layout::{IpsetId, Layout, POLICY, is_ours};
 
-/// More than the daemon ever bans, and an upper bound for nft: firewalld 2 takes a set beyond its
+/// More than the daemon ever bans, and an upper bound for nft: firewalld 2 takes an ipset beyond its
 /// size for filled and leaves it empty.
 const MAX_ENTRIES: &str = "131072";
 
@@ -26,24 +26,24 @@ pub(super) const PRIORITY: i32 = -14999;
 /// What firewalld has in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Runtime {
-    /// All sets, and the policy with its rules.
+    /// All ipsets, and the policy with its rules.
     Complete,
     /// The policy has other rules; that can be put right at once.
     OtherRules,
-    /// A set or the policy is missing, which takes a reload.
+    /// An ipset or the policy is missing, which takes a reload.
     Missing,
 }
 
 /// What had to be changed in the permanent configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Repairs {
-    /// Sets or the policy were not there.
+    /// Ipsets or the policy were not there.
     pub(super) created: bool,
     /// The policy had other contents.
     pub(super) policy: bool,
-    /// Sets of scopes that no jail has any more.
+    /// Ipsets of scopes that no jail has any more.
     pub(super) gone: Vec<String>,
-    /// Sets with entries, and how many.
+    /// Ipsets with entries, and how many.
     pub(super) baked: Vec<(String, usize)>,
 }
 
@@ -74,7 +74,7 @@ impl Firewalld {
         })
     }
 
-    /// Has the policy look into these sets from now on; all of them are there.
+    /// Has the policy look into these ipsets from now on; all of them are there.
     pub(super) async fn set_rules(&self, rules: &[String]) -> zbus::Result<()> {
         self.policy.set_settings(POLICY, &HashMap::from([("rich_rules", Variant::from(rules))])).await
     }

@@ -14,9 +14,9 @@ use super::call::{Call, Edit};
 use super::costs;
 use super::entry::text;
 use super::inspect::PoolReport;
+use super::layout::{Family, IpsetId, Layout, PoolId};
 use super::limits::Limits;
 use super::pool::{Change, Found, Pool};
-use super::sets::{Family, IpsetId, Layout, PoolId};
 use crate::core::scope::Scope;
 
 /// What is to be done.

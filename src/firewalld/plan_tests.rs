@@ -16,10 +16,10 @@ use proptest::prelude::*;
 use super::call::{Call, Edit};
 use super::costs::settling;
 use super::entry::text;
+use super::layout::{Family, IPSETS, IpsetId, Layout, PoolId};
 use super::limits::Limits;
 use super::plan::{News, Next, Plan};
 use super::pool::{Change, Pool};
-use super::sets::{Family, IPSETS, IpsetId, Layout, PoolId};
 use crate::core::scope::Scope;
 
 type Ban = (Arc<Scope>, IpNet);

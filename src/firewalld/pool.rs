@@ -14,9 +14,9 @@ use super::call::Edit;
 use super::costs::settling;
 use super::entry::{parse, text};
 use super::ipset::{Ipset, Mode};
+use super::layout::{Family, IPSETS};
 use super::limits::Limits;
 use super::nets::Nets;
-use super::sets::{Family, IPSETS};
 
 /// Since when an addition has been waiting: the plan's clock, and the order within one tick.
 pub(super) type Age = (u64, u64);

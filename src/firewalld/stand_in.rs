@@ -20,8 +20,8 @@ use zbus::connection::Builder;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, DBusError, ObjectServer, OwnedObjectPath, OwnedVariant, Variant, interface};
 
+use super::layout::Layout;
 use super::objects::PRIORITY;
-use super::sets::Layout;
 use crate::systemd::outgoing::Outgoing;
 
 const NAME: &str = "org.fedoraproject.FirewallD1";

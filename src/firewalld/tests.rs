@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{sleep, timeout};
 
-use super::sets::{IPSETS, Layout};
+use super::layout::{IPSETS, Layout};
 use super::stand_in::{Bus, Fake, Inner, exception, network, policy, systemd};
 use super::{Order, Report, State, start};
 use crate::core::scope::Scope;

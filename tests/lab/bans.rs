@@ -71,8 +71,8 @@ pub(crate) fn a_killed_daemon_counts_each_failure_once(release: Release) {
 }
 
 pub(crate) fn no_failure_is_lost_while_the_journal_rotates(release: Release) {
-    // With PAM's own delay: journald starts again right after a guess and has forgotten whose
-    // process wrote it, and what that wrote before must have been looked up.
+    // PAM's own delay stays: journald forgets all processes when it restarts, so it must have seen an
+    // earlier record of the process that reports the guess.
     let mut plan = Machine::prepare(release);
     if release.penalises_sources() {
         // sshd itself would turn the fifth connection away.

@@ -146,7 +146,7 @@ pub(crate) fn a_message_that_comes_later_is_waited_for(release: Release) {
     assert_eq!(machine.try_run("pgrep journalctl").code, 1, "nobody is left behind");
 }
 
-pub(crate) fn hasty_passwords_are_judged_at_once(release: Release) {
+pub(crate) fn hasty_passwords_are_judged_soon(release: Release) {
     let machine = Machine::prepare(release).without_wardend().hasty_passwords().boot();
     let guesses = Guesses { user: "bob", connections: 2, prompts: 3, at_once: true };
     let begin = Instant::now();

@@ -181,5 +181,5 @@ scenarios! {
         a_dropped_address_times_out_and_its_neighbour_does_not,
         no_route_leads_out_of_the_lab,
         a_message_that_comes_later_is_waited_for,
-        hasty_passwords_are_judged_at_once;
+        hasty_passwords_are_judged_soon;
 }

@@ -1,9 +1,9 @@
 //! The ipsets that wardend owns in firewalld, by name, and the rules that look into them.
 //!
-//! The bans of one scope and one address family are a pool, and a pool has several sets, because an
+//! The bans of one scope and one address family are a pool, and a pool has several ipsets, because an
 //! entry costs firewalld more in a large one ([`super::next_call`]). The names are what an admin types
 //! after `firewall-cmd --ipset=`: `wardend4` and `wardend6` for bans of all ports, `wardend4-ssh`
-//! for those of one service; `wardend4-1` and so on take what the first set of a pool has no room
+//! for those of one service; `wardend4-1` and so on take what the first ipset of a pool has no room
 //! for. Everything that begins like that is wardend's.
 
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Family {
     }
 }
 
-/// How many sets a pool has. Each is a rule more for a packet to pass, and one of them is kept
+/// How many ipsets a pool has. Each is a rule more for a packet to pass, and one of them is kept
 /// empty; with eight, ten thousand bans are added at the cost of a few hundred.
 pub(crate) const IPSETS: usize = 8;
 
@@ -95,7 +95,7 @@ impl IpsetId {
     }
 }
 
-/// Whether a set of this name is wardend's, of whatever configuration.
+/// Whether an ipset of this name is wardend's, of whatever configuration.
 pub(crate) fn is_ours(name: &str) -> bool {
     Family::ALL
         .iter()
@@ -121,7 +121,7 @@ impl Layout {
         self.sets.iter().filter(|set| set.index == 0).map(|set| set.pool.clone()).collect()
     }
 
-    /// The names of the sets.
+    /// The names of the ipsets.
     pub(crate) fn names(&self) -> Vec<String> {
         self.sets.iter().map(IpsetId::name).collect()
     }
