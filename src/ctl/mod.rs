@@ -2,7 +2,7 @@
 //!
 //! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `watch`, `metrics`, `reload` and `firewall`
 //! talk to the daemon over its bus interface; `replay`, `verify`, `test` and `cat-config` need no
-//! daemon. Exit codes: 0 done, 1 it could not be done (the sentence says why), 2 the command line
+//! daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it could not be done (the sentence says why), 2 the command line
 //! can't be understood, 3 the daemon does not run, 4 it is not allowed.
 
 mod addresses;
@@ -12,6 +12,7 @@ mod bus;
 mod cat_config;
 mod complete;
 mod diff;
+mod doctor;
 mod explain;
 mod fail2ban;
 mod finding;
@@ -84,6 +85,8 @@ enum Verb {
     Verify(verify::Arguments),
     /// Show the configuration, and the line that sets each value
     CatConfig(cat_config::Arguments),
+    /// Look at every link of the chain, and say what is wrong and how to solve it
+    Doctor(doctor::Arguments),
     /// Show how a filter interprets a message or a journal
     Test(test::Arguments),
     /// Show this help, or the commands for those who know fail2ban
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Verb::Addresses => addresses::run(),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
+        Verb::Doctor(arguments) => bus::on_the_bus(doctor::doctor(arguments)),
         Verb::CatConfig(arguments) => cat_config::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
         Verb::Help { topic: Some(Topic::Fail2ban) } => fail2ban::help(),

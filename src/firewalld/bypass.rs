@@ -29,7 +29,7 @@ const HARMLESS: [&str; 6] = ["icmp", "1", "ipv6-icmp", "58", "igmp", "2"];
 pub(super) type Found = (Bypass, Option<Vec<IpNet>>);
 
 /// First and last port, and protocol.
-type Range = (u16, u16, String);
+pub(super) type Range = (u16, u16, String);
 
 /// What a ban closes, of all jails together.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ struct Reach {
 
 /// What is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     All,
     Service(String),
     Ports(Range),
@@ -50,7 +50,7 @@ enum What {
 
 /// From whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     Anybody,
     Net(IpNet),
     IpsetId(String),
@@ -94,7 +94,7 @@ impl Reach {
     }
 }
 
-fn overlap(a: &Range, b: &Range) -> bool {
+pub(super) fn overlap(a: &Range, b: &Range) -> bool {
     a.2 == b.2 && a.0 <= b.1 && b.0 <= a.1
 }
 
@@ -177,7 +177,7 @@ impl Rule {
 }
 
 /// What these settings accept, and from whom.
-fn accepted(settings: &HashMap<String, OwnedVariant>) -> Vec<(What, Source)> {
+pub(super) fn accepted(settings: &HashMap<String, OwnedVariant>) -> Vec<(What, Source)> {
     let target = settings.get("target").and_then(|value| <&str>::try_from(&**value).ok());
     let mut all = Vec::new();
     if target == Some("ACCEPT") {
@@ -202,7 +202,7 @@ fn forwarded(settings: &HashMap<String, OwnedVariant>) -> Vec<Forward> {
     ports.chain(list(settings, "rich_rules").iter().filter_map(|rule| Rule::read(rule).forward)).collect()
 }
 
-fn is(settings: &HashMap<String, OwnedVariant>, name: &str) -> bool {
+pub(super) fn is(settings: &HashMap<String, OwnedVariant>, name: &str) -> bool {
     settings.get(name).is_some_and(|value| matches!(**value, Variant::Bool(true)))
 }
 
@@ -227,7 +227,7 @@ fn entry(ingress: &[String], zones: &Zones, default: &str) -> Option<Vec<Source>
 
 impl Firewalld {
     /// All that is accepted before wardend's policy is asked and that a ban of these jails closes.
-    pub(super) async fn bypasses(&self, layout: &Layout) -> zbus::Result<Vec<Found>> {
+    pub(crate) async fn bypasses(&self, layout: &Layout) -> zbus::Result<Vec<Found>> {
         let mut services = BTreeMap::new();
         let mut reach = Reach::default();
         for port in layout.pools().iter().flat_map(|pool| pool.scope.ports()) {
@@ -308,7 +308,11 @@ impl Firewalld {
     }
 
     /// The ports of a service and of those that it includes.
-    async fn ports_of(&self, name: &str, known: &mut BTreeMap<String, Vec<Range>>) -> zbus::Result<Vec<Range>> {
+    pub(super) async fn ports_of(
+        &self,
+        name: &str,
+        known: &mut BTreeMap<String, Vec<Range>>,
+    ) -> zbus::Result<Vec<Range>> {
         if let Some(ports) = known.get(name) {
             return Ok(ports.clone());
         }

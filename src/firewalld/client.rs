@@ -212,6 +212,10 @@ impl Firewalld {
         })
     }
 
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Whether firewalld is on its way up, although nobody owns its name.
     pub(crate) async fn is_coming(&self) -> bool {
         super::unit::is_coming(&self.connection).await

@@ -12,6 +12,7 @@ mod access;
 pub(crate) mod events;
 mod follow;
 mod gleaner;
+pub(crate) mod journald_conf;
 mod lanes;
 mod reader;
 mod roots;

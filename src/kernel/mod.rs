@@ -1,3 +1,5 @@
 //! What the kernel is asked directly.
 
 pub(crate) mod addresses;
+pub(crate) mod listening;
+pub(crate) mod names;

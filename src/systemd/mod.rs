@@ -4,3 +4,4 @@ pub(crate) mod logind;
 pub(crate) mod notify;
 pub(crate) mod outgoing;
 pub(crate) mod resolved;
+pub(crate) mod units;

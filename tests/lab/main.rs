@@ -19,6 +19,7 @@ mod client;
 mod compare;
 mod cut;
 mod deaf;
+mod doctor;
 mod faults;
 mod forged;
 mod greedy;
@@ -173,6 +174,8 @@ scenarios! {
         who_comes_and_leaves_no_word_in_the_journal_is_noticed;
     client:
         shells_offer_jails_and_what_is_banned;
+    doctor:
+        doctor_names_each_broken_link_and_its_remedy_mends_it;
     start:
         a_broken_configuration_is_told_with_its_file_and_line;
     state:

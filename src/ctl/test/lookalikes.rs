@@ -12,19 +12,24 @@ use crate::core::{
 
 /// The most kinds that are distinguished.
 const MOST: usize = 100;
+/// How the remedy begins where there is nothing to do.
+const NOTHING: &str = "No action needed";
 
 /// Messages of one kind of somebody.
 #[derive(Debug, Serialize)]
-pub(super) struct Lookalike {
+pub(in crate::ctl) struct Lookalike {
     #[serde(rename = "lookalikes")]
-    pub(super) count: u64,
-    pub(super) why: String,
-    pub(super) mend: String,
-    pub(super) example: String,
+    pub(in crate::ctl) count: u64,
+    pub(in crate::ctl) why: String,
+    pub(in crate::ctl) mend: String,
+    pub(in crate::ctl) example: String,
+    /// There is nothing to do about it.
+    #[serde(skip)]
+    pub(in crate::ctl) harmless: bool,
 }
 
 /// Tells the service's records from others.
-pub(super) struct Lookalikes<'f> {
+pub(in crate::ctl) struct Lookalikes<'f> {
     filter: &'f Filter,
     /// Whether a process is the service's, or what it wrote until that is known.
     processes: HashMap<(u128, Vec<u8>), Option<Vec<Record>>>,
@@ -32,12 +37,12 @@ pub(super) struct Lookalikes<'f> {
 }
 
 impl<'f> Lookalikes<'f> {
-    pub(super) fn new(filter: &'f Filter) -> Self {
+    pub(in crate::ctl) fn new(filter: &'f Filter) -> Self {
         Self { filter, processes: HashMap::new(), found: HashMap::new() }
     }
 
     /// Takes a record; returns those that are known to be the service's now.
-    pub(super) fn sort_out(&mut self, record: &Record) -> Vec<Record> {
+    pub(in crate::ctl) fn sort_out(&mut self, record: &Record) -> Vec<Record> {
         let boot = record.moment.map_or(0, |moment| moment.boot);
         let process = (boot, record.get(FieldId::PID).unwrap_or_default().to_vec());
         match self.filter.records.claim(record) {
@@ -64,7 +69,7 @@ impl<'f> Lookalikes<'f> {
     }
 
     /// What was found, the most frequent first.
-    pub(super) fn list(mut self) -> Vec<Lookalike> {
+    pub(in crate::ctl) fn list(mut self) -> Vec<Lookalike> {
         for record in std::mem::take(&mut self.processes).into_values().flatten().flatten() {
             let why = "From a process that was gone when journald looked, so neither its unit nor its program is known, and no other record tells whose it was.";
             let mend = "No action needed: some of sshd's shortest connections leave such records, and so do forgeries.";
@@ -100,8 +105,13 @@ impl<'f> Lookalikes<'f> {
             return;
         }
         let example = || lossy(message);
-        let known =
-            self.found.entry(why.clone()).or_insert_with(|| Lookalike { count: 0, why, mend, example: example() });
+        let known = self.found.entry(why.clone()).or_insert_with(|| Lookalike {
+            count: 0,
+            why,
+            harmless: mend.starts_with(NOTHING),
+            mend,
+            example: example(),
+        });
         known.count += 1;
     }
 }

@@ -6,7 +6,7 @@
 //! shows first. And it lists what a rule would read, but is from somebody else by what the filter
 //! asks for: that is where a second server shows, or somebody who forges messages.
 
-mod lookalikes;
+pub(super) mod lookalikes;
 mod shape;
 
 use std::{
@@ -346,7 +346,7 @@ fn report(
     if !lookalikes.is_empty() {
         line("")?;
         line("Not counted, though a rule would read them:")?;
-        for Lookalike { count, why, mend, example } in lookalikes {
+        for Lookalike { count, why, mend, example, .. } in lookalikes {
             line(&format!("{count:6}  {}", printable(why)))?;
             line(&format!("        {}", printable(mend)))?;
             line(&format!("        {}", printable(example)))?;

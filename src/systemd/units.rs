@@ -1,0 +1,58 @@
+//! What systemd says of units (org.freedesktop.systemd1(5)). Every local user may ask.
+
+use zbus::{Connection, OwnedObjectPath, proxy, proxy::CacheProperties};
+
+/// Name, description, load state, active state, sub state, what it follows, object, job, job type, job object.
+type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+#[proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Manager {
+    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<Listed>>;
+    fn get_unit_file_state(&self, name: &str) -> zbus::Result<String>;
+}
+
+#[proxy(interface = "org.freedesktop.systemd1.Service", default_service = "org.freedesktop.systemd1")]
+trait Service {
+    #[zbus(property)]
+    fn log_level_max(&self) -> zbus::Result<i32>;
+}
+
+/// A unit that is active.
+#[derive(Clone, Debug)]
+pub(crate) struct Active {
+    pub(crate) name: String,
+    path: OwnedObjectPath,
+}
+
+async fn manager(connection: &Connection) -> zbus::Result<ManagerProxy<'static>> {
+    ManagerProxy::builder(connection).cache_properties(CacheProperties::No).build().await
+}
+
+/// The active units among those that the globs name, by their names.
+pub(crate) async fn active(connection: &Connection, globs: &[&str]) -> zbus::Result<Vec<Active>> {
+    let listed = manager(connection).await?.list_units_by_patterns(&["active", "reloading"], globs).await?;
+    let mut active: Vec<Active> = listed.into_iter().map(|unit| Active { name: unit.0, path: unit.6 }).collect();
+    active.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(active)
+}
+
+/// Whether a unit is started at boot: `enabled`, `disabled`, `masked` and so on; nothing if there is none.
+pub(crate) async fn file_state(connection: &Connection, name: &str) -> zbus::Result<Option<String>> {
+    match manager(connection).await?.get_unit_file_state(name).await {
+        Ok(state) => Ok(Some(state)),
+        Err(zbus::Error::MethodError(..)) => Ok(None),
+        Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::FileNotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The least important level of what a service writes that journald takes; nothing if it takes all.
+pub(crate) async fn log_level_max(connection: &Connection, unit: &Active) -> zbus::Result<Option<i32>> {
+    let service = ServiceProxy::builder(connection).path(&unit.path).cache_properties(CacheProperties::No);
+    let level = service.build().await?.log_level_max().await?;
+    Ok((level >= 0).then_some(level))
+}
