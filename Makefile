@@ -61,6 +61,9 @@ install:
 	install -D -m 644 units/wardend-addresses.socket $(DESTDIR)$(unitdir)/wardend-addresses.socket
 	install -D -m 644 units/wardend-addresses@.service $(DESTDIR)$(unitdir)/wardend-addresses@.service
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-addresses@.service
+	install -D -m 644 units/wardend-resolve.socket $(DESTDIR)$(unitdir)/wardend-resolve.socket
+	install -D -m 644 units/wardend-resolve@.service $(DESTDIR)$(unitdir)/wardend-resolve@.service
+	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-resolve@.service
 	install -D -m 644 units/wardend-cut@.service $(DESTDIR)$(unitdir)/wardend-cut@.service
 	sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend-cut@.service
 	install -D -m 644 units/wardend.sysusers $(DESTDIR)$(sysusersdir)/wardend.conf

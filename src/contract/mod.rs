@@ -5,4 +5,5 @@ pub(crate) mod bus;
 pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod latency;
+pub(crate) mod resolve;
 pub(crate) mod unban;

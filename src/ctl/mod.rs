@@ -23,6 +23,7 @@ mod pager;
 mod progress;
 mod reload;
 mod replay;
+mod resolve;
 mod scrape;
 mod show;
 mod sources;
@@ -75,6 +76,9 @@ enum Verb {
     /// runs it
     #[command(hide = true)]
     Addresses,
+    /// Reads a host name and writes its addresses; wardend-resolve@.service runs it
+    #[command(hide = true)]
+    Resolve,
     /// Show failures, bans and unbans as they happen
     Watch(watch::Watch),
     /// Print the counters of the daemon in OpenMetrics text format
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
         Verb::Metrics(options) => show::metrics(options),
         Verb::Addresses => addresses::run(),
+        Verb::Resolve => resolve::run(),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::Doctor(arguments) => bus::on_the_bus(doctor::doctor(arguments)),
@@ -161,6 +166,7 @@ impl Verb {
                 | Self::Reload
                 | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
                 | Self::Addresses
+                | Self::Resolve
                 | Self::Watch(_)
         )
     }

@@ -3,5 +3,6 @@
 pub(crate) mod logind;
 pub(crate) mod notify;
 pub(crate) mod outgoing;
+mod resolve_unit;
 pub(crate) mod resolved;
 pub(crate) mod units;

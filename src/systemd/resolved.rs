@@ -1,11 +1,11 @@
-//! The addresses of names in `ignoreip`, asked of systemd-resolved.
+//! The addresses of names in `ignoreip`, asked of systemd-resolved, or of a unit where that is not there.
 //!
-//! The daemon has no network of its own, so it asks over the bus (org.freedesktop.resolve1(5)),
-//! in a task of its own: a resolver that hangs holds no ban up. What the engine decides with is
-//! the last answer, which outlives a restart in the snapshot.
+//! The daemon has no network of its own, so it asks over the bus (org.freedesktop.resolve1(5)) or
+//! [`resolve_unit`], in a task of its own: a resolver that hangs holds no ban up. What the engine
+//! decides with is the last answer, which outlives a restart in the snapshot.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -13,12 +13,19 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use zbus::{Connection, proxy};
 
+use super::resolve_unit;
 use crate::{core::jail::JailSettings, journal::events};
 
 /// How often the names are asked for.
 const INTERVAL: Duration = Duration::from_secs(300);
+/// How soon again while one of them has no answer at all, as at a boot before the network is up. It
+/// doubles each time.
+const SOON: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How the names of resolved's errors begin.
+const ERRORS: &str = "org.freedesktop.resolve1.";
 
 /// Which addresses the names have.
 pub(crate) type Addresses = BTreeMap<String, Vec<IpAddr>>;
@@ -78,39 +85,48 @@ impl Names {
 
 async fn run(connection: Connection, names: Vec<String>, sender: mpsc::Sender<Addresses>) {
     let mut known = Addresses::new();
-    let mut told: BTreeMap<String, String> = BTreeMap::new();
+    // Trouble is reported once, until the name has an answer again.
+    let mut reported = BTreeSet::new();
+    let mut pause = SOON;
     let Ok(resolver) = ResolveProxy::new(&connection).await else { return };
     loop {
         let mut changed = false;
         for name in &names {
-            let asked = tokio::time::timeout(PATIENCE, resolver.resolve_hostname(0, name, 0, 0)).await;
-            let trouble = match asked.map(|answer| answer.map_err(zbus::fdo::Error::from)) {
-                Ok(Ok((found, ..))) => {
-                    let mut addresses: Vec<IpAddr> = found.iter().filter_map(|(_, _, bytes)| address(bytes)).collect();
-                    addresses.sort_unstable();
-                    changed |= known.insert(name.clone(), addresses.clone()) != Some(addresses);
-                    told.remove(name);
-                    continue;
+            let asked = tokio::time::timeout(PATIENCE, addresses(&resolver, name)).await;
+            let late = || format!("the resolver gave no answer within {} s", PATIENCE.as_secs());
+            match asked.unwrap_or_else(|_| Err(late())) {
+                Ok(mut found) => {
+                    found.sort_unstable();
+                    changed |= known.insert(name.clone(), found.clone()) != Some(found);
+                    reported.remove(name);
                 }
-                Ok(Err(zbus::fdo::Error::ServiceUnknown(_) | zbus::fdo::Error::NameHasNoOwner(_))) => {
-                    "systemd-resolved is not there (apt install systemd-resolved), or write addresses instead"
-                        .to_owned()
+                Err(why) => {
+                    if reported.insert(name) {
+                        events::no_address(&format!(
+                            "'{name}' in ignoreip can't be resolved: {why}. The addresses of the last answer, if there was one, stay protected."
+                        ));
+                    }
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("systemd-resolved gave no answer within {} s", PATIENCE.as_secs()),
-            };
-            // Each trouble once, not every few minutes.
-            if told.get(name) != Some(&trouble) {
-                events::no_address(&format!(
-                    "'{name}' in ignoreip can't be resolved: {trouble}. The addresses of the last answer, if there was one, stay protected."
-                ));
-                told.insert(name.clone(), trouble);
             }
         }
         if changed && sender.send(known.clone()).await.is_err() {
             return;
         }
-        tokio::time::sleep(INTERVAL).await;
+        pause = if known.len() == names.len() { INTERVAL } else { pause.min(INTERVAL) };
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// What a name means; the error is the middle of a sentence.
+async fn addresses(resolver: &ResolveProxy<'_>, name: &str) -> Result<Vec<IpAddr>, String> {
+    match resolver.resolve_hostname(0, name, 0, 0).await {
+        Ok((found, ..)) => Ok(found.iter().filter_map(|(_, _, bytes)| address(bytes)).collect()),
+        // It is there, and this is its answer.
+        Err(zbus::Error::MethodError(error, text, _)) if error.starts_with(ERRORS) => {
+            Err(text.unwrap_or_else(|| error.to_string()).trim_end_matches('.').to_owned())
+        }
+        Err(_) => resolve_unit::ask(resolve_unit::SOCKET, name).await,
     }
 }
 

@@ -29,6 +29,7 @@ mod hostile;
 mod machine;
 #[path = "../support/maker.rs"]
 mod maker;
+mod names;
 mod network;
 mod own;
 mod package;
@@ -174,6 +175,8 @@ scenarios! {
         who_comes_and_leaves_no_word_in_the_journal_is_noticed;
     client:
         shells_offer_jails_and_what_is_banned;
+    names:
+        a_name_protects_its_address_without_resolved;
     doctor:
         doctor_names_each_broken_link_and_its_remedy_mends_it;
     start:

@@ -345,8 +345,13 @@ pub(crate) fn its_sandbox_is_as_tight_as_promised_while_it_works(release: Releas
     machine.attacker("203.0.113.7").wrong_passwords("root", 5);
     machine.wait_for_message("firewalld blocks 203.0.113.7");
     machine.run("systemctl start wardend-metrics.socket");
-    for unit in ["wardend.service", "wardend-metrics@x.service", "wardend-cut@x.service", "wardend-addresses@x.service"]
-    {
+    for unit in [
+        "wardend.service",
+        "wardend-metrics@x.service",
+        "wardend-cut@x.service",
+        "wardend-addresses@x.service",
+        "wardend-resolve@x.service",
+    ] {
         let rated = machine.run(&format!("systemd-analyze security --no-pager {unit} | tail -n 1"));
         println!("{}: {}", release.name(), rated.trim());
         let score: f64 = rated.split_whitespace().find_map(|word| word.parse().ok()).expect("it is rated");
@@ -355,12 +360,13 @@ pub(crate) fn its_sandbox_is_as_tight_as_promised_while_it_works(release: Releas
         let promised = match unit {
             "wardend-cut@x.service" => 3.0,
             "wardend-addresses@x.service" => 1.5,
+            "wardend-resolve@x.service" => 2.0,
             _ => 0.5,
         };
         assert!(score <= promised, "{rated}");
     }
     let verified =
-        machine.try_run("systemd-analyze verify --man=no wardend.service wardend-metrics.socket wardend-addresses.socket wardend-cut@x.service");
+        machine.try_run("systemd-analyze verify --man=no wardend.service wardend-metrics.socket wardend-addresses.socket wardend-resolve.socket wardend-cut@x.service");
     let complaints: Vec<&str> = verified.stderr.lines().filter(|line| line.contains("wardend")).collect();
     assert!(verified.code == 0 && complaints.is_empty(), "{}", verified.stderr);
 }
