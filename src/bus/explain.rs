@@ -7,6 +7,7 @@ use zbus::{OwnedVariant, Variant};
 use crate::{
     contract::bus::{Attempt, INFINITY},
     core::{
+        bans::Origin,
         engine::{AddressState, Explanation},
         net::text_of,
     },
@@ -46,6 +47,9 @@ pub(super) fn dictionary(known: &Explanation, users: bool) -> zbus::Result<HashM
             ("Ban", text_of(ban.source).into()),
             ("SinceUSec", ban.since.into()),
             ("UntilUSec", ban.until.unwrap_or(INFINITY).into()),
+            ("Permanent", ban.until.is_none().into()),
+            ("Origin", ban.origin.word().into()),
+            ("ByHand", (ban.origin != Origin::Jail).into()),
             ("Reason", ban.reason.as_deref().unwrap_or_default().into()),
         ]),
         AddressState::Spared { login } => entries.push(("LoginUSec", (*login).into())),

@@ -1,15 +1,17 @@
 //! `org.wardend1.Jail` at `/org/wardend1/jail/NAME`: a jail's settings and counters.
 
-use tokio::sync::watch;
-use zbus::{OwnedObjectPath, interface, message::Header};
+use std::collections::HashMap;
 
-use super::{Core, JailCounts, QueuedAnswer};
+use tokio::sync::watch;
+use zbus::{OwnedObjectPath, OwnedVariant, interface, message::Header};
+
+use super::{Core, JailCounts, QueuedAnswer, options};
 use crate::contract::{
     bus::{BanRow, INFINITY, JailRow, PATH},
     error::Error,
 };
-use crate::core::jail::JailSettings;
 use crate::core::net::text_of;
+use crate::core::{jail::JailSettings, listing::Listing};
 
 /// The object path of a jail: bytes that a path can't hold are written as `_xx`
 /// (sd_bus_path_encode(3)).
@@ -232,11 +234,16 @@ impl Jail {
     }
 
     /// The bans of this jail that are in force, as in `ListBans` of the manager.
-    #[zbus(out_args("bans"))]
-    async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<BanRow>>, Error> {
-        let mut bans = self.core.bans(&header).await?;
-        bans.answer.retain(|ban| ban.jail == self.name);
-        Ok(bans)
+    #[zbus(out_args("bans", "total", "generation"))]
+    async fn list_bans(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        what: HashMap<String, OwnedVariant>,
+        offset: u32,
+        limit: u32,
+    ) -> Result<(QueuedAnswer<Vec<BanRow>>, u32, u64), Error> {
+        let listing = Listing { jail: Some(self.name.clone()), ..options::listing(&what, offset, limit)? };
+        self.core.bans(&header, listing).await
     }
 }
 

@@ -1,17 +1,23 @@
 //! `org.wardend1.Manager` at `/org/wardend1`.
 
+#![allow(clippy::too_many_arguments, reason = "a signal has as many as its interface says")]
+
 use std::collections::HashMap;
 
 use ipnet::IpNet;
 use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
-use super::{Command, Core, QueuedAnswer, explain, polkit::Authority};
+use super::{
+    Command, Core, Ordered, QueuedAnswer, explain,
+    options::{self, Options, Terms, joined},
+    polkit::Authority,
+};
 use crate::{
     contract::{
-        bus::{BanRow, INFINITY, JailRow, ProblemRow, SetRow},
+        bus::{BanRow, Details, JailRow, Outcome, ProblemRow, SetRow},
         error::Error,
     },
-    core::{engine::Duration, net::parse_network},
+    core::{bans::MOST_BANS, engine::Change, net::parse_network},
     util::suggest,
 };
 
@@ -27,20 +33,52 @@ impl Manager {
     }
 }
 
+/// The word for what an order has changed.
+fn word_of(change: Change) -> &'static str {
+    match change {
+        Change::Banned => "banned",
+        Change::Extended => "extended",
+        Change::Unchanged => "unchanged",
+    }
+}
+
+fn check_number(entries: usize) -> Result<(), Error> {
+    if entries > MOST_BANS {
+        return Err(Error::LimitsExceeded(format!(
+            "The call has {entries} entries; wardend keeps at most {MOST_BANS} bans, so leave some out, or write networks in place of their addresses."
+        )));
+    }
+    Ok(())
+}
+
 fn network(text: &str) -> Result<IpNet, Error> {
     parse_network(text).map_err(Error::InvalidAddress)
 }
 
 #[interface(name = "org.wardend1.Manager", proxy(default_service = "org.wardend1", default_path = "/org/wardend1"))]
 impl Manager {
-    /// All bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for permanent),
-    /// which ban of the source it is (1 is the first), failures that led to it, rule, reason.
-    #[zbus(out_args("bans"))]
-    async fn list_bans(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<BanRow>>, Error> {
-        self.core.bans(&header).await
+    /// The bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for permanent), which ban
+    /// of the source it is (1 is the first), failures that led to it, rule, reason, and a dictionary:
+    /// `Origin` (`jail`, `admin`, `import`, `fleet` or another word), `ByHand` (it was ordered), `InForce`
+    /// (firewalld has confirmed it), `Permanent`, `LoginUSec` (somebody had logged in from there).
+    /// `what` selects and orders them: `Jail`, `Origin`, `Match` (an address, a network, or the beginning of
+    /// a source), `Since` (µs since the epoch), `Order` (`source`, `since`, `until` or `failures`),
+    /// `Descending`. Of these, the reply contains `limit` bans (0 for all) after the first `offset`; `total`
+    /// is the number of all of them, and `generation` the number of the last change that they show.
+    #[zbus(out_args("bans", "total", "generation"))]
+    async fn list_bans(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        what: HashMap<String, OwnedVariant>,
+        offset: u32,
+        limit: u32,
+    ) -> Result<(QueuedAnswer<Vec<BanRow>>, u32, u64), Error> {
+        self.core.bans(&header, options::listing(&what, offset, limit)?).await
     }
 
-    /// All jails: name, bans in force, sources with failures that count, open sessions, object.
+    /// All jails: name, bans in force, sources with failures that count, open sessions, object, and a
+    /// dictionary: `Filter`, `MaxRetry`, `FindTimeUSec`, `BanTimeUSec`, and since the daemon started
+    /// `Failures`, `BansTotal`, `Spared`.
     #[zbus(out_args("jails"))]
     async fn list_jails(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<JailRow>>, Error> {
         let turn = self.core.answers.wait_for_answer(&header).await?;
@@ -57,56 +95,146 @@ impl Manager {
         })
     }
 
-    /// Bans an address or network in a jail. `usec` is the duration in µs: 0 for the jail's own,
-    /// 2⁶⁴−1 for permanent. The ban is on disk when the call returns.
-    #[zbus(out_args("source", "until_usec"), proxy(allow_interactive_auth))]
+    /// Bans an address or network in a jail. The options: `For` (a string such as "2weeks" or "infinity") or
+    /// `ForUSec` for the duration, by default the jail's own; `Reason`; `Origin` (by default `admin`);
+    /// `Spare` (reject if somebody is or was logged in from there, by default only if the origin is not
+    /// `admin`); `Cut` (close its open connections, by default as the jail does). If the source is banned
+    /// already, only a later end changes anything. The ban is on disk when the call returns. `ban` has
+    /// `Result` (`banned`, `extended` or `unchanged`), `Address`, `Jail`, `Source`, `SinceUSec`,
+    /// `UntilUSec`, `Permanent`, `Count`, `Origin`, `ByHand` and `InForce`.
+    #[zbus(out_args("source", "until_usec", "ban"), proxy(allow_interactive_auth))]
     async fn ban(
         &self,
         #[zbus(header)] header: Header<'_>,
         address: &str,
         jail: &str,
-        usec: u64,
-        reason: &str,
-    ) -> Result<(String, u64), Error> {
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<(String, u64, Outcome), Error> {
         let network = network(address)?;
-        if reason.len() > 1024 {
-            return Err(Error::InvalidArgument("The reason is longer than 1024 bytes; make it shorter.".to_owned()));
-        }
-        let details = [("address", address), ("jail", jail)];
+        let order = Terms::of_one(&options)?.order(network, jail);
+        let details = [("address", address), ("jail", jail), ("origin", order.origin.word())];
         self.authority.check(&header, "org.wardend1.ban", &details).await?;
-        let duration = match usec {
-            0 => Duration::OfJail,
-            INFINITY => Duration::Forever,
-            usec => Duration::Usec(usec),
-        };
-        let (jail, reason) = (jail.to_owned(), reason.to_owned());
-        let row = self.core.ask(|reply| Command::Ban { network, jail, duration, reason, reply }).await??;
-        Ok((row.source, row.until_usec))
+        let mut outcomes = self.core.ask(|reply| Command::Ban { orders: vec![order], list: None, reply }).await??;
+        let none = || Error::Failed("The order came to nothing.".to_owned());
+        let Ordered { change, row } = outcomes.pop().ok_or_else(none)??;
+        Ok((row.source.clone(), row.until_usec, Outcome::ban(address.to_owned(), word_of(change), row)))
+    }
+
+    /// Bans many addresses and networks at once, with a single write of the state. Each entry has `Address`
+    /// and may have `Jail`, `For`, `ForUSec` or `UntilUSec`, `SinceUSec` and `Count` (of a ban that began
+    /// elsewhere), `Reason` and `Origin`; the options are those of `Ban` and `Jail`, for all entries that
+    /// do not say otherwise, but `Cut` is false by default. `outcomes` has a dictionary for each entry, in
+    /// their order, as `Ban` returns; where an entry was rejected, `Result` is `refused`, with `Error` (the
+    /// name) and `Message` (a sentence).
+    #[zbus(out_args("outcomes"), proxy(allow_interactive_auth))]
+    async fn ban_many(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        bans: Vec<HashMap<String, OwnedVariant>>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<Outcome>, Error> {
+        check_number(bans.len())?;
+        let terms = Terms::of_many(&options)?;
+        let mut orders = Vec::with_capacity(bans.len());
+        let entries: Vec<(String, Result<(), Error>)> = bans
+            .into_iter()
+            .map(|entry| {
+                let order = terms.order_of(&entry).map(|order| orders.push(order));
+                (options::address_of(entry), order)
+            })
+            .collect();
+        let jails = joined(orders.iter().map(|order| &*order.jail).chain(terms.jail.as_deref()));
+        let origins = joined(orders.iter().map(|order| order.origin.word()));
+        let origin = if origins.is_empty() { terms.origin.word() } else { &origins };
+        self.authority.check(&header, "org.wardend1.ban", &[("jail", &jails), ("origin", origin)]).await?;
+        let list = Some(origin.to_owned());
+        let outcomes = self.core.ask(|reply| Command::Ban { orders, list, reply }).await??;
+        let mut outcomes = outcomes.into_iter();
+        let told = entries.into_iter().map(|(address, entry)| {
+            let outcome = entry.and_then(|()| {
+                let none = || Error::Failed("The order came to nothing.".to_owned());
+                outcomes.next().ok_or_else(none)?.map_err(Error::from)
+            });
+            match outcome {
+                Ok(Ordered { change, row }) => Outcome::ban(address, word_of(change), row),
+                Err(error) => Outcome::refusal(address, &error),
+            }
+        });
+        Ok(told.collect())
     }
 
     /// Ends the ban of an address or network in a jail, or in all jails if the name is empty,
-    /// and clears its counters. Returns the bans that ended.
+    /// and clears its counters. Returns the bans that ended, as in `ListBans`.
     #[zbus(out_args("bans"), proxy(allow_interactive_auth))]
     async fn unban(&self, #[zbus(header)] header: Header<'_>, address: &str, jail: &str) -> Result<Vec<BanRow>, Error> {
         let network = network(address)?;
         let details = [("address", address), ("jail", jail)];
         self.authority.check(&header, "org.wardend1.unban", &details).await?;
         let jail = (!jail.is_empty()).then(|| jail.to_owned());
-        self.core.ask(|reply| Command::Unban { network, jail, reply }).await?
+        let unban = |reply| Command::Unban { networks: vec![network], jail, origin: None, reply };
+        let ended = self.core.ask(unban).await??.pop().unwrap_or(Ok(Vec::new()));
+        Ok(ended?)
     }
 
-    /// Ends all bans. Returns their number.
+    /// As `Unban`, for many addresses and networks at once, with a single write of the state. With the
+    /// option `Origin`, only bans of this origin end. `outcomes` has a dictionary for each address, in their
+    /// order: `Address`, `Result` (`unbanned`, or `refused` with `Error` and `Message`), `Bans` (those that
+    /// ended, as in `ListBans`).
+    #[zbus(out_args("outcomes"), proxy(allow_interactive_auth))]
+    async fn unban_many(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        addresses: Vec<String>,
+        jail: &str,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<Outcome>, Error> {
+        check_number(addresses.len())?;
+        let origin = Options::new(&options, &["Origin"])?.origin()?;
+        let of = origin.as_ref().map_or("", |origin| origin.word());
+        self.authority.check(&header, "org.wardend1.unban", &[("jail", jail), ("origin", of)]).await?;
+        let mut networks = Vec::with_capacity(addresses.len());
+        let entries: Vec<(String, Result<(), Error>)> = addresses
+            .into_iter()
+            .map(|address| {
+                let found = network(&address).map(|network| networks.push(network));
+                (address, found)
+            })
+            .collect();
+        let jail = (!jail.is_empty()).then(|| jail.to_owned());
+        let outcomes = self.core.ask(|reply| Command::Unban { networks, jail, origin, reply }).await??;
+        let mut outcomes = outcomes.into_iter();
+        let told = entries.into_iter().map(|(address, entry)| {
+            let outcome = entry.and_then(|()| Ok(outcomes.next().unwrap_or(Ok(Vec::new()))?));
+            match outcome {
+                Ok(bans) => Outcome::unban(address, bans),
+                Err(error) => Outcome::refusal(address, &error),
+            }
+        });
+        Ok(told.collect())
+    }
+
+    /// Ends all bans, or with the options `Jail` and `Origin` all of this jail and of this origin. Returns
+    /// their number.
     #[zbus(out_args("count"), proxy(allow_interactive_auth))]
-    async fn unban_all(&self, #[zbus(header)] header: Header<'_>) -> Result<u32, Error> {
-        self.authority.check(&header, "org.wardend1.unban", &[]).await?;
-        self.core.ask(Command::UnbanAll).await?
+    async fn unban_all(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<u32, Error> {
+        let given = Options::new(&options, &["Jail", "Origin"])?;
+        let (jail, origin) = (given.text("Jail")?, given.origin()?);
+        let of = origin.as_ref().map_or("", |origin| origin.word());
+        let details = [("jail", jail.unwrap_or_default()), ("origin", of)];
+        self.authority.check(&header, "org.wardend1.unban", &details).await?;
+        let jail = jail.map(str::to_owned);
+        self.core.ask(|reply| Command::UnbanAll { jail, origin, reply }).await?
     }
 
     /// What each jail knows about an address, as one dictionary per jail: `Jail`, `Source` (what the
     /// address is counted as), `State` (`banned`, `counting`, `ignored`, `spared`, `clear`),
     /// `Because` (one sentence), `BanCount`; `Attempts` (time in µs, rule, user, address, journal
     /// cursor of each failure that counts or has led to the ban); of a ban also `Ban` (what is
-    /// banned), `SinceUSec`, `UntilUSec` and `Reason`; of a spared one `LoginUSec`. The users of the
+    /// banned), `SinceUSec`, `UntilUSec`, `Permanent`, `Origin`, `ByHand` and `Reason`; of a spared one `LoginUSec`. The users of the
     /// attempts are empty for callers that are not authorized for org.wardend1.inspect, because people
     /// accidentally type passwords at the login prompt.
     #[zbus(out_args("jails"))]
@@ -171,6 +299,13 @@ impl Manager {
     #[allow(clippy::unused_self, reason = "a property is read from an object")]
     fn version(&self) -> String {
         env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    /// The number of the last change of the list of bans: one more with each of the signals `Banned`,
+    /// `Extended` and `Unbanned`. It never falls, even if the daemon restarts.
+    #[zbus(property)]
+    fn generation(&self) -> u64 {
+        self.core.status.borrow().counted.generation
     }
 
     /// `running`, or `degraded` while there is a problem.
@@ -267,7 +402,8 @@ impl Manager {
     }
 
     /// A ban has begun. `until_usec` is 2⁶⁴−1 if it is permanent; `count` is 1 for the first ban of
-    /// the source.
+    /// the source. Each signal ends with a dictionary that has `Generation`, the value of the property; that
+    /// of a ban also has `SinceUSec`, `Permanent`, `Origin`, `ByHand`, and of one that was ordered `Reason`.
     #[zbus(signal)]
     pub(crate) async fn banned(
         emitter: &SignalEmitter<'_>,
@@ -275,13 +411,31 @@ impl Manager {
         source: &str,
         until_usec: u64,
         count: u32,
+        details: Details,
+    ) -> zbus::Result<()>;
+
+    /// A ban that is in force lasts until `until_usec` now.
+    #[zbus(signal)]
+    pub(crate) async fn extended(
+        emitter: &SignalEmitter<'_>,
+        jail: &str,
+        source: &str,
+        until_usec: u64,
+        count: u32,
+        details: Details,
     ) -> zbus::Result<()>;
 
     /// A ban has ended: `expired`, `command`, `jail-gone`, `ignored`, `own` (it is or contains an
     /// address of this machine), `widened` (a network that contains it is banned now) or `crowded` (there
     /// were too many).
     #[zbus(signal)]
-    pub(crate) async fn unbanned(emitter: &SignalEmitter<'_>, jail: &str, source: &str, why: &str) -> zbus::Result<()>;
+    pub(crate) async fn unbanned(
+        emitter: &SignalEmitter<'_>,
+        jail: &str,
+        source: &str,
+        why: &str,
+        details: Details,
+    ) -> zbus::Result<()>;
 
     /// A failure was counted. At most ten a second are sent individually; `omitted` is the number of
     /// failures between the last one sent and this one. `NFailures` counts them all.
@@ -294,6 +448,7 @@ impl Manager {
         rule: &str,
         time_usec: u64,
         omitted: u32,
+        details: Details,
     ) -> zbus::Result<()>;
 
     /// A banned source has reached the service nevertheless. Sent at most once a minute per ban;
@@ -305,6 +460,7 @@ impl Manager {
         source: &str,
         address: &str,
         rule: &str,
+        details: Details,
     ) -> zbus::Result<()>;
 
     /// A source was not banned despite its number of failures, because somebody had logged in from
@@ -316,6 +472,7 @@ impl Manager {
         source: &str,
         login_usec: u64,
         failures: u32,
+        details: Details,
     ) -> zbus::Result<()>;
 }
 

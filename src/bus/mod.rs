@@ -12,6 +12,7 @@ mod explain;
 mod jail;
 mod logcontrol;
 mod manager;
+mod options;
 mod polkit;
 mod publish;
 mod queue;
@@ -27,45 +28,74 @@ use self::queue::{Queue, QueuedAnswer};
 pub(crate) use self::{
     jail::JailProxy,
     logcontrol::{LOG_CONTROL_PATH, LogControl},
-    manager::{Banned, Failure, Leak, Manager, ManagerProxy, ManagerSignals, Spared, Unbanned},
+    manager::{Banned, Extended, Failure, Leak, Manager, ManagerProxy, ManagerSignals, Spared, Unbanned},
     publish::{BusEvent, PublisherHandle},
     socket::{Load, connect},
 };
 use crate::{
     contract::{
-        bus::{BanRow, FirewallStatus, JailRow, ProblemRow},
+        bus::{BanRow, FirewallStatus, INFINITY, JailMore, JailRow, ProblemRow},
         error::Error,
         latency::Latency,
     },
-    core::engine::{Duration, Engine, Explanation},
+    core::{
+        bans::Origin,
+        engine::{BanOrder, Change, CommandError, Engine, Explanation},
+        listing::Listing,
+    },
 };
 
 /// The number of long replies that are in progress at a time.
 const ANSWERS: usize = 4;
 
+/// What came of each of many orders, unless that could not be saved.
+pub(crate) type Outcomes<T> = Result<Vec<Result<T, CommandError>>, Error>;
+
 /// What the core is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
-    ListBans(oneshot::Sender<Vec<BanRow>>),
+    ListBans(Listing, oneshot::Sender<Page>),
     ListJails(oneshot::Sender<Vec<JailRow>>),
     Ban {
-        network: IpNet,
-        jail: String,
-        duration: Duration,
-        reason: String,
-        reply: oneshot::Sender<Result<BanRow, Error>>,
+        orders: Vec<BanOrder>,
+        /// Of a list, whose decision it is.
+        list: Option<String>,
+        reply: oneshot::Sender<Outcomes<Ordered>>,
     },
     Unban {
-        network: IpNet,
+        networks: Vec<IpNet>,
         jail: Option<String>,
-        reply: oneshot::Sender<Result<Vec<BanRow>, Error>>,
+        /// Only bans of this origin.
+        origin: Option<Origin>,
+        reply: oneshot::Sender<Outcomes<Vec<BanRow>>>,
     },
-    UnbanAll(oneshot::Sender<Result<u32, Error>>),
+    UnbanAll {
+        jail: Option<String>,
+        origin: Option<Origin>,
+        reply: oneshot::Sender<Result<u32, Error>>,
+    },
     Explain(IpAddr, oneshot::Sender<Vec<Explanation>>),
     Reload(oneshot::Sender<Result<(), String>>),
     RemoveFirewall(oneshot::Sender<Result<(), String>>),
     FirewallStatus(oneshot::Sender<FirewallStatus>),
     SyncFirewall(oneshot::Sender<Result<Vec<String>, String>>),
+}
+
+/// A window over the bans.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) bans: Vec<BanRow>,
+    /// The number of all that were looked for.
+    pub(crate) total: usize,
+    /// The number of the last change.
+    pub(crate) generation: u64,
+}
+
+/// A ban that was ordered, as it is now.
+#[derive(Debug)]
+pub(crate) struct Ordered {
+    pub(crate) change: Change,
+    pub(crate) row: BanRow,
 }
 
 /// What the core publishes.
@@ -93,6 +123,9 @@ pub(crate) struct Status {
 /// What was counted since the daemon started: numbers that only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
+    /// The number of the last change of the list of bans. It begins with the time of the start, so that it
+    /// never falls.
+    pub(crate) generation: u64,
     pub(crate) records: u64,
     pub(crate) lost: u64,
     pub(crate) leaks: u64,
@@ -139,26 +172,41 @@ impl Core {
         answer.await.map_err(|_| stopping())
     }
 
-    /// All bans, when it is the caller's turn.
-    async fn bans(&self, header: &Header<'_>) -> Result<QueuedAnswer<Vec<BanRow>>, Error> {
+    /// A window over the bans, when it is the caller's turn.
+    async fn bans(
+        &self,
+        header: &Header<'_>,
+        listing: Listing,
+    ) -> Result<(QueuedAnswer<Vec<BanRow>>, u32, u64), Error> {
         let turn = self.answers.wait_for_answer(header).await?;
-        Ok(QueuedAnswer::new(self.ask(Command::ListBans).await?, turn))
+        let Page { bans, total, generation } = self.ask(|reply| Command::ListBans(listing, reply)).await?;
+        Ok((QueuedAnswer::new(bans, turn), u32::try_from(total).unwrap_or(u32::MAX), generation))
     }
 }
 
 /// The engine's jails as the bus lists them.
-pub(crate) fn jail_rows(engine: &Engine) -> Vec<JailRow> {
+pub(crate) fn jail_rows(engine: &Engine, counted: &Counted) -> Vec<JailRow> {
     let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     engine
         .jails()
         .map(|settings| {
             let (failing, sessions) = engine.counters(&settings.name).unwrap_or_default();
+            let counts = counted.jails.get(settings.name.as_str()).copied().unwrap_or_default();
             JailRow {
                 name: settings.name.clone(),
                 bans: short(engine.ban_count_of(&settings.name)),
                 failing: short(failing),
                 sessions: short(sessions),
                 path: jail::path_of(&settings.name),
+                more: JailMore {
+                    filter: settings.filter.name.clone(),
+                    max_retry: settings.maxretry,
+                    findtime_usec: settings.findtime,
+                    bantime_usec: settings.bantime.unwrap_or(INFINITY),
+                    failures: counts.failures,
+                    bans_total: counts.bans,
+                    spared: counts.spared,
+                },
             }
         })
         .collect()

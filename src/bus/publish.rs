@@ -19,7 +19,7 @@ use super::{
     jail::{self, Jail},
 };
 use crate::{
-    contract::bus::PATH,
+    contract::bus::{Details, PATH},
     core::{bans::MOST_BANS, jail::JailSettings},
 };
 
@@ -31,11 +31,49 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A signal of the manager, or a look at what has changed.
 #[derive(Debug)]
 pub(crate) enum BusEvent {
-    Banned { jail: String, source: String, until_usec: u64, count: u32 },
-    Unbanned { jail: String, source: String, why: &'static str },
-    Failure { jail: String, source: String, address: String, rule: String, time_usec: u64, omitted: u32 },
-    Leak { jail: String, source: String, address: String, rule: String },
-    Spared { jail: String, source: String, login_usec: u64, failures: u32 },
+    Banned {
+        jail: String,
+        source: String,
+        until_usec: u64,
+        count: u32,
+        details: Details,
+    },
+    Extended {
+        jail: String,
+        source: String,
+        until_usec: u64,
+        count: u32,
+        details: Details,
+    },
+    Unbanned {
+        jail: String,
+        source: String,
+        why: &'static str,
+        details: Details,
+    },
+    Failure {
+        jail: String,
+        source: String,
+        address: String,
+        rule: String,
+        time_usec: u64,
+        omitted: u32,
+        generation: u64,
+    },
+    Leak {
+        jail: String,
+        source: String,
+        address: String,
+        rule: String,
+        generation: u64,
+    },
+    Spared {
+        jail: String,
+        source: String,
+        login_usec: u64,
+        failures: u32,
+        generation: u64,
+    },
     Changes,
 }
 
@@ -122,16 +160,22 @@ impl Publisher {
     async fn publish(&mut self, what: BusEvent) -> zbus::Result<()> {
         let manager: &InterfaceRef<Manager> = &self.manager.interface;
         match what {
-            BusEvent::Banned { jail, source, until_usec, count } => {
-                manager.banned(&jail, &source, until_usec, count).await
+            BusEvent::Banned { jail, source, until_usec, count, details } => {
+                manager.banned(&jail, &source, until_usec, count, details).await
             }
-            BusEvent::Unbanned { jail, source, why } => manager.unbanned(&jail, &source, why).await,
-            BusEvent::Failure { jail, source, address, rule, time_usec, omitted } => {
-                manager.failure(&jail, &source, &address, &rule, time_usec, omitted).await
+            BusEvent::Extended { jail, source, until_usec, count, details } => {
+                manager.extended(&jail, &source, until_usec, count, details).await
             }
-            BusEvent::Leak { jail, source, address, rule } => manager.leak(&jail, &source, &address, &rule).await,
-            BusEvent::Spared { jail, source, login_usec, failures } => {
-                manager.spared(&jail, &source, login_usec, failures).await
+            BusEvent::Unbanned { jail, source, why, details } => manager.unbanned(&jail, &source, why, details).await,
+            BusEvent::Failure { jail, source, address, rule, time_usec, omitted, generation } => {
+                let details = Details::since(generation);
+                manager.failure(&jail, &source, &address, &rule, time_usec, omitted, details).await
+            }
+            BusEvent::Leak { jail, source, address, rule, generation } => {
+                manager.leak(&jail, &source, &address, &rule, Details::since(generation)).await
+            }
+            BusEvent::Spared { jail, source, login_usec, failures, generation } => {
+                manager.spared(&jail, &source, login_usec, failures, Details::since(generation)).await
             }
             BusEvent::Changes => self.announce().await,
         }

@@ -20,7 +20,10 @@ use std::{
 };
 
 pub use self::settings::Settings;
-pub(crate) use self::{settings::parse_span, unread::unread};
+pub(crate) use self::{
+    settings::{parse_ban_time, parse_span},
+    unread::unread,
+};
 use crate::core::filter::FilterError;
 
 /// Where the vendor's files are; the Makefile sets it for another prefix.

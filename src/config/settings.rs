@@ -412,6 +412,12 @@ fn parse_time(time: &Time) -> Result<Option<Usec>, String> {
     }
 }
 
+/// Parses the duration of a ban that is ordered: as [`parse_span`], with other words for one without an
+/// end.
+pub(crate) fn parse_ban_time(words: &str) -> Result<Option<Usec>, String> {
+    if matches!(words, "-1" | "permanent" | "forever") { Ok(None) } else { parse_span(words) }
+}
+
 /// Parses words such as "10min", "1h 30min", "2weeks", "90" (seconds) or "infinity".
 pub(crate) fn parse_span(words: &str) -> Result<Option<Usec>, String> {
     if words == "infinity" {

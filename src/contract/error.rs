@@ -13,6 +13,7 @@ pub(crate) enum Error {
     NoSuchJail(String),
     NotBanned(String),
     NeverBanned(String),
+    Spared(String),
     InvalidAddress(String),
     InvalidArgument(String),
     InvalidConfiguration(String),
@@ -28,6 +29,17 @@ impl From<CommandError> for Error {
             CommandError::NoSuchJail(..) => Self::NoSuchJail(text),
             CommandError::NotBanned(_) => Self::NotBanned(text),
             CommandError::Ignored(..) => Self::NeverBanned(text),
+            CommandError::Spared(..) => Self::Spared(text),
+            CommandError::Untimely(..) => Self::InvalidArgument(text),
+            CommandError::Full(..) => Self::LimitsExceeded(text),
         }
+    }
+}
+
+impl Error {
+    /// Its name and its sentence, for an answer that has several of them.
+    pub(crate) fn in_words(&self) -> (String, String) {
+        let text = zbus::DBusError::description(self).map_or_else(|| self.to_string(), str::to_owned);
+        (zbus::DBusError::name(self).to_string(), text)
     }
 }

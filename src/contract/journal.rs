@@ -3,6 +3,10 @@
 
 /// A ban begins.
 pub(crate) const BAN: &str = "aa04c1c10db24c02ad4e28e8ac726807";
+/// A ban that is in force lasts longer.
+pub(crate) const EXTENDED: &str = "2259265aafd643ca8a582179c88fcf42";
+/// A list of bans was taken.
+pub(crate) const LIST_TAKEN: &str = "9b60852442ca4b6a862bfa6b05026c15";
 /// A ban has ended.
 pub(crate) const UNBAN: &str = "8a3f31231e2a461e9199974abd4fb094";
 /// firewalld has taken a ban.

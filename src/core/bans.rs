@@ -23,6 +23,54 @@ pub(crate) const MOST_BANS: usize = 100_000;
 /// The most sources whose earlier bans are remembered.
 const MOST_HISTORY: usize = 200_000;
 
+/// Whose decision a ban was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Origin {
+    /// Its jail's, by its failures.
+    #[default]
+    Jail,
+    /// An admin's.
+    Admin,
+    /// It was taken over from somewhere else.
+    Import,
+    /// Another machine's.
+    Fleet,
+    /// Somebody else's, by this word.
+    Other(Box<str>),
+}
+
+impl Origin {
+    /// Its word, on the bus, in the journal and in the state.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Jail => "jail",
+            Self::Admin => "admin",
+            Self::Import => "import",
+            Self::Fleet => "fleet",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl From<String> for Origin {
+    fn from(word: String) -> Self {
+        match word.as_str() {
+            "jail" => Self::Jail,
+            "admin" => Self::Admin,
+            "import" => Self::Import,
+            "fleet" => Self::Fleet,
+            _ => Self::Other(word.into()),
+        }
+    }
+}
+
+impl From<Origin> for String {
+    fn from(origin: Origin) -> Self {
+        origin.word().to_owned()
+    }
+}
+
 /// One ban.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban {
@@ -38,12 +86,29 @@ pub struct Ban {
     pub count: u32,
     /// The failures that led to it, oldest first; none for a ban by hand.
     pub failures: Failures,
-    /// What an admin gave as the reason of a ban by hand.
+    /// What was given as the reason of a ban that was ordered; none if the jail decided.
     pub reason: Option<Box<str>>,
+    /// Whose decision it was.
+    #[serde(default, skip_serializing_if = "is_the_jails")]
+    pub origin: Origin,
+    /// When it was ordered, in µs, if it began before: it was taken over from somewhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<Usec>,
     /// Somebody was logged in from there at this time, in µs, and what was done was too much to spare
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub despite: Option<Usec>,
+}
+
+impl Ban {
+    /// Since when wardend has it enforced, in µs.
+    pub(crate) fn enforced_since(&self) -> Usec {
+        self.ordered.unwrap_or(self.since)
+    }
+}
+
+fn is_the_jails(origin: &Origin) -> bool {
+    *origin == Origin::Jail
 }
 
 /// Bans of one source are distinguished by their jail.
@@ -129,6 +194,11 @@ impl BanList {
         }
     }
 
+    /// The number of earlier bans that are remembered.
+    pub(crate) fn earlier(&self, source: IpNet, jail: &str, now: Usec, forget: Usec) -> u32 {
+        self.next_count(source, jail, now, forget) - 1
+    }
+
     /// Adds a ban, in place of an earlier one of the same source and jail.
     pub(crate) fn add(&mut self, ban: Ban) {
         let key = (ban.source, ban.jail.clone());
@@ -192,6 +262,7 @@ impl BanList {
         for ban in self.active.values_mut() {
             ban.since = ban.since.saturating_add_signed(by);
             ban.until = ban.until.map(|until| until.saturating_add_signed(by));
+            ban.ordered = ban.ordered.map(|ordered| ordered.saturating_add_signed(by));
             ban.failures.shift(by);
         }
         for history in self.history.values_mut() {
@@ -252,6 +323,10 @@ impl BanList {
         let canonical = |source| canonical(source).filter(|source| source.prefix_len() > 0).unwrap_or(source);
         for mut ban in saved.active.into_iter().filter(|ban| ban.source.prefix_len() > 0) {
             ban.source = canonical(ban.source);
+            // Earlier versions knew only those of admins, by their reason.
+            if ban.reason.is_some() && ban.origin == Origin::Jail {
+                ban.origin = Origin::Admin;
+            }
             list.add(ban);
         }
         // Those of the bans are reported again, as they were when the state was saved.
@@ -285,8 +360,26 @@ mod tests {
             count: 1,
             failures: Failures::default(),
             reason: None,
+            origin: Origin::Jail,
+            ordered: None,
             despite: None,
         }
+    }
+
+    #[test]
+    fn a_state_without_origins_has_bans_of_jails_and_of_admins() {
+        let mut list = BanList::default();
+        list.add(ban("203.0.113.7/32", "sshd", Some(7)));
+        list.add(Ban { reason: Some("scanners".into()), origin: Origin::Admin, ..ban("203.0.113.8/32", "sshd", None) });
+        list.add(Ban { reason: Some("".into()), origin: Origin::Import, ..ban("203.0.113.9/32", "sshd", None) });
+        let saved = serde_json::to_string(&list.save()).unwrap();
+        let loaded = BanList::load(serde_json::from_str(&saved).unwrap());
+        let origins = |list: &BanList| list.iter().map(|ban| ban.origin.clone()).collect::<Vec<_>>();
+        assert_eq!(origins(&loaded), [Origin::Jail, Origin::Admin, Origin::Import]);
+        let old = saved.replace(r#","origin":"admin""#, "").replace(r#","origin":"import""#, "");
+        assert!(!old.contains("origin"), "{old}");
+        let loaded = BanList::load(serde_json::from_str(&old).unwrap());
+        assert_eq!(origins(&loaded), [Origin::Jail, Origin::Admin, Origin::Admin]);
     }
 
     #[test]

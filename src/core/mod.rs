@@ -12,6 +12,7 @@ pub mod engine;
 pub(crate) mod failure;
 pub mod filter;
 pub mod jail;
+pub(crate) mod listing;
 pub mod net;
 pub mod record;
 pub mod scope;

@@ -1,35 +1,27 @@
-//! Bans: `list`, `ban`, `unban`.
+//! `ban` and `unban`.
 
 use std::{
     io::{self, Write},
     path::PathBuf,
 };
 
+use anyhow::bail;
 use clap::ValueHint;
 use serde::Serialize;
+use zbus::Variant;
 
 use super::{
-    bus::{Refused, end, manager, sentence, steer},
+    bus::{Refused, Steering, end, sentence, steer},
     complete,
-    output::{Cell, Json, Style, Table, closing, line, print_json, relative, when},
+    list::{BanJson, options},
+    output::{Json, line, print_json, when},
     sources,
     time::duration,
 };
 use crate::{
-    contract::bus::BanRow,
-    core::time::{Usec, span},
-    util::{text::count, time::now},
+    contract::bus::{BanRow, Outcome},
+    util::text::count,
 };
-
-/// Options of `list`.
-#[derive(Debug, clap::Args)]
-pub(super) struct List {
-    /// Only show the bans of this jail
-    #[arg(long, value_name = "NAME", add = complete::jails())]
-    jail: Option<String>,
-    #[command(flatten)]
-    json: Json,
-}
 
 /// Options of `ban`.
 #[derive(Debug, clap::Args)]
@@ -47,8 +39,17 @@ pub(super) struct Ban {
     #[arg(long = "for", value_name = "SPAN", allow_negative_numbers = true)]
     duration: Option<String>,
     /// Reason, for the list of bans and the journal
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    reason: String,
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Whose decision it is, a word for the list of bans and the journal [default: admin]
+    #[arg(long, value_name = "WORD")]
+    origin: Option<String>,
+    /// Do not ban an address from which somebody is or was logged in
+    #[arg(long)]
+    spare: bool,
+    /// Leave open connections open, as for several sources
+    #[arg(long)]
+    no_cut: bool,
     #[command(flatten)]
     json: Json,
 }
@@ -65,98 +66,153 @@ pub(super) struct Unban {
     /// Only end bans in this jail
     #[arg(long, value_name = "NAME", add = complete::jails())]
     jail: Option<String>,
-    /// End all bans
-    #[arg(long, conflicts_with_all = ["sources", "jail", "file"])]
+    /// Only end bans of this origin: jail, admin, import, fleet or another word
+    #[arg(long, value_name = "WORD")]
+    origin: Option<String>,
+    /// End all bans, or all of a jail and an origin
+    #[arg(long, conflicts_with_all = ["sources", "file"])]
     all: bool,
     #[command(flatten)]
     json: Json,
 }
 
-/// A ban as JSON: as on the bus, with null for what has no end.
-#[derive(Debug, Serialize)]
-struct BanJson<'r> {
-    jail: &'r str,
-    source: &'r str,
-    since_usec: Usec,
-    until_usec: Option<Usec>,
-    count: u32,
-    failures: u32,
-    rule: &'r str,
-    reason: &'r str,
-}
-
-impl<'r> From<&'r BanRow> for BanJson<'r> {
-    fn from(row: &'r BanRow) -> Self {
-        Self {
-            jail: &row.jail,
-            source: &row.source,
-            since_usec: row.since_usec,
-            until_usec: end(row.until_usec),
-            count: row.count,
-            failures: row.failures,
-            rule: &row.rule,
-            reason: &row.reason,
-        }
-    }
-}
-
-pub(super) async fn list(options: &List) -> anyhow::Result<()> {
-    let manager = manager().await?;
-    if let Some(jail) = &options.jail {
-        manager.get_jail(jail).await.map_err(sentence)?;
-    }
-    let mut bans = manager.list_bans().await.map_err(sentence)?.answer;
-    bans.retain(|ban| options.jail.as_ref().is_none_or(|jail| *jail == ban.jail));
-    if let Some(mode) = options.json.mode() {
-        let bans: Vec<BanJson<'_>> = bans.iter().map(BanJson::from).collect();
-        return print_json(&bans, mode);
-    }
-    let mut table = Table::new(["SOURCE", "JAIL", "SINCE", "LEFT", "BAN", "FAILURES", "WHY"]);
-    let now = now();
-    for ban in &bans {
-        let left = end(ban.until_usec).map_or_else(|| "permanent".to_owned(), |until| span(until.saturating_sub(now)));
-        let why = if ban.rule.is_empty() { format!("manual {}", ban.reason) } else { ban.rule.clone() };
-        table.row([
-            Cell::from(&ban.source),
-            Cell::from(&ban.jail),
-            Cell::from(relative(ban.since_usec)),
-            Cell::from(left),
-            Cell::from(format!("#{}", ban.count)),
-            Cell::from(ban.failures.to_string()),
-            Cell::from(why.trim_end()).in_style(Style::Faint),
-        ]);
-    }
-    table.print()?;
-    closing(&format!("{} listed.", count(bans.len(), "ban", "bans")))
-}
-
 pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
-    let usec = options.duration.as_deref().map_or(Ok(0), duration)?;
+    if let Some(words) = &options.duration {
+        duration(words)?;
+    }
     let sources = sources::read(&options.sources, &options.file)?;
     let daemon = steer().await?;
-    let mut failures = Failures::default();
-    for source in &sources {
-        let order = (source, &options.jail, usec, &options.reason);
-        let Some((source, until)) = failures.note(daemon.call::<_, (String, u64)>("Ban", &order).await)? else {
-            continue;
+    let given = |name, value: &Option<String>| (name, value.as_deref().map(|text| Variant::from(text.to_owned())));
+    let outcomes = if let [source] = &sources[..] {
+        let terms = self::options([
+            given("For", &options.duration),
+            given("Reason", &options.reason),
+            given("Origin", &options.origin),
+            ("Spare", options.spare.then_some(true.into())),
+            ("Cut", options.no_cut.then_some(false.into())),
+        ])?;
+        let (_, _, ban): (String, u64, Outcome) = daemon.call("Ban", &(source, &options.jail, terms)).await?;
+        vec![ban]
+    } else {
+        let terms = self::options([
+            given("For", &options.duration),
+            given("Reason", &options.reason),
+            given("Origin", &options.origin),
+            ("Spare", options.spare.then_some(true.into())),
+            ("Jail", Some(options.jail.as_str().into())),
+        ])?;
+        let entry = |source: &String| self::options([("Address", Some(source.as_str().into()))]);
+        let entries = sources.iter().map(entry).collect::<zbus::Result<Vec<_>>>()?;
+        daemon.call("BanMany", &(entries, terms)).await?
+    };
+    let state = daemon.firewall().await?;
+    tell(&outcomes, &state, options.json)
+}
+
+/// What is wrong with the firewall; empty if bans come into force.
+pub(super) struct Firewall {
+    trouble: String,
+}
+
+impl Steering {
+    pub(super) async fn firewall(&self) -> anyhow::Result<Firewall> {
+        let manager = self.manager();
+        let state = manager.firewall_state().await.map_err(sentence)?;
+        let message = manager.firewall_message().await.map_err(sentence)?;
+        let trouble = match state.as_str() {
+            "up" => String::new(),
+            _ if message.is_empty() => "firewalld has not answered yet.".to_owned(),
+            _ => message,
         };
-        let until = end(until);
-        match options.json.mode() {
-            Some(mode) => {
-                print_json(&serde_json::json!({ "jail": options.jail, "source": source, "until_usec": until }), mode)?;
-            }
-            None => {
-                let until = until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", when(until)));
-                line(&format!("Banned {source} in jail {} {until}.", options.jail))?;
-            }
+        Ok(Firewall { trouble })
+    }
+}
+
+/// Says of each order how it went.
+pub(super) fn tell(outcomes: &[Outcome], firewall: &Firewall, json: Json) -> anyhow::Result<()> {
+    let mut refused = Vec::new();
+    for outcome in outcomes {
+        if let Some(message) = &outcome.message {
+            refused.push(message.as_str());
+        }
+        if let Some(mode) = json.mode() {
+            print_json(&OutcomeJson::from(outcome), mode)?;
+        } else if outcome.message.is_none() {
+            let not = match (firewall.trouble.as_str(), outcomes.len()) {
+                ("", _) => ".".to_owned(),
+                (trouble, 1) => format!(", not in force: {trouble}"),
+                _ => ", not in force.".to_owned(),
+            };
+            line(&format!("{}{not}", words_of(outcome)))?;
         }
     }
-    failures.last.map_or(Ok(()), Err)
+    if let Some((last, others)) = refused.split_last() {
+        for message in others {
+            let _ = writeln!(io::stderr(), "wardenctl: {message}");
+        }
+        bail!("{last}");
+    }
+    match (firewall.trouble.as_str(), outcomes.len()) {
+        ("", _) => Ok(()),
+        (_, 1) if json.mode().is_none() => Err(Refused::WithoutEffect(String::new()).into()),
+        (trouble, number) => {
+            let these = count(number, "ban is", "bans are");
+            Err(Refused::WithoutEffect(format!("{these} not in force: {trouble}")).into())
+        }
+    }
+}
+
+fn words_of(outcome: &Outcome) -> String {
+    let source = outcome.source.as_deref().unwrap_or(&outcome.address);
+    let jail = outcome.jail.as_deref().unwrap_or_default();
+    let until = outcome.until_usec.and_then(end);
+    let until = until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", when(until)));
+    match outcome.result.as_str() {
+        "extended" => format!("Extended the ban of {source} in jail {jail}; it is banned {until}"),
+        "unchanged" => format!("{source} is already banned in jail {jail} {until}"),
+        _ => format!("Banned {source} in jail {jail} {until}"),
+    }
+}
+
+/// What came of an order, as JSON.
+#[derive(Serialize)]
+struct OutcomeJson<'o> {
+    address: &'o str,
+    result: &'o str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jail: Option<&'o str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'o str>,
+    /// Null if permanent, or if there is no ban.
+    until_usec: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'o str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'o str>,
+}
+
+impl<'o> From<&'o Outcome> for OutcomeJson<'o> {
+    fn from(outcome: &'o Outcome) -> Self {
+        Self {
+            address: &outcome.address,
+            result: &outcome.result,
+            jail: outcome.jail.as_deref(),
+            source: outcome.source.as_deref(),
+            until_usec: outcome.until_usec.and_then(end),
+            count: outcome.count,
+            error: outcome.error.as_deref(),
+            message: outcome.message.as_deref(),
+        }
+    }
 }
 
 pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
+    let given = |name, value: &Option<String>| (name, value.as_deref().map(|text| Variant::from(text.to_owned())));
     if options.all {
-        let ended: u32 = steer().await?.call("UnbanAll", &()).await?;
+        let which = self::options([given("Jail", &options.jail), given("Origin", &options.origin)])?;
+        let ended: u32 = steer().await?.call("UnbanAll", &(which,)).await?;
         return match options.json.mode() {
             Some(mode) => print_json(&serde_json::json!({ "unbanned": ended }), mode),
             None => line(&format!("Ended {}.", count(ended as usize, "ban", "bans"))),
@@ -165,39 +221,30 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
     let sources = sources::read(&options.sources, &options.file)?;
     let daemon = steer().await?;
     let jail = options.jail.as_deref().unwrap_or_default();
-    let mut failures = Failures::default();
-    for source in &sources {
-        let ended = failures.note(daemon.call::<_, Vec<BanRow>>("Unban", &(source, jail)).await)?;
-        for ban in ended.unwrap_or_default() {
-            match options.json.mode() {
-                Some(mode) => print_json(&BanJson::from(&ban), mode)?,
-                None => line(&format!("Unbanned {} in jail {}.", ban.source, ban.jail))?,
-            }
+    let ended: Vec<BanRow> = if let ([source], None) = (&sources[..], &options.origin) {
+        daemon.call("Unban", &(source, jail)).await?
+    } else {
+        let which = self::options([given("Origin", &options.origin)])?;
+        let outcomes: Vec<Outcome> = daemon.call("UnbanMany", &(sources, jail, which)).await?;
+        let (done, refused): (Vec<Outcome>, Vec<Outcome>) =
+            outcomes.into_iter().partition(|outcome| outcome.message.is_none());
+        unbanned(done.into_iter().filter_map(|outcome| outcome.bans).flatten(), options.json)?;
+        let mut messages = refused.into_iter().filter_map(|outcome| outcome.message).collect::<Vec<_>>();
+        let last = messages.pop();
+        for message in messages {
+            let _ = writeln!(io::stderr(), "wardenctl: {message}");
         }
-    }
-    failures.last.map_or(Ok(()), Err)
+        return last.map_or(Ok(()), |message| Err(anyhow::anyhow!(message)));
+    };
+    unbanned(ended.into_iter(), options.json)
 }
 
-/// What went wrong with some of several sources. The others are processed all the same.
-#[derive(Default)]
-struct Failures {
-    /// The caller reports it, and it decides the exit status.
-    last: Option<anyhow::Error>,
-}
-
-impl Failures {
-    /// Takes what came of one source; an error ends everything.
-    fn note<T>(&mut self, outcome: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
-        match outcome {
-            Ok(value) => Ok(Some(value)),
-            // Without permission, the others would fail as well, each with a question for a password.
-            Err(error) if error.is::<Refused>() => Err(error),
-            Err(error) => {
-                if let Some(earlier) = self.last.replace(error) {
-                    let _ = writeln!(io::stderr(), "wardenctl: {earlier:#}");
-                }
-                Ok(None)
-            }
+fn unbanned(bans: impl Iterator<Item = BanRow>, json: Json) -> anyhow::Result<()> {
+    for ban in bans {
+        match json.mode() {
+            Some(mode) => print_json(&BanJson::from(&ban), mode)?,
+            None => line(&format!("Unbanned {} in jail {}.", ban.source, ban.jail))?,
         }
     }
+    Ok(())
 }

@@ -24,6 +24,9 @@ pub(super) enum Refused {
     NotRunning,
     #[error("{0}")]
     NotAuthorized(String),
+    /// It is done, and has no effect yet; empty if that was printed already.
+    #[error("{0}")]
+    WithoutEffect(String),
 }
 
 /// Runs what talks to the bus.
@@ -62,6 +65,10 @@ pub(super) async fn steer() -> anyhow::Result<Steering> {
 }
 
 impl Steering {
+    pub(super) fn manager(&self) -> &ManagerProxy<'static> {
+        &self.manager
+    }
+
     /// Calls a method of the manager.
     pub(super) async fn call<B, R>(&self, method: &str, body: &B) -> anyhow::Result<R>
     where
@@ -86,6 +93,7 @@ pub(super) fn sentence(error: impl Into<Error>) -> anyhow::Error {
         | Error::NoSuchJail(text)
         | Error::NotBanned(text)
         | Error::NeverBanned(text)
+        | Error::Spared(text)
         | Error::InvalidAddress(text)
         | Error::InvalidArgument(text)
         | Error::InvalidConfiguration(text)

@@ -4,7 +4,7 @@
 //! come from the same definition that parses them, and names from the daemon. A shell waits for
 //! the answer, so a daemon that does not run or is slow means: nothing to offer.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
@@ -12,6 +12,9 @@ use super::bus;
 
 /// How long a Tab may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The most that a shell is offered.
+const MOST: u32 = 1000;
 
 /// Names of jails.
 pub(super) fn jails() -> ArgValueCandidates {
@@ -27,7 +30,8 @@ pub(super) fn jails() -> ArgValueCandidates {
 pub(super) fn banned() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         offer(async {
-            let bans = bus::manager().await?.list_bans().await?.answer;
+            let (bans, ..) = bus::manager().await?.list_bans(HashMap::new(), 0, MOST).await?;
+            let bans = bans.answer;
             let offers = bans.into_iter().map(|ban| {
                 let help = format!("banned in jail {}", ban.jail);
                 CompletionCandidate::new(ban.source).help(Some(help.into()))

@@ -2,8 +2,9 @@
 //!
 //! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `watch`, `metrics`, `reload` and `firewall`
 //! talk to the daemon over its bus interface; `replay`, `verify`, `test` and `cat-config` need no
-//! daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it could not be done (the sentence says why), 2 the command line
-//! can't be understood, 3 the daemon does not run, 4 it is not allowed.
+//! daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it could not be done
+//! (the sentence says why), 2 the command line can't be understood, 3 the daemon does not run, 4 it is
+//! not allowed, 6 bans are not in force yet.
 
 mod addresses;
 mod agent;
@@ -17,6 +18,7 @@ mod explain;
 mod fail2ban;
 mod finding;
 mod firewall;
+mod list;
 mod metrics;
 mod output;
 mod pager;
@@ -58,7 +60,7 @@ enum Verb {
     /// Show the state of the daemon
     Status(show::Show),
     /// List the bans in force
-    List(bans::List),
+    List(list::List),
     /// List the jails
     Jails(show::Show),
     /// Show the state of an address in each jail, and its failures
@@ -114,7 +116,7 @@ pub fn main() -> ExitCode {
     output::prepare(arguments.manner, arguments.verb.is_paged());
     let outcome = match &arguments.verb {
         Verb::Status(options) => bus::on_the_bus(show::status(options)),
-        Verb::List(options) => bus::on_the_bus(bans::list(options)),
+        Verb::List(options) => bus::on_the_bus(list::list(options)),
         Verb::Jails(options) => bus::on_the_bus(show::jails(options)),
         Verb::Explain(options) => bus::on_the_bus(explain::explain(options)),
         Verb::Reload => bus::on_the_bus(reload::reload()),
@@ -138,7 +140,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "wardenctl: {error:#}");
+            let text = format!("{error:#}");
+            if !text.is_empty() {
+                let _ = writeln!(io::stderr(), "wardenctl: {text}");
+            }
             exit_code(&error)
         }
     }
@@ -176,6 +181,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
         Some(bus::Refused::NotRunning) => ExitCode::from(3),
         Some(bus::Refused::NotAuthorized(_)) => ExitCode::from(4),
+        Some(bus::Refused::WithoutEffect(_)) => ExitCode::from(6),
         None => ExitCode::FAILURE,
     }
 }

@@ -182,6 +182,7 @@ impl Lines {
                 Effect::Banned(ban) => self.banned(ban),
                 Effect::Nameless { count, .. } => self.summary.nameless += count as u64,
                 Effect::Failed { .. }
+                | Effect::Extended(_)
                 | Effect::Unbanned(..)
                 | Effect::Spared { .. }
                 | Effect::Leak { .. }

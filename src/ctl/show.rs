@@ -1,16 +1,18 @@
 //! What there is: `status`, `jails`, `metrics`.
 
 use anyhow::Context;
+use serde::Serialize;
 use zbus::proxy::CacheProperties;
 
 use super::{
-    bus::{manager, on_the_bus, sentence},
+    bus::{end, manager, on_the_bus, sentence},
     output::{Json, Style, Table, closing, line, print_json},
     scrape,
 };
 use crate::{
     bus::JailProxy,
-    contract::latency::Latency,
+    contract::{bus::JailRow, latency::Latency},
+    core::time::span,
     ctl::metrics::{self, JailNumbers, Numbers},
     util::text::count,
 };
@@ -42,7 +44,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
                 "version": version, "state": state, "firewall": firewall, "firewall_message": message, "problems": problems,
                 "own_addresses": own,
                 "journal_cursor": cursor, "bans": bans, "failures": failures, "leaks": leaks, "spared": spared,
-                "records": records, "lost": lost, "jails": jails,
+                "records": records, "lost": lost, "jails": jails.iter().map(JailJson::from).collect::<Vec<_>>(),
             }),
             mode,
         );
@@ -76,14 +78,68 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A jail as JSON.
+#[derive(Serialize)]
+struct JailJson<'r> {
+    name: &'r str,
+    bans: u32,
+    failing: u32,
+    sessions: u32,
+    path: &'r str,
+    filter: &'r str,
+    maxretry: u32,
+    findtime_usec: u64,
+    /// Null if permanent.
+    bantime_usec: Option<u64>,
+    failures: u64,
+    bans_total: u64,
+    spared: u64,
+}
+
+impl<'r> From<&'r JailRow> for JailJson<'r> {
+    fn from(row: &'r JailRow) -> Self {
+        Self {
+            name: &row.name,
+            bans: row.bans,
+            failing: row.failing,
+            sessions: row.sessions,
+            path: row.path.as_str(),
+            filter: &row.more.filter,
+            maxretry: row.more.max_retry,
+            findtime_usec: row.more.findtime_usec,
+            bantime_usec: end(row.more.bantime_usec),
+            failures: row.more.failures,
+            bans_total: row.more.bans_total,
+            spared: row.more.spared,
+        }
+    }
+}
+
 pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
     let jails = manager().await?.list_jails().await.map_err(sentence)?.answer;
     if let Some(mode) = options.json.mode() {
-        return print_json(&jails, mode);
+        return print_json(&jails.iter().map(JailJson::from).collect::<Vec<_>>(), mode);
     }
-    let mut table = Table::new(["JAIL", "BANS", "FAILING", "SESSIONS"]);
+    let mut table = Table::new([
+        "JAIL", "BANS", "FAILING", "SESSIONS", "FAILURES", "BANNED", "SPARED", "FILTER", "MAXRETRY", "FINDTIME",
+        "BANTIME",
+    ]);
     for jail in &jails {
-        table.row([jail.name.clone(), jail.bans.to_string(), jail.failing.to_string(), jail.sessions.to_string()]);
+        let more = &jail.more;
+        let filter = if more.filter.is_empty() { "-".to_owned() } else { more.filter.clone() };
+        table.row([
+            jail.name.clone(),
+            jail.bans.to_string(),
+            jail.failing.to_string(),
+            jail.sessions.to_string(),
+            more.failures.to_string(),
+            more.bans_total.to_string(),
+            more.spared.to_string(),
+            filter,
+            more.max_retry.to_string(),
+            span(more.findtime_usec),
+            end(more.bantime_usec).map_or_else(|| "infinity".to_owned(), span),
+        ]);
     }
     table.print()?;
     closing(&format!("{} listed.", count(jails.len(), "jail", "jails")))

@@ -4,7 +4,12 @@
 use anyhow::{Context, anyhow, bail};
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 
-use crate::{config::parse_span, contract::bus::INFINITY, core::time::Usec, util::time::usec};
+use crate::{
+    config::{parse_ban_time, parse_span},
+    contract::bus::INFINITY,
+    core::time::Usec,
+    util::time::usec,
+};
 
 /// Parses a point in time: `2026-11-23 05:48:03` (local time), `2026-11-23`, `05:48`, `now`,
 /// `today`, `yesterday`, `tomorrow`, `-2h`, `+2h`, `2h ago`, `@1795412883`, or RFC 3339; and as
@@ -88,12 +93,9 @@ fn zone_of<'t>(text: &'t str, now: &Zoned) -> (&'t str, TimeZone) {
 
 /// The duration that was asked for, in µs, with the other words for a permanent ban.
 pub(super) fn duration(words: &str) -> anyhow::Result<u64> {
-    match words {
-        "-1" | "permanent" | "forever" => Ok(INFINITY),
-        _ => match parse_span(words) {
-            Ok(usec) => Ok(usec.unwrap_or(INFINITY)),
-            Err(what) => Err(anyhow!("--for is {what}")),
-        },
+    match parse_ban_time(words) {
+        Ok(usec) => Ok(usec.unwrap_or(INFINITY)),
+        Err(what) => Err(anyhow!("--for is {what}")),
     }
 }
 

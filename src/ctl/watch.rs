@@ -12,7 +12,7 @@ use super::{
     output::{Json, Style, line, print_json, printable, relative},
 };
 use crate::{
-    bus::{Banned, Failure, Leak, Spared, Unbanned},
+    bus::{Banned, Extended, Failure, Leak, Spared, Unbanned},
     contract::unban::because,
     core::time::{Usec, span},
     ctl::stream::next,
@@ -92,7 +92,27 @@ impl Event {
                     name: "banned",
                     source: banned.source.to_owned(),
                     what: format!("{length}, #{}", banned.count),
-                    json: json!({ "until_usec": until, "count": banned.count }),
+                    json: json!({
+                        "until_usec": until, "count": banned.count, "origin": banned.details.origin,
+                        "reason": banned.details.reason,
+                    }),
+                }
+            }
+            Some("Extended") => {
+                let extended = Extended::from_message(signal.clone()).context(NO_SIGNAL)?;
+                let extended = extended.args().context(FORM)?;
+                let until = end(extended.until_usec);
+                let left = until.map(|until| format!("for {} from now", span(until.saturating_sub(time_usec))));
+                Self {
+                    jail: extended.jail.to_owned(),
+                    style: Style::Bad,
+                    name: "extended",
+                    source: extended.source.to_owned(),
+                    what: left.unwrap_or_else(|| "permanent".to_owned()),
+                    json: json!({
+                        "until_usec": until, "count": extended.count, "origin": extended.details.origin,
+                        "reason": extended.details.reason,
+                    }),
                 }
             }
             Some("Unbanned") => {

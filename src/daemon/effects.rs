@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     bus::BusEvent,
-    contract::{bus::INFINITY, unban},
+    contract::{
+        bus::{Details, INFINITY},
+        unban,
+    },
     core::{
         bans::Ban,
         engine::{Effect, UnbanReason},
@@ -40,6 +43,7 @@ impl Daemon {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Banned(ban) => self.banned(&ban),
+                Effect::Extended(ban) => self.extended(&ban),
                 Effect::Unbanned(ban, why) => self.unbanned(&ban, why),
                 // What the backlog brings goes to the firewall at its end, all at once: most of it
                 // has come and gone.
@@ -71,8 +75,9 @@ impl Daemon {
                     if self.spared.may_say(source) {
                         let (source, count) = (text_of(source), u32::try_from(failures.kinds().0).unwrap_or(u32::MAX));
                         events::spared(&jail, &source, login, &failures);
-                        let jail = jail.to_string();
-                        self.publisher.publish(BusEvent::Spared { jail, source, login_usec: login, failures: count });
+                        let (jail, generation) = (jail.to_string(), self.counted.generation);
+                        let (login_usec, failures) = (login, count);
+                        self.publisher.publish(BusEvent::Spared { jail, source, login_usec, failures, generation });
                     }
                 }
                 Effect::Leak { jail, scope, ban, failure } if self.caught_up => {
@@ -83,7 +88,8 @@ impl Daemon {
                         let (source, address) = (text_of(ban), failure.address.to_string());
                         events::leak(&jail, &source, &failure);
                         let (jail, rule) = (jail.to_string(), failure.rule.to_string());
-                        self.publisher.publish(BusEvent::Leak { jail, source, address, rule });
+                        let generation = self.counted.generation;
+                        self.publisher.publish(BusEvent::Leak { jail, source, address, rule, generation });
                     }
                 }
                 Effect::Crowded(jail, bound) => {
@@ -122,6 +128,7 @@ impl Daemon {
                 rule: failure.rule.to_string(),
                 time_usec: failure.time,
                 omitted,
+                generation: self.counted.generation,
             });
         }
     }
@@ -151,7 +158,23 @@ impl Daemon {
         self.counted.jails.entry(ban.jail.clone()).or_default().bans += 1;
         let until = ban.until.unwrap_or(INFINITY);
         let (jail, source) = (ban.jail.to_string(), text_of(ban.source));
-        self.publisher.publish(BusEvent::Banned { jail, source, until_usec: until, count: ban.count });
+        let details = Details::of(ban, self.next_generation());
+        self.publisher.publish(BusEvent::Banned { jail, source, until_usec: until, count: ban.count, details });
+    }
+
+    /// A ban lasts longer.
+    fn extended(&mut self, ban: &Ban) {
+        self.change();
+        events::extended(ban);
+        let (jail, source, until_usec) = (ban.jail.to_string(), text_of(ban.source), ban.until.unwrap_or(INFINITY));
+        let details = Details::of(ban, self.next_generation());
+        self.publisher.publish(BusEvent::Extended { jail, source, until_usec, count: ban.count, details });
+    }
+
+    /// Something that the bus lists has changed.
+    fn next_generation(&mut self) -> u64 {
+        self.counted.generation += 1;
+        self.counted.generation
     }
 
     fn unbanned(&mut self, ban: &Ban, why: UnbanReason) {
@@ -162,7 +185,8 @@ impl Daemon {
         let (word, because) = unban::words(why);
         events::unban(ban, because);
         let (jail, source) = (ban.jail.to_string(), text_of(ban.source));
-        self.publisher.publish(BusEvent::Unbanned { jail, source, why: word });
+        let details = Details::of(ban, self.next_generation());
+        self.publisher.publish(BusEvent::Unbanned { jail, source, why: word, details });
     }
 
     pub(super) fn hear(&mut self, report: Report) {

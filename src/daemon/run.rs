@@ -238,7 +238,7 @@ impl Daemon {
             caught_up: false,
             backlog: 0,
             progress_told: Instant::now(),
-            counted: Counted::default(),
+            counted: Counted { generation: now(), ..Counted::default() },
             read_up_to: 0,
             announced: Instant::now(),
             status_told: String::new(),

@@ -72,7 +72,7 @@ impl Daemon {
             cursor: self.cursor.as_ref().map_or_else(String::new, ToString::to_string),
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
             failures: self.engine.failure_count(),
-            jails: bus::jail_rows(&self.engine),
+            jails: bus::jail_rows(&self.engine, &self.counted),
             lag_usec: self.lag(),
             counted: self.counted.clone(),
         };

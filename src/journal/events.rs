@@ -14,13 +14,14 @@ use crate::{
     contract::{
         bus::CLIENT_NAME,
         journal::{
-            BAD_CONFIG, BAN, CLOCK_SET, CROWDED, CUT, FIREWALL_BACK, FIREWALL_LOST, FIREWALL_REPAIRED, IN_FORCE,
-            JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, NO_ADDRESS, NO_CLIENT_NAME, NO_STATE, NOT_CUT, PROBLEM,
-            PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, SNAPSHOT, SNAPSHOT_BACK, SPARED, UNBAN, UNREAD,
+            BAD_CONFIG, BAN, CLOCK_SET, CROWDED, CUT, EXTENDED, FIREWALL_BACK, FIREWALL_LOST, FIREWALL_REPAIRED,
+            IN_FORCE, JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS, NO_CLIENT_NAME,
+            NO_STATE, NOT_CUT, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, SNAPSHOT, SNAPSHOT_BACK, SPARED,
+            UNBAN, UNREAD,
         },
     },
     core::{
-        bans::Ban,
+        bans::{Ban, Origin},
         cursor::Cursor,
         failure::{Failure, Failures},
         jail::Bound,
@@ -46,8 +47,8 @@ pub(crate) fn ban(ban: &Ban) {
                 last.rule
             )
         }
-        (_, _, Some(reason)) if !reason.is_empty() => format!("manual ban, {}", shown(reason)),
-        _ => "manual ban".to_owned(),
+        (_, _, Some(reason)) if !reason.is_empty() => format!("{}, {}", ordered(&ban.origin), shown(reason)),
+        _ => ordered(&ban.origin),
     };
     let although = ban.despite.map_or_else(String::new, |login| {
         format!(", although somebody was logged in from there at {} (spare-maxretry, ipv6-hopping)", format(login))
@@ -64,8 +65,53 @@ pub(crate) fn ban(ban: &Ban) {
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = cursors.join(" "),
         WARDEND_BAN_COUNT = ban.count,
+        WARDEND_ORIGIN = ban.origin.word(),
         WARDEND_LOGIN_USEC = ban.despite,
         "Banned {source} in jail {jail} {until}: {why}{although}."
+    );
+}
+
+/// What stands in place of failures where a ban was ordered.
+fn ordered(origin: &Origin) -> String {
+    match origin {
+        Origin::Jail => "a ban of this jail, imported".to_owned(),
+        Origin::Admin => "manual ban".to_owned(),
+        Origin::Import => "imported".to_owned(),
+        Origin::Fleet => "by order of the fleet".to_owned(),
+        Origin::Other(word) => format!("by order of '{word}'"),
+    }
+}
+
+/// A ban in force lasts longer than it would have.
+pub(crate) fn extended(ban: &Ban) {
+    let source = text_of(ban.source);
+    let jail = &*ban.jail;
+    let until =
+        ban.until.map_or_else(|| "is now permanent".to_owned(), |until| format!("now lasts until {}", format(until)));
+    let reason = ban.reason.as_deref().filter(|reason| !reason.is_empty());
+    let why = reason.map_or_else(String::new, |reason| format!(", {}", shown(reason)));
+    info!(
+        MESSAGE_ID = EXTENDED,
+        WARDEND_JAIL = jail,
+        WARDEND_SOURCE = source,
+        WARDEND_ADDRESS = address(ban),
+        WARDEND_SINCE = ban.since,
+        WARDEND_UNTIL = until_field(ban.until),
+        WARDEND_BAN_COUNT = ban.count,
+        WARDEND_ORIGIN = ban.origin.word(),
+        "The ban of {source} in jail {jail} {until}: {}{why}.",
+        ordered(&ban.origin)
+    );
+}
+
+/// A list of bans was taken.
+pub(crate) fn list_taken(origin: &str, begun: usize, extended: usize, unchanged: usize, refused: usize) {
+    let which = if origin == "admin" { "a list".to_owned() } else { format!("a list of origin '{origin}'") };
+    info!(
+        MESSAGE_ID = LIST_TAKEN,
+        WARDEND_ORIGIN = origin,
+        WARDEND_BANS = begun,
+        "Received {which}: {begun} banned, {extended} extended, {unchanged} already banned, {refused} rejected."
     );
 }
 
@@ -81,6 +127,7 @@ pub(crate) fn unban(ban: &Ban, because: &str) {
         WARDEND_SINCE = ban.since,
         WARDEND_UNTIL = until_field(ban.until),
         WARDEND_BAN_COUNT = ban.count,
+        WARDEND_ORIGIN = ban.origin.word(),
         "Unbanned {source} in jail {jail}: {because}."
     );
 }

@@ -215,7 +215,11 @@ mod tests {
     use super::*;
     use crate::{
         config::Settings,
-        core::{engine::Duration, net::parse_network, record::Record},
+        core::{
+            engine::{BanOrder, Duration},
+            net::parse_network,
+            record::Record,
+        },
     };
 
     const CURSOR: &str = "s=28444e2dcb874e5c9b78c69e2373aee2;i=f2;b=2f912356a2424dec8328a1f012cbcb78;m=6eca7496;t=660eb2795ddcd;x=4d22aba33f9e4886";
@@ -253,7 +257,9 @@ mod tests {
             assert!(engine.record(&record, &mut effects));
         }
         let network = parse_network("192.0.2.0/24").unwrap();
-        engine.ban(network, "sshd", Duration::Forever, "a reason", 5, &mut effects).unwrap();
+        let order =
+            BanOrder { duration: Duration::Forever, reason: "a reason".into(), ..BanOrder::new(network, "sshd") };
+        engine.ban(&order, 5, &mut effects).unwrap();
         assert_eq!(engine.ban_count(), 2);
         engine
     }

@@ -15,11 +15,14 @@ const JAIL_XML: &str = include_str!("../../dbus/org.wardend1.Jail.xml");
 const MANAGER: (&str, &str) = ("/org/wardend1", "org.wardend1.Manager");
 const JAIL: (&str, &str) = ("/org/wardend1/jail/sshd", "org.wardend1.Jail");
 
-/// Alice may do everything; bob may free people of the jail sshd.
+/// Alice may do everything; bob may free people of the jail sshd, and put a list into it.
 const RULES: &str = r#"polkit.addRule(function(action, subject) {
     if (action.id.indexOf("org.wardend1.") == 0 && subject.user == "alice")
         return polkit.Result.YES;
     if (action.id == "org.wardend1.unban" && action.lookup("jail") == "sshd" && subject.user == "bob")
+        return polkit.Result.YES;
+    if (action.id == "org.wardend1.ban" && action.lookup("jail") == "sshd" && action.lookup("origin") == "list" &&
+        subject.user == "bob")
         return polkit.Result.YES;
 });
 "#;
@@ -37,7 +40,9 @@ fn members(xml: &str, kind: &str) -> BTreeMap<String, usize> {
 
 /// Calls, shows the answer, and returns it with its exit code.
 fn call(machine: &Machine, user: &str, (path, interface): (&str, &str), member: &str) -> (i32, String) {
-    let command = format!("busctl call org.wardend1 {path} {interface} {member}");
+    // The shell would take braces for its own.
+    let command =
+        format!("busctl call org.wardend1 {path} {interface} {}", member.replace('{', "\\{").replace('}', "\\}"));
     let output = machine.try_run(&format!("runuser -u {user} -- {command}"));
     let said = format!("{}{}", output.stdout, output.stderr);
     println!("  {user:<5} $ {command}\n          {}", said.trim().chars().take(160).collect::<String>());
@@ -77,11 +82,19 @@ fn reads_and_changes(machine: &Machine, release: Release) {
             assert_ne!(set.code, 0, "{property} can't be set");
         }
     }
-    let reads = ["ListBans", "ListJails", "GetJail s sshd", "Explain s 203.0.113.7"];
+    let reads = [
+        "ListBans a{sv}uu 0 0 0",
+        "ListBans a{sv}uu 3 Match s 192.0.2.0/24 Order s since Descending b true 0 10",
+        "ListJails",
+        "GetJail s sshd",
+        "Explain s 203.0.113.7",
+    ];
     let changes = [
-        "Ban ssts 192.0.2.7 sshd 3600000000 scanner",
+        "Ban ssa{sv} 192.0.2.7 sshd 4 For s 1h Reason s scanner Spare b false Cut b true",
+        "BanMany aa{sv}a{sv} 2 1 Address s 192.0.2.7 2 Address s 192.0.2.9 Count u 3 2 Jail s sshd For s infinity",
         "Unban ss 192.0.2.7 sshd",
-        "UnbanAll",
+        "UnbanMany assa{sv} 2 192.0.2.7 192.0.2.9 sshd 1 Origin s admin",
+        "UnbanAll a{sv} 0",
         "Reload",
         "RemoveFirewall",
     ];
@@ -90,7 +103,7 @@ fn reads_and_changes(machine: &Machine, release: Release) {
     for read in reads {
         assert_eq!(call(machine, "alice", MANAGER, read).0, 0);
     }
-    assert_eq!(call(machine, "alice", JAIL, "ListBans").0, 0);
+    assert_eq!(call(machine, "alice", JAIL, "ListBans a{sv}uu 1 Origin s admin 0 0").0, 0);
     // What came later and takes no argument shall answer root, at the least.
     for (later, arguments) in members(MANAGER_XML, "method").into_iter().filter(|(name, _)| !known.contains(name)) {
         assert_eq!(arguments, 0, "nobody calls {later} here");
@@ -107,7 +120,11 @@ fn reads_and_changes(machine: &Machine, release: Release) {
     }
     machine.write("/etc/polkit-1/rules.d/10-test.rules", RULES);
     machine.wait_until("polkit has read the rule", || {
-        machine.try_run("runuser -u alice -- busctl call org.wardend1 /org/wardend1 org.wardend1.Manager UnbanAll").code
+        machine
+            .try_run(
+                "runuser -u alice -- busctl call org.wardend1 /org/wardend1 org.wardend1.Manager UnbanAll 'a{sv}' 0",
+            )
+            .code
             == 0
     });
     for user in ["alice", "root"] {
@@ -116,37 +133,51 @@ fn reads_and_changes(machine: &Machine, release: Release) {
         }
         machine.run("systemctl restart wardend");
     }
-    call(machine, "root", MANAGER, "Ban ssts 192.0.2.8 sshd 0 ''");
+    call(machine, "root", MANAGER, "Ban ssa{sv} 192.0.2.8 sshd 0");
     assert_ne!(call(machine, "bob", MANAGER, "Unban ss 192.0.2.8 ''").0, 0, "the rule sees the jail");
     assert_eq!(call(machine, "bob", MANAGER, "Unban ss 192.0.2.8 sshd").0, 0);
+    // A rule may allow one jail, or one origin, and a call for several of them is none of these.
+    let list = |entries: &str| format!("BanMany aa{{sv}}a{{sv}} 2 {entries} 1 Origin s list");
+    let alone = list("2 Address s 192.0.2.8 Jail s sshd 2 Address s 192.0.2.9 Jail s sshd");
+    let (code, said) = call(machine, "bob", MANAGER, &alone);
+    assert!(code == 0 && said.matches("\"banned\"").count() == 2, "{said}");
+    assert_eq!(call(machine, "bob", MANAGER, &alone).1.matches("\"unchanged\"").count(), 2);
+    let mixed = list("2 Address s 192.0.2.8 Jail s sshd 3 Address s 192.0.2.9 Jail s sshd Origin s admin");
+    assert_ne!(call(machine, "bob", MANAGER, &mixed).0, 0);
+    let others = call(machine, "root", MANAGER, "UnbanMany assa{sv} 1 192.0.2.8 sshd 1 Origin s import");
+    assert!(others.0 == 0 && others.1.contains("Error.NotBanned"), "{}", others.1);
+    assert!(call(machine, "root", MANAGER, "UnbanAll a{sv} 1 Origin s list").1.contains("u 2"));
 }
 
 fn mistakes(machine: &Machine, release: Release) {
     println!("\n{}: mistakes", release.name());
     machine.write("/etc/wardend/wardend.conf.d/bad.conf", "[default]\nmaxretries = 3\n");
-    for (mistake, error) in [
-        ("Ban ssts 192.0.2.7 shd 0 ''", "NoSuchJail"),
-        ("Unban ss 192.0.2.77 sshd", "NotBanned"),
-        ("Ban ssts 127.0.0.1 sshd 0 ''", "NeverBanned"),
-        ("Ban ssts localhost sshd 0 ''", "InvalidAddress"),
-        (&format!("Ban ssts 192.0.2.7 sshd 0 {}", "x".repeat(1025)), "InvalidArgument"),
-        ("Reload", "InvalidConfiguration"),
+    for (mistake, typed, error) in [
+        ("Ban ssa{sv} 192.0.2.7 shd 0", "Ban('192.0.2.7', 'shd', {})", "NoSuchJail"),
+        ("Unban ss 192.0.2.77 sshd", "Unban('192.0.2.77', 'sshd')", "NotBanned"),
+        ("Ban ssa{sv} 127.0.0.1 sshd 0", "Ban('127.0.0.1', 'sshd', {})", "NeverBanned"),
+        ("Ban ssa{sv} localhost sshd 0", "Ban('localhost', 'sshd', {})", "InvalidAddress"),
+        ("Ban ssa{sv} 192.0.2.7 sshd 1 Fro s 1h", "Ban('192.0.2.7', 'sshd', {'Fro': '1h'})", "InvalidArgument"),
+        ("Ban ssa{sv} 192.0.2.7 sshd 1 Cut s yes", "Ban('192.0.2.7', 'sshd', {'Cut': 'yes'})", "InvalidArgument"),
+        ("BanMany aa{sv}a{sv} 0 1 For s soon", "BanMany([], {'For': 'soon'})", "InvalidArgument"),
+        ("ListBans a{sv}uu 1 Order s sicne 0 0", "ListBans({'Order': 'sicne'}, 0, 0)", "InvalidArgument"),
+        ("Reload", "Reload()", "InvalidConfiguration"),
     ] {
-        let short: String = mistake.chars().take(60).collect();
-        let (code, said) = if short == mistake {
-            call(machine, "root", MANAGER, mistake)
-        } else {
-            let output = machine.try_run(&format!("busctl call org.wardend1 {} {} {mistake}", MANAGER.0, MANAGER.1));
-            (output.code, output.stderr)
-        };
+        let (code, said) = call(machine, "root", MANAGER, mistake);
         assert!(code != 0 && said.trim_end().ends_with(['.', '?']), "{said}");
-        let typed = machine.try_run(&format!(
-            "python3 -c 'import dbus, sys\nm = dbus.Interface(dbus.SystemBus().get_object(\"org.wardend1\", \"{}\"), \"{}\")\na = sys.argv[2:]\n\
-             try: getattr(m, sys.argv[1])(*[dbus.UInt64(x) if x == \"0\" else x for x in a])\nexcept dbus.DBusException as e: print(e.get_dbus_name())' {}",
-            MANAGER.0, MANAGER.1, mistake.replacen(" ssts", "", 1).replacen(" ss ", " ", 1)
-        ));
-        println!("          {} <- {short}", typed.stdout.trim());
-        assert_eq!(typed.stdout.trim(), format!("org.wardend1.Error.{error}"), "{}", typed.stderr);
+        machine.write(
+            "/root/mistake.py",
+            &format!(
+                "import dbus\nm = dbus.Interface(dbus.SystemBus().get_object('org.wardend1', '{}'), '{}')\n\
+                 try: m.{}\nexcept dbus.DBusException as e: print(e.get_dbus_name())\n",
+                MANAGER.0,
+                MANAGER.1,
+                typed.replace("[]", "dbus.Array([], 'a{sv}')").replace("{}", "dbus.Dictionary({}, 'sv')")
+            ),
+        );
+        let named = machine.try_run("python3 /root/mistake.py");
+        println!("          {} <- {mistake}", named.stdout.trim());
+        assert_eq!(named.stdout.trim(), format!("org.wardend1.Error.{error}"), "{}", named.stderr);
     }
     machine.run("rm /etc/wardend/wardend.conf.d/bad.conf");
 }
@@ -164,7 +195,7 @@ fn signals(machine: &Machine, release: Release) {
     assert!(honest.can_login("alice"));
     honest.guess(Guesses { prompts: 3, ..Guesses::default() });
     machine.wait_for_message("Spared 203.0.113.8 in jail sshd");
-    machine.run("wardenctl ban 203.0.113.9");
+    machine.run("wardenctl ban 203.0.113.9 && wardenctl ban 203.0.113.9 --for 1day");
     machine.wait_for_message("firewalld blocks 203.0.113.9");
     machine.run("sleep 3; firewall-cmd --quiet --ipset=wardend4 --remove-entry=203.0.113.9");
     machine.attacker("203.0.113.9").guess(Guesses::default());
@@ -206,7 +237,7 @@ pub(crate) fn somebody_without_the_right_may_give_the_password_of_who_has_it(rel
     let ban = |password: &str, interactive: bool| {
         let output = machine.try_run(&format!(
             "runuser -u alice -- python3 /tmp/terminal.py '{password}' sh -c 'pkttyagent --process $$ & sleep 2; exec \
-             busctl --allow-interactive-authorization={interactive} call org.wardend1 {} {} Ban ssts 192.0.2.7 sshd 0 \"\"'",
+             busctl --allow-interactive-authorization={interactive} call org.wardend1 {} {} Ban ssa\\{{sv\\}} 192.0.2.7 sshd 0'",
             MANAGER.0, MANAGER.1
         ));
         println!("{}: interactive {interactive}, exit code {}:\n{}", release.name(), output.code, output.stdout.trim());

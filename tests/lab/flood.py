@@ -74,16 +74,16 @@ def client(number):
     fifty reloads, and each of the user's tries to."""
     mine, theirs = root[number % CONNECTIONS], poor[number % CONNECTIONS]
     for connection in (mine, theirs):
-        call(connection, "ListBans", "")
+        call(connection, "ListBans", "a{sv}uu", {}, dbus.UInt32(0), dbus.UInt32(0))
         call(connection, "ListJails", "")
         call(connection, "Explain", "s", "198.51.100.7")
         call(connection, "GetAll", "s", MANAGER, interface="org.freedesktop.DBus.Properties")
     if number % 10 == 0:
-        call(mine, "Ban", "ssts", f"192.0.{3 + number // 2500}.{number // 10 % 250 + 1}", "sshd", dbus.UInt64(3600_000_000), "flood")
+        call(mine, "Ban", "ssa{sv}", f"192.0.{3 + number // 2500}.{number // 10 % 250 + 1}", "sshd", {"For": "1h", "Reason": "flood"})
     if number % 50 == 0:
         call(mine, "Reload", "")
-    call(theirs, "ListBans", "", interface=JAIL, path=f"{PATH}/jail/sshd")
-    call(theirs, "Ban", "ssts", "192.0.2.250", "sshd", dbus.UInt64(0), "")
+    call(theirs, "ListBans", "a{sv}uu", {}, dbus.UInt32(0), dbus.UInt32(0), interface=JAIL, path=f"{PATH}/jail/sshd")
+    call(theirs, "Ban", "ssa{sv}", "192.0.2.250", "sshd", {})
 
 
 def look():

@@ -6,13 +6,14 @@ bus took within so many seconds; then stays, with all that it did not read.
 import json, os, pwd, select, signal, socket, struct, sys, time
 
 user, connections, calls, kind, seconds = pwd.getpwnam(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4], float(sys.argv[5])
+ALL = object()  # No options, and no limit: a{sv}uu
 KINDS = {  # path, interface, member, whether an answer is wanted, arguments
-    "ListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", True, ()),
+    "ListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", True, ALL),
     "Everything": ("/org/wardend1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", True, ()),
     "GetAll": ("/org/wardend1/jail/sshd", "org.freedesktop.DBus.Properties", "GetAll", True, ("org.wardend1.Jail",)),
     "ListIgnoreIP": ("/org/wardend1/jail/sshd", "org.wardend1.Jail", "ListIgnoreIP", True, ()),
     "Introspect": ("/org/wardend1", "org.freedesktop.DBus.Introspectable", "Introspect", True, ()),
-    "SilentListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", False, ()),
+    "SilentListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", False, ALL),
     "Unban": ("/org/wardend1", "org.wardend1.Manager", "Unban", True, ("192.0.2.1", "sshd")),
     "SilentUnban": ("/org/wardend1", "org.wardend1.Manager", "Unban", False, ("192.0.2.1", "sshd")),
     "SilentExplain": ("/org/wardend1", "org.wardend1.Manager", "Explain", False, ("192.0.2.1",)),
@@ -31,11 +32,13 @@ def message(serial, destination, path, interface, member, wants, arguments):
     fields = b""
     for code, kind, text in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", destination)):
         fields = padded(fields, 8) + bytes([code, 1]) + kind + b"\0" + string(text)
-    body = b""
-    for argument in arguments:
-        body = padded(body, 4) + string(argument)
-    if arguments:
-        fields = padded(fields, 8) + bytes([8, 1]) + b"g\0" + bytes([len(arguments)]) + b"s" * len(arguments) + b"\0"
+    body, signature = bytes(16), b"a{sv}uu"
+    if arguments is not ALL:
+        body, signature = b"", b"s" * len(arguments)
+        for argument in arguments:
+            body = padded(body, 4) + string(argument)
+    if body:
+        fields = padded(fields, 8) + bytes([8, 1]) + b"g\0" + bytes([len(signature)]) + signature + b"\0"
     head = struct.pack("<cBBBIII", b"l", 1, 0 if wants else 1, 1, len(body), serial, len(fields)) + fields
     return padded(head, 8) + body
 

@@ -11,7 +11,7 @@ const FILL: &str = r#"
 import dbus
 manager = dbus.Interface(dbus.SystemBus().get_object("org.wardend1", "/org/wardend1"), "org.wardend1.Manager")
 for number in range(300):
-    manager.Ban(f"198.51.{100 + number // 250}.{1 + number % 250}", "sshd", dbus.UInt64(36000_000_000), "x" * 1000)
+    manager.Ban(f"198.51.{100 + number // 250}.{1 + number % 250}", "sshd", {"For": "10h", "Reason": "x" * 1000})
 "#;
 /// What sshd writes, a process for each connection as sshd has it.
 const ATTACK: &str = r#"

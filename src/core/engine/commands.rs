@@ -1,15 +1,30 @@
-//! Commands of an admin: manual bans and unbans, and how the source is written.
+//! Orders from outside: bans and unbans, and how the source is written.
 //!
-//! A ban by hand is one like any other, with a reason instead of failures; its end forgets what was
-//! counted of the source.
+//! A ban that is ordered is one like any other, with a reason instead of failures; an unban forgets
+//! what was counted of the source. An order can be repeated: whoever is banned already is not banned
+//! again, and their ban can only become longer.
+
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::{Effect, Engine, UnbanReason, ban_end};
 use crate::{
-    core::{bans::Ban, failure::Failures, jail::JailSettings, net::text_of, time::Usec},
+    core::{
+        bans::{Ban, MOST_BANS, Origin},
+        failure::Failures,
+        jail::JailSettings,
+        net::text_of,
+        time::{Usec, span},
+    },
     util::suggest,
 };
+
+/// An order that would extend a ban by no more than one part in this number of what it asks for changes
+/// nothing, so that a list can be given again without all of its bans becoming new.
+const SLACK: u64 = 100;
+/// Times beyond this have no meaning but "permanent": numbers of JavaScript do not hold them exactly.
+const FOREVER: Usec = i64::MAX as Usec;
 
 /// Why a command can't be carried out: a sentence for whoever gave it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +38,22 @@ pub enum CommandError {
     /// The source may not be banned.
     #[error("{0} can't be banned in jail '{1}': it is or contains an address that is never banned ({2}).")]
     Ignored(String, String, String),
+    /// Somebody has logged in from there.
+    #[error(
+        "{0} was not banned in jail '{1}', because somebody {2} (spare-logins); with Spare=false, it is banned all the same."
+    )]
+    Spared(String, String, String),
+    /// The times of the order are no ban.
+    #[error("{0} can't be banned in jail '{1}': {2}")]
+    Untimely(String, String, &'static str),
+    /// There are too many bans.
+    #[error(
+        "{0} was not banned in jail '{1}': {MOST_BANS} bans are in force, which is the most that wardend keeps; end some, or ban networks in place of their addresses."
+    )]
+    Full(String, String),
 }
 
-/// How long a ban by hand lasts.
+/// How long a ban that is ordered lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duration {
     /// As the jail's settings say.
@@ -34,51 +62,188 @@ pub enum Duration {
     Forever,
     /// A number of µs.
     Usec(Usec),
+    /// Until this time, in µs.
+    Until(Usec),
+}
+
+/// A ban that somebody orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanOrder {
+    /// Who is to be banned.
+    pub network: IpNet,
+    /// In which jail.
+    pub jail: Arc<str>,
+    /// For how long.
+    pub duration: Duration,
+    /// Since when, in µs, if it began elsewhere.
+    pub since: Option<Usec>,
+    /// Which ban of its source it is, if that was counted elsewhere.
+    pub count: Option<u32>,
+    /// Why.
+    pub reason: Box<str>,
+    /// Whose decision it is.
+    pub origin: Origin,
+    /// Somebody who is or was logged in from there is spared.
+    pub spare: bool,
+    /// Whether what the source has open is closed; none for what the jail does.
+    pub cut: Option<bool>,
+    /// If there are too many bans, the one that would end first has to go for it.
+    pub displaces: bool,
+}
+
+impl BanOrder {
+    /// An admin's, for as long as the jail would.
+    pub fn new(network: IpNet, jail: &str) -> Self {
+        Self {
+            network,
+            jail: jail.into(),
+            duration: Duration::OfJail,
+            since: None,
+            count: None,
+            reason: "".into(),
+            origin: Origin::Admin,
+            spare: false,
+            cut: None,
+            displaces: true,
+        }
+    }
+
+    fn reason(&self) -> Option<Box<str>> {
+        (self.origin != Origin::Jail).then(|| self.reason.clone())
+    }
+}
+
+/// What an order has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A ban has begun.
+    Banned,
+    /// One that was in force lasts longer.
+    Extended,
+    /// One is in force that ends no earlier.
+    Unchanged,
+}
+
+/// What came of an order, and the ban that is in force now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What has changed.
+    pub change: Change,
+    /// The ban.
+    pub ban: Ban,
 }
 
 impl Engine {
-    /// An admin bans `network` in `jail`, from `now` on, for `duration` µs or, without one, as
-    /// long as the jail would.
+    /// Somebody orders a ban, at the time `now`.
     ///
     /// # Errors
-    /// If there is no such jail, or the network holds an address that is never banned.
-    pub fn ban(
-        &mut self,
-        network: IpNet,
-        jail: &str,
-        duration: Duration,
-        reason: &str,
-        now: Usec,
-        out: &mut Vec<Effect>,
-    ) -> Result<Ban, CommandError> {
-        let settings = &self.jails[self.find(jail)?].settings;
-        let source = self.source(network, settings);
+    /// If there is no such jail, or the source may not be banned.
+    pub fn ban(&mut self, order: &BanOrder, now: Usec, out: &mut Vec<Effect>) -> Result<Decision, CommandError> {
+        let index = self.find(&order.jail)?;
+        let settings = &self.jails[index].settings;
+        let source = self.source(order.network, settings);
+        let named = || (text_of(source), order.jail.to_string());
         if let Some(ignored) = settings.ignored_within(source) {
-            let because = ignored.because.to_string();
-            return Err(CommandError::Ignored(text_of(source), jail.to_owned(), because));
+            let (source, jail) = named();
+            return Err(CommandError::Ignored(source, jail, ignored.because.to_string()));
         }
-        let count = self.bans.next_count(source, jail, now, settings.forget);
-        let until = match duration {
+        let untimely = |what| {
+            let (source, jail) = named();
+            Err(CommandError::Untimely(source, jail, what))
+        };
+        if order.since.is_some_and(|since| since > now) {
+            return untimely("its beginning is in the future.");
+        }
+        if matches!(order.duration, Duration::Until(until) if until <= now) {
+            return untimely("its end is in the past.");
+        }
+        if order.spare
+            && let Some(login) = self.jails[index].login_in(source, now)
+        {
+            let (source, jail) = named();
+            let whom = match now.saturating_sub(login) {
+                0 => "is logged in from there".to_owned(),
+                ago => format!("was logged in from there {} ago", span(ago)),
+            };
+            return Err(CommandError::Spared(source, jail, whom));
+        }
+        let standing = self.bans.get(source, &order.jail);
+        let earlier = self.bans.earlier(source, &order.jail, now, settings.forget);
+        let count = match (standing, order.count) {
+            (Some(standing), _) => standing.count,
+            (None, Some(count)) => count.max(earlier).max(1),
+            (None, None) => earlier.saturating_add(1),
+        };
+        let until = match order.duration {
             Duration::OfJail => ban_end(settings, source, now, count),
             Duration::Forever => None,
             Duration::Usec(usec) => Some(now.saturating_add(usec)),
+            Duration::Until(until) => Some(until),
         };
+        let until = until.filter(|until| *until < FOREVER);
+        if let Some(standing) = standing.cloned() {
+            return Ok(self.extend_ban(index, standing, until, order, out));
+        }
+        if self.bans.len() >= MOST_BANS && !order.displaces {
+            let (source, jail) = named();
+            return Err(CommandError::Full(source, jail));
+        }
         let ban = Ban {
-            jail: jail.into(),
+            jail: Arc::clone(&self.jails[index].name),
             source,
-            since: now,
+            since: order.since.unwrap_or(now),
             until,
             count,
             failures: Failures::default(),
-            reason: Some(reason.into()),
+            reason: order.reason(),
+            origin: order.origin.clone(),
+            ordered: order.since.map(|_| now),
             despite: None,
         };
-        self.start_ban(ban.clone(), out);
-        Ok(ban)
+        let cut = order.cut.unwrap_or(self.jails[index].settings.cut);
+        self.start_ban(ban.clone(), Some(cut), out);
+        Ok(Decision { change: Change::Banned, ban })
     }
 
-    /// An admin unbans `network`: in one jail, or in all. The counters and the history of the
-    /// source start over.
+    /// Somebody orders a ban of whoever is banned already.
+    fn extend_ban(
+        &mut self,
+        index: usize,
+        standing: Ban,
+        until: Option<Usec>,
+        order: &BanOrder,
+        out: &mut Vec<Effect>,
+    ) -> Decision {
+        let settings = &self.jails[index].settings;
+        let slack = match order.duration {
+            Duration::Usec(usec) => usec / SLACK,
+            Duration::OfJail | Duration::Forever | Duration::Until(_) => 0,
+        };
+        let is_longer = match (standing.until, until) {
+            // No end was asked for.
+            _ if order.duration == Duration::OfJail => false,
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(before), Some(after)) => after > before.saturating_add(slack),
+        };
+        if order.cut.unwrap_or(settings.cut) {
+            out.push(Effect::Cut { scope: Arc::clone(&settings.scope), source: standing.source });
+        }
+        if !is_longer {
+            return Decision { change: Change::Unchanged, ban: standing };
+        }
+        let mut ban = Ban { until, ..standing };
+        if let Some(reason) = order.reason() {
+            ban.origin = order.origin.clone();
+            ban.reason = Some(reason).filter(|reason| !reason.is_empty()).or(ban.reason).or_else(|| Some("".into()));
+        }
+        self.bans.add(ban.clone());
+        out.push(Effect::Extended(ban.clone()));
+        Decision { change: Change::Extended, ban }
+    }
+
+    /// Somebody unbans `network`: in one jail, or in all; with an origin, only where the ban is of it. The
+    /// counters and the history of the source start over.
     ///
     /// # Errors
     /// If there is no such jail, or no such ban.
@@ -86,11 +251,13 @@ impl Engine {
         &mut self,
         network: IpNet,
         jail: Option<&str>,
+        origin: Option<&Origin>,
         now: Usec,
         out: &mut Vec<Effect>,
     ) -> Result<Vec<Ban>, CommandError> {
         let only = jail.map(|jail| self.find(jail)).transpose()?;
         let mut ended = Vec::new();
+        let mut others = None;
         for index in 0..self.jails.len() {
             if only.is_some_and(|only| only != index) {
                 continue;
@@ -98,9 +265,26 @@ impl Engine {
             let settings = &self.jails[index].settings;
             let name = settings.name.clone();
             let source = self.source(network, settings);
+            if let Some(origin) = origin {
+                match self.bans.get(source, &name) {
+                    Some(ban) if ban.origin == *origin => {}
+                    Some(ban) => {
+                        others = Some(ban.origin.word().to_owned());
+                        continue;
+                    }
+                    None => continue,
+                }
+            }
             self.jails[index].clear(source);
             ended.extend(self.end_ban(source, &name, now, UnbanReason::Command, out));
             self.bans.forget(source, &name);
+        }
+        if let (true, Some(other), Some(origin)) = (ended.is_empty(), others, origin) {
+            return Err(CommandError::NotBanned(format!(
+                "{} is not banned by origin '{}' but by '{other}'.",
+                text_of(network),
+                origin.word()
+            )));
         }
         if ended.is_empty() {
             let covering = self.bans.iter().find(|ban| ban.source.contains(&network));
@@ -117,6 +301,14 @@ impl Engine {
             }));
         }
         Ok(ended)
+    }
+
+    /// Whether there is a jail of this name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn jail_named(&self, jail: &str) -> Result<(), CommandError> {
+        self.find(jail).map(drop)
     }
 
     pub(super) fn find(&self, jail: &str) -> Result<usize, CommandError> {

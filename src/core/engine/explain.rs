@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::Engine;
 use crate::{
     core::{
-        bans::Ban,
+        bans::{Ban, Origin},
         failure::Failures,
         jail::{JailSettings, OWN_NAMES, Width},
         net::text_of,
@@ -123,6 +123,17 @@ fn hopped(ban: &Ban, settings: &JailSettings) -> Option<Width> {
     settings.width_of(ban.source).filter(|_| !by_hosts)
 }
 
+/// How a ban came about that somebody ordered.
+fn ordered(origin: &Origin) -> String {
+    match origin {
+        Origin::Jail => "by the jail".to_owned(),
+        Origin::Admin => "manually".to_owned(),
+        Origin::Import => "by an import".to_owned(),
+        Origin::Fleet => "by the fleet".to_owned(),
+        Origin::Other(word) => format!("by '{word}'"),
+    }
+}
+
 fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
     let although = if ban.despite.is_some() {
         " Somebody was logged in from there, but that was too much to spare it (spare-maxretry, ipv6-hopping)."
@@ -130,8 +141,9 @@ fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
         ""
     };
     match &ban.reason {
-        Some(reason) if !reason.is_empty() => format!("Banned manually: {reason}."),
-        Some(_) => "Banned manually.".to_owned(),
+        Some(reason) if !reason.is_empty() => format!("Banned {}: {reason}.", ordered(&ban.origin)),
+        Some(_) => format!("Banned {}.", ordered(&ban.origin)),
+        None if ban.failures.is_empty() => "The jail banned it, and that was taken over by an import.".to_owned(),
         None if let Some(width) = hopped(ban, settings) => {
             let mut sources: Vec<_> = ban.failures.views().map(|view| settings.source(view.address)).collect();
             sources.sort_unstable();

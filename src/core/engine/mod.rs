@@ -19,7 +19,7 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use self::commands::{CommandError, Duration};
+pub use self::commands::{BanOrder, Change, CommandError, Decision, Duration};
 use self::leaders::Leaders;
 pub(crate) use self::{
     explain::{AddressState, Explanation},
@@ -28,7 +28,7 @@ pub(crate) use self::{
 pub use crate::core::net::parse_network;
 use crate::{
     core::{
-        bans::{Ban, BanList},
+        bans::{Ban, BanList, Origin},
         clock::Clock,
         failure::{Failure, Failures},
         jail::{Bound, Jail, JailSettings, Verdict},
@@ -70,6 +70,8 @@ pub enum Effect {
     },
     /// A ban begins.
     Banned(Ban),
+    /// A ban that is in force lasts longer than it would have.
+    Extended(Ban),
     /// A ban has ended.
     Unbanned(Ban, UnbanReason),
     /// A source would be banned, but somebody has logged in from there not long ago.
@@ -315,7 +317,7 @@ impl Engine {
     }
 
     /// What the bans of a jail close; none, if the jail is gone.
-    fn scope(&self, jail: &str) -> Option<&Arc<Scope>> {
+    pub(crate) fn scope(&self, jail: &str) -> Option<&Arc<Scope>> {
         self.jails().find(|known| known.name == jail).map(|known| &known.scope)
     }
 
@@ -370,7 +372,9 @@ impl Engine {
                 Verdict::Guilty { source, since, failures, despite } => {
                     let count = self.bans.next_count(source, &jail, since, settings.forget);
                     let until = ban_end(settings, source, since, count);
-                    self.start_ban(Ban { jail, source, since, until, count, failures, reason: None, despite }, out);
+                    let (reason, origin, ordered) = (None, Origin::Jail, None);
+                    let ban = Ban { jail, source, since, until, count, failures, reason, origin, ordered, despite };
+                    self.start_ban(ban, None, out);
                 }
                 Verdict::Spared { source, login, failures } => {
                     out.push(Effect::Spared { jail, source, login, failures });
@@ -392,7 +396,7 @@ impl Engine {
         let closes = |scope: &Scope| scope.ports().is_empty() || *scope == *settings.scope;
         let leak = self.bans.all_covering(source).find_map(|ban| {
             let scope = self.scope(&ban.jail).filter(|scope| closes(scope))?;
-            Some((ban.jail.clone(), Arc::clone(scope), ban.source, ban.since))
+            Some((ban.jail.clone(), Arc::clone(scope), ban.source, ban.enforced_since()))
         });
         if let Some((jail, scope, ban, since)) = leak
             && since.saturating_add(LEAK_GRACE) < failure.time
@@ -475,22 +479,35 @@ impl Engine {
             .map(|ban| ban.source)
             .collect();
         self.jails[index].spend(network);
-        let ban = Ban { jail: name.clone(), source: network, since: at, until, count, failures, reason: None, despite };
-        self.start_ban(ban, out);
+        let ban = Ban {
+            jail: name.clone(),
+            source: network,
+            since: at,
+            until,
+            count,
+            failures,
+            reason: None,
+            origin: Origin::Jail,
+            ordered: None,
+            despite,
+        };
+        self.start_ban(ban, None, out);
         for source in narrower {
             self.end_ban(source, &name, at, UnbanReason::Widened, out);
         }
     }
 
-    fn start_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
+    /// Begins a ban. What its source has open is cut as `cut` says, or else if a jail knows of something.
+    /// (For one that is ordered that is not enough: it may be no session of any jail's.)
+    fn start_ban(&mut self, ban: Ban, cut: Option<bool>, out: &mut Vec<Effect>) {
         // The firewall first: everything else can wait a millisecond.
         let scope = self.scope(&ban.jail).cloned();
         if let Some(scope) = scope.clone().filter(|scope| !self.is_blocked(ban.source, scope)) {
-            out.push(Effect::Block { scope, source: ban.source, since: ban.since });
+            out.push(Effect::Block { scope, source: ban.source, since: ban.enforced_since() });
         }
         self.bans.add(ban.clone());
-        let (now, source) = (ban.since, ban.source);
-        let cut = scope.filter(|_| self.is_to_be_cut(&ban));
+        let (now, source) = (ban.enforced_since(), ban.source);
+        let cut = scope.filter(|_| cut.unwrap_or_else(|| self.is_to_be_cut(&ban)));
         out.push(Effect::Banned(ban));
         out.extend(cut.map(|scope| Effect::Cut { scope, source }));
         while let Some((source, jail)) = self.bans.surplus() {
@@ -499,13 +516,11 @@ impl Engine {
         }
     }
 
-    /// Whether there may be something to cut. For a ban by hand that is not known: what the source
-    /// has open may be no session of any jail's.
+    /// Whether there may be something to cut.
     fn is_to_be_cut(&self, ban: &Ban) -> bool {
         let cut = self.jails.iter().any(|jail| jail.settings.name == *ban.jail && jail.settings.cut);
         // Whoever is at work there is not interrupted, unless guessing goes on.
-        cut && ban.despite.is_none()
-            && (ban.reason.is_some() || self.jails.iter().any(|jail| jail.is_open_in(ban.source)))
+        cut && ban.despite.is_none() && self.jails.iter().any(|jail| jail.is_open_in(ban.source))
     }
 
     fn end_ban(

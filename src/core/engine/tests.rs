@@ -159,8 +159,8 @@ fn who_comes_through_a_translator_is_counted_alone_and_banned_by_the_address_tha
     assert_eq!(desk.engine.bans().count(), 1, "nothing wider");
 
     let out = &mut Vec::new();
-    let by_hand = desk.engine.ban(net("64:ff9b::c633:6409"), "sshd", Duration::OfJail, "", 9 * SECOND, out).unwrap();
-    assert_eq!(by_hand.source, net("64:ff9b::c633:6409"));
+    let by_hand = desk.engine.ban(&BanOrder::new(net("64:ff9b::c633:6409"), "sshd"), 9 * SECOND, out).unwrap();
+    assert_eq!(by_hand.ban.source, net("64:ff9b::c633:6409"));
     let known = desk.engine.explain("64:ff9b::c633:6409".parse().unwrap(), 9 * SECOND);
     assert!(known[0].because.ends_with("It stands for the IPv4 address 198.51.100.9."), "{}", known[0].because);
 }
@@ -187,10 +187,10 @@ fn an_ignored_address_is_ignored_in_both_forms() {
     let out = &mut Vec::new();
     for network in ["64:ff9b::/96", "64:ff9b::cb00:7100/120", "198.51.100.0/24", "2002:cb00:7107::/48", "64:ff9b::/64"]
     {
-        let refused = desk.engine.ban(net(network), "sshd", Duration::OfJail, "", 0, out).unwrap_err();
+        let refused = desk.engine.ban(&BanOrder::new(net(network), "sshd"), 0, out).unwrap_err();
         assert!(refused.to_string().contains("never banned"), "{network}: {refused}");
     }
-    assert!(desk.engine.ban(net("64:ff9b::cb00:7200/120"), "sshd", Duration::OfJail, "", 0, out).is_ok());
+    assert!(desk.engine.ban(&BanOrder::new(net("64:ff9b::cb00:7200/120"), "sshd"), 0, out).is_ok());
 }
 
 #[test]
@@ -246,15 +246,15 @@ fn each_further_ban_lasts_longer_up_to_the_limit_and_forgets_in_the_end() {
 fn an_order_bans_and_unbans_and_says_why_not() {
     let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("192.0.2.0/24").into()].into());
     let out = &mut Vec::new();
-    let mut ban = |source: &str, jail: &str| desk.engine.ban(net(source), jail, Duration::OfJail, "", 0, out);
-    assert_eq!(ban("2001:db8:a:7::1", "sshd").unwrap().source, net("2001:db8:a:7::/64"));
-    assert_eq!(ban("203.0.113.0/24", "sshd").unwrap().source, net("203.0.113.0/24"));
+    let mut ban = |source: &str, jail: &str| desk.engine.ban(&BanOrder::new(net(source), jail), 0, out);
+    assert_eq!(ban("2001:db8:a:7::1", "sshd").unwrap().ban.source, net("2001:db8:a:7::/64"));
+    assert_eq!(ban("203.0.113.0/24", "sshd").unwrap().ban.source, net("203.0.113.0/24"));
     assert_eq!(ban("203.0.113.7", "shd").unwrap_err().to_string(), "There is no jail 'shd'; did you mean 'sshd'?");
     for ignored in ["192.0.2.7", "192.0.0.0/16", "127.0.0.1", "126.0.0.0/7", "::1"] {
         assert!(ban(ignored, "sshd").unwrap_err().to_string().contains("can't be banned"), "{ignored}");
     }
 
-    let mut unban = |source: &str| desk.engine.unban(net(source), None, 0, out);
+    let mut unban = |source: &str| desk.engine.unban(net(source), None, None, 0, out);
     assert_eq!(
         unban("203.0.113.9").unwrap_err().to_string(),
         "203.0.113.9 is not banned by itself but inside 203.0.113.0/24; unban that."
@@ -270,7 +270,7 @@ fn an_unban_clears_the_counters_and_the_history() {
     let mut desk = Desk::new(|_| ());
     assert_eq!(desk.attack(0, "203.0.113.7").count, 1);
     desk.wrong_password(10 * SECOND, 1, "203.0.113.7");
-    desk.engine.unban(net("203.0.113.7"), Some("sshd"), 11 * SECOND, &mut Vec::new()).unwrap();
+    desk.engine.unban(net("203.0.113.7"), Some("sshd"), None, 11 * SECOND, &mut Vec::new()).unwrap();
     for second in 12..16 {
         assert!(banned(&desk.wrong_password(second * SECOND, 2, "203.0.113.7")).is_none());
     }
@@ -335,7 +335,7 @@ fn jails_that_close_the_same_share_a_block_and_others_have_their_own() {
     let release = |scope: &Arc<Scope>| Effect::Release { scope: Arc::clone(scope), source };
     let mut ban = |jail: &str| {
         let mut out = Vec::new();
-        engine.ban(source, jail, Duration::OfJail, "", 0, &mut out).unwrap();
+        engine.ban(&BanOrder::new(source, jail), 0, &mut out).unwrap();
         out.retain(|effect| !matches!(effect, Effect::Banned(_) | Effect::Cut { .. }));
         out
     };
@@ -346,7 +346,7 @@ fn jails_that_close_the_same_share_a_block_and_others_have_their_own() {
     assert_eq!(engine.banned(), [source]);
     let mut unban = |jail: &str| {
         let mut out = Vec::new();
-        engine.unban(source, Some(jail), 1, &mut out).unwrap();
+        engine.unban(source, Some(jail), None, 1, &mut out).unwrap();
         out.retain(|effect| !matches!(effect, Effect::Unbanned(..)));
         out
     };
@@ -356,7 +356,7 @@ fn jails_that_close_the_same_share_a_block_and_others_have_their_own() {
 
     // Under other settings the same ban closes something else.
     let mut out = Vec::new();
-    engine.ban(source, "a", Duration::OfJail, "", 0, &mut out).unwrap();
+    engine.ban(&BanOrder::new(source, "a"), 0, &mut out).unwrap();
     engine.reload(vec![jail("a", &ssh)], 1, &mut out);
     assert_eq!(engine.blocked(), [(ssh, source)]);
 }
@@ -372,7 +372,7 @@ fn a_ban_from_other_ports_leaks_nothing() {
         shipped.push(JailSettings { name: "other".to_owned(), scope, classes: Vec::new(), ..shipped[0].clone() });
         let mut desk = Desk::new(|_| ());
         desk.engine = Engine::new(shipped);
-        desk.engine.ban(net("203.0.113.7"), "other", Duration::OfJail, "", 0, &mut Vec::new()).unwrap();
+        desk.engine.ban(&BanOrder::new(net("203.0.113.7"), "other"), 0, &mut Vec::new()).unwrap();
         let effects = desk.wrong_password(10 * SECOND, 1, "203.0.113.7");
         assert_eq!(effects.iter().any(|effect| matches!(effect, Effect::Leak { .. })), leaks, "{effects:?}");
     }
@@ -517,7 +517,7 @@ fn a_ban_by_hand_and_a_leak_cut_whatever_is_known_unless_the_jail_does_not_cut()
         let mut desk = Desk::new(|jail| jail.cut = cut);
         let mut effects = Vec::new();
         for _ in 0..2 {
-            desk.engine.ban(net("203.0.113.0/24"), "sshd", Duration::OfJail, "", 0, &mut effects).unwrap();
+            desk.engine.ban(&BanOrder::new(net("203.0.113.0/24"), "sshd"), 0, &mut effects).unwrap();
         }
         assert_eq!(cuts(&effects).len(), if cut { 2 } else { 0 });
         let effects = desk.wrong_password(60 * SECOND, 1, "203.0.113.7");
@@ -549,7 +549,7 @@ fn the_machines_own_addresses_are_seen_and_never_banned_and_neighbours_stand_for
     let explained = &desk.engine.explain("192.0.2.10".parse().unwrap(), 0)[0];
     assert_eq!(explained.because, "It is never banned: 192.0.2.10 is an address of this machine.");
     for source in ["192.0.2.10", "192.0.2.0/24", "2001:db8::/32", "2001:db8:0:1::10", "fe80::/10"] {
-        let refused = desk.engine.ban(net(source), "sshd", Duration::OfJail, "", 0, &mut desk.effects).unwrap_err();
+        let refused = desk.engine.ban(&BanOrder::new(net(source), "sshd"), 0, &mut desk.effects).unwrap_err();
         assert!(refused.to_string().contains("is an address of this machine"), "{source}: {refused}");
     }
 }
