@@ -3,6 +3,7 @@
 
 pub(crate) mod bus;
 pub(crate) mod error;
+pub(crate) mod event;
 pub(crate) mod journal;
 pub(crate) mod latency;
 pub(crate) mod resolve;

@@ -1,10 +1,10 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
 //! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `watch`, `metrics`, `reload` and `firewall`
-//! talk to the daemon over its bus interface; `replay`, `verify`, `test` and `cat-config` need no
-//! daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it could not be done
-//! (the sentence says why), 2 the command line can't be understood, 3 the daemon does not run, 4 it is
-//! not allowed, 6 bans are not in force yet.
+//! talk to the daemon over its bus interface; `replay`, `events`, `report`, `verify`, `test` and
+//! `cat-config` need no daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it
+//! could not be done (the sentence says why), 2 the command line can't be understood, 3 the daemon does
+//! not run, 4 it is not allowed, 6 bans are not in force yet.
 
 mod addresses;
 mod agent;
@@ -14,6 +14,7 @@ mod cat_config;
 mod complete;
 mod diff;
 mod doctor;
+mod events;
 mod explain;
 mod fail2ban;
 mod finding;
@@ -25,6 +26,7 @@ mod pager;
 mod progress;
 mod reload;
 mod replay;
+mod report;
 mod resolve;
 mod scrape;
 mod show;
@@ -85,6 +87,10 @@ enum Verb {
     Watch(watch::Watch),
     /// Print the counters of the daemon in OpenMetrics text format
     Metrics(show::Metrics),
+    /// Show what wardend has written to the journal: bans, unbans, problems
+    Events(events::Events),
+    /// Summarize what wardend has done since yesterday
+    Report(report::Arguments),
     /// Show which sources would have been banned, from past journals
     Replay(replay::Arguments),
     /// Check filters and the configuration, and prove that the filters can't be fooled
@@ -127,6 +133,8 @@ pub fn main() -> ExitCode {
         Verb::Metrics(options) => show::metrics(options),
         Verb::Addresses => addresses::run(),
         Verb::Resolve => resolve::run(),
+        Verb::Events(options) => events::run(options),
+        Verb::Report(arguments) => report::run(arguments),
         Verb::Replay(arguments) => replay::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::Doctor(arguments) => bus::on_the_bus(doctor::doctor(arguments)),
@@ -164,7 +172,8 @@ fn refuse(error: &clap::Error) -> ! {
 impl Verb {
     /// Whether what it prints may be longer than the screen: what acts, or goes on, is not paged.
     fn is_paged(&self) -> bool {
-        !matches!(
+        let follows = matches!(self, Self::Events(events) if events.follows());
+        let acts = matches!(
             self,
             Self::Ban(_)
                 | Self::Unban(_)
@@ -173,7 +182,8 @@ impl Verb {
                 | Self::Addresses
                 | Self::Resolve
                 | Self::Watch(_)
-        )
+        );
+        !follows && !acts
     }
 }
 

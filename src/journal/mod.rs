@@ -14,6 +14,7 @@ mod follow;
 mod gleaner;
 pub(crate) mod journald_conf;
 mod lanes;
+pub(crate) mod own_records;
 mod reader;
 mod roots;
 

@@ -270,7 +270,7 @@ fn group(filters: &[Arc<Filter>], place: usize) -> Group {
 }
 
 impl Where {
-    fn open(&self) -> Result<Journal, JournalError> {
+    pub(super) fn open(&self) -> Result<Journal, JournalError> {
         let opened = match self {
             Self::System => OpenOptions::default().system(true).local_only(true).all_namespaces(true).open(),
             Self::Directory(path) => {
@@ -283,6 +283,11 @@ impl Where {
         };
         let what = || self.name().unwrap_or_else(|| "of this machine".to_owned());
         opened.map_err(|error| JournalError::Open { what: what(), error })
+    }
+
+    /// Whether this is the machine's own journal.
+    pub(super) fn is_system(&self) -> bool {
+        matches!(self, Self::System)
     }
 
     /// What was named; nothing, if that is this machine's.

@@ -20,6 +20,7 @@ mod compare;
 mod cut;
 mod deaf;
 mod doctor;
+mod events;
 mod faults;
 mod forged;
 mod greedy;
@@ -175,6 +176,8 @@ scenarios! {
         who_comes_and_leaves_no_word_in_the_journal_is_noticed;
     client:
         shells_offer_jails_and_what_is_banned;
+    events:
+        events_and_report_hold_what_wardend_has_written_and_no_forgery;
     names:
         a_name_protects_its_address_without_resolved;
     doctor:
