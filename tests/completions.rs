@@ -30,7 +30,7 @@ fn bash_offers_verbs_and_options() {
         );
         shell("bash", &["--norc"], &script)
     };
-    let Some(verbs) = ask("wardenctl un", "un", 1) else { return };
+    let Some(verbs) = ask("wardenctl unb", "unb", 1) else { return };
     assert_eq!(verbs.trim(), "unban");
     let options = ask("wardenctl ban --", "--", 2).unwrap();
     assert!(["--jail", "--for", "--reason"].iter().all(|option| options.contains(option)), "{options}");
@@ -38,7 +38,7 @@ fn bash_offers_verbs_and_options() {
 
 #[test]
 fn fish_offers_verbs_with_what_they_do() {
-    let Some(verbs) = shell("fish", &["--no-config"], "source FILE; complete -C 'wardenctl un'") else { return };
+    let Some(verbs) = shell("fish", &["--no-config"], "source FILE; complete -C 'wardenctl unb'") else { return };
     assert_eq!(verbs.trim(), "unban\tEnd bans");
 }
 

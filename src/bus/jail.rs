@@ -187,6 +187,19 @@ impl Jail {
         self.settings.borrow().max_sources as u64
     }
 
+    /// The time in µs until which the jail is paused: it counts failures, but bans nobody. 0 if it is not
+    /// paused, 2⁶⁴−1 if that has no end.
+    #[zbus(property, name = "PausedUntilUSec")]
+    fn paused_until_usec(&self) -> u64 {
+        self.core.status.borrow().paused.get(&self.name).copied().unwrap_or(0)
+    }
+
+    /// Whether the jail is paused.
+    #[zbus(property)]
+    fn paused(&self) -> bool {
+        self.core.status.borrow().paused.contains_key(&self.name)
+    }
+
     /// Bans in force.
     #[zbus(property, name = "NBans")]
     fn n_bans(&self) -> u32 {

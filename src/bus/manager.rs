@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitter};
 
 use super::{
-    Command, Core, Ordered, QueuedAnswer, explain,
+    Command, Core, Ordered, QueuedAnswer,
+    exceptions::{self, Caller},
+    explain,
     options::{self, Options, Terms, joined},
     polkit::Authority,
 };
@@ -16,8 +18,9 @@ use crate::{
     contract::{
         bus::{BanRow, Details, JailRow, Outcome, ProblemRow, SetRow},
         error::Error,
+        exceptions::{ExceptionRow, IgnoredRow},
     },
-    core::{bans::MOST_BANS, engine::Change, net::parse_network},
+    core::{ExceptionKind, bans::MOST_BANS, engine::Change, net::parse_network},
     util::suggest,
 };
 
@@ -30,6 +33,10 @@ impl Manager {
     pub(super) fn new(core: Core) -> Self {
         let authority = Authority::new(core.own.clone(), &core.load);
         Self { core, authority }
+    }
+
+    fn caller<'c>(&'c self, header: &'c Header<'c>, action: &'static str) -> Caller<'c> {
+        Caller { core: &self.core, authority: &self.authority, header, action }
     }
 }
 
@@ -230,6 +237,108 @@ impl Manager {
         self.core.ask(|reply| Command::UnbanAll { jail, origin, reply }).await?
     }
 
+    /// Ignores addresses or networks for a time: they are never counted or banned, as if they were in
+    /// `ignoreip`, and the bans that contain them end. The options: `For` (a time span) or `ForUSec` (µs),
+    /// without which there is no end; `Reason`; `Jail`, without which it holds for all jails. Each address
+    /// has an answer: `Address`, `Result` (`ignored` or `refused`), `Source`, `SinceUSec`, `UntilUSec`
+    /// (2⁶⁴−1 for no end), `Permanent`; or `Error` and `Message`. It is on disk when the call returns.
+    #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
+    async fn ignore(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        addresses: Vec<String>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<ExceptionRow>, Error> {
+        let caller = self.caller(&header, "org.wardend1.ignore");
+        caller.except(ExceptionKind::Ignored, addresses, &options, &["For", "ForUSec", "Reason", "Jail"]).await
+    }
+
+    /// Ends what `Ignore` has ordered: in the jail of the option `Jail`, or everywhere. Each order that
+    /// ends has an answer as that of `Ignore` (`Result` is `unignored` or `refused`).
+    #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
+    async fn unignore(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        addresses: Vec<String>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<ExceptionRow>, Error> {
+        self.caller(&header, "org.wardend1.ignore").end(ExceptionKind::Ignored, addresses, &options).await
+    }
+
+    /// Who is never banned, besides loopback and the machine itself: `Source`, or `Name` with `Addresses`
+    /// (what the name means now); `Jails` (empty for all); `Origin` (`command` or `configuration`);
+    /// `Permanent`; of a command `SinceUSec`, `UntilUSec` (2⁶⁴−1 for no end), `Reason` and `UID` (of who
+    /// ordered it); of the configuration `File` and `Line`.
+    #[zbus(out_args("entries"))]
+    async fn list_ignored(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<IgnoredRow>>, Error> {
+        let turn = self.core.answers.wait_for_answer(&header).await?;
+        Ok(QueuedAnswer::new(self.core.ask(Command::ListIgnored).await?, turn))
+    }
+
+    /// Watches addresses or networks for a time: the first failure from there results in a ban. The
+    /// options are those of `Ignore`, and `Origin`, a word for whose decision it is; so are the answers
+    /// (`Result` is `watched` or `refused`).
+    #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
+    async fn watch(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        addresses: Vec<String>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<ExceptionRow>, Error> {
+        let caller = self.caller(&header, "org.wardend1.ban");
+        caller
+            .except(ExceptionKind::Watched, addresses, &options, &["For", "ForUSec", "Reason", "Jail", "Origin"])
+            .await
+    }
+
+    /// Ends what `Watch` has ordered: in the jail of the option `Jail`, or everywhere. Each order that ends
+    /// has an answer as that of `Ignore` (`Result` is `unwatched` or `refused`).
+    #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
+    async fn unwatch(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        addresses: Vec<String>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<ExceptionRow>, Error> {
+        self.caller(&header, "org.wardend1.ban").end(ExceptionKind::Watched, addresses, &options).await
+    }
+
+    /// Who is watched: `Source`, `Jail` (not there if in all jails), `SinceUSec`, `UntilUSec` (2⁶⁴−1 for no
+    /// end), `Permanent`, `Reason`, `Origin` and `UID` (of who ordered it).
+    #[zbus(out_args("entries"))]
+    async fn list_watched(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<ExceptionRow>>, Error> {
+        let turn = self.core.answers.wait_for_answer(&header).await?;
+        Ok(QueuedAnswer::new(self.core.ask(Command::ListWatched).await?, turn))
+    }
+
+    /// Pauses a jail, or all jails if the name is empty: it counts failures and logs whom it would have
+    /// banned, but bans nobody. Bans in force stay. The options: `For` (a time span) or `ForUSec` (µs),
+    /// without which there is no end; `Reason`. Returns for each jail `Jail`, `Result` (`paused`),
+    /// `SinceUSec`, `UntilUSec` (2⁶⁴−1 for no end) and `Permanent`. It is on disk when the call returns.
+    #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
+    async fn pause_jail(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        jail: &str,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<ExceptionRow>, Error> {
+        let (mut terms, _) = exceptions::terms(&options, &["For", "ForUSec", "Reason"])?;
+        terms.uid = Some(self.authority.check_user(&header, "org.wardend1.pause", &[("jail", jail)]).await?);
+        let jail = (!jail.is_empty()).then(|| jail.to_owned());
+        let paused = self.core.ask(|reply| Command::Pause { jail, terms, reply }).await??;
+        Ok(paused.iter().map(|it| ExceptionRow::answer(None, "paused", it)).collect())
+    }
+
+    /// Ends the pause of a jail, or of all that are paused if the name is empty. Returns the pauses that
+    /// ended (`Result` is `resumed`).
+    #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
+    async fn resume_jail(&self, #[zbus(header)] header: Header<'_>, jail: &str) -> Result<Vec<ExceptionRow>, Error> {
+        let uid = Some(self.authority.check_user(&header, "org.wardend1.pause", &[("jail", jail)]).await?);
+        let jail = (!jail.is_empty()).then(|| jail.to_owned());
+        let resumed = self.core.ask(|reply| Command::Resume { jail, uid, reply }).await??;
+        Ok(resumed.iter().map(|it| ExceptionRow::answer(None, "resumed", it)).collect())
+    }
+
     /// What each jail knows about an address, as one dictionary per jail: `Jail`, `Source` (what the
     /// address is counted as), `State` (`banned`, `counting`, `ignored`, `spared`, `clear`),
     /// `Because` (one sentence), `BanCount`; `Attempts` (time in µs, rule, user, address, journal
@@ -330,7 +439,8 @@ impl Manager {
     /// not in force; `bypass`: firewalld accepts something before it evaluates bans; `journal`: the
     /// journal can't be read, or only in part; `records`: what a watched service writes is not read;
     /// `state`: the state can't be saved; `nameless`: failed logins can't be attributed, because their
-    /// records contain no address; `addresses`: the machine's own addresses are not known), a sentence,
+    /// records contain no address; `addresses`: the machine's own addresses are not known; `paused`: a jail
+    /// bans nobody, because an administrator has paused it), a sentence,
     /// and the remedy as another sentence, which is empty if the first one contains it. Empty if there
     /// is no problem.
     #[zbus(property)]

@@ -8,6 +8,7 @@
 //! ([`socket`]), and its signals are sent by a task of its own ([`publish`]).
 
 mod announce;
+mod exceptions;
 mod explain;
 mod jail;
 mod logcontrol;
@@ -36,11 +37,13 @@ use crate::{
     contract::{
         bus::{BanRow, FirewallStatus, INFINITY, JailMore, JailRow, ProblemRow},
         error::Error,
+        exceptions::{ExceptionRow, IgnoredRow},
         latency::Latency,
     },
     core::{
+        Exception, ExceptionKind,
         bans::Origin,
-        engine::{BanOrder, Change, CommandError, Engine, Explanation},
+        engine::{BanOrder, Change, CommandError, Engine, Explanation, Terms},
         listing::Listing,
     },
 };
@@ -73,6 +76,34 @@ pub(crate) enum Command {
         jail: Option<String>,
         origin: Option<Origin>,
         reply: oneshot::Sender<Result<u32, Error>>,
+    },
+    /// Ignores or watches networks.
+    Except {
+        kind: ExceptionKind,
+        networks: Vec<IpNet>,
+        jail: Option<String>,
+        terms: Terms,
+        reply: oneshot::Sender<Outcomes<Exception>>,
+    },
+    /// Ends that.
+    EndExceptions {
+        kind: ExceptionKind,
+        networks: Vec<IpNet>,
+        jail: Option<String>,
+        uid: Option<u32>,
+        reply: oneshot::Sender<Outcomes<Vec<Exception>>>,
+    },
+    ListIgnored(oneshot::Sender<Vec<IgnoredRow>>),
+    ListWatched(oneshot::Sender<Vec<ExceptionRow>>),
+    Pause {
+        jail: Option<String>,
+        terms: Terms,
+        reply: oneshot::Sender<Result<Vec<Exception>, Error>>,
+    },
+    Resume {
+        jail: Option<String>,
+        uid: Option<u32>,
+        reply: oneshot::Sender<Result<Vec<Exception>, Error>>,
     },
     Explain(IpAddr, oneshot::Sender<Vec<Explanation>>),
     Reload(oneshot::Sender<Result<(), String>>),
@@ -115,6 +146,8 @@ pub(crate) struct Status {
     pub(crate) bans: u32,
     pub(crate) failures: u64,
     pub(crate) jails: Vec<JailRow>,
+    /// The jails that are paused, each until when; [`crate::contract::bus::INFINITY`] until it is resumed.
+    pub(crate) paused: BTreeMap<String, u64>,
     /// How far reading the journal is behind.
     pub(crate) lag_usec: u64,
     pub(crate) counted: Counted,

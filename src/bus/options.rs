@@ -100,7 +100,7 @@ impl<'o> Options<'o> {
         Ok(Some(Origin::from(word.to_owned())))
     }
 
-    fn reason(self) -> Result<Option<&'o str>, Error> {
+    pub(super) fn reason(self) -> Result<Option<&'o str>, Error> {
         match self.text("Reason")? {
             Some(reason) if reason.len() > LONGEST_REASON => {
                 Err(wrong(format!("The reason is longer than {LONGEST_REASON} bytes; make it shorter.")))

@@ -77,6 +77,17 @@ impl Authority {
     /// details.
     pub(super) async fn check(&self, header: &Header<'_>, action: &str, details: &[(&str, &str)]) -> Result<(), Error> {
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        self.authorize(header, action, details, interactive).await.map(drop)
+    }
+
+    /// As [`Self::check`]. Returns the caller's user ID.
+    pub(super) async fn check_user(
+        &self,
+        header: &Header<'_>,
+        action: &str,
+        details: &[(&str, &str)],
+    ) -> Result<u32, Error> {
+        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
         self.authorize(header, action, details, interactive).await
     }
 
@@ -91,7 +102,7 @@ impl Authority {
         action: &str,
         details: &[(&str, &str)],
         interactive: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         let sender = header.sender().ok_or_else(|| Error::NotAuthorized("The call has no sender.".to_owned()))?;
         let _silent = if header.primary().flags().contains(Flags::NO_REPLY_EXPECTED) {
             let full = |_| Error::LimitsExceeded("Too many calls wait that want no answer.".to_owned());
@@ -104,15 +115,19 @@ impl Authority {
         })?;
         let turn = self.lookups.wait(header).await?;
         // In boxes: thousands may wait in the queue, and what comes later needs room only then.
-        let Some(user) = Box::pin(somebody_else(own, sender.clone())).await? else { return Ok(()) };
+        let (user, may_do_all) = Box::pin(caller(own, sender.clone())).await?;
         drop(turn);
+        if may_do_all {
+            return Ok(user);
+        }
         // Somebody may take minutes to answer, and shall not hold up those in the queue.
         let _waits: (Option<Question<'_>>, Option<Turn>) = if interactive {
             (Some(self.question(user)?), None)
         } else {
             (None, Some(self.checks.wait(header).await?))
         };
-        Box::pin(ask_polkit(own, header, action, details, interactive)).await
+        Box::pin(ask_polkit(own, header, action, details, interactive)).await?;
+        Ok(user)
     }
 
     fn question(&self, user: u32) -> Result<Question<'_>, Error> {
@@ -127,22 +142,22 @@ impl Authority {
     }
 }
 
-/// The caller, unless it is one who may do everything.
-async fn somebody_else(own: &Connection, sender: UniqueName<'_>) -> Result<Option<u32>, Error> {
+/// Who calls, and whether that is one who may do everything.
+async fn caller(own: &Connection, sender: UniqueName<'_>) -> Result<(u32, bool), Error> {
     let bus = DBusProxy::new(own).await?;
     let user = bus
         .get_connection_unix_user(BusName::from(sender))
         .await
         .map_err(|error| Error::NotAuthorized(format!("Can't identify the caller: {error}.")))?;
     if user == 0 {
-        return Ok(None);
+        return Ok((user, true));
     }
     if let Some(name) = own.unique_name()
         && bus.get_connection_unix_user(BusName::from(name.clone())).await.is_ok_and(|own| own == user)
     {
-        return Ok(None);
+        return Ok((user, true));
     }
-    Ok(Some(user))
+    Ok((user, false))
 }
 
 async fn ask_polkit(

@@ -204,6 +204,8 @@ fn jail(
         ignoreip: ignored.networks,
         names: ignored.names,
         resolved: IgnoreList::default(),
+        excepted: IgnoreList::default(),
+        watched: IgnoreList::default(),
         own: Arc::default(),
         translators,
         spare_logins: spare_logins(input)?,

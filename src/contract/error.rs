@@ -1,7 +1,7 @@
 //! What a bus call can fail with. busctl and wardenctl print only the text, so each is a whole
 //! sentence.
 
-use crate::core::engine::CommandError;
+use crate::core::{ExceptionKind, engine::CommandError};
 
 /// An error of `org.wardend1`.
 #[derive(Debug, zbus::DBusError)]
@@ -14,6 +14,9 @@ pub(crate) enum Error {
     NotBanned(String),
     NeverBanned(String),
     Spared(String),
+    NotIgnored(String),
+    NotPaused(String),
+    NotWatched(String),
     InvalidAddress(String),
     InvalidArgument(String),
     InvalidConfiguration(String),
@@ -31,7 +34,10 @@ impl From<CommandError> for Error {
             CommandError::Ignored(..) => Self::NeverBanned(text),
             CommandError::Spared(..) => Self::Spared(text),
             CommandError::Untimely(..) => Self::InvalidArgument(text),
-            CommandError::Full(..) => Self::LimitsExceeded(text),
+            CommandError::Full(..) | CommandError::TooMany(_) => Self::LimitsExceeded(text),
+            CommandError::NoException(ExceptionKind::Ignored, _) => Self::NotIgnored(text),
+            CommandError::NoException(ExceptionKind::Paused, _) => Self::NotPaused(text),
+            CommandError::NoException(ExceptionKind::Watched, _) => Self::NotWatched(text),
         }
     }
 }

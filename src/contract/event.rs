@@ -3,13 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::journal::{
-    BAD_CONFIG, BAN, CLOCK_SET, CROWDED, CUT, EXTENDED, FIREWALL_BACK, FIREWALL_LOST, FIREWALL_REPAIRED, IN_FORCE,
-    JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS, NO_CLIENT_NAME, NO_STATE, NOT_CUT,
-    PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, SNAPSHOT, SNAPSHOT_BACK, SPARED, UNBAN, UNREAD,
+    BAD_CONFIG, BAN, CLOCK_SET, CROWDED, CUT, EXTENDED, FIREWALL_BACK, FIREWALL_LOST, FIREWALL_REPAIRED, IGNORED,
+    IN_FORCE, JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS, NO_CLIENT_NAME, NO_STATE,
+    NOT_CUT, PAUSED, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, RESUMED, SNAPSHOT, SNAPSHOT_BACK, SPARED,
+    UNBAN, UNIGNORED, UNREAD, UNWATCHED, WATCHED, WITHHELD,
 };
 
 /// The word for a kind of record, by its MESSAGE_ID. A kind that only a newer daemon writes has none.
-const WORDS: [(&str, &str); 29] = [
+const WORDS: [(&str, &str); 36] = [
     (BAN, "banned"),
     (UNBAN, "unbanned"),
     (EXTENDED, "extended"),
@@ -19,6 +20,13 @@ const WORDS: [(&str, &str); 29] = [
     (NOT_CUT, "not-cut"),
     (SPARED, "spared"),
     (LEAK, "leak"),
+    (WITHHELD, "withheld"),
+    (IGNORED, "ignored"),
+    (UNIGNORED, "unignored"),
+    (WATCHED, "suspected"),
+    (UNWATCHED, "unsuspected"),
+    (PAUSED, "paused"),
+    (RESUMED, "resumed"),
     (PROBLEM, "degraded"),
     (PROBLEM_GONE, "healthy"),
     (FIREWALL_LOST, "degraded"),
@@ -65,7 +73,7 @@ pub(crate) fn field(name: &str, value: &str) -> Option<(String, Value)> {
         "until" => ("until_usec".to_owned(), number(value)),
         "ban_count" => ("count".to_owned(), number(value)),
         "evidence" => (name, value.split_ascii_whitespace().map(Value::from).collect()),
-        "failures" | "lost" | "bans" => (name, number(value)),
+        "failures" | "lost" | "bans" | "uid" => (name, number(value)),
         _ if name.ends_with("_usec") => (name, number(value)),
         _ => (name, Value::from(value)),
     })

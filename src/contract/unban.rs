@@ -19,7 +19,7 @@ pub(crate) fn words(reason: UnbanReason) -> (&'static str, &'static str) {
         UnbanReason::Expired => ("expired", "expired"),
         UnbanReason::Command => ("command", "manual unban"),
         UnbanReason::JailGone => ("jail-gone", "its jail was removed from the configuration"),
-        UnbanReason::Ignored => ("ignored", "it is now in ignoreip"),
+        UnbanReason::Ignored => ("ignored", "it is now ignored"),
         UnbanReason::Own => ("own", "it is or contains an address of this machine"),
         UnbanReason::Widened => ("widened", "a network that contains it is now banned"),
         UnbanReason::Crowded => ("crowded", "there are too many bans, and it would have ended next"),

@@ -9,6 +9,7 @@ pub(crate) mod bans;
 pub(crate) mod clock;
 pub(crate) mod cursor;
 pub mod engine;
+pub(crate) mod exceptions;
 pub(crate) mod failure;
 pub mod filter;
 pub mod jail;
@@ -24,5 +25,6 @@ mod purity;
 
 pub use self::{
     bans::Ban,
+    exceptions::{Exception, ExceptionEnd, ExceptionKind},
     failure::{Failure, Failures},
 };

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use super::output::{Cell, Table, line};
 
 /// Commands of fail2ban-client and its kin, and what does the same here.
-const COMMANDS: [(&str, &str); 17] = [
+const COMMANDS: [(&str, &str); 18] = [
     ("start, stop, restart", "systemctl start (stop, restart) wardend"),
     ("reload", "wardenctl reload"),
     ("ping", "wardenctl status"),
@@ -20,7 +20,8 @@ const COMMANDS: [(&str, &str); 17] = [
     ("unban --all", "wardenctl unban --all"),
     ("get JAIL banip", "wardenctl list --jail JAIL"),
     ("get JAIL SETTING", "wardenctl cat-config --jail JAIL"),
-    ("set JAIL addignoreip IP", "ignoreip in /etc/wardend/wardend.conf.d/local.conf, then wardenctl reload"),
+    ("set JAIL addignoreip IP", "wardenctl ignore IP --jail JAIL"),
+    ("set JAIL delignoreip IP", "wardenctl unignore IP --jail JAIL"),
     ("set JAIL SETTING VALUE", "the setting in /etc/wardend/wardend.conf.d/local.conf, then wardenctl reload"),
     ("set loglevel LEVEL", "systemctl service-log-level wardend LEVEL"),
     ("fail2ban-regex LOG FILTER", "wardenctl test FILTER --journal"),
@@ -45,6 +46,12 @@ pub(super) fn hint(arguments: &[OsString]) -> Option<String> {
         }
         ["set", jail, "unbanip", ref sources @ ..] if !sources.is_empty() => {
             format!("wardenctl unban {} --jail {jail}", sources.join(" "))
+        }
+        ["set", jail, "addignoreip", ref sources @ ..] if !sources.is_empty() => {
+            format!("wardenctl ignore {} --jail {jail}", sources.join(" "))
+        }
+        ["set", jail, "delignoreip", ref sources @ ..] if !sources.is_empty() => {
+            format!("wardenctl unignore {} --jail {jail}", sources.join(" "))
         }
         ["set", "loglevel", level, ..] => {
             format!("systemctl service-log-level wardend {}", level.to_lowercase())
@@ -81,7 +88,9 @@ mod tests {
             ("set sshd unbanip 203.0.113.7", "`wardenctl unban 203.0.113.7 --jail sshd`"),
             ("status sshd", "`wardenctl list --jail sshd`"),
             ("get sshd bantime", "`wardenctl cat-config --jail sshd`"),
-            ("set sshd addignoreip 203.0.113.7", "`wardenctl help fail2ban`"),
+            ("set sshd addignoreip 203.0.113.7", "`wardenctl ignore 203.0.113.7 --jail sshd`"),
+            ("set sshd delignoreip 203.0.113.7", "`wardenctl unignore 203.0.113.7 --jail sshd`"),
+            ("set sshd maxretry 3", "`wardenctl help fail2ban`"),
             ("restart", "`systemctl restart wardend`"),
         ] {
             assert!(hint_for(theirs).contains(ours), "{theirs}: {}", hint_for(theirs));

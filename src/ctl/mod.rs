@@ -1,7 +1,7 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
-//! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `watch`, `metrics`, `reload` and `firewall`
-//! talk to the daemon over its bus interface; `replay`, `events`, `report`, `verify`, `test` and
+//! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `ignore`, `unignore`, `suspect`,
+//! `unsuspect`, `pause`, `resume`, `watch`, `metrics`, `reload` and `firewall` talk to the daemon over its bus interface; `replay`, `events`, `report`, `verify`, `test` and
 //! `cat-config` need no daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it
 //! could not be done (the sentence says why), 2 the command line can't be understood, 3 the daemon does
 //! not run, 4 it is not allowed, 6 bans are not in force yet.
@@ -15,6 +15,7 @@ mod complete;
 mod diff;
 mod doctor;
 mod events;
+mod exceptions;
 mod explain;
 mod fail2ban;
 mod finding;
@@ -71,6 +72,18 @@ enum Verb {
     Ban(bans::Ban),
     /// End bans
     Unban(bans::Unban),
+    /// Never ban addresses or networks, for a time
+    Ignore(exceptions::Except),
+    /// End what `ignore` has ordered
+    Unignore(exceptions::End),
+    /// Ban addresses or networks at their first failure, for a time
+    Suspect(exceptions::Except),
+    /// End what `suspect` has ordered
+    Unsuspect(exceptions::End),
+    /// Have a jail ban nobody, for a time
+    Pause(exceptions::Pause),
+    /// Have a jail ban again
+    Resume(exceptions::Resume),
     /// Reload the configuration of the daemon
     Reload,
     /// Manage wardend's objects in firewalld
@@ -128,6 +141,12 @@ pub fn main() -> ExitCode {
         Verb::Reload => bus::on_the_bus(reload::reload()),
         Verb::Ban(options) => bus::on_the_bus(bans::ban(options)),
         Verb::Unban(options) => bus::on_the_bus(bans::unban(options)),
+        Verb::Ignore(options) => bus::on_the_bus(exceptions::ignore(options)),
+        Verb::Unignore(options) => bus::on_the_bus(exceptions::unignore(options)),
+        Verb::Suspect(options) => bus::on_the_bus(exceptions::suspect(options)),
+        Verb::Unsuspect(options) => bus::on_the_bus(exceptions::unsuspect(options)),
+        Verb::Pause(options) => bus::on_the_bus(exceptions::pause(options)),
+        Verb::Resume(options) => bus::on_the_bus(exceptions::resume(options)),
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
         Verb::Metrics(options) => show::metrics(options),
@@ -172,11 +191,18 @@ fn refuse(error: &clap::Error) -> ! {
 impl Verb {
     /// Whether what it prints may be longer than the screen: what acts, or goes on, is not paged.
     fn is_paged(&self) -> bool {
+        if let Self::Ignore(options) | Self::Suspect(options) = self {
+            return options.lists();
+        }
         let follows = matches!(self, Self::Events(events) if events.follows());
         let acts = matches!(
             self,
             Self::Ban(_)
                 | Self::Unban(_)
+                | Self::Unignore(_)
+                | Self::Unsuspect(_)
+                | Self::Pause(_)
+                | Self::Resume(_)
                 | Self::Reload
                 | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
                 | Self::Addresses

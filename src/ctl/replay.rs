@@ -185,6 +185,9 @@ impl Lines {
                 | Effect::Extended(_)
                 | Effect::Unbanned(..)
                 | Effect::Spared { .. }
+                | Effect::Withheld(_)
+                | Effect::Excepted(_)
+                | Effect::ExceptionEnded(..)
                 | Effect::Leak { .. }
                 | Effect::Crowded(..)
                 | Effect::ClockSet(_)

@@ -39,6 +39,20 @@ impl Daemon {
             Command::UnbanAll { jail, origin, reply } => {
                 let _ = reply.send(self.unban_all(jail.as_deref(), origin.as_ref()).await);
             }
+            Command::Except { kind, networks, jail, terms, reply } => {
+                let _ = reply.send(self.except(kind, &networks, jail.as_deref(), &terms).await);
+            }
+            Command::EndExceptions { kind, networks, jail, uid, reply } => {
+                let _ = reply.send(self.end_exceptions(kind, &networks, jail.as_deref(), uid).await);
+            }
+            Command::ListIgnored(reply) => drop(reply.send(self.ignored())),
+            Command::ListWatched(reply) => drop(reply.send(self.watched())),
+            Command::Pause { jail, terms, reply } => {
+                let _ = reply.send(self.pause(jail.as_deref(), &terms).await);
+            }
+            Command::Resume { jail, uid, reply } => {
+                let _ = reply.send(self.resume(jail.as_deref(), uid).await);
+            }
             Command::Explain(address, reply) => {
                 let _ = reply.send(self.engine.explain(address, now()));
             }
@@ -113,7 +127,7 @@ impl Daemon {
     }
 
     /// Carries orders out, and has on disk before the answer what they have changed.
-    async fn kept(&mut self, changed: bool) -> Result<(), Error> {
+    pub(super) async fn kept(&mut self, changed: bool) -> Result<(), Error> {
         self.carry_out();
         if !changed {
             return Ok(());

@@ -103,6 +103,19 @@ impl Daemon {
                     self.change();
                     events::clock_set(by);
                 }
+                Effect::Withheld(ban) => {
+                    if self.withheld.may_say((ban.jail.clone(), ban.source)) {
+                        events::withheld(&ban);
+                    }
+                }
+                Effect::Excepted(exception) => {
+                    self.change();
+                    events::excepted(&exception);
+                }
+                Effect::ExceptionEnded(exception, why) => {
+                    self.change();
+                    events::exception_ended(&exception, why);
+                }
                 Effect::Nameless { jail, count } => self.nameless(&jail, count),
                 Effect::TakenBack { .. } | Effect::Leak { .. } => {}
             }

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Nameless,
     /// Whoever is logged in is not banned.
     Logins,
+    /// Whoever fails too often is banned: no jail is paused.
+    Paused,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Self::State => "state",
             Self::Nameless => "nameless",
             Self::Logins => "logins",
+            Self::Paused => "paused",
         }
     }
 }

@@ -11,6 +11,7 @@ mod blind;
 mod clock_watch;
 mod commands;
 mod effects;
+mod exceptions;
 mod health;
 mod logging;
 mod presence;

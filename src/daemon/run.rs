@@ -110,6 +110,7 @@ pub(super) struct Daemon {
     /// Things that happen again and again.
     pub(super) crowds: OncePer<(Arc<str>, Bound)>,
     pub(super) spared: OncePer<IpNet>,
+    pub(super) withheld: OncePer<(Arc<str>, IpNet)>,
     pub(super) leaks: OncePer<IpNet>,
     pub(super) failures: RateLimit,
     /// When failures last came without any address.
@@ -168,15 +169,13 @@ impl Daemon {
         if let Some(what) = loaded.trouble {
             events::snapshot(&what);
         }
-        let mut position = Position::Since(now().saturating_sub(findtime));
         let mut cursor = None;
         if let Some(snapshot) = loaded.snapshot {
             engine.load(snapshot.engine, now(), &mut effects);
-            if let Some(at) = snapshot.cursor {
-                position = Position::After(at.clone());
-                cursor = Some(at);
-            }
+            cursor = snapshot.cursor;
         }
+        let since = || Position::Since(now().saturating_sub(findtime));
+        let position = cursor.clone().map_or_else(since, Position::After);
         let mut health = Health::default();
         match addresses.first().await {
             Some(Heard::Own(own)) => engine.own(own, now(), &mut effects),
@@ -226,6 +225,7 @@ impl Daemon {
             clock_watch: ClockWatch::look(),
             crowds: OncePer::new(3600 * TICK),
             spared: OncePer::new(60 * TICK),
+            withheld: OncePer::new(60 * TICK),
             leaks: OncePer::new(60 * TICK),
             failures: RateLimit::new(),
             nameless: None,

@@ -10,10 +10,14 @@ use super::{
 };
 use crate::{
     bus::{self, BusEvent, Status},
-    contract::bus::{FirewallStatus, ProblemRow, SetRow},
+    contract::bus::{FirewallStatus, INFINITY, ProblemRow, SetRow},
+    core::{Exception, ExceptionKind},
     firewalld::{self, Bypass, Inspection},
     systemd::notify,
-    util::{text::count, time::now},
+    util::{
+        text::count,
+        time::{format, now},
+    },
 };
 
 /// For so long after the last failure without an address there may be more of them.
@@ -26,6 +30,25 @@ fn no_bus() -> Problem {
         what: "The system bus does not answer wardend, so no ban comes into force.".to_owned(),
         mend: "See journalctl -u dbus -u dbus-broker; if the bus works for others, restart wardend.".to_owned(),
     }
+}
+
+/// Jails that ban nobody, because somebody has ordered that.
+fn paused_jails(paused: &[&Exception]) -> Option<Problem> {
+    let one = |it: &&Exception| {
+        let until = it.until.map_or_else(String::new, |until| format!(" until {}", format(until)));
+        format!("{}{until}", it.jail.as_deref().unwrap_or_default())
+    };
+    let names: Vec<String> = paused.iter().map(one).collect();
+    let (what, verb) = match paused {
+        [] => return None,
+        [one] => (
+            format!("Jail {} is paused, so it bans nobody.", names.join(", ")),
+            one.jail.as_deref().unwrap_or_default(),
+        ),
+        _ => (format!("Jails are paused, so they ban nobody: {}.", names.join(", ")), ""),
+    };
+    let verb = if verb.is_empty() { "wardenctl resume".to_owned() } else { format!("wardenctl resume {verb}") };
+    Some(Problem { what, mend: format!("To end that now, run `{verb}`.") })
 }
 
 impl Daemon {
@@ -57,6 +80,10 @@ impl Daemon {
         }
         let silent = self.outgoing.silence() >= SILENCE;
         self.health.report(health::Kind::Bus, silent.then(no_bus));
+        let paused: Vec<&Exception> = self.engine.exceptions(ExceptionKind::Paused).collect();
+        self.health.note(health::Kind::Paused, paused_jails(&paused));
+        let until = |it: &&Exception| Some((it.jail.as_deref()?.to_owned(), it.until.unwrap_or(INFINITY)));
+        let paused = paused.iter().filter_map(until).collect();
         let (firewall_state, firewall_message) = self.firewall_state();
         let mut problems = self.health.rows();
         if !firewall_message.is_empty() {
@@ -73,6 +100,7 @@ impl Daemon {
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
             failures: self.engine.failure_count(),
             jails: bus::jail_rows(&self.engine, &self.counted),
+            paused,
             lag_usec: self.lag(),
             counted: self.counted.clone(),
         };

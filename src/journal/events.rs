@@ -15,12 +15,13 @@ use crate::{
         bus::CLIENT_NAME,
         journal::{
             BAD_CONFIG, BAN, CLOCK_SET, CROWDED, CUT, EXTENDED, FIREWALL_BACK, FIREWALL_LOST, FIREWALL_REPAIRED,
-            IN_FORCE, JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS, NO_CLIENT_NAME,
-            NO_STATE, NOT_CUT, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, SNAPSHOT, SNAPSHOT_BACK, SPARED,
-            UNBAN, UNREAD,
+            IGNORED, IN_FORCE, JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS,
+            NO_CLIENT_NAME, NO_STATE, NOT_CUT, PAUSED, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, RESUMED,
+            SNAPSHOT, SNAPSHOT_BACK, SPARED, UNBAN, UNIGNORED, UNREAD, UNWATCHED, WATCHED, WITHHELD,
         },
     },
     core::{
+        Exception, ExceptionEnd, ExceptionKind,
         bans::{Ban, Origin},
         cursor::Cursor,
         failure::{Failure, Failures},
@@ -37,19 +38,7 @@ pub(crate) fn ban(ban: &Ban) {
     let jail = &*ban.jail;
     let until = ban.until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", format(until)));
     let failures: Vec<Failure> = ban.failures.iter().collect();
-    let why = match (failures.first(), failures.last(), &ban.reason) {
-        (Some(first), Some(last), _) => {
-            let user = last.user.as_deref().map_or_else(String::new, |user| format!(" for user '{}'", shown(user)));
-            format!(
-                "{} within {}, the last {}{user}",
-                ban.failures.words(),
-                span(last.time.saturating_sub(first.time)),
-                last.rule
-            )
-        }
-        (_, _, Some(reason)) if !reason.is_empty() => format!("{}, {}", ordered(&ban.origin), shown(reason)),
-        _ => ordered(&ban.origin),
-    };
+    let why = why(ban, &failures);
     let although = ban.despite.map_or_else(String::new, |login| {
         format!(", although somebody was logged in from there at {} (spare-maxretry, ipv6-hopping)", format(login))
     });
@@ -113,6 +102,102 @@ pub(crate) fn list_taken(origin: &str, begun: usize, extended: usize, unchanged:
         WARDEND_BANS = begun,
         "Received {which}: {begun} banned, {extended} extended, {unchanged} already banned, {refused} rejected."
     );
+}
+
+/// What has led to a ban.
+fn why(ban: &Ban, failures: &[Failure]) -> String {
+    match (failures.first(), failures.last(), &ban.reason) {
+        (Some(first), Some(last), _) => {
+            let user = last.user.as_deref().map_or_else(String::new, |user| format!(" for user '{}'", shown(user)));
+            format!(
+                "{} within {}, the last {}{user}",
+                ban.failures.words(),
+                span(last.time.saturating_sub(first.time)),
+                last.rule
+            )
+        }
+        (_, _, Some(reason)) if !reason.is_empty() => format!("{}, {}", ordered(&ban.origin), shown(reason)),
+        _ => ordered(&ban.origin),
+    }
+}
+
+/// A ban would begin, but the jail is paused.
+pub(crate) fn withheld(ban: &Ban) {
+    let source = text_of(ban.source);
+    let jail = &*ban.jail;
+    let until = ban.until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", format(until)));
+    let failures: Vec<Failure> = ban.failures.iter().collect();
+    let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
+    info!(
+        MESSAGE_ID = WITHHELD,
+        WARDEND_JAIL = jail,
+        WARDEND_SOURCE = source,
+        WARDEND_ADDRESS = address(ban),
+        WARDEND_SINCE = ban.since,
+        WARDEND_UNTIL = until_field(ban.until),
+        WARDEND_FAILURES = ban.failures.kinds().0,
+        WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
+        WARDEND_EVIDENCE = cursors.join(" "),
+        WARDEND_BAN_COUNT = ban.count,
+        "{source} would have been banned in jail {jail} {until}, but the jail is paused: {}.",
+        why(ban, &failures)
+    );
+}
+
+/// An administrator has ordered an exception.
+pub(crate) fn excepted(exception: &Exception) {
+    let Exception { kind, since, until, reason, uid, .. } = exception;
+    let (what, id) = match kind {
+        ExceptionKind::Ignored => (format!("Ignoring {}{}", exception.source(), place(exception)), IGNORED),
+        ExceptionKind::Watched => (format!("Watching {}{}", exception.source(), place(exception)), WATCHED),
+        ExceptionKind::Paused => (format!("Paused {}", jail_of(exception)), PAUSED),
+    };
+    let until = until.map_or_else(String::new, |until| format!(" until {}", format(until)));
+    let who = uid.map_or_else(String::new, |uid| format!(", ordered by user {uid}"));
+    let why = if reason.is_empty() { String::new() } else { format!(": {}", shown(reason)) };
+    info!(
+        MESSAGE_ID = id,
+        WARDEND_JAIL = exception.jail.as_deref(),
+        WARDEND_SOURCE = exception.network.map(text_of),
+        WARDEND_SINCE = since,
+        WARDEND_UNTIL = until_field(exception.until),
+        WARDEND_REASON = &**reason,
+        WARDEND_UID = uid,
+        "{what}{until}{who}{why}."
+    );
+}
+
+/// An exception has ended.
+pub(crate) fn exception_ended(exception: &Exception, why: ExceptionEnd) {
+    let (what, id) = match exception.kind {
+        ExceptionKind::Ignored => (format!("No longer ignoring {}{}", exception.source(), place(exception)), UNIGNORED),
+        ExceptionKind::Watched => (format!("No longer watching {}{}", exception.source(), place(exception)), UNWATCHED),
+        ExceptionKind::Paused => (format!("Resumed {}", jail_of(exception)), RESUMED),
+    };
+    let (why, uid) = match why {
+        ExceptionEnd::Expired => ("expired".to_owned(), None),
+        ExceptionEnd::Command(None) => ("ordered".to_owned(), None),
+        ExceptionEnd::Command(Some(uid)) => (format!("ordered by user {uid}"), Some(uid)),
+        ExceptionEnd::JailGone => ("its jail was removed from the configuration".to_owned(), None),
+    };
+    info!(
+        MESSAGE_ID = id,
+        WARDEND_JAIL = exception.jail.as_deref(),
+        WARDEND_SOURCE = exception.network.map(text_of),
+        WARDEND_SINCE = exception.since,
+        WARDEND_UNTIL = until_field(exception.until),
+        WARDEND_UID = uid,
+        "{what}: {why}."
+    );
+}
+
+/// The jails that an exception is about, at the end of what it does.
+fn place(exception: &Exception) -> String {
+    exception.jail.as_deref().map_or_else(|| " in all jails".to_owned(), |jail| format!(" in jail {jail}"))
+}
+
+fn jail_of(exception: &Exception) -> String {
+    format!("jail {}", exception.jail.as_deref().unwrap_or_default())
 }
 
 /// A ban has ended.

@@ -86,6 +86,8 @@ fn reads_and_changes(machine: &Machine, release: Release) {
         "ListBans a{sv}uu 0 0 0",
         "ListBans a{sv}uu 3 Match s 192.0.2.0/24 Order s since Descending b true 0 10",
         "ListJails",
+        "ListIgnored",
+        "ListWatched",
         "GetJail s sshd",
         "Explain s 203.0.113.7",
     ];
@@ -95,6 +97,12 @@ fn reads_and_changes(machine: &Machine, release: Release) {
         "Unban ss 192.0.2.7 sshd",
         "UnbanMany assa{sv} 2 192.0.2.7 192.0.2.9 sshd 1 Origin s admin",
         "UnbanAll a{sv} 0",
+        "Ignore asa{sv} 2 192.0.2.9 2001:db8::/64 2 For s 3d Reason s hotel",
+        "Unignore asa{sv} 2 192.0.2.9 2001:db8::/64 0",
+        "Watch asa{sv} 1 192.0.2.10 3 ForUSec t 3600000000 Jail s sshd Origin s fleet",
+        "Unwatch asa{sv} 1 192.0.2.10 1 Jail s sshd",
+        "PauseJail sa{sv} sshd 1 For s 1h",
+        "ResumeJail s sshd",
         "Reload",
         "RemoveFirewall",
     ];
@@ -180,6 +188,20 @@ fn mistakes(machine: &Machine, release: Release) {
         assert_eq!(named.stdout.trim(), format!("org.wardend1.Error.{error}"), "{}", named.stderr);
     }
     machine.run("rm /etc/wardend/wardend.conf.d/bad.conf");
+    for (mistake, error) in [
+        ("Ignore asa{sv} 1 192.0.2.9 1 Until s x", "There is no option 'Until'"),
+        ("Ignore asa{sv} 0 0", "is empty"),
+        ("Watch asa{sv} 1 192.0.2.9 1 Jail s shd", "did you mean 'sshd'?"),
+        ("PauseJail sa{sv} sshd 1 For s soon", "For is 'soon'"),
+        ("ResumeJail s sshd", "Jail 'sshd' is not paused."),
+    ] {
+        let (code, said) = call(machine, "root", MANAGER, mistake);
+        assert!(code != 0 && said.contains(error), "{said}");
+    }
+    let (code, said) = call(machine, "root", MANAGER, "Ignore asa{sv} 2 localhost 192.0.2.9 0");
+    assert!(code == 0 && said.contains("Error.InvalidAddress") && said.contains("\"ignored\""), "{said}");
+    let (code, said) = call(machine, "root", MANAGER, "Unignore asa{sv} 2 192.0.2.9 192.0.2.8 0");
+    assert!(code == 0 && said.contains("Error.NotIgnored") && said.contains("\"unignored\""), "{said}");
 }
 
 /// What is left to be heard: a jail that comes and goes, a spared source, a leak.

@@ -12,6 +12,7 @@ use super::{Effect, Engine, UnbanReason, ban_end};
 use crate::{
     core::{
         bans::{Ban, MOST_BANS, Origin},
+        exceptions::ExceptionKind,
         failure::Failures,
         jail::JailSettings,
         net::text_of,
@@ -51,6 +52,12 @@ pub enum CommandError {
         "{0} was not banned in jail '{1}': {MOST_BANS} bans are in force, which is the most that wardend keeps; end some, or ban networks in place of their addresses."
     )]
     Full(String, String),
+    /// There is no such exception to end.
+    #[error("{1}")]
+    NoException(ExceptionKind, String),
+    /// There are too many exceptions of a kind.
+    #[error("{}", Self::too_many(*.0))]
+    TooMany(ExceptionKind),
 }
 
 /// How long a ban that is ordered lasts.

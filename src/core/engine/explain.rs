@@ -85,6 +85,17 @@ impl Engine {
                 } else {
                     (AddressState::Counting, format!("{}.", of_count(&failures, settings)))
                 };
+                let because = match settings.watched_within(source) {
+                    Some(watched) if matches!(state, AddressState::Clear | AddressState::Counting) => {
+                        format!("{because} Its next failure bans it: {}.", watched.because)
+                    }
+                    _ => because,
+                };
+                let because = if self.pause_of(&settings.name).is_some() {
+                    format!("{because} The jail is paused, so it bans nobody.")
+                } else {
+                    because
+                };
                 let because = match settings.translators.held(address.into()) {
                     Some(held) => format!("{because} It stands for the IPv4 address {}.", held.addr()),
                     None => because,

@@ -7,6 +7,7 @@
 //! late somebody looks.
 
 mod commands;
+mod exceptions;
 mod explain;
 mod leaders;
 mod state;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 pub use self::commands::{BanOrder, Change, CommandError, Decision, Duration};
 use self::leaders::Leaders;
 pub(crate) use self::{
+    exceptions::{IgnoredEntry, IgnoredWhat, Terms},
     explain::{AddressState, Explanation},
     state::SavedEngine,
 };
@@ -30,6 +32,7 @@ use crate::{
     core::{
         bans::{Ban, BanList, Origin},
         clock::Clock,
+        exceptions::{Exception, ExceptionEnd, Exceptions},
         failure::{Failure, Failures},
         jail::{Bound, Jail, JailSettings, Verdict},
         record::Record,
@@ -85,6 +88,12 @@ pub enum Effect {
         /// What the source has done.
         failures: Failures,
     },
+    /// A source would be banned, but the jail is paused.
+    Withheld(Ban),
+    /// An order of an admin holds from now on.
+    Excepted(Exception),
+    /// An order of an admin holds no longer.
+    ExceptionEnded(Exception, ExceptionEnd),
     /// Failures that count for nobody: no record names the address of their session.
     Nameless {
         /// The jail that would count them.
@@ -142,7 +151,7 @@ pub enum UnbanReason {
     Command,
     /// Its jail is gone from the configuration.
     JailGone,
-    /// The configuration says now that it is never banned.
+    /// The configuration or an admin says now that it is never banned.
     Ignored,
     /// It is, or holds, an address of the machine by now.
     Own,
@@ -157,6 +166,8 @@ pub enum UnbanReason {
 pub struct Engine {
     jails: Vec<Jail>,
     bans: BanList,
+    /// What an admin has ordered beside the settings.
+    exceptions: Exceptions,
     clock: Clock,
     /// What the names in `ignoreip` mean.
     names: BTreeMap<String, Vec<IpAddr>>,
@@ -173,6 +184,7 @@ impl Engine {
         Self {
             jails: jails.into_iter().map(Jail::new).collect(),
             bans: BanList::default(),
+            exceptions: Exceptions::default(),
             clock: Clock::default(),
             names: BTreeMap::new(),
             own: BTreeSet::new(),
@@ -212,6 +224,7 @@ impl Engine {
             while let Some((source, jail, until)) = self.bans.next_ended(due) {
                 self.end_ban(source, &jail, until, UnbanReason::Expired, out);
             }
+            self.expire_exceptions(due, out);
             for index in 0..self.jails.len() {
                 if self.jails[index].deadline().is_some_and(|it| it <= due) {
                     let mut verdicts = std::mem::take(&mut self.verdicts);
@@ -233,6 +246,7 @@ impl Engine {
     fn shift(&mut self, by: i64, out: &mut Vec<Effect>) {
         self.jails.iter_mut().for_each(|jail| jail.shift(by));
         self.bans.shift(by);
+        self.exceptions.shift(by);
         out.push(Effect::ClockSet(by));
     }
 
@@ -242,15 +256,15 @@ impl Engine {
         self.jails.iter().filter_map(Jail::near_until).max()
     }
 
-    /// When the next ban ends, in µs. What else has a deadline may wait: it is done at its own time,
+    /// When the next ban or exception ends, in µs. What else has a deadline may wait: it is done at its own time,
     /// whenever somebody looks.
     pub(crate) fn next_end(&self) -> Option<Usec> {
-        self.bans.deadline()
+        [self.bans.deadline(), self.exceptions.deadline()].into_iter().flatten().min()
     }
 
     /// When [`Self::advance`] has something to do next, in µs.
     pub fn deadline(&self) -> Option<Usec> {
-        self.jails.iter().filter_map(Jail::deadline).chain(self.bans.deadline()).min()
+        self.jails.iter().filter_map(Jail::deadline).chain(self.next_end()).min()
     }
 
     /// Ends all sessions: the journal that is replayed ends here, at the time `end`, and what has no
@@ -374,7 +388,7 @@ impl Engine {
                     let until = ban_end(settings, source, since, count);
                     let (reason, origin, ordered) = (None, Origin::Jail, None);
                     let ban = Ban { jail, source, since, until, count, failures, reason, origin, ordered, despite };
-                    self.start_ban(ban, None, out);
+                    self.decide_ban(ban, out);
                 }
                 Verdict::Spared { source, login, failures } => {
                     out.push(Effect::Spared { jail, source, login, failures });
@@ -472,6 +486,7 @@ impl Engine {
         let name = Arc::clone(&self.jails[index].name);
         let count = self.bans.next_count(network, &name, at, settings.forget);
         let until = ban_end(settings, network, at, count);
+        let paused = self.pause_of(&name).is_some();
         let narrower: Vec<IpNet> = self
             .bans
             .inside(network, &name)
@@ -491,9 +506,18 @@ impl Engine {
             ordered: None,
             despite,
         };
-        self.start_ban(ban, None, out);
-        for source in narrower {
+        self.decide_ban(ban, out);
+        for source in narrower.into_iter().filter(|_| !paused) {
             self.end_ban(source, &name, at, UnbanReason::Widened, out);
+        }
+    }
+
+    /// A jail has decided; while it is paused, that is only told.
+    fn decide_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
+        if self.pause_of(&ban.jail).is_some() {
+            out.push(Effect::Withheld(ban));
+        } else {
+            self.start_ban(ban, None, out);
         }
     }
 

@@ -11,11 +11,12 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Engine, UnbanReason, leaders::Leaders};
+use super::{Effect, Engine, UnbanReason, exceptions::except, leaders::Leaders};
 use crate::core::{
     bans::{BanList, SavedBans},
     clock::Clock,
     cursor::Moment,
+    exceptions::{Exception, ExceptionEnd, Exceptions},
     jail::{Jail, JailSettings, Own, SavedJail},
     time::Usec,
 };
@@ -30,6 +31,8 @@ pub(crate) struct SavedEngine {
     own: BTreeSet<IpAddr>,
     jails: Vec<(Box<str>, SavedJail)>,
     bans: SavedBans,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    exceptions: Vec<Exception>,
     #[serde(default)]
     leaders: Leaders,
 }
@@ -44,6 +47,7 @@ impl Engine {
             own: self.own.clone(),
             jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
             bans: self.bans.save(),
+            exceptions: self.exceptions.save(),
             leaders: self.leaders.clone(),
         }
     }
@@ -56,10 +60,12 @@ impl Engine {
         self.clock = saved.clock;
         self.names = saved.names;
         self.own = saved.own;
+        self.exceptions = Exceptions::load(saved.exceptions);
         let own = Arc::new(Own::new(&self.own));
         for jail in &mut self.jails {
             jail.settings.resolve(&self.names);
             jail.settings.own = Arc::clone(&own);
+            except(&mut jail.settings, &self.exceptions);
         }
         self.bans = BanList::load(saved.bans);
         self.leaders = saved.leaders;
@@ -84,6 +90,7 @@ impl Engine {
         for mut settings in jails {
             settings.resolve(&self.names);
             settings.own = Arc::clone(&own);
+            except(&mut settings, &self.exceptions);
             self.jails.push(match before.remove(settings.name.as_str()) {
                 Some(mut jail) => {
                     jail.adapt(settings);
@@ -140,7 +147,11 @@ impl Engine {
         self.leaders.keep(processes);
     }
 
-    fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {
+    pub(super) fn end_what_is_gone(&mut self, now: Usec, out: &mut Vec<Effect>) {
+        let present = |name: &str| self.jails.iter().any(|jail| *jail.name == *name);
+        for exception in self.exceptions.take_gone(present) {
+            out.push(Effect::ExceptionEnded(exception, ExceptionEnd::JailGone));
+        }
         let jails: BTreeMap<&str, &JailSettings> =
             self.jails().map(|settings| (settings.name.as_str(), settings)).collect();
         let over: Vec<(IpNet, Arc<str>, UnbanReason)> = self

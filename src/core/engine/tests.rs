@@ -1,5 +1,7 @@
 //! The state machine, fed with sshd's own words.
 
+#[path = "exceptions_tests.rs"]
+mod exceptions;
 #[path = "model_tests.rs"]
 mod model;
 #[path = "sshd_tests.rs"]

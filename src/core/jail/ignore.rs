@@ -93,6 +93,11 @@ impl IgnoreList {
         self.parts.iter().map(|part| part.listed.len()).sum()
     }
 
+    /// Whether there is no entry.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// A list of these, with the IPv4 addresses that stand behind translators.
     pub fn new(entries: Vec<Ignored>, translators: &Translators) -> Self {
         let parts = if entries.is_empty() { Vec::new() } else { vec![Arc::new(Part::new(entries, translators))] };

@@ -380,7 +380,7 @@ impl Jail {
 
     /// The tally of a source has changed.
     fn look_at(&mut self, source: IpNet) {
-        let (maxretry, findtime) = (self.settings.maxretry as usize, self.settings.findtime);
+        let (maxretry, findtime) = (self.settings.maxretry_of(source), self.settings.findtime);
         self.near.note(source, self.sources.get(&source), maxretry, findtime);
     }
 
@@ -491,7 +491,8 @@ impl Jail {
 
     fn add(&mut self, source: IpNet, failure: &Failure, at: Usec, out: &mut Vec<Verdict>) {
         let tally = self.sources.entry(source).or_default();
-        if let Some(failures) = tally.add(failure, self.settings.maxretry as usize, self.settings.findtime) {
+        let maxretry = self.settings.maxretry_of(failure.address.into());
+        if let Some(failures) = tally.add(failure, maxretry, self.settings.findtime) {
             self.sources.remove(&source);
             out.push(match self.login_in(source, at) {
                 Some(login) => Verdict::Spared { source, login, failures },
@@ -615,8 +616,8 @@ impl Jail {
     /// Makes the agenda again, and sees who is near.
     fn plan(&mut self) {
         self.near = Near::default();
-        let (maxretry, findtime) = (self.settings.maxretry as usize, self.settings.findtime);
         for (source, tally) in &self.sources {
+            let (maxretry, findtime) = (self.settings.maxretry_of(*source), self.settings.findtime);
             self.near.note(*source, Some(tally), maxretry, findtime);
         }
         self.agenda = self.sources.iter().map(|(source, tally)| Reverse((self.due(tally), *source))).collect();

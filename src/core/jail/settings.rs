@@ -48,6 +48,10 @@ pub struct JailSettings {
     pub names: Arc<[HostName]>,
     /// What the names mean at the moment.
     pub resolved: IgnoreList,
+    /// Never banned for as long as an admin has ordered it; the engine provides them.
+    pub excepted: IgnoreList,
+    /// Banned for their first failure; the engine provides them.
+    pub watched: IgnoreList,
     /// The addresses of the machine itself; the caller provides them.
     pub own: Arc<Own>,
     /// The time, in µs, for which a source is not banned after a login from there.
@@ -106,9 +110,24 @@ impl JailSettings {
         loopback.or_else(|| listed(network)).or_else(held)
     }
 
+    /// The number of failures that lead to a ban of a source, or of the source of an address: one, if
+    /// somebody in it is watched.
+    pub(crate) fn maxretry_of(&self, source: IpNet) -> usize {
+        if self.watched_within(source).is_some() { 1 } else { self.maxretry as usize }
+    }
+
+    /// What says that somebody in the network is watched.
+    pub(crate) fn watched_within(&self, network: IpNet) -> Option<&Ignored> {
+        if self.watched.is_empty() {
+            return None;
+        }
+        let held = || self.translators.held(network).and_then(|held| self.watched.overlaps(held.into()));
+        self.watched.overlaps(network).or_else(held)
+    }
+
     /// All lists of who may never be banned, beside loopback.
     fn never_banned(&self) -> impl Iterator<Item = &IgnoreList> {
-        [&self.ignoreip, &self.resolved].into_iter()
+        [&self.ignoreip, &self.resolved, &self.excepted].into_iter()
     }
 
     /// Takes in what the names mean now.
