@@ -28,12 +28,17 @@ const BUILT_IN: &str = include_str!("../../units/wardend.conf");
 /// How messages name it.
 const BUILT_IN_NAME: &str = "(built in) wardend.conf";
 
-/// A sentence about a file that does not fit, which knows the settings of fail2ban.
-fn mistake(error: &toml::de::Error) -> String {
+/// A sentence about a file that does not fit, on this line; it knows what people write for fail2ban.
+fn mistake(error: &toml::de::Error, line: &str) -> String {
     let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     match unknown.and_then(|(key, _)| Some((key, fail2ban::instead_of(key)?))) {
         Some((key, instead)) => format!("unknown field `{key}`, a setting of fail2ban; {instead}."),
-        None => toml_mistake(error),
+        None => {
+            let plain = toml_mistake(error);
+            // A slip of the fingers is more likely than a habit.
+            let slip = plain.contains("did you mean");
+            if slip { plain } else { fail2ban::mistake(error.message(), line).unwrap_or(plain) }
+        }
     }
 }
 
@@ -133,8 +138,11 @@ impl Inputs {
 
     /// Lays one file over what was read before.
     pub(crate) fn add(&mut self, source: &Source) -> Result<(), ConfigError> {
-        let fragment: Fragment = toml::from_str(&source.text)
-            .map_err(|error| source.place(error.span().map_or(0, |span| span.start)).error(mistake(&error)))?;
+        let fragment: Fragment = toml::from_str(&source.text).map_err(|error| {
+            let place = source.place(error.span().map_or(0, |span| span.start));
+            let line = source.text.lines().nth(place.line - 1).unwrap_or_default();
+            place.error(mistake(&error, line))
+        })?;
         self.files.push(Arc::clone(&source.name));
         self.default.add(fragment.default, source, 0);
         for (name, table) in fragment.jail {

@@ -58,6 +58,23 @@ pub(crate) fn values(directories: &[PathBuf]) -> Result<BTreeMap<String, JailVal
     Ok(jails.collect())
 }
 
+/// Settings in `[default]` that each enabled jail has a value of its own for, each with the line that
+/// counts least of all: the last of `[default]`.
+pub(crate) fn overridden(directories: &[PathBuf]) -> Result<Vec<(String, Location)>, ConfigError> {
+    let mut tables: BTreeMap<Option<String>, Layers> = BTreeMap::new();
+    for source in sources(directories)? {
+        lay(&source, &mut tables);
+    }
+    let default = tables.remove(&None).unwrap_or_default();
+    let is_off = |jail: &Layers| {
+        value("enabled", jail, &default).is_some_and(|value| matches!(value, Value::One(Json::Bool(false), _)))
+    };
+    let jails: Vec<&Layers> = tables.values().filter(|jail| !is_off(jail)).collect();
+    let without = |setting: &str| jails.is_empty() || jails.iter().any(|jail| !jail.contains_key(setting));
+    let found = default.iter().filter(|(setting, _)| *setting != ADDS_UP && *setting != "enabled" && !without(setting));
+    Ok(found.filter_map(|(setting, values)| Some((setting.clone(), values.last()?.1.clone()))).collect())
+}
+
 fn jail(name: &str, own: &Layers, default: &Layers, defaults: &Layers) -> JailValues {
     // In the order of the file that people know.
     let mut known: Vec<(&String, usize)> = defaults.iter().map(|(name, values)| (name, line(values))).collect();

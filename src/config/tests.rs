@@ -113,7 +113,7 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("\n[defaults]\n", 2, "unknown field `defaults`; did you mean 'default'?"),
         ("[jail.sshd]\nmode = \"strict\"\n", 2, "there are: aggressive, normal."),
         ("[default]\nmaxretry = 0\n", 2, "write a number from 1 to 1000"),
-        ("[default]\nmaxretry = \"5\"\n", 2, "invalid type: string"),
+        ("[default]\nmaxretry = \"5\"\n", 2, "maxretry is a number; write it without quotes."),
         ("[default]\nfindtime = \"soon\"\n", 2, "not a valid time span; write it as"),
         ("[default]\nfindtime = \"infinity\"\n", 2, "findtime can't be infinite"),
         ("[default]\nfindtime = true\n", 2, "write whole seconds, or words"),

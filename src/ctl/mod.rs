@@ -20,6 +20,7 @@ mod explain;
 mod fail2ban;
 mod finding;
 mod firewall;
+mod hints;
 mod list;
 mod metrics;
 mod output;

@@ -12,7 +12,10 @@ use std::{
 use anyhow::bail;
 use serde::Serialize;
 
-use super::output::{Cell, Json, Style, Table, line, print_json};
+use super::{
+    hints::{Hint, hints},
+    output::{Cell, Json, Style, Table, line, print_json},
+};
 use crate::{
     config::{ConfigError, Settings, filters, unread},
     core::{
@@ -50,19 +53,37 @@ struct Verdict {
     error: Option<String>,
     /// What is probably not meant, though it is no error.
     warning: Option<String>,
+    /// The word for that in the table.
+    #[serde(skip)]
+    mark: &'static str,
 }
 
 impl Verdict {
+    fn hint(hint: Hint) -> Self {
+        let warning = Some(hint.sentence);
+        Self {
+            what: hint.what,
+            ok: true,
+            drop_ins: 0,
+            rules: 0,
+            pairs: 0,
+            usec: 0,
+            error: None,
+            warning,
+            mark: "warning",
+        }
+    }
+
     fn refused(path: &Path, what: &str) -> Self {
         let path = path.display().to_string();
         let error = Some(format!("{path}: {what}."));
-        Self { what: path, ok: false, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error, warning: None }
+        Self { what: path, ok: false, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error, warning: None, mark: "" }
     }
 
     fn unread(path: &Path, what: &str) -> Self {
         let path = path.display().to_string();
         let warning = Some(format!("{path}: nothing reads this file: {what}."));
-        Self { what: path, ok: true, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error: None, warning }
+        Self { what: path, ok: true, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error: None, warning, mark: "unused" }
     }
 }
 
@@ -80,7 +101,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         verdicts.extend(unread(&directories).iter().map(|(path, what)| Verdict::unread(path, what)));
         let began = Instant::now();
-        let error = Settings::load(&directories).err();
+        let loaded = Settings::load(&directories);
+        let usec = began.elapsed().as_micros();
+        let (settings, error) = match loaded {
+            Ok(settings) => (Some(settings), None),
+            Err(error) => (None, Some(error)),
+        };
         // A filter's mistake has been told with the filter.
         if !matches!(error, Some(ConfigError::Filter(_))) {
             verdicts.push(Verdict {
@@ -89,11 +115,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 drop_ins: 0,
                 rules: 0,
                 pairs: 0,
-                usec: began.elapsed().as_micros(),
+                usec,
                 error: error.map(|error| error.to_string()),
                 warning: None,
+                mark: "",
             });
         }
+        verdicts.extend(hints(&directories, settings.as_ref()).into_iter().map(Verdict::hint));
     }
     for file in &arguments.files {
         verdicts.push(verdict(&file.display().to_string(), &name_of(file), texts_of(file, &directories)));
@@ -168,6 +196,7 @@ fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) 
         usec,
         error: filter.err().map(|error| error.to_string()),
         warning: None,
+        mark: "",
     }
 }
 
@@ -181,7 +210,8 @@ fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
         table.row([
             Cell::from(&verdict.what),
             if verdict.warning.is_some() {
-                Cell::from("unused").in_style(Style::Faint)
+                let style = if verdict.mark == "unused" { Style::Faint } else { Style::Warning };
+                Cell::from(verdict.mark).in_style(style)
             } else if verdict.ok {
                 Cell::from("ok").in_style(Style::Good)
             } else {
