@@ -159,13 +159,14 @@ fn jail(
         )));
     }
     let filter_name = input.get(|table| table.filter.as_ref()).map_or(name, |located| located.value.as_str());
-    if filter_name.is_empty() || filter_name.starts_with('.') || filter_name.contains('/') {
+    if filter_name.starts_with('.') || filter_name.contains('/') {
         let place = input.get(|table| table.filter.as_ref()).map_or(&input.jail.place, |located| &located.place);
         return Err(place
             .error(format!("'{filter_name}' is not a valid filter name; write it without a path and without .toml.")));
     }
     let filter = match filters.get(filter_name) {
         Some(filter) => Arc::clone(filter),
+        None if filter_name.is_empty() => Arc::new(Filter::none()),
         None => {
             let place = input.get(|table| table.filter.as_ref()).map_or(&input.jail.place, |located| &located.place);
             let filter = filters::load(filter_name, directories, fields)?.ok_or_else(|| {
@@ -234,6 +235,14 @@ fn prefix(number: u32) -> u8 {
 }
 
 fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigError> {
+    if filter.is_none() {
+        return match input.jail.classes.as_ref().filter(|classes| !classes.value.is_empty()) {
+            Some(classes) => Err(classes.error(
+                "the jail has no filter (filter = \"\"), so it has no classes to count; remove classes, or name a filter.",
+            )),
+            None => Ok(Vec::new()),
+        };
+    }
     let mode = input.get(|table| table.mode.as_ref());
     if let Some(located) = input.get(|table| table.classes.as_ref()) {
         if let Some(unknown) = located.value.iter().find(|class| !filter.has_class(class)) {

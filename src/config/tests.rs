@@ -154,6 +154,7 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[jail.sshd]\nclasses = [\"atuh\"]\n", 2, "has no class 'atuh'"),
         ("[jail.sshd]\nfilter = \"../sshd\"\n", 2, "not a valid filter name"),
         ("[jail.sshd]\nclasses = []\n", 2, "would count nothing"),
+        ("[jail.list]\nfilter = \"\"\nclasses = [\"auth\"]\n", 3, "the jail has no filter"),
         ("[jail.web]\nfilter = \"nginx\"\n", 2, "there is no file filters/nginx.toml in "),
         ("\n[jail.\"a b\"]\nfilter = \"sshd\"\n", 2, "not a valid jail name"),
         ("[default\n", 1, "unclosed table"),
@@ -164,6 +165,17 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         assert!(error.contains(says), "{text:?}: {error}");
         assert!(error.ends_with(['.', '?']), "{text:?}: {error}");
     }
+}
+
+#[test]
+fn a_jail_without_a_filter_reads_nothing_and_has_settings_of_its_own() {
+    let text = "[default]\nmode = \"aggressive\"\n[jail.fleet]\nfilter = \"\"\nbantime = \"1day\"\nports = [\"ssh\"]\n";
+    let settings = load_one(text).unwrap();
+    let fleet = &settings.jails[0];
+    assert_eq!((fleet.name.as_str(), fleet.filter.name.as_str()), ("fleet", ""));
+    assert!(fleet.filter.is_none() && fleet.classes.is_empty() && fleet.scope.ports().len() == 1);
+    assert!(!fleet.filter.records.may_come_from("ssh.service") && !fleet.filter.records.may_come_from(""));
+    assert!(!settings.jails[1].filter.is_none(), "the shipped one");
 }
 
 #[test]

@@ -111,6 +111,10 @@ impl Reader {
         for (group, lane) in groups.iter().zip(&dealt) {
             dealt_out.match_group(*lane, group)?;
         }
+        if groups.iter().all(Group::is_empty) {
+            // Where nothing is asked for, every entry would come. No entry is of this transport.
+            dealt_out.match_group(0, &vec![("_TRANSPORT".to_owned(), vec!["none".to_owned()])])?;
+        }
         let lines = filters.iter().any(|filter| filter.has_forgeable_lines());
         Ok(Self { journal: dealt_out, filters, dealt, fields, thorough: false, lines })
     }

@@ -170,6 +170,28 @@ impl Filter {
         self.modes.iter().any(|(_, classes)| classes.iter().any(|known| known == class))
     }
 
+    /// The filter of a jail that has none: it reads no record.
+    pub(crate) fn none() -> Self {
+        Self {
+            name: String::new(),
+            description: "No records are read.".to_owned(),
+            records: RecordMatch::none(),
+            session: Vec::new(),
+            pid: None,
+            truncated_at: None,
+            forgeable_lines: false,
+            signs: Vec::new(),
+            modes: Vec::new(),
+            dispatch: Dispatch::new(&[]),
+            rules: Vec::new(),
+        }
+    }
+
+    /// Whether it stands for none.
+    pub(crate) fn is_none(&self) -> bool {
+        self.records.is_none()
+    }
+
     /// All rules, in the order in which they are tried.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()

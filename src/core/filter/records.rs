@@ -88,6 +88,15 @@ impl RecordMatch {
         Ok(matches)
     }
 
+    /// No records at all: every other match asks for a field that only journald can write.
+    pub(super) fn none() -> Self {
+        Self { fields: Vec::new(), units: Vec::new(), programs: Vec::new(), same: Vec::new() }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     /// Adds what a drop-in adds.
     pub(super) fn extend(&mut self, table: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
         for (name, values) in table {
@@ -136,7 +145,7 @@ impl RecordMatch {
 
     /// Whether a unit, or one that nobody can name any more, may have written one of these.
     pub(crate) fn may_come_from(&self, unit: &str) -> bool {
-        unit.is_empty() || self.units.is_empty() || self.is_unit(unit.as_bytes())
+        !self.is_none() && (unit.is_empty() || self.units.is_empty() || self.is_unit(unit.as_bytes()))
     }
 
     /// Whether a unit is one of those that may have written these.
@@ -169,7 +178,7 @@ impl RecordMatch {
 
     /// Whose a record is.
     pub fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
-        if !self.fields.iter().all(|field| holds(record, field)) {
+        if self.is_none() || !self.fields.iter().all(|field| holds(record, field)) {
             return Claim::No;
         }
         let claim = match (self.is_program(record), record.get(FieldId::UNIT)) {

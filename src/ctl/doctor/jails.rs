@@ -28,7 +28,8 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut in_use: Vec<&str> = Vec::new();
     if let Ok(settings) = &scene.settings {
-        for jail in &settings.jails {
+        // A jail without a filter reads nothing.
+        for jail in settings.jails.iter().filter(|jail| !jail.filter.is_none()) {
             in_use.push(&jail.filter.name);
             let running = running(scene, &jail.filter).await;
             found.extend(loud(scene, &jail.name, running.as_deref().unwrap_or_default()).await);
