@@ -115,6 +115,7 @@ pub(super) struct Firewall {
 }
 
 impl Steering {
+    /// Asked after bans were ordered, so that whoever ordered them knows whether they have effect.
     pub(super) async fn firewall(&self) -> anyhow::Result<Firewall> {
         let manager = self.manager();
         let state = manager.firewall_state().await.map_err(sentence)?;
@@ -130,11 +131,7 @@ impl Steering {
 
 /// Says of each order how it went.
 pub(super) fn tell(outcomes: &[Outcome], firewall: &Firewall, json: Json) -> anyhow::Result<()> {
-    let mut refused = Vec::new();
     for outcome in outcomes {
-        if let Some(message) = &outcome.message {
-            refused.push(message.as_str());
-        }
         if let Some(mode) = json.mode() {
             print_json(&OutcomeJson::from(outcome), mode)?;
         } else if outcome.message.is_none() {
@@ -146,12 +143,7 @@ pub(super) fn tell(outcomes: &[Outcome], firewall: &Firewall, json: Json) -> any
             line(&format!("{}{not}", words_of(outcome)))?;
         }
     }
-    if let Some((last, others)) = refused.split_last() {
-        for message in others {
-            let _ = writeln!(io::stderr(), "wardenctl: {message}");
-        }
-        bail!("{last}");
-    }
+    report_refused(outcomes)?;
     match (firewall.trouble.as_str(), outcomes.len()) {
         ("", _) => Ok(()),
         (_, 1) if json.mode().is_none() => Err(Refused::WithoutEffect(String::new()).into()),
@@ -160,6 +152,16 @@ pub(super) fn tell(outcomes: &[Outcome], firewall: &Firewall, json: Json) -> any
             Err(Refused::WithoutEffect(format!("{these} not in force: {trouble}")).into())
         }
     }
+}
+
+/// Reports what was rejected: the last one as the error that decides the exit status.
+pub(super) fn report_refused(outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let messages: Vec<&str> = outcomes.iter().filter_map(|outcome| outcome.message.as_deref()).collect();
+    let Some((last, others)) = messages.split_last() else { return Ok(()) };
+    for message in others {
+        let _ = writeln!(io::stderr(), "wardenctl: {message}");
+    }
+    bail!("{last}")
 }
 
 fn words_of(outcome: &Outcome) -> String {
@@ -176,7 +178,7 @@ fn words_of(outcome: &Outcome) -> String {
 
 /// What came of an order, as JSON.
 #[derive(Serialize)]
-struct OutcomeJson<'o> {
+pub(super) struct OutcomeJson<'o> {
     address: &'o str,
     result: &'o str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,23 +228,17 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
     } else {
         let which = self::options([given("Origin", &options.origin)])?;
         let outcomes: Vec<Outcome> = daemon.call("UnbanMany", &(sources, jail, which)).await?;
-        let (done, refused): (Vec<Outcome>, Vec<Outcome>) =
-            outcomes.into_iter().partition(|outcome| outcome.message.is_none());
-        unbanned(done.into_iter().filter_map(|outcome| outcome.bans).flatten(), options.json)?;
-        let mut messages = refused.into_iter().filter_map(|outcome| outcome.message).collect::<Vec<_>>();
-        let last = messages.pop();
-        for message in messages {
-            let _ = writeln!(io::stderr(), "wardenctl: {message}");
-        }
-        return last.map_or(Ok(()), |message| Err(anyhow::anyhow!(message)));
+        let ended = outcomes.iter().filter_map(|outcome| outcome.bans.as_ref()).flatten();
+        unbanned(ended, options.json)?;
+        return report_refused(&outcomes);
     };
-    unbanned(ended.into_iter(), options.json)
+    unbanned(ended.iter(), options.json)
 }
 
-fn unbanned(bans: impl Iterator<Item = BanRow>, json: Json) -> anyhow::Result<()> {
+fn unbanned<'b>(bans: impl Iterator<Item = &'b BanRow>, json: Json) -> anyhow::Result<()> {
     for ban in bans {
         match json.mode() {
-            Some(mode) => print_json(&BanJson::from(&ban), mode)?,
+            Some(mode) => print_json(&BanJson::from(ban), mode)?,
             None => line(&format!("Unbanned {} in jail {}.", ban.source, ban.jail))?,
         }
     }

@@ -36,6 +36,7 @@ mod sources;
 mod stream;
 mod test;
 mod time;
+mod transfer;
 mod verify;
 mod watch;
 
@@ -85,6 +86,10 @@ enum Verb {
     Pause(exceptions::Pause),
     /// Have a jail ban again
     Resume(exceptions::Resume),
+    /// Print the bans in force, for `import` on this or another machine
+    Export(transfer::Export),
+    /// Ban what `export` has printed
+    Import(transfer::FromFile),
     /// Reload the configuration of the daemon
     Reload,
     /// Manage wardend's objects in firewalld
@@ -148,6 +153,8 @@ pub fn main() -> ExitCode {
         Verb::Unsuspect(options) => bus::on_the_bus(exceptions::unsuspect(options)),
         Verb::Pause(options) => bus::on_the_bus(exceptions::pause(options)),
         Verb::Resume(options) => bus::on_the_bus(exceptions::resume(options)),
+        Verb::Export(options) => bus::on_the_bus(transfer::export(options)),
+        Verb::Import(options) => bus::on_the_bus(transfer::import(options)),
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
         Verb::Metrics(options) => show::metrics(options),
@@ -204,6 +211,8 @@ impl Verb {
                 | Self::Unsuspect(_)
                 | Self::Pause(_)
                 | Self::Resume(_)
+                | Self::Export(_)
+                | Self::Import(_)
                 | Self::Reload
                 | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
                 | Self::Addresses

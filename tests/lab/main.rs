@@ -27,6 +27,7 @@ mod greedy;
 mod ground;
 mod host;
 mod hostile;
+mod lists;
 mod machine;
 #[path = "../support/maker.rs"]
 mod maker;
@@ -180,6 +181,8 @@ scenarios! {
         events_and_report_hold_what_wardend_has_written_and_no_forgery;
     names:
         a_name_protects_its_address_without_resolved;
+    lists:
+        a_list_of_thousands_is_one_call_and_the_same_list_again_changes_nothing;
     doctor:
         doctor_names_each_broken_link_and_its_remedy_mends_it;
     start:
