@@ -25,7 +25,17 @@ const BUILT_IN: [(&str, &str); 1] = [("sshd", include_str!("../../filters/sshd.t
 /// Loads the filter `name` with its drop-ins; none if there is no such file.
 pub(crate) fn load(name: &str, directories: &[PathBuf], fields: &mut Fields) -> Result<Option<Filter>, ConfigError> {
     let Some(texts) = texts(name, directories)? else { return Ok(None) };
-    Ok(Some(Filter::load(name, &texts, fields)?))
+    Ok(Some(usable(Filter::load(name, &texts, fields)?)?))
+}
+
+/// A filter whose condition holds on this machine.
+pub(crate) fn usable(filter: Filter) -> Result<Filter, ConfigError> {
+    let Some((condition, otherwise)) = filter.condition() else { return Ok(filter) };
+    let text = fs::read_to_string(&condition.file).unwrap_or_default();
+    if text.lines().any(|line| line.trim() == condition.line.trim()) {
+        return Ok(filter);
+    }
+    Err(otherwise.clone().into())
 }
 
 /// The texts of the filter `name`: its file, and then its drop-ins in their order.

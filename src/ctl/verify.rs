@@ -50,6 +50,8 @@ struct Verdict {
     /// Pairs of rules that were proven together.
     pairs: usize,
     usec: u128,
+    /// What the filter says of its program, and the proof believes.
+    claims: Vec<String>,
     error: Option<String>,
     /// What is probably not meant, though it is no error.
     warning: Option<String>,
@@ -68,6 +70,7 @@ impl Verdict {
             rules: 0,
             pairs: 0,
             usec: 0,
+            claims: Vec::new(),
             error: None,
             warning,
             mark: "warning",
@@ -77,13 +80,35 @@ impl Verdict {
     fn refused(path: &Path, what: &str) -> Self {
         let path = path.display().to_string();
         let error = Some(format!("{path}: {what}."));
-        Self { what: path, ok: false, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error, warning: None, mark: "" }
+        Self {
+            what: path,
+            ok: false,
+            drop_ins: 0,
+            rules: 0,
+            pairs: 0,
+            usec: 0,
+            claims: Vec::new(),
+            error,
+            warning: None,
+            mark: "",
+        }
     }
 
     fn unread(path: &Path, what: &str) -> Self {
         let path = path.display().to_string();
         let warning = Some(format!("{path}: nothing reads this file: {what}."));
-        Self { what: path, ok: true, drop_ins: 0, rules: 0, pairs: 0, usec: 0, error: None, warning, mark: "unused" }
+        Self {
+            what: path,
+            ok: true,
+            drop_ins: 0,
+            rules: 0,
+            pairs: 0,
+            usec: 0,
+            claims: Vec::new(),
+            error: None,
+            warning,
+            mark: "unused",
+        }
     }
 }
 
@@ -116,6 +141,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 rules: 0,
                 pairs: 0,
                 usec,
+                claims: Vec::new(),
                 error: error.map(|error| error.to_string()),
                 warning: None,
                 mark: "",
@@ -184,7 +210,7 @@ fn texts_of(file: &Path, directories: &[PathBuf]) -> Result<Vec<FilterText>, Con
 fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) -> Verdict {
     let began = Instant::now();
     let drop_ins = texts.as_ref().map_or(0, |texts| texts.len().saturating_sub(1));
-    let filter = texts.and_then(|texts| Ok(Filter::load(name, &texts, &mut Fields::default())?));
+    let filter = texts.and_then(|texts| filters::usable(Filter::load(name, &texts, &mut Fields::default())?));
     let usec = began.elapsed().as_micros();
     let rules = filter.as_ref().map_or(0, |filter| filter.rules().count());
     Verdict {
@@ -194,10 +220,21 @@ fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) 
         rules,
         pairs: rules * rules.saturating_sub(1) / 2,
         usec,
+        claims: filter.as_ref().map(claims).unwrap_or_default(),
         error: filter.err().map(|error| error.to_string()),
         warning: None,
         mark: "",
     }
+}
+
+/// What a filter says of its program: nothing but the program itself can prove that.
+fn claims(filter: &Filter) -> Vec<String> {
+    let each = filter.claims().map(|(token, what, rules)| match rules {
+        [] => format!("The program {what} ({token})."),
+        [rule] => format!("At {token} in the rule {rule}, the program {what}."),
+        rules => format!("At {token} in the rules {}, the program {what}.", rules.join(", ")),
+    });
+    each.collect()
 }
 
 fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
@@ -227,6 +264,10 @@ fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
         ]);
     }
     table.print()?;
+    for verdict in verdicts.iter().filter(|verdict| !verdict.claims.is_empty()) {
+        line(&format!("\n{} is proven if this is true of its program:", verdict.what))?;
+        verdict.claims.iter().try_for_each(|claim| line(&format!("  {claim}")))?;
+    }
     for sentence in verdicts.iter().filter_map(|verdict| verdict.error.as_ref().or(verdict.warning.as_ref())) {
         line(&format!("\n{sentence}"))?;
     }

@@ -77,7 +77,8 @@ impl Filter {
 
     fn but_for_the_address<'m>(&self, message: &'m [u8]) -> Option<Nearest<'_, 'm>> {
         self.rules.iter().find_map(|rule| {
-            let regex = pattern::Pattern::expand_with(&rule.pattern, Some("[^ ]+")).ok()?.compile().ok()?;
+            let regex =
+                pattern::Pattern::expand_with(&rule.pattern, &self.clients, Some("[^ ]+")).ok()?.compile().ok()?;
             let token = regex.captures(message)?.name(pattern::ADDR)?.as_bytes();
             Some(Nearest { rule, why: Why::Address(token) })
         })
@@ -85,7 +86,7 @@ impl Filter {
 
     fn but_for_surplus<'m>(&self, message: &'m [u8]) -> Option<Nearest<'_, 'm>> {
         let read = self.rules.iter().filter_map(|rule| {
-            let regex = pattern::Pattern::expand(&rule.pattern).ok()?.compile_anywhere().ok()?;
+            let regex = pattern::Pattern::expand(&rule.pattern, &self.clients).ok()?.compile_anywhere().ok()?;
             let found = regex.find(message).filter(|found| !found.is_empty())?;
             let why = Why::Surplus(&message[..found.start()], &message[found.end()..]);
             Some((found.len(), Nearest { rule, why }))
@@ -97,7 +98,8 @@ impl Filter {
         /// Less than this in common is a coincidence.
         const LEAST: usize = 5;
         let reached = self.rules.iter().filter_map(|rule| {
-            let automaton = pattern::Pattern::expand(&rule.pattern).ok()?.automaton(&mut Work::new()).ok()?;
+            let automaton =
+                pattern::Pattern::expand(&rule.pattern, &self.clients).ok()?.automaton(&mut Work::new()).ok()?;
             Some((automaton.reach(message), rule))
         });
         let (reach, rule) = reached.max_by_key(|(reach, _)| *reach).filter(|(reach, _)| *reach >= LEAST)?;

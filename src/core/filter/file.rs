@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::Spanned;
 
-use super::FilterError;
+use super::{FilterError, framing::FramingWord};
 use crate::util::suggest::toml_mistake;
 
 /// The text of a filter file or of one of its drop-ins; the path is for messages only.
@@ -80,6 +80,19 @@ pub(crate) struct MessageTable {
     pub(crate) session: Vec<String>,
     /// The length at which the program cuts its messages off.
     pub(crate) truncated_at: Option<usize>,
+    /// How the program makes records of its messages.
+    pub(crate) framing: Option<Spanned<FramingWord>>,
+    /// The length from which on a message is cut up into several records.
+    pub(crate) chunk_size: Option<usize>,
+    /// What all of these but the first begin with.
+    pub(crate) chunk_mark: Option<Spanned<String>>,
+    /// What any text of clients looks like in the program's messages.
+    pub(crate) client_text: Option<Spanned<String>>,
+    /// What stands where an address should.
+    #[serde(default)]
+    pub(crate) address: Option<Spanned<AddressForm>>,
+    /// What must be so for it to be an address always.
+    pub(crate) address_if: Option<Spanned<Condition>>,
     /// The program writes line breaks as they are to its standard output, so that a client's text
     /// can make lines of its own.
     #[serde(default)]
@@ -88,6 +101,26 @@ pub(crate) struct MessageTable {
     /// its own must come that a rule reads.
     #[serde(default)]
     pub(crate) signs: Vec<String>,
+}
+
+/// What a program writes where an address should stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AddressForm {
+    /// An address, always.
+    Number,
+    /// The name that the client's reverse zone gives it, which may look like an address.
+    MayBeAName,
+}
+
+/// A line of a file of the program's, which must be there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// The file's path.
+    pub file: PathBuf,
+    /// A line of it, but for blanks around it.
+    pub line: String,
 }
 
 /// `[[rule]]`.

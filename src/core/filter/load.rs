@@ -9,16 +9,22 @@
 //! added for one message would silently change what others mean. `over = ["other-rule"]` writes it
 //! down.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use regex::bytes::Regex;
 
 use super::{
     Filter, FilterError, FilterText, RecordMatch, Rule, Way,
     dispatch::Dispatch,
-    file::{Counts, DropIn, FilterFile, RuleTable},
+    file::{Counts, DropIn, FilterFile, MessageTable, RuleTable},
+    framing::{self, Declared},
     pattern::Pattern,
+    programs,
     proof::{self, Automaton, Fooled, ProofError, Work},
+    tokens::{Claimed, ClientText},
     two_ended::{Tails, TwoEnded},
 };
 use crate::{
@@ -44,11 +50,20 @@ pub(super) struct Written<'t> {
 }
 
 /// A rule that makes sense by itself.
-struct Checked {
-    pattern: Pattern,
+pub(super) struct Checked {
+    pub(super) pattern: Pattern,
     /// The whole, unless it may be read from both ends.
     regex: Option<Regex>,
-    automaton: Automaton,
+    pub(super) automaton: Automaton,
+    /// The same without what the author's own classes claim, if they do.
+    doubted: Option<Automaton>,
+}
+
+impl Checked {
+    /// All that the program may write, as far as the author's own classes are not believed.
+    pub(super) fn broad(&self) -> &Automaton {
+        self.doubted.as_ref().unwrap_or(&self.automaton)
+    }
 }
 
 impl Written<'_> {
@@ -57,7 +72,7 @@ impl Written<'_> {
     }
 
     /// A mistake in the pattern.
-    fn pattern_error(&self, what: impl Into<String>) -> FilterError {
+    pub(super) fn pattern_error(&self, what: impl Into<String>) -> FilterError {
         self.text.error(self.table.pattern.span().start, what)
     }
 }
@@ -92,6 +107,10 @@ pub(super) fn load_within(
         }
     }
 
+    programs::check(&file.message, &records).map_err(|(at, what)| main.error(at, what))?;
+    let declared = Declared::of(&file.message, &records, work).map_err(|(at, what)| main.error(at, what))?;
+    records.no_lines = declared.no_lines;
+
     let mut rules = Vec::with_capacity(file.rules.len().min(MAX_RULES));
     add(&mut rules, file.rules, main)?;
     for text in drop_ins {
@@ -116,7 +135,7 @@ pub(super) fn load_within(
     let mut states = 0;
     for rule in &rules {
         meaning(rule, has_session, &modes)?;
-        let sound = check(rule, work)?;
+        let sound = check(rule, &declared.clients, work)?;
         states += sound.automaton.states();
         if states > MAX_STATES {
             return Err(rule.pattern_error(format!(
@@ -129,6 +148,7 @@ pub(super) fn load_within(
     }
     let first = precedence(&rules)?;
     pairs(&rules, &checked, &first, work)?;
+    framing::prove(&declared, file.message.truncated_at, &rules, &checked, work)?;
 
     let mut attempts: Vec<String> = Vec::new();
     let mut tails = Tails::default();
@@ -149,7 +169,10 @@ pub(super) fn load_within(
         records,
         session,
         pid,
-        truncated_at: file.message.truncated_at,
+        truncated_at: declared.cut_at,
+        claims: claims(&file.message, &declared, &rules, &checked),
+        condition: file.message.address_if.map(|condition| programs::condition(main, condition)),
+        clients: declared.clients,
         forgeable_lines: file.message.forgeable_lines,
         signs: file.message.signs.into_iter().map(|sign| sign.into_bytes().into()).collect(),
         modes,
@@ -158,6 +181,26 @@ pub(super) fn load_within(
     };
     filter.run_examples(&rules, &sizes, work)?;
     Ok(filter)
+}
+
+/// What the filter says of its program: in `[message]`, and with the tokens of its rules.
+fn claims(
+    table: &MessageTable,
+    declared: &Declared,
+    rules: &[Written<'_>],
+    checked: &[Checked],
+) -> Vec<(Claimed, Vec<Arc<str>>)> {
+    let mut all: BTreeMap<Claimed, Vec<Arc<str>>> = BTreeMap::new();
+    for (rule, sound) in rules.iter().zip(checked) {
+        for claim in &sound.pattern.claims {
+            let names = all.entry(claim.clone()).or_default();
+            if names.last().is_none_or(|last| **last != *rule.name()) {
+                names.push(rule.name().into());
+            }
+        }
+    }
+    let own = declared.claims(table).into_iter().map(|claim| (claim, Vec::new()));
+    own.chain(all).collect()
 }
 
 fn add<'t>(rules: &mut Vec<Written<'t>>, tables: Vec<RuleTable>, text: &'t FilterText) -> Result<(), FilterError> {
@@ -258,9 +301,9 @@ fn meaning(rule: &Written<'_>, has_session: bool, modes: &[(String, Vec<String>)
 }
 
 /// Expands a pattern, and proves it by itself.
-fn check(rule: &Written<'_>, work: &mut Work) -> Result<Checked, FilterError> {
+fn check(rule: &Written<'_>, clients: &ClientText, work: &mut Work) -> Result<Checked, FilterError> {
     let name = rule.name();
-    let pattern = Pattern::expand(rule.table.pattern.get_ref())
+    let pattern = Pattern::expand(rule.table.pattern.get_ref(), clients)
         .map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
     // Before the proof, whose own bound knows no repetition to blame.
     let regex = if pattern.halves().is_some() { None } else { Some(whole(rule, &pattern)?) };
@@ -285,7 +328,17 @@ fn check(rule: &Written<'_>, work: &mut Work) -> Result<Checked, FilterError> {
              text and the end of the message, so that only one reading is left."
         )));
     }
-    Ok(Checked { pattern, regex, automaton })
+    let doubted = pattern.doubted(work).transpose().map_err(unproven)?;
+    if let Some(broad) = &doubted
+        && let Some(fooled) = proof::together(broad, &automaton, work).map_err(unproven)?
+    {
+        return Err(rule.pattern_error(format!(
+            "rule '{name}' is refused because it can be fooled, unless the program keeps out of its text what a class \
+             leaves out: {fooled}. If the program does, say so with a token, such as <WORD>, <QUOTED> or <TEXT \
+             without \":\">; a class of one's own is no such word."
+        )));
+    }
+    Ok(Checked { pattern, regex, automaton, doubted })
 }
 
 /// Compiles a pattern as it is written.
@@ -323,12 +376,19 @@ fn pairs(
             let names = format!("rules '{}' and '{}'", other.name(), rule.name());
             let unproven = |error: ProofError| rule.pattern_error(format!("{names} are refused: {error}."));
             // Most pairs have no message in common, and that is found at their first words.
+            for (written, read) in [(index, other_index), (other_index, index)] {
+                let Some(broad) = &checked[written].doubted else { continue };
+                if let Some(fooled) = proof::together(broad, &checked[read].automaton, work).map_err(unproven)? {
+                    return Err(contradiction(rule, &names, &fooled));
+                }
+            }
             let Some(both) = proof::overlap(one, two, work).map_err(unproven)? else { continue };
             if let Some(fooled) = proof::together(one, two, work).map_err(unproven)? {
                 return Err(contradiction(rule, &names, &fooled));
             }
             let ordered = first[index].contains(&other_index) || first[other_index].contains(&index);
-            if !ordered && !same_meaning(&rule.table, &other.table) {
+            let same = same_meaning(&rule.table, &other.table) && one.has_address() == two.has_address();
+            if !ordered && !same {
                 return Err(rule.pattern_error(format!(
                     "{names} are refused because they mean different things and both match the message \"{}\"; \
                      if '{}' is to go first there, give it over = [\"{}\"].",

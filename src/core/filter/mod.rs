@@ -13,12 +13,17 @@ mod dispatch;
 mod examples;
 mod explain;
 mod file;
+mod framing;
+#[cfg(test)]
+mod framing_tests;
 mod load;
 mod pattern;
+mod programs;
 mod proof;
 mod records;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod two_ended;
 
 use std::{fmt, net::IpAddr};
@@ -26,9 +31,13 @@ use std::{fmt, net::IpAddr};
 use regex::bytes::{Captures, Regex};
 
 pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
-use self::{dispatch::Dispatch, two_ended::TwoEnded};
+use self::{
+    dispatch::Dispatch,
+    tokens::{Claimed, ClientText},
+    two_ended::TwoEnded,
+};
 pub use self::{
-    file::{Counts, FilterText},
+    file::{Condition, Counts, FilterText},
     records::{Claim, RecordMatch, Stranger},
 };
 use crate::core::record::{FieldId, Fields, Record};
@@ -57,6 +66,9 @@ pub struct Filter {
     session: Vec<FieldId>,
     pid: Option<FieldId>,
     truncated_at: Option<usize>,
+    clients: ClientText,
+    claims: Vec<(Claimed, Vec<std::sync::Arc<str>>)>,
+    condition: Option<(Condition, FilterError)>,
     forgeable_lines: bool,
     signs: Vec<Box<[u8]>>,
     modes: Vec<(String, Vec<String>)>,
@@ -179,6 +191,9 @@ impl Filter {
             session: Vec::new(),
             pid: None,
             truncated_at: None,
+            clients: ClientText::default(),
+            claims: Vec::new(),
+            condition: None,
             forgeable_lines: false,
             signs: Vec::new(),
             modes: Vec::new(),
@@ -190,6 +205,17 @@ impl Filter {
     /// Whether it stands for none.
     pub(crate) fn is_none(&self) -> bool {
         self.records.is_none()
+    }
+
+    /// What the filter says of its program, and the proof believes: the end of a sentence that begins with the
+    /// program; where that is of one place in a message, the token, and the rules that have it.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = (&str, &str, &[std::sync::Arc<str>])> {
+        self.claims.iter().map(|(claim, rules)| (claim.token.as_str(), claim.what.as_str(), rules.as_slice()))
+    }
+
+    /// What must be so on this machine, or the filter can be fooled; and the error if it is not so.
+    pub(crate) fn condition(&self) -> Option<(&Condition, &FilterError)> {
+        self.condition.as_ref().map(|(condition, otherwise)| (condition, otherwise))
     }
 
     /// All rules, in the order in which they are tried.

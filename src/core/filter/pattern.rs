@@ -16,46 +16,19 @@ use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::{
     ParserBuilder,
     ast::{self, Ast},
-    hir::{Hir, HirKind, literal::Extractor},
+    hir::{Capture, Class, Dot, Hir, HirKind, Repetition, literal::Extractor},
 };
 
-use super::proof::{Automaton, ProofError, Work};
+use super::{
+    proof::{Automaton, ProofError, Work},
+    tokens::{self, Claimed, ClientText},
+};
 
 /// The longest text of a pattern, in bytes, with its tokens filled in.
 const LONGEST: usize = 1 << 14;
 
 /// Upper bound of one compiled pattern.
 pub(crate) const SIZE_LIMIT: usize = 1 << 18;
-
-/// A token of a pattern: its name between the angle brackets, and what it stands for.
-struct Token {
-    name: &'static str,
-    group: Option<&'static str>,
-    expression: &'static str,
-    attacker: bool,
-}
-
-/// A key's fingerprint, spelt out so that nothing can be hidden in it.
-macro_rules! print {
-    () => {
-        "(?:SHA256:[A-Za-z0-9+/]{43}|MD5(?::[0-9a-f]{2}){16})"
-    };
-}
-
-/// The tokens. `<ADDR>` takes any run of address characters: more than an IP parser accepts,
-/// so what is proven of it holds for real addresses. `<ACCOUNT>` is the name of an account that
-/// exists, so no attacker has chosen it.
-const TOKENS: [Token; 9] = [
-    Token { name: "ADDR", group: Some(ADDR), expression: "[0-9A-Fa-f:.]+(?:%[0-9A-Za-z_.-]+)?", attacker: false },
-    Token { name: "USER", group: Some(USER), expression: "(?s-u:.*)", attacker: true },
-    Token { name: "ACCOUNT", group: Some(USER), expression: "[^ ]+", attacker: false },
-    Token { name: "TEXT", group: None, expression: "(?s-u:.*)", attacker: true },
-    Token { name: "PORT", group: Some(PORT), expression: "[0-9]{1,5}", attacker: false },
-    Token { name: "PID", group: Some(PID), expression: "[0-9]{1,10}", attacker: false },
-    Token { name: "NUM", group: None, expression: "[0-9]+", attacker: false },
-    Token { name: "PRINT", group: None, expression: print!(), attacker: false },
-    Token { name: "KEY", group: None, expression: concat!("[A-Z0-9-]+ ", print!()), attacker: false },
-];
 
 /// Name of the capture group of `<ADDR>`.
 pub(crate) const ADDR: &str = "ADDR";
@@ -75,6 +48,10 @@ pub(crate) struct Pattern {
     /// `<USER>`.
     attacker: Option<(Range<usize>, bool)>,
     hir: Hir,
+    /// The same without what the author's own classes claim; none if there are none.
+    doubted: Option<Hir>,
+    /// What its tokens claim.
+    pub(crate) claims: Vec<Claimed>,
     /// It has text that an attacker may choose ahead of the address, so a message that was cut
     /// off may end on a forged address.
     pub(crate) attacker_first: bool,
@@ -85,21 +62,28 @@ pub(crate) struct Pattern {
 impl Pattern {
     /// Replaces the tokens of `text`. The error is the end of a sentence that begins with the
     /// rule's name.
-    pub(crate) fn expand(text: &str) -> Result<Self, String> {
-        Self::expand_with(text, None)
+    pub(crate) fn expand(text: &str, clients: &ClientText) -> Result<Self, String> {
+        Self::expand_with(text, clients, None)
     }
 
     /// The same, with another expression in place of `<ADDR>`: for saying what a message lacks.
-    pub(crate) fn expand_with(text: &str, address: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn expand_with(text: &str, clients: &ClientText, address: Option<&str>) -> Result<Self, String> {
         let mut expression = String::with_capacity(text.len() + 64);
+        // With all tokens in named groups, which no author can write.
+        let mut marked = String::with_capacity(text.len() + 64);
         let mut seen: Vec<&str> = Vec::new();
+        let mut own_class = false;
         let mut attacker_seen = false;
         let mut attacker_first = false;
         let mut attackers: Vec<(Range<usize>, bool)> = Vec::new();
+        let mut limited = false;
+        let mut claims = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find('<') {
             let (before, after) = rest.split_at(open);
             expression.push_str(before);
+            marked.push_str(before);
+            own_class |= has_class(before);
             // `(?<name>` and `(?P<name>` are groups of the regex itself, and `(?<` may begin a
             // look-behind, which the compiler refuses on its own.
             if before.ends_with("(?") || before.ends_with("(?P") {
@@ -108,53 +92,49 @@ impl Pattern {
                         .to_owned(),
                 );
             }
-            let Some(close) = after.find('>').filter(|_| !before.ends_with('\\')) else {
+            let Some(close) = tokens::end(&after[1..]).map(|end| end + 1).filter(|_| !before.ends_with('\\')) else {
                 expression.push('<');
+                marked.push('<');
                 rest = &after[1..];
                 continue;
             };
-            let name = &after[1..close];
-            let Some(token) = TOKENS.iter().find(|token| token.name == name) else {
-                let known: Vec<String> = TOKENS.iter().map(|token| format!("<{}>", token.name)).collect();
-                return Err(format!(
-                    "has the unknown token <{name}>; there are {} (write a plain '<' as \\x3c)",
-                    known.join(", ")
-                ));
-            };
+            let token = tokens::find(&after[1..close], clients)?;
             attacker_seen |= has_repetition(before);
             let begin = expression.len();
             // Behind the client's port there may be the server's.
             if let Some(group) = token.group.filter(|group| *group != PORT || !seen.contains(group)) {
                 if seen.contains(&group) {
-                    return Err(format!("has <{name}> more than once; a message has one {group}"));
+                    return Err(format!("has <{}> more than once; a message has one {group}", token.name));
                 }
                 seen.push(group);
-                let stands_for = address.filter(|_| group == ADDR).unwrap_or(token.expression);
-                expression.push_str(&format!("(?P<{group}>{stands_for})"));
+                let stands_for = address.filter(|_| group == ADDR).unwrap_or(&token.expression);
+                let named = format!("(?P<{group}>{stands_for})");
+                expression.push_str(&named);
+                marked.push_str(&named);
             } else {
                 expression.push_str(&format!("(?:{})", token.expression));
+                marked.push_str(&format!("(?P<TOKEN{begin}>{})", token.expression));
             }
-            attacker_first |= token.name == ADDR && attacker_seen;
+            attacker_first |= token.group == Some(ADDR) && attacker_seen;
             // A token that is repeated is a run of text like any other.
-            attacker_seen |= token.attacker;
-            if token.attacker {
+            attacker_seen |= token.chosen;
+            if token.anything {
                 attackers.push((begin..expression.len(), token.group == Some(USER)));
             }
+            limited |= token.chosen && !token.anything;
+            claims.extend(token.claim);
             rest = &after[close + 1..];
         }
         expression.push_str(rest);
+        marked.push_str(rest);
+        own_class |= has_class(rest);
         if expression.len() > LONGEST {
             return Err(format!("is {} bytes long; write it with at most {LONGEST}", expression.len()));
         }
-        let hir = ParserBuilder::new()
-            .unicode(false)
-            .utf8(false)
-            .dot_matches_new_line(true)
-            .build()
-            .parse(&expression)
-            .map_err(|error| format!("is not a valid regular expression: {}", last_line(&error.to_string())))?;
-        let attacker = attackers.pop().filter(|_| attackers.is_empty());
-        Ok(Self { expression, attacker, hir, attacker_first, has_address: seen.contains(&ADDR) })
+        let hir = parse(&expression)?;
+        let doubted = if own_class { doubt(&parse(&marked)?) } else { None };
+        let attacker = attackers.pop().filter(|_| attackers.is_empty() && !limited);
+        Ok(Self { expression, attacker, hir, doubted, claims, attacker_first, has_address: seen.contains(&ADDR) })
     }
 
     /// What stands before and behind the attacker text, if these are expressions by themselves and
@@ -181,6 +161,12 @@ impl Pattern {
         Automaton::of(&self.hir, self.expression.len(), work)
     }
 
+    /// The same without what the author's own classes claim: as if clients chose every byte for which
+    /// the pattern lets most bytes stand. None, if it has no such class.
+    pub(crate) fn doubted(&self, work: &mut Work) -> Option<Result<Automaton, ProofError>> {
+        Some(Automaton::of(self.doubted.as_ref()?, self.expression.len(), work))
+    }
+
     /// The texts of which every match begins with one; a single empty one if it may begin with
     /// anything.
     pub(crate) fn beginnings(&self) -> Vec<Box<[u8]>> {
@@ -192,6 +178,52 @@ impl Pattern {
             _ => vec![Box::default()],
         }
     }
+}
+
+/// Parses an expression by the rules of all patterns.
+fn parse(expression: &str) -> Result<Hir, String> {
+    ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .dot_matches_new_line(true)
+        .build()
+        .parse(expression)
+        .map_err(|error| format!("is not a valid regular expression: {}", last_line(&error.to_string())))
+}
+
+/// A class of more bytes than these says what a text is without, rather than what it is made of. (Letters,
+/// digits and a dozen others are no more than 80.)
+const MOST_OF_A_CLASS: usize = 80;
+
+/// An expression with any byte in place of each class of most bytes, but for those of tokens. None, if
+/// there is no such class.
+fn doubt(hir: &Hir) -> Option<Hir> {
+    let each = |parts: &[Hir]| -> Option<Vec<Hir>> {
+        let doubted: Vec<Option<Hir>> = parts.iter().map(doubt).collect();
+        let some = doubted.iter().any(Option::is_some);
+        some.then(|| doubted.into_iter().zip(parts).map(|(it, part)| it.unwrap_or_else(|| part.clone())).collect())
+    };
+    match hir.kind() {
+        HirKind::Class(Class::Bytes(class)) => {
+            let size: usize = class.iter().map(|range| usize::from(range.end() - range.start()) + 1).sum();
+            (size > MOST_OF_A_CLASS && size < 256).then(|| Hir::dot(Dot::AnyByte))
+        }
+        HirKind::Repetition(part) => {
+            let sub = Box::new(doubt(&part.sub)?);
+            Some(Hir::repetition(Repetition { sub, ..part.clone() }))
+        }
+        HirKind::Capture(Capture { name: None, index, sub }) => {
+            Some(Hir::capture(Capture { name: None, index: *index, sub: Box::new(doubt(sub)?) }))
+        }
+        HirKind::Concat(parts) => each(parts).map(Hir::concat),
+        HirKind::Alternation(parts) => each(parts).map(Hir::alternation),
+        _ => None,
+    }
+}
+
+/// Whether a piece of an expression may have a class of most bytes.
+fn has_class(piece: &str) -> bool {
+    piece.contains('[') || ["\\S", "\\D", "\\W", "\\P"].iter().any(|class| piece.contains(class))
 }
 
 /// Whether a piece of an expression means the same without what is around it: it is whole, with
@@ -259,16 +291,20 @@ pub(super) fn build(expression: &str) -> Result<Regex, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Pattern;
+    use super::{Pattern, tokens::ClientText};
+
+    fn expand(text: &str) -> Result<Pattern, String> {
+        Pattern::expand(text, &ClientText::default())
+    }
 
     #[test]
     fn a_pattern_takes_the_whole_message_and_nothing_less() {
-        let regex = Pattern::expand("from <ADDR> port <PORT>").unwrap().compile().unwrap();
+        let regex = expand("from <ADDR> port <PORT>").unwrap().compile().unwrap();
         assert!(regex.is_match(b"from 203.0.113.7 port 22"));
         assert!(!regex.is_match(b"from 203.0.113.7 port 22 "));
         assert!(!regex.is_match(b"x from 203.0.113.7 port 22"));
         assert!(!regex.is_match(b"x\nfrom 203.0.113.7 port 22"));
-        let regex = Pattern::expand("a|b").unwrap().compile().unwrap();
+        let regex = expand("a|b").unwrap().compile().unwrap();
         assert!(!regex.is_match(b"ax"), "alternatives are inside the anchors");
     }
 
@@ -287,14 +323,14 @@ mod tests {
             (r"[*+]\{ #<NUM> from <ADDR>", false),
             ("no address, <USER>", false),
         ] {
-            assert_eq!(Pattern::expand(text).unwrap().attacker_first, first, "{text}");
+            assert_eq!(expand(text).unwrap().attacker_first, first, "{text}");
         }
     }
 
     #[test]
     fn mistakes_are_told_with_their_mend() {
         for (text, says) in [
-            ("from <HOST>", "unknown token <HOST>"),
+            ("from <HOSTS>", "unknown token <HOSTS>"),
             ("<ADDR> and <ADDR>", "more than once"),
             ("(?P<x>a) <ADDR>", "named group"),
             ("(unclosed <ADDR>", "unclosed group"),
@@ -303,7 +339,7 @@ mod tests {
             ("a)|(?:b <ADDR>", "unopened group"),
             (r"\p{Greek} <ADDR>", "is not a valid regular expression"),
         ] {
-            let error = Pattern::expand(text).and_then(|pattern| pattern.compile()).unwrap_err();
+            let error = expand(text).and_then(|pattern| pattern.compile()).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
         }
     }

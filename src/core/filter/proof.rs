@@ -14,11 +14,13 @@ use std::fmt;
 use std::ops::Range;
 
 mod automaton;
+mod embedded;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use automaton::Automaton;
 use automaton::{END, Move, Phase};
+pub(crate) use embedded::{Cuts, Embedded, Piece, embedded};
 
 /// Bound on memory: bits of the table of visited pairs (1 MiB).
 const MAX_PAIRS: usize = 1 << 23;

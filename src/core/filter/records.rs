@@ -26,6 +26,9 @@ pub struct RecordMatch {
     /// Fields that must hold the same value. One may be missing, but only where the unit or the
     /// program vouches for the record, or in a line.
     pub same: Vec<FieldId>,
+    /// Lines of standard output are not read, though no field keeps them out: the filter doesn't say how
+    /// its program writes them.
+    pub(super) no_lines: bool,
 }
 
 /// Whose a record is.
@@ -50,11 +53,14 @@ pub enum Stranger<'r> {
     Program(&'r [u8]),
     /// Fields that must hold the same value do not.
     Differs,
+    /// It is a line of standard output, of which the filter says nothing.
+    Line,
 }
 
 impl RecordMatch {
     pub(super) fn new(table: &BTreeMap<String, Vec<String>>, fields: &mut Fields) -> Result<Self, String> {
-        let mut matches = Self { fields: Vec::new(), units: Vec::new(), programs: Vec::new(), same: Vec::new() };
+        let mut matches =
+            Self { fields: Vec::new(), units: Vec::new(), programs: Vec::new(), same: Vec::new(), no_lines: false };
         for (name, values) in table {
             if values.is_empty() {
                 return Err(format!("{name} has no value, so no record could match; name one or drop the line."));
@@ -90,7 +96,7 @@ impl RecordMatch {
 
     /// No records at all: every other match asks for a field that only journald can write.
     pub(super) fn none() -> Self {
-        Self { fields: Vec::new(), units: Vec::new(), programs: Vec::new(), same: Vec::new() }
+        Self { fields: Vec::new(), units: Vec::new(), programs: Vec::new(), same: Vec::new(), no_lines: false }
     }
 
     pub(super) fn is_none(&self) -> bool {
@@ -180,6 +186,9 @@ impl RecordMatch {
     pub fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
         if self.is_none() || !self.fields.iter().all(|field| holds(record, field)) {
             return Claim::No;
+        }
+        if self.no_lines && record.is_line() {
+            return Claim::Stranger(Stranger::Line);
         }
         let claim = match (self.is_program(record), record.get(FieldId::UNIT)) {
             (Some(Err(program)), _) => return Claim::Stranger(Stranger::Program(program)),

@@ -56,7 +56,7 @@ fn each_mistake_is_told_with_file_line_and_mend() {
         (with(&FAILED.replace("'failed'", "'Failed it'")), 9, "is not a valid rule name"),
         (with(&FAILED.replace("<USER>", "(")), 12, "unclosed group"),
         (with(&FAILED.replace("<USER>", "a)|(b")), 12, "unopened group"),
-        (with(&FAILED.replace("<USER>", "<HOST>")), 12, "unknown token <HOST>; there are <ADDR>"),
+        (with(&FAILED.replace("<USER>", "<HOSTS>")), 12, "unknown token <HOSTS>; there are <ADDR>"),
         (with(&FAILED.replace("<USER>", "(?:(?:a{900}){900}){900}")), 12, "fewer counted repetitions"),
         (with(&FAILED.replace("<USER>", r"\buser")), 12, "look-around"),
         (with(&FAILED.replace("<ADDR>", "(?:<ADDR>)?")), 12, "can match without its address"),
@@ -331,7 +331,7 @@ fn what_matcher_and_proof_read_is_the_same_language() {
         let message = [b"failed ", user, b" from 203.0.113.7"].concat();
         let reading = filter.examine(&message, false).unwrap();
         assert_eq!(reading.user, Some(user));
-        let pattern = super::pattern::Pattern::expand(reading.rule.pattern()).unwrap();
+        let pattern = super::pattern::Pattern::expand(reading.rule.pattern(), &super::ClientText::default()).unwrap();
         assert_eq!(pattern.automaton(&mut Work::new()).unwrap().reach(&message), message.len());
     }
 }

@@ -101,12 +101,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::core::filter::tokens::ClientText;
 
     /// The patterns of the shipped filter.
     fn patterns() -> Vec<Pattern> {
         let text = include_str!("../../../filters/sshd.toml");
         let lines = text.lines().filter_map(|line| line.strip_prefix("pattern = "));
-        lines.map(|line| Pattern::expand(line.trim_matches('\'')).unwrap()).collect()
+        lines.map(|line| Pattern::expand(line.trim_matches('\''), &ClientText::default()).unwrap()).collect()
     }
 
     #[test]
@@ -118,9 +119,13 @@ mod tests {
             r"refused connect from <TEXT> \(<ADDR>\)",
         ] {
             assert!(
-                TwoEnded::of(&Pattern::expand(text).unwrap(), &mut Tails::default(), &mut Work::new())
-                    .unwrap()
-                    .is_some(),
+                TwoEnded::of(
+                    &Pattern::expand(text, &ClientText::default()).unwrap(),
+                    &mut Tails::default(),
+                    &mut Work::new()
+                )
+                .unwrap()
+                .is_some(),
                 "{text}"
             );
         }
@@ -148,7 +153,7 @@ mod tests {
             "a of <USER>(?: from)* <ADDR>",
             "a of <USER>[a-z ]*<ADDR>",
         ] {
-            let pattern = Pattern::expand(text).unwrap();
+            let pattern = Pattern::expand(text, &ClientText::default()).unwrap();
             assert!(TwoEnded::of(&pattern, &mut Tails::default(), &mut Work::new()).unwrap().is_none(), "{text}");
         }
     }

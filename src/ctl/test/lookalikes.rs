@@ -132,6 +132,10 @@ fn explain(stranger: Stranger<'_>) -> (String, String) {
                 format!("If this is the service, add [records] with programs = [\"{program}\"] in a drop-in (wardend.filter(5))."),
             )
         }
+        Stranger::Line => (
+            "A line of standard output, and the filter doesn't say how its program writes these.".to_owned(),
+            "If the service writes its log there, add framing = \"lines\" to [message] of the filter (wardend.filter(5)).".to_owned(),
+        ),
         Stranger::Differs => (
             "The process number that it names is not the one that wrote it, as in what logger(1) writes and in containers.".to_owned(),
             "If the service runs in a container, let it write to a journal of its own, or run it with the machine's process numbers.".to_owned(),

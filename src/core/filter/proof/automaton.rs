@@ -144,8 +144,53 @@ impl Automaton {
         message.len()
     }
 
+    /// Whether some message has this byte.
+    pub(crate) fn reads_byte(&self, byte: u8) -> bool {
+        self.nodes.iter().flat_map(|node| &node.moves).any(|step| step.reads(byte))
+    }
+
+    /// For each node, whether a message can lead there after this number of bytes or more.
+    pub(crate) fn far(&self, bytes: usize, work: &mut Work) -> Result<Vec<bool>, ProofError> {
+        let mut here = vec![false; self.nodes.len()];
+        self.start().iter().for_each(|&node| here[node] = true);
+        let size = self.size();
+        // A way that is longer than there are nodes goes in a circle, and so can be of any length.
+        for _ in 0..bytes.min(self.nodes.len()) {
+            work.spend(size)?;
+            let before = mem::replace(&mut here, vec![false; self.nodes.len()]);
+            for (node, _) in self.nodes.iter().zip(before).filter(|(_, reached)| *reached) {
+                node.moves.iter().flat_map(|step| self.fan(step)).for_each(|&next| here[next] = true);
+            }
+        }
+        let mut open: Vec<usize> = (0..here.len()).filter(|node| here[*node]).collect();
+        while let Some(node) = open.pop() {
+            work.spend(self.nodes[node].moves.len())?;
+            for &next in self.nodes[node].moves.iter().flat_map(|step| self.fan(step)) {
+                if !mem::replace(&mut here[next], true) {
+                    open.push(next);
+                }
+            }
+        }
+        Ok(here)
+    }
+
+    /// Can the pattern read the message, wherever the address stands?
+    pub(crate) fn matches(&self, message: &[u8]) -> bool {
+        let mut here = vec![false; self.nodes.len()];
+        self.start().iter().for_each(|&node| here[node] = true);
+        for &byte in message {
+            let before = mem::replace(&mut here, vec![false; self.nodes.len()]);
+            for (node, _) in self.nodes.iter().zip(before).filter(|(_, reached)| *reached) {
+                for step in node.moves.iter().filter(|step| step.reads(byte)) {
+                    self.fan(step).iter().for_each(|&node| here[node] = true);
+                }
+            }
+        }
+        here[END]
+    }
+
     /// Can the pattern read the message with the address at this place?
-    pub(super) fn reads(&self, message: &[u8], place: &Range<usize>) -> bool {
+    pub(crate) fn reads(&self, message: &[u8], place: &Range<usize>) -> bool {
         let mut here = vec![false; self.nodes.len()];
         self.start().iter().for_each(|&node| here[node] = true);
         for (at, &byte) in message.iter().enumerate() {

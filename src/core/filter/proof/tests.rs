@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 use super::*;
 use crate::core::filter::file::{FilterFile, RuleTable};
 use crate::core::filter::pattern::Pattern;
+use crate::core::filter::tokens::ClientText;
 
 fn alone(pattern: &Automaton) -> Result<Option<Fooled>, ProofError> {
     super::alone(pattern, &mut Work::new())
@@ -58,7 +59,7 @@ fn reads(pattern: &str, message: &[u8], place: &Range<usize>) -> bool {
 fn rules() -> Vec<(String, Automaton)> {
     let file: FilterFile = toml::from_str(include_str!("../../../../filters/sshd.toml")).unwrap();
     let of = |rule: &RuleTable| {
-        let pattern = Pattern::expand(rule.pattern.get_ref()).unwrap();
+        let pattern = Pattern::expand(rule.pattern.get_ref(), &ClientText::default()).unwrap();
         (rule.name.get_ref().clone(), pattern.automaton(&mut Work::new()).unwrap())
     };
     file.rules.iter().map(of).collect()

@@ -1,0 +1,368 @@
+//! How a program makes records of its messages, and the proof that no client's text makes one.
+//!
+//! The proof of patterns and pairs speaks of messages. But who writes lines to standard output makes a
+//! record of each *line*: a user name with a line break in it makes records of its own, which look in
+//! every way like true ones. And who cuts long messages up makes records of the pieces, of which all but
+//! the first may begin wherever an attacker likes. So a filter says how its program makes records
+//! (`framing`), and here it is proven that no rule reads a piece of a message, or of any text of
+//! clients, as a record with another address than the message has.
+//!
+//! Of messages that no rule is about nothing is known but that they may hold clients' text: all of a
+//! record that clients' text makes by itself is looked at, whatever message it stands in.
+
+use serde::Deserialize;
+
+use super::{
+    FilterError,
+    file::{Condition, Counts, MessageTable},
+    load::{Checked, Written},
+    pattern::Pattern,
+    proof::{self, Automaton, Cuts, Embedded, Piece, ProofError, Work},
+    records::RecordMatch,
+    tokens::{Claimed, ClientText},
+};
+
+/// The length at which journald cuts lines of standard output, if `LineMax=` in journald.conf(5) is not
+/// set. The first piece has a field that tells; the others have none.
+const LINE_MAX: usize = 48 << 10;
+
+/// The word in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FramingWord {
+    /// A message is a record, line breaks and all.
+    Datagrams,
+    /// A line is a record.
+    Lines,
+    /// A message that is too long is several records.
+    Chunks,
+}
+
+/// How a program makes records.
+pub(super) enum Framing {
+    Datagrams,
+    Lines,
+    /// Pieces of this length at most, each but the first with this mark.
+    Chunks(usize, Option<Mark>),
+}
+
+/// What all pieces but the first begin with.
+pub(super) struct Mark {
+    pattern: String,
+    automaton: Automaton,
+}
+
+/// What a filter says of its records, resolved.
+pub(super) struct Declared {
+    pub(super) framing: Framing,
+    pub(super) clients: ClientText,
+    /// Lines of standard output are not read: nothing was said of them.
+    pub(super) no_lines: bool,
+    /// From this length on a record may have been cut.
+    pub(super) cut_at: Option<usize>,
+}
+
+impl Declared {
+    /// Reads `[message]`. The error is a sentence, and a place in the file.
+    pub(super) fn of(table: &MessageTable, records: &RecordMatch, work: &mut Work) -> Result<Self, (usize, String)> {
+        let clients = match &table.client_text {
+            None => ClientText::default(),
+            Some(text) => ClientText::parse(text.get_ref()).map_err(|what| (text.span().start, format!("{what}.")))?,
+        };
+        let at = table.framing.as_ref().map_or(0, |framing| framing.span().start);
+        let declared = table.framing.as_ref().map(|framing| *framing.get_ref());
+        let transports = records.fields.iter().find(|(name, ..)| name == "_TRANSPORT").map(|(_, _, values)| values);
+        let asks_for_lines = transports.is_some_and(|values| values.iter().any(|value| value == "stdout"));
+        if table.forgeable_lines && declared.is_some_and(|declared| declared != FramingWord::Datagrams) {
+            return Err((
+                at,
+                "with forgeable-lines the lines of standard output are not believed, and framing is about all other \
+                 records; drop one of the two."
+                    .to_owned(),
+            ));
+        }
+        if declared == Some(FramingWord::Datagrams) && asks_for_lines && !table.forgeable_lines {
+            return Err((
+                at,
+                "framing is \"datagrams\", but _TRANSPORT has \"stdout\", and journald makes a record of each line \
+                 of that; write framing = \"lines\", or drop \"stdout\"."
+                    .to_owned(),
+            ));
+        }
+        if declared != Some(FramingWord::Chunks) && (table.chunk_size.is_some() || table.chunk_mark.is_some()) {
+            return Err((
+                at,
+                "chunk-size and chunk-mark are for framing = \"chunks\"; add it, or drop them.".to_owned(),
+            ));
+        }
+        let framing = match declared {
+            Some(FramingWord::Lines) => Framing::Lines,
+            Some(FramingWord::Chunks) => {
+                let Some(size) = table.chunk_size else {
+                    return Err((
+                        at,
+                        "framing is \"chunks\" without chunk-size; say from how many bytes on a message is cut up."
+                            .to_owned(),
+                    ));
+                };
+                let mark = table.chunk_mark.as_ref().map(|mark| {
+                    Mark::of(mark.get_ref(), work).map_err(|what| (mark.span().start, format!("chunk-mark {what}.")))
+                });
+                Framing::Chunks(size, mark.transpose()?)
+            }
+            None if asks_for_lines && !table.forgeable_lines => Framing::Lines,
+            None | Some(FramingWord::Datagrams) => Framing::Datagrams,
+        };
+        let no_lines = transports.is_none() && matches!(framing, Framing::Datagrams) && !table.forgeable_lines;
+        let limit = match framing {
+            Framing::Datagrams => None,
+            Framing::Lines => Some(LINE_MAX),
+            Framing::Chunks(size, _) => Some(size),
+        };
+        let cut_at = [limit, table.truncated_at].into_iter().flatten().min();
+        Ok(Self { framing, clients, no_lines, cut_at })
+    }
+}
+
+impl Declared {
+    /// What `[message]` says of the program, as far as the proof has to believe it.
+    pub(super) fn claims(&self, table: &MessageTable) -> Vec<Claimed> {
+        let says = |token: &str, what: String| Claimed { token: token.to_owned(), what };
+        let framing = match &self.framing {
+            Framing::Datagrams => says("framing", "makes one record of each message".to_owned()),
+            Framing::Lines => says("framing", "makes a record of each line".to_owned()),
+            Framing::Chunks(size, None) => {
+                says("framing", format!("cuts messages into records of {size} bytes, without a mark"))
+            }
+            Framing::Chunks(size, Some(mark)) => says(
+                "framing",
+                format!(
+                    "cuts messages into records at {size} bytes or at line breaks, all but the first with the mark {}",
+                    mark.pattern
+                ),
+            ),
+        };
+        let length =
+            table.truncated_at.map(|length| says("truncated-at", format!("drops what is behind {length} bytes")));
+        let lines =
+            table.forgeable_lines.then(|| says("forgeable-lines", "may write any line to standard output".to_owned()));
+        let address = match &table.address_if {
+            None => says("address", "writes an address, and no name, where one stands".to_owned()),
+            Some(condition) => {
+                let Condition { file, line } = condition.get_ref();
+                says(
+                    "address-if",
+                    format!("writes no names for addresses while {} has the line '{line}'", file.display()),
+                )
+            }
+        };
+        let clients = self.clients.claim();
+        [Some(framing), length, lines, Some(address), clients].into_iter().flatten().collect()
+    }
+}
+
+impl Mark {
+    fn of(pattern: &str, work: &mut Work) -> Result<Self, String> {
+        let all = Pattern::expand(&format!("(?:{pattern})(?s-u:.*)"), &ClientText::default())?;
+        let automaton = all.automaton(work).map_err(|error| format!("is refused: {error}"))?;
+        if all.has_address {
+            return Err("has an <ADDR>, which a mark has not".to_owned());
+        }
+        Ok(Self { pattern: pattern.to_owned(), automaton })
+    }
+}
+
+/// Proves that no rule reads a record that clients' text has made, begun or ended.
+pub(super) fn prove(
+    declared: &Declared,
+    truncated_at: Option<usize>,
+    rules: &[Written<'_>],
+    checked: &[Checked],
+    work: &mut Work,
+) -> Result<(), FilterError> {
+    if matches!(declared.framing, Framing::Datagrams) {
+        return Ok(());
+    }
+    let text = Pattern::expand("<TEXT>", &declared.clients)
+        .and_then(|text| text.automaton(work).map_err(|error| error.to_string()));
+    let size = match declared.framing {
+        Framing::Chunks(size, None) => Some(size),
+        Framing::Lines => Some(LINE_MAX),
+        _ => None,
+    };
+    // Who never writes that much is never cut.
+    let size = size.filter(|size| truncated_at.is_none_or(|length| length >= *size));
+    let mut far = Vec::new();
+    for (rule, sound) in rules.iter().zip(checked) {
+        let of = size.map(|size| sound.broad().far(size, work)).transpose();
+        far.push(of.map_err(|error| {
+            rule.pattern_error(format!("rule '{}' is refused: {error}.", rule.table.name.get_ref()))
+        })?);
+    }
+    let proof = Proof { declared, size, far, rules, checked };
+    for (index, rule) in rules.iter().enumerate() {
+        // What is known and has no address makes no difference.
+        if rule.table.counts == Counts::Nothing && !checked[index].pattern.has_address {
+            continue;
+        }
+        let text = text.as_ref().map_err(|what| rule.pattern_error(format!("client-text can't be used: {what}.")))?;
+        let unproven = |error: ProofError| {
+            rule.pattern_error(format!("rule '{}' is refused: {error}.", rule.table.name.get_ref()))
+        };
+        if let Some(what) = proof.of(index, text, work).map_err(unproven)? {
+            return Err(rule.pattern_error(what));
+        }
+    }
+    Ok(())
+}
+
+struct Proof<'p, 't> {
+    declared: &'p Declared,
+    /// The length at which messages are cut without a mark.
+    size: Option<usize>,
+    /// For each rule, where its messages can be as long as that.
+    far: Vec<Option<Vec<bool>>>,
+    rules: &'p [Written<'t>],
+    checked: &'p [Checked],
+}
+
+impl Proof<'_, '_> {
+    /// What makes a rule read what it should not.
+    fn of(&self, index: usize, text: &Automaton, work: &mut Work) -> Result<Option<String>, ProofError> {
+        let rule = &self.checked[index].automaton;
+        let name = self.rules[index].table.name.get_ref();
+        if let Framing::Chunks(_, Some(mark)) = &self.declared.framing
+            && let Some(record) = proof::overlap(rule, &mark.automaton, work)?
+        {
+            return Ok(Some(format!(
+                "rule '{name}' is refused because it reads pieces of longer messages, which begin wherever a client \
+                 likes: the record \"{}\" has the mark of one, '{}'. Let the pattern begin with what only the first \
+                 piece has.",
+                proof::shown(&record),
+                mark.pattern
+            )));
+        }
+        let lines = !matches!(self.declared.framing, Framing::Chunks(..));
+        if lines && let Some(found) = proof::embedded(text, rule, Cuts::Lines, Piece::Later, work)? {
+            return Ok(Some(Self::line(name, None, text, rule, found)));
+        }
+        // Where a first piece ends, too: only at the maximum length can that be told from the record.
+        for (other_index, other) in self.checked.iter().enumerate() {
+            let message = other.broad();
+            if !message.reads_byte(b'\n') {
+                continue;
+            }
+            let other_name = Some(self.rules[other_index].table.name.get_ref().as_str());
+            for which in [Piece::First, Piece::Later] {
+                if (lines || which == Piece::First)
+                    && let Some(found) = proof::embedded(message, rule, Cuts::Lines, which, work)?
+                {
+                    return Ok(Some(Self::line(name, other_name, message, rule, found)));
+                }
+            }
+        }
+        self.size.map_or(Ok(None), |size| self.cut(index, size, text, work))
+    }
+
+    /// Whether the rule reads what is left of a message that was cut at this length.
+    fn cut(&self, index: usize, size: usize, text: &Automaton, work: &mut Work) -> Result<Option<String>, ProofError> {
+        let rule = &self.checked[index].automaton;
+        let name = self.rules[index].table.name.get_ref();
+        let anywhere = vec![true; text.states()];
+        if let Some(found) = proof::embedded(text, rule, Cuts::Anywhere(&anywhere), Piece::Later, work)? {
+            return Ok(Some(self.piece(name, None, size, text, rule, found)));
+        }
+        for (other_index, other) in self.checked.iter().enumerate() {
+            let Some(far) = &self.far[other_index] else { continue };
+            let message = other.broad();
+            if let Some(found) = proof::embedded(message, rule, Cuts::Anywhere(far), Piece::Later, work)? {
+                let other = Some(self.rules[other_index].table.name.get_ref().as_str());
+                return Ok(Some(self.piece(name, other, size, message, rule, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A line that a client's text has made.
+    fn line(name: &str, of: Option<&str>, message: &Automaton, rule: &Automaton, found: Embedded) -> String {
+        let found = found.plainer(message, rule);
+        let records: Vec<String> =
+            found.message.split(|byte| *byte == b'\n').map(|line| format!("\"{}\"", proof::shown(line))).collect();
+        let whose = match of {
+            Some(of) if of == name => "a message of its own".to_owned(),
+            Some(of) => format!("a message of rule '{of}'"),
+            None => "a client's text".to_owned(),
+        };
+        format!(
+            "rule '{name}' is refused because it can be fooled: each line is a record, and {whose} may hold line \
+             breaks, so \"{}\" becomes the records {}, of which it reads \"{}\"{}. If the program escapes line \
+             breaks in all that clients send, say so with client-text = '<TEXT without \"\\n\">' in [message]; if it \
+             does not, no filter can tell its records from those of an attacker.",
+            proof::shown(&found.message),
+            records.join(" and "),
+            proof::shown(&found.message[found.record.clone()]),
+            found.address(),
+        )
+    }
+
+    /// The rest of a message that was cut.
+    fn piece(
+        &self,
+        name: &str,
+        of: Option<&str>,
+        size: usize,
+        message: &Automaton,
+        rule: &Automaton,
+        found: Embedded,
+    ) -> String {
+        let found = found.plainer(message, rule);
+        let whose = match of {
+            Some(of) => format!("a message of rule '{of}'"),
+            None => "a client's text".to_owned(),
+        };
+        let (ahead, rest) = found.message.split_at(found.record.start);
+        let why = if matches!(self.declared.framing, Framing::Lines) {
+            "journald cuts lines at LineMax= (48 KiB), and the rest is a record without a mark".to_owned()
+        } else {
+            format!("messages are cut at {size} bytes, and the rest is a record without a mark")
+        };
+        format!(
+            "rule '{name}' is refused because it can be fooled: {why}. So {whose} may become the records \
+             \"{}…\" (filled up to {size} bytes) and \"{}\", of which it reads \"{}\"{}. If the program never writes \
+             as much as that, say at which length it stops with truncated-at in [message]; else only a pattern helps \
+             that needs what the program escapes, with that said by client-text.",
+            proof::shown(ahead),
+            proof::shown(rest),
+            proof::shown(&found.message[found.record.clone()]),
+            found.address(),
+        )
+    }
+}
+
+impl Embedded {
+    /// The address that is read, for a sentence.
+    fn address(&self) -> String {
+        if self.place.is_empty() {
+            return String::new();
+        }
+        format!(" with the address \"{}\"", proof::shown(&self.message[self.place.clone()]))
+    }
+
+    /// The same with a whole address (of the blocks for examples) in place of the shortest text that could
+    /// be one, if that is still so.
+    fn plainer(self, message: &Automaton, rule: &Automaton) -> Self {
+        if self.place.is_empty() {
+            return self;
+        }
+        let Embedded { message: bytes, record, place } = &self;
+        let mut plain = bytes[..place.start].to_vec();
+        plain.extend_from_slice(b"198.51.100.2");
+        let new = place.start..plain.len();
+        plain.extend_from_slice(&bytes[place.end..]);
+        let grown = plain.len() - bytes.len();
+        let moved = Self { record: record.start..record.end + grown, place: new.clone(), message: plain };
+        let inner = new.start - record.start..new.end - record.start;
+        let holds = message.matches(&moved.message) && rule.reads(&moved.message[moved.record.clone()], &inner);
+        if holds { moved } else { self }
+    }
+}
