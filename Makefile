@@ -58,6 +58,9 @@ install:
 	install -D -m 644 units/wardend-metrics.socket $(DESTDIR)$(unitdir)/wardend-metrics.socket
 	install -D -m 644 units/wardend-metrics@.service $(DESTDIR)$(unitdir)/wardend-metrics@.service
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-metrics@.service
+	install -D -m 644 units/wardend-metrics-file.timer $(DESTDIR)$(unitdir)/wardend-metrics-file.timer
+	install -D -m 644 units/wardend-metrics-file.service $(DESTDIR)$(unitdir)/wardend-metrics-file.service
+	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-metrics-file.service
 	install -D -m 644 units/wardend-addresses.socket $(DESTDIR)$(unitdir)/wardend-addresses.socket
 	install -D -m 644 units/wardend-addresses@.service $(DESTDIR)$(unitdir)/wardend-addresses@.service
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-addresses@.service

@@ -35,6 +35,7 @@ mod show;
 mod sources;
 mod stream;
 mod test;
+mod textfile;
 mod time;
 mod transfer;
 mod verify;

@@ -1,13 +1,15 @@
 //! What there is: `status`, `jails`, `metrics`.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use anyhow::Context;
 use serde::Serialize;
 use zbus::proxy::CacheProperties;
 
 use super::{
-    bus::{end, manager, on_the_bus, sentence},
-    output::{Json, Style, Table, closing, line, print_json},
-    scrape,
+    bus::{Refused, end, manager, on_the_bus, sentence},
+    output::{Json, Style, Table, closing, line, print_json, printable},
+    scrape, textfile,
 };
 use crate::{
     bus::JailProxy,
@@ -38,9 +40,14 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let (records, lost) = (manager.n_records().await.map_err(sentence)?, manager.n_lost().await.map_err(sentence)?);
     let jails = manager.list_jails().await.map_err(sentence)?.answer;
     let bans: u32 = jails.iter().map(|jail| jail.bans).sum();
+    // An older daemon does not know the method.
+    let ignored = manager.list_ignored().await.map(|ignored| ignored.answer).unwrap_or_default();
+    let names: BTreeMap<String, Vec<String>> =
+        ignored.into_iter().filter_map(|entry| Some((entry.name?, entry.addresses.unwrap_or_default()))).collect();
     if let Some(mode) = options.json.mode() {
         return print_json(
             &serde_json::json!({
+                "names": names,
                 "version": version, "state": state, "firewall": firewall, "firewall_message": message, "problems": problems,
                 "own_addresses": own,
                 "journal_cursor": cursor, "bans": bans, "failures": failures, "leaks": leaks, "spared": spared,
@@ -65,6 +72,14 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let warned = |number: u64| (if number > 0 { Style::Warning } else { Style::Plain }).paint(&number.to_string());
     line(&format!("   Journal: {records} records read, {} lost", warned(lost)))?;
     line(&format!(" Addresses: {own} of this machine, never banned"))?;
+    for (name, addresses) in &names {
+        let addresses = if addresses.is_empty() {
+            Style::Bad.paint("not resolved, so it protects nobody")
+        } else {
+            addresses.join(", ")
+        };
+        line(&format!("      Name: {} is {addresses}", printable(name)))?;
+    }
     line(&format!("      Bans: {bans}"))?;
     line(&format!("  Failures: {failures}"))?;
     line(&format!("     Leaks: {}", warned(leaks)))?;
@@ -151,10 +166,21 @@ pub(super) struct Metrics {
     /// Answer the client on standard input; wardend-metrics@.service runs it
     #[arg(long, hide = true)]
     serve: bool,
+    /// Replace this file with the metrics in the text format of Prometheus, for node_exporter
+    #[arg(long, value_name = "FILE", conflicts_with = "serve")]
+    textfile: Option<PathBuf>,
 }
 
 pub(super) fn metrics(options: &Metrics) -> anyhow::Result<()> {
     let numbers = || on_the_bus(numbers());
+    if let Some(file) = &options.textfile {
+        let text = match numbers() {
+            Ok(open) => textfile::prometheus(&open) + &textfile::up(true),
+            Err(error) if matches!(error.downcast_ref(), Some(Refused::NotRunning)) => textfile::up(false),
+            Err(error) => return Err(error),
+        };
+        return textfile::write(file, &text);
+    }
     if options.serve { scrape::serve(numbers) } else { line(numbers()?.trim_end()) }
 }
 

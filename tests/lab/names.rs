@@ -26,6 +26,8 @@ pub(crate) fn a_name_protects_its_address_without_resolved(release: Release) {
         .command("sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf")
         .boot();
     machine.wait_until("the name has its address", || ignores(&machine, "203.0.113.7"));
+    let status = machine.run("wardenctl status");
+    assert!(status.contains("      Name: home.example.org is 203.0.113.7\n"), "{status}");
     let home = machine.attacker("203.0.113.7");
     home.wrong_passwords("root", 6);
     let other = machine.attacker("203.0.113.8");

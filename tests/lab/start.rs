@@ -273,6 +273,30 @@ for family in parse(sys.argv[1]): print(family.type, family.name, len(family.sam
     let families = host::run("/usr/bin/python3", &["-c", parser, &text]).expect("OpenMetrics, for its own parser");
     assert!(families.contains("histogram wardend_ban_latency_seconds 14"), "{families}");
     println!("{text}");
+
+    // And a file for node_exporter, whose parser knows the older format only.
+    machine.run("systemctl start wardend-metrics-file.timer");
+    let file = "runuser -u alice -- cat /run/wardend-metrics/wardend.prom";
+    let read = || machine.try_run(file).stdout;
+    machine.wait_until("the file is written", || read().ends_with("\nwardend_up 1\n"));
+    let parser = "import sys; from prometheus_client.parser import text_string_to_metric_families as parse
+for family in parse(sys.argv[1]): print(family.type, family.name, len(family.samples))";
+    let families = host::run("/usr/bin/python3", &["-c", parser, &read()]).expect("Prometheus, for its own parser");
+    for family in [
+        "gauge wardend_build_info 1",
+        "counter wardend_leaks 1",
+        "gauge wardend_firewall_state 3",
+        "gauge wardend_up 1",
+    ] {
+        assert!(families.lines().any(|line| line == family), "{family} in\n{families}");
+    }
+    assert!(
+        families.contains("histogram wardend_ban_latency_seconds 14") && !families.contains("unknown"),
+        "{families}"
+    );
+    machine.run("systemctl stop wardend && systemctl start wardend-metrics-file.service");
+    assert!(read().ends_with("\nwardend_up 0\n") && read().lines().count() == 3, "{}", read());
+    machine.run("systemctl start wardend");
     assert_eq!(machine.run("systemctl --failed --plain --no-legend"), "");
 }
 
@@ -348,6 +372,7 @@ pub(crate) fn its_sandbox_is_as_tight_as_promised_while_it_works(release: Releas
     for unit in [
         "wardend.service",
         "wardend-metrics@x.service",
+        "wardend-metrics-file.service",
         "wardend-cut@x.service",
         "wardend-addresses@x.service",
         "wardend-resolve@x.service",
@@ -366,7 +391,7 @@ pub(crate) fn its_sandbox_is_as_tight_as_promised_while_it_works(release: Releas
         assert!(score <= promised, "{rated}");
     }
     let verified =
-        machine.try_run("systemd-analyze verify --man=no wardend.service wardend-metrics.socket wardend-addresses.socket wardend-resolve.socket wardend-cut@x.service");
+        machine.try_run("systemd-analyze verify --man=no wardend.service wardend-metrics.socket wardend-metrics-file.timer wardend-addresses.socket wardend-resolve.socket wardend-cut@x.service");
     let complaints: Vec<&str> = verified.stderr.lines().filter(|line| line.contains("wardend")).collect();
     assert!(verified.code == 0 && complaints.is_empty(), "{}", verified.stderr);
 }
