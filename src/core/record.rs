@@ -41,8 +41,7 @@ impl FieldId {
     pub const MESSAGE: Self = Self(0);
     /// Where `_SYSTEMD_UNIT` always stands.
     pub const UNIT: Self = Self(1);
-    /// Where `SYSLOG_RAW` always stands. It is asked for by its presence only, so a record keeps
-    /// an empty value for it.
+    /// Where `SYSLOG_RAW` always stands.
     pub const RAW: Self = Self(2);
     /// Where `_TRANSPORT` always stands.
     pub const TRANSPORT: Self = Self(3);
@@ -140,7 +139,6 @@ impl Record {
     /// Sets a field. An entry can hold a field more than once; the first value stays, as
     /// sd_journal_get_data(3) has it.
     pub fn set(&mut self, field: FieldId, value: &[u8]) {
-        let value = if field == FieldId::RAW { &[] } else { value };
         if let Some(place @ None) = self.places.get_mut(field.0) {
             let begin = self.bytes.len();
             self.bytes.extend_from_slice(value);
@@ -156,6 +154,16 @@ impl Record {
     /// Whether journald stored the message otherwise than it was sent.
     pub fn is_altered(&self) -> bool {
         self.get(FieldId::RAW).is_some()
+    }
+
+    /// The message as it was sent, where that is more than [`Self::message`]: with the blanks and line breaks
+    /// at its end, which journald strips.
+    pub fn sent(&self) -> Option<&[u8]> {
+        let (raw, message) = (self.get(FieldId::RAW)?, self.message());
+        let stripped = raw.iter().rev().take_while(|byte| b" \t\n\r".contains(byte)).count();
+        // Behind the header; a zero byte has ended the message too early.
+        let begin = raw.len().checked_sub(stripped + message.len())?;
+        (&raw[begin..raw.len() - stripped] == message && stripped > 0).then_some(&raw[begin..])
     }
 
     /// Whether it is a line that a program wrote to its standard output or error.

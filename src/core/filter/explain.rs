@@ -6,7 +6,8 @@
 
 use std::net::IpAddr;
 
-use super::{Filter, Rule, address, pattern, proof::Work};
+use super::{Filter, Found, Rule, address, pattern, proof::Work};
+use crate::core::record::Record;
 
 /// A message that a rule reads.
 #[derive(Debug)]
@@ -59,15 +60,24 @@ impl Filter {
     /// Reads a message as the daemon would.
     pub(crate) fn examine<'m>(&self, message: &'m [u8], altered: bool) -> Option<Reading<'_, 'm>> {
         let (id, tokens) = self.find(message)?;
-        let address = self.address(id, &tokens, message.len(), altered);
+        Some(self.reading(Found { id, tokens, length: message.len(), altered }))
+    }
+
+    /// Reads a record as the daemon would.
+    pub(crate) fn examine_record<'r>(&self, record: &'r Record) -> Option<Reading<'_, 'r>> {
+        self.find_in(record).map(|found| self.reading(found))
+    }
+
+    fn reading<'m>(&self, Found { id, tokens, length, altered }: Found<'m>) -> Reading<'_, 'm> {
+        let address = self.address(id, &tokens, length, altered);
         let withheld = tokens.address.and_then(|token| {
-            if self.may_be_cut(id, message.len(), altered) {
-                Some(Withheld::Cut(message.len()))
+            if self.may_be_cut(id, length, altered) {
+                Some(Withheld::Cut(length))
             } else {
                 address::parse(token).is_none().then_some(Withheld::NoAddress(token))
             }
         });
-        Some(Reading { rule: self.rule(id), address, user: tokens.user, pid: tokens.pid, withheld })
+        Reading { rule: self.rule(id), address, user: tokens.user, pid: tokens.pid, withheld }
     }
 
     /// The rule that comes nearest to a message that none reads.

@@ -261,18 +261,33 @@ impl Filter {
     /// Reads a record, whoever wrote it: nothing if no rule knows its message. That it may be this
     /// filter's is for [`RecordMatch::claim`] to say.
     pub fn read<'r>(&self, record: &'r Record) -> Option<Sighting<'r>> {
-        let message = record.message();
-        let (id, tokens) = self.find(message)?;
+        let Found { id, tokens, length, altered } = self.find_in(record)?;
         let rule = self.rule(id);
         let forgeable = self.is_forgeable(record);
         // What a forged line says of other processes, or of nobody's session, can't be checked.
         if forgeable && (rule.standalone || tokens.pid.is_some()) {
             return None;
         }
-        let address = self.address(id, &tokens, message.len(), record.is_altered());
+        let address = self.address(id, &tokens, length, altered);
         let session = if rule.standalone { None } else { self.session_key(record, tokens.pid) };
         let address_first = !rule.attacker_first;
         Some(Sighting { rule: id, address, user: tokens.user, port: tokens.port(), session, forgeable, address_first })
+    }
+
+    /// The rule that reads a record's message as it was sent; or without the line break with which some
+    /// programs end all of theirs; or, where no rule reads that, as journald has stored it.
+    fn find_in<'r>(&self, record: &'r Record) -> Option<Found<'r>> {
+        let found = |message, length, altered| {
+            let (id, tokens) = self.find(message)?;
+            Some(Found { id, tokens, length, altered })
+        };
+        let Some(sent) = record.sent() else {
+            let message = record.message();
+            return found(message, message.len(), record.is_altered());
+        };
+        found(sent, sent.len(), false)
+            .or_else(|| found(sent.strip_suffix(b"\n")?, sent.len(), false))
+            .or_else(|| found(record.message(), sent.len(), true))
     }
 
     /// The rule that reads a message.
@@ -292,7 +307,8 @@ impl Filter {
     /// A message as long as the program's limit was cut off. And journald strips blanks from the
     /// end: a user name that puts the cut behind a forged end *and a run of blanks* gives a
     /// message below the limit. journald keeps the original in `SYSLOG_RAW` where it changed
-    /// something, so such a record counts as cut off as well.
+    /// something, and its length is what counts. A record of which no rule reads the original counts
+    /// as cut off as well.
     fn may_be_cut(&self, rule: RuleId, length: usize, altered: bool) -> bool {
         let rule = self.rule(rule);
         let mut limits = [rule.truncated_at, self.truncated_at].into_iter().flatten();
@@ -325,6 +341,16 @@ impl Filter {
         let key = String::from_utf8(key).unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned());
         Some(key.into())
     }
+}
+
+/// How a rule reads a record.
+struct Found<'r> {
+    id: RuleId,
+    tokens: Tokens<'r>,
+    /// The length of the message as it was sent.
+    length: usize,
+    /// What was read is not all that was sent.
+    altered: bool,
 }
 
 /// What the tokens of a rule took from a message.

@@ -297,7 +297,7 @@ impl<'f> Counted<'f> {
     fn take(&mut self, record: &Record) {
         self.summary.records += 1;
         let message = record.message();
-        if let Some(reading) = self.filter.examine(message, record.is_altered()) {
+        if let Some(reading) = self.filter.examine_record(record) {
             self.summary.read += 1;
             if let Some(known) = self.hits.get_mut(&*reading.rule.name) {
                 known.hits += 1;
