@@ -33,6 +33,7 @@ mod machine;
 mod maker;
 mod names;
 mod network;
+mod open;
 mod own;
 mod package;
 mod packets;
@@ -179,6 +180,8 @@ scenarios! {
         shells_offer_jails_and_what_is_banned;
     events:
         events_and_report_hold_what_wardend_has_written_and_no_forgery;
+    open:
+        the_manual_opens_what_is_in_use_before_firewalld_starts;
     names:
         a_name_protects_its_address_without_resolved;
     lists:

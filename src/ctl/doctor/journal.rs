@@ -33,7 +33,8 @@ fn readable(scene: &Scene) -> Finding {
     let Ok(settings) = &scene.settings else {
         return Finding::unknown(CHECK, "Which records to look for is not known.", "Correct the configuration first.");
     };
-    let filters: Vec<_> = settings.jails.iter().map(|jail| Arc::clone(&jail.filter)).collect();
+    let reading = settings.jails.iter().filter(|jail| !jail.filter.is_none());
+    let filters: Vec<_> = reading.map(|jail| Arc::clone(&jail.filter)).collect();
     let reader = Reader::open(&Where::System, filters.clone(), Arc::clone(&settings.fields));
     let read = reader.and_then(Reader::with_losses).and_then(|mut reader| {
         let (mut lost, mut record) = (0, Record::default());
