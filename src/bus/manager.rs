@@ -153,7 +153,8 @@ impl Manager {
         let jails = joined(orders.iter().map(|order| &*order.jail).chain(terms.jail.as_deref()));
         let origins = joined(orders.iter().map(|order| order.origin.word()));
         let origin = if origins.is_empty() { terms.origin.word() } else { &origins };
-        self.authority.check(&header, "org.wardend1.ban", &[("jail", &jails), ("origin", origin)]).await?;
+        let details = [("jail", jails.as_str()), ("origin", origin)];
+        self.authority.check_many(&header, "org.wardend1.ban", &details, entries.len()).await?;
         let list = Some(origin.to_owned());
         let outcomes = self.core.ask(|reply| Command::Ban { orders, list, reply }).await??;
         let mut outcomes = outcomes.into_iter();
@@ -198,7 +199,8 @@ impl Manager {
         check_number(addresses.len())?;
         let origin = Options::new(&options, &["Origin"])?.origin()?;
         let of = origin.as_ref().map_or("", |origin| origin.word());
-        self.authority.check(&header, "org.wardend1.unban", &[("jail", jail), ("origin", of)]).await?;
+        let details = [("jail", jail), ("origin", of)];
+        self.authority.check_many(&header, "org.wardend1.unban", &details, addresses.len()).await?;
         let mut networks = Vec::with_capacity(addresses.len());
         let entries: Vec<(String, Result<(), Error>)> = addresses
             .into_iter()

@@ -34,6 +34,8 @@ const LOOKUPS: usize = 16;
 const CHECKS: usize = 16;
 /// The number of queued calls that expect no reply: the bus only limits the others.
 const SILENT: usize = 128;
+/// The most orders in one call that waits for a password.
+const LONG_LIST: usize = 1000;
 /// The number of concurrent password prompts, per user and in total.
 const QUESTIONS: usize = 4;
 const ALL_QUESTIONS: usize = 32;
@@ -89,6 +91,26 @@ impl Authority {
     ) -> Result<u32, Error> {
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
         self.authorize(header, action, details, interactive).await
+    }
+
+    /// As [`Self::check`], for many orders in one call. A long list takes much memory, so it does not wait
+    /// for somebody to find the password.
+    pub(super) async fn check_many(
+        &self,
+        header: &Header<'_>,
+        action: &str,
+        details: &[(&str, &str)],
+        orders: usize,
+    ) -> Result<(), Error> {
+        if orders <= LONG_LIST {
+            return self.check(header, action, details).await;
+        }
+        match self.authorize(header, action, details, false).await {
+            Err(Error::NotAuthorized(text)) => Err(Error::NotAuthorized(format!(
+                "{text} A list of more than {LONG_LIST} entries does not wait for a password."
+            ))),
+            outcome => outcome.map(drop),
+        }
     }
 
     /// Whether the caller may do `action`, without asking anybody for a password.

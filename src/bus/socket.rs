@@ -46,6 +46,9 @@ use crate::{
 const DUE: usize = 128;
 /// The number of replies that a long answer counts as.
 const LONG: usize = 32;
+/// A call counts as one reply more for each of so many bytes: what is read of it takes a multiple of
+/// them, before anybody knows whether the caller may make it.
+const HEAVY: usize = 64 * 1024;
 /// A write that takes longer holds reading up.
 const SLOW: Duration = Duration::from_millis(10);
 /// A write that takes longer is reported.
@@ -77,7 +80,7 @@ impl Load {
         let (header, primary) = (message.header(), message.primary_header());
         let wants = message.message_type() == Type::MethodCall && !primary.flags().contains(Flags::NO_REPLY_EXPECTED);
         if let (true, Some(sender)) = (wants, header.sender()) {
-            let weight = if may_be_long(&header) { LONG } else { 1 };
+            let weight = if may_be_long(&header) { LONG } else { 1 } + message.body().len() / HEAVY;
             let mut open = self.open();
             open.weight += weight;
             if let Some(before) = open.calls.insert((sender.to_string(), primary.serial_num().get()), weight) {
@@ -279,6 +282,20 @@ mod tests {
         }
         assert!(next(&mut reader).await.is_some());
         writing.await.unwrap().close().await.unwrap();
+    }
+
+    #[test]
+    fn a_call_with_a_long_list_counts_as_many() {
+        let load = Load::default();
+        let list = |length: usize| {
+            let call =
+                Message::method_call("/org/wardend1", "BanMany").sender(":1.1").build(&vec![0u8; length]).unwrap();
+            load.asked(&call);
+            load.open().weight
+        };
+        assert_eq!(list(100), 1);
+        let heavy = list(DUE * HEAVY) - 1;
+        assert!(heavy > DUE, "{heavy}: nothing else is read beside it");
     }
 
     #[tokio::test]

@@ -35,6 +35,7 @@ struct ExplainJson {
     since_usec: Option<Usec>,
     until_usec: Option<Usec>,
     reason: Option<String>,
+    origin: Option<String>,
     login_usec: Option<Usec>,
     attempts: Vec<Attempt>,
 }
@@ -63,6 +64,7 @@ impl ExplainJson {
             since_usec: get(&mut known, "SinceUSec")?,
             until_usec: get(&mut known, "UntilUSec")?.and_then(end),
             reason: get(&mut known, "Reason")?,
+            origin: get(&mut known, "Origin")?,
             login_usec: get(&mut known, "LoginUSec")?,
             attempts: get(&mut known, "Attempts")?.unwrap_or_default(),
         })
