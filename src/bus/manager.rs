@@ -19,6 +19,7 @@ use crate::{
         bus::{BanRow, Details, JailRow, Outcome, ProblemRow, SetRow},
         error::Error,
         exceptions::{ExceptionRow, IgnoredRow},
+        history::{HistoryRow, TopRow},
     },
     core::{ExceptionKind, bans::MOST_BANS, engine::Change, net::parse_network},
     util::suggest,
@@ -339,6 +340,41 @@ impl Manager {
         let jail = (!jail.is_empty()).then(|| jail.to_owned());
         let resumed = self.core.ask(|reply| Command::Resume { jail, uid, reply }).await??;
         Ok(resumed.iter().map(|it| ExceptionRow::answer(None, "resumed", it)).collect())
+    }
+
+    /// How much has happened, for each step of `step_usec` µs from `since` until `until` (0 for now): the
+    /// beginning of the step, failures, bans begun, and how often a source was spared. Steps are multiples
+    /// of an hour, for the last 7 days, or of a day, for the last 90, in UTC; 0 for an hour, if they
+    /// reach back to `since`, or else a day. A record counts at the time at which it was written.
+    #[zbus(out_args("steps"))]
+    async fn history(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        since: u64,
+        until: u64,
+        step_usec: u64,
+    ) -> Result<QueuedAnswer<Vec<HistoryRow>>, Error> {
+        let turn = self.core.answers.wait_for_answer(&header).await?;
+        let (until, step) = (if until == 0 { u64::MAX } else { until }, step_usec);
+        let steps = self.core.ask(|reply| Command::History { since, until, step, reply }).await??;
+        Ok(QueuedAnswer::new(steps, turn))
+    }
+
+    /// The sources that have failed most in the last 7 days, at most `limit` (0 for all): source, failures,
+    /// bans, and when it last failed or was banned; `Banned` says whether it is banned now. The options:
+    /// `Since` (µs since the epoch; what happened in that hour is included), `Jail`, `Order` (`failures`,
+    /// `bans` or `last`). Up to 1024 sources are remembered; those that have done least are dropped first.
+    #[zbus(out_args("sources"))]
+    async fn top_sources(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        what: HashMap<String, OwnedVariant>,
+        limit: u32,
+    ) -> Result<QueuedAnswer<Vec<TopRow>>, Error> {
+        let question = options::question(&what, limit)?;
+        let turn = self.core.answers.wait_for_answer(&header).await?;
+        let sources = self.core.ask(|reply| Command::TopSources(question, reply)).await??;
+        Ok(QueuedAnswer::new(sources, turn))
     }
 
     /// What each jail knows about an address, as one dictionary per jail: `Jail`, `Source` (what the

@@ -38,6 +38,7 @@ use crate::{
         bus::{BanRow, FirewallStatus, INFINITY, JailMore, JailRow, ProblemRow},
         error::Error,
         exceptions::{ExceptionRow, IgnoredRow},
+        history::{HistoryRow, TopRow},
         latency::Latency,
     },
     core::{
@@ -45,6 +46,8 @@ use crate::{
         bans::Origin,
         engine::{BanOrder, Change, CommandError, Engine, Explanation, Terms},
         listing::Listing,
+        time::Usec,
+        tops::Question,
     },
 };
 
@@ -93,6 +96,13 @@ pub(crate) enum Command {
         uid: Option<u32>,
         reply: oneshot::Sender<Outcomes<Vec<Exception>>>,
     },
+    History {
+        since: Usec,
+        until: Usec,
+        step: Usec,
+        reply: oneshot::Sender<Result<Vec<HistoryRow>, Error>>,
+    },
+    TopSources(Question, oneshot::Sender<Result<Vec<TopRow>, Error>>),
     ListIgnored(oneshot::Sender<Vec<IgnoredRow>>),
     ListWatched(oneshot::Sender<Vec<ExceptionRow>>),
     Pause {

@@ -14,6 +14,7 @@ use crate::{
         listing::{Listing, Match, Order},
         net::parse_network,
         time::Usec,
+        tops::{Question, TopOrder},
     },
     util::suggest,
 };
@@ -237,6 +238,27 @@ pub(super) fn listing(given: &Given, offset: u32, limit: u32) -> Result<Listing,
         descending: options.flag("Descending")?.unwrap_or(false),
         offset: offset as usize,
         limit: limit as usize,
+    })
+}
+
+/// What `TopSources` is asked for.
+pub(super) fn question(given: &Given, limit: u32) -> Result<Question, Error> {
+    let options = Options::new(given, &["Since", "Jail", "Order"])?;
+    let order = match options.text("Order")? {
+        None => TopOrder::default(),
+        Some(word) => {
+            let known = TopOrder::WORDS.into_iter().find(|(known, _)| *known == word);
+            known.map(|(_, order)| order).ok_or_else(|| {
+                let words = TopOrder::WORDS.into_iter().map(|(known, _)| known);
+                wrong(format!("There is no order '{word}'; {}", suggest::instead(word, words)))
+            })?
+        }
+    };
+    Ok(Question {
+        since: options.number("Since")?.unwrap_or(0),
+        jail: options.text("Jail")?.filter(|jail| !jail.is_empty()).map(str::to_owned),
+        order,
+        limit: if limit == 0 { usize::MAX } else { limit as usize },
     })
 }
 

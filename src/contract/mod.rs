@@ -5,6 +5,7 @@ pub(crate) mod bus;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod exceptions;
+pub(crate) mod history;
 pub(crate) mod journal;
 pub(crate) mod latency;
 pub(crate) mod resolve;

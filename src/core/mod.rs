@@ -12,6 +12,7 @@ pub mod engine;
 pub(crate) mod exceptions;
 pub(crate) mod failure;
 pub mod filter;
+pub(crate) mod history;
 pub mod jail;
 pub(crate) mod listing;
 pub mod net;
@@ -19,6 +20,7 @@ pub mod record;
 pub mod scope;
 pub(crate) mod session;
 pub mod time;
+pub(crate) mod tops;
 
 #[cfg(test)]
 mod purity;

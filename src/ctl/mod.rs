@@ -1,7 +1,7 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
 //! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `ignore`, `unignore`, `suspect`,
-//! `unsuspect`, `pause`, `resume`, `watch`, `metrics`, `reload` and `firewall` talk to the daemon over its bus interface; `replay`, `events`, `report`, `verify`, `test` and
+//! `unsuspect`, `pause`, `resume`, `top`, `watch`, `metrics`, `reload` and `firewall` talk to the daemon over its bus interface; `replay`, `events`, `report`, `verify`, `test` and
 //! `cat-config` need no daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it
 //! could not be done (the sentence says why), 2 the command line can't be understood, 3 the daemon does
 //! not run, 4 it is not allowed, 6 bans are not in force yet.
@@ -37,6 +37,7 @@ mod stream;
 mod test;
 mod textfile;
 mod time;
+mod top;
 mod transfer;
 mod verify;
 mod watch;
@@ -103,6 +104,8 @@ enum Verb {
     /// Reads a host name and writes its addresses; wardend-resolve@.service runs it
     #[command(hide = true)]
     Resolve,
+    /// Show the sources that have failed most
+    Top(top::Top),
     /// Show failures, bans and unbans as they happen
     Watch(watch::Watch),
     /// Print the counters of the daemon in OpenMetrics text format
@@ -157,6 +160,7 @@ pub fn main() -> ExitCode {
         Verb::Export(options) => bus::on_the_bus(transfer::export(options)),
         Verb::Import(options) => bus::on_the_bus(transfer::import(options)),
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
+        Verb::Top(options) => bus::on_the_bus(top::top(options)),
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
         Verb::Metrics(options) => show::metrics(options),
         Verb::Addresses => addresses::run(),

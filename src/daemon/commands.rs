@@ -7,7 +7,11 @@ use ipnet::IpNet;
 use super::run::Daemon;
 use crate::{
     bus::{self, Command, Ordered, Outcomes, Page},
-    contract::{bus::BanRow, error::Error},
+    contract::{
+        bus::BanRow,
+        error::Error,
+        history::{HistoryRow, TopRow},
+    },
     core::{
         bans::{Ban, Origin},
         engine::{BanOrder, Change, CommandError, Decision},
@@ -44,6 +48,15 @@ impl Daemon {
             }
             Command::EndExceptions { kind, networks, jail, uid, reply } => {
                 let _ = reply.send(self.end_exceptions(kind, &networks, jail.as_deref(), uid).await);
+            }
+            Command::History { since, until, step, reply } => {
+                let steps = self.engine.history(since, until, step, now());
+                let steps = steps.map_err(|error| Error::InvalidArgument(error.to_string()));
+                let _ = reply.send(steps.map(|steps| steps.into_iter().map(HistoryRow::from).collect()));
+            }
+            Command::TopSources(question, reply) => {
+                let sources = self.engine.top(&question).map_err(Error::from);
+                let _ = reply.send(sources.map(|sources| sources.into_iter().map(TopRow::from).collect()));
             }
             Command::ListIgnored(reply) => drop(reply.send(self.ignored())),
             Command::ListWatched(reply) => drop(reply.send(self.watched())),

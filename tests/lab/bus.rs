@@ -88,6 +88,9 @@ fn reads_and_changes(machine: &Machine, release: Release) {
         "ListJails",
         "ListIgnored",
         "ListWatched",
+        "History ttt 0 0 0",
+        "History ttt 0 0 86400000000",
+        "TopSources a{sv}u 2 Jail s sshd Order s last 5",
         "GetJail s sshd",
         "Explain s 203.0.113.7",
     ];
@@ -194,6 +197,8 @@ fn mistakes(machine: &Machine, release: Release) {
         ("Watch asa{sv} 1 192.0.2.9 1 Jail s shd", "did you mean 'sshd'?"),
         ("PauseJail sa{sv} sshd 1 For s soon", "For is 'soon'"),
         ("ResumeJail s sshd", "Jail 'sshd' is not paused."),
+        ("History ttt 0 0 60000000", "is not a multiple of an hour"),
+        ("TopSources a{sv}u 1 Order s failure 5", "did you mean 'failures'?"),
     ] {
         let (code, said) = call(machine, "root", MANAGER, mistake);
         assert!(code != 0 && said.contains(error), "{said}");

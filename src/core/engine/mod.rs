@@ -34,10 +34,12 @@ use crate::{
         clock::Clock,
         exceptions::{Exception, ExceptionEnd, Exceptions},
         failure::{Failure, Failures},
+        history::{Counted, History, NoSuchStep, Row},
         jail::{Bound, Jail, JailSettings, Verdict},
         record::Record,
         scope::Scope,
         time::{USEC_PER_SEC, Usec},
+        tops::{Deed, Question, Top, Tops},
     },
     util::fnv,
 };
@@ -174,6 +176,10 @@ pub struct Engine {
     /// The addresses of the machine itself.
     own: BTreeSet<IpAddr>,
     failures: u64,
+    /// How much has happened, by the hour and by the day.
+    history: History,
+    /// Who has failed most.
+    tops: Tops,
     leaders: Leaders,
     verdicts: Vec<Verdict>,
 }
@@ -189,6 +195,8 @@ impl Engine {
             names: BTreeMap::new(),
             own: BTreeSet::new(),
             failures: 0,
+            history: History::default(),
+            tops: Tops::default(),
             leaders: Leaders::default(),
             verdicts: Vec::new(),
         }
@@ -247,6 +255,8 @@ impl Engine {
         self.jails.iter_mut().for_each(|jail| jail.shift(by));
         self.bans.shift(by);
         self.exceptions.shift(by);
+        self.history.shift(by);
+        self.tops.shift(by);
         out.push(Effect::ClockSet(by));
     }
 
@@ -345,6 +355,30 @@ impl Engine {
         self.failures
     }
 
+    /// How much has happened from `since` until `until`, in steps of `step` µs.
+    ///
+    /// # Errors
+    /// If there is no such step.
+    pub(crate) fn history(&self, since: Usec, until: Usec, step: Usec, now: Usec) -> Result<Vec<Row>, NoSuchStep> {
+        self.history.rows(since, until, step, now.max(self.clock.now()))
+    }
+
+    /// Who has failed most, each with whether it is banned now.
+    ///
+    /// # Errors
+    /// If there is no such jail.
+    pub(crate) fn top(&self, question: &Question) -> Result<Vec<(Top, bool)>, CommandError> {
+        question.jail.as_deref().map(|jail| self.find(jail)).transpose()?;
+        let banned = |source| self.bans.all_covering(source).next().is_some();
+        Ok(self
+            .tops
+            .top(question)
+            .into_iter()
+            .map(|top| (banned(top.source), top))
+            .map(|(it, top)| (top, it))
+            .collect())
+    }
+
     /// The settings of all jails.
     pub fn jails(&self) -> impl Iterator<Item = &JailSettings> {
         self.jails.iter().map(|jail| &jail.settings)
@@ -364,6 +398,9 @@ impl Engine {
             match verdict {
                 Verdict::Failed(source, failure, at) => {
                     self.failures = self.failures.saturating_add(1);
+                    let now = self.clock.now();
+                    self.history.add(Counted::Failure, failure.time, now);
+                    self.tops.add(source, &jail, Deed::Failure, failure.time, now);
                     if settings.subnet.is_some() || settings.may_hop(source) {
                         failing.push((source, failure.clone(), at));
                     }
@@ -377,6 +414,8 @@ impl Engine {
                 }
                 Verdict::TakenBack(source, failure) => {
                     self.failures = self.failures.saturating_sub(1);
+                    self.history.take_back(Counted::Failure, failure.time);
+                    self.tops.take_back(source, &jail, failure.time);
                     out.push(Effect::TakenBack { jail, source, failure });
                 }
                 // What a banned source still gets through, on a connection that was open
@@ -391,6 +430,9 @@ impl Engine {
                     self.decide_ban(ban, out);
                 }
                 Verdict::Spared { source, login, failures } => {
+                    let now = self.clock.now();
+                    let time = failures.views().last().map_or(now, |last| last.time);
+                    self.history.add(Counted::Spared, time, now);
                     out.push(Effect::Spared { jail, source, login, failures });
                 }
                 Verdict::LetIn { .. } => {}
@@ -530,6 +572,9 @@ impl Engine {
             out.push(Effect::Block { scope, source: ban.source, since: ban.enforced_since() });
         }
         self.bans.add(ban.clone());
+        let (time, now) = (ban.enforced_since(), self.clock.now());
+        self.history.add(Counted::Ban, time, now);
+        self.tops.add(ban.source, &ban.jail, Deed::Ban, time, now);
         let (now, source) = (ban.enforced_since(), ban.source);
         let cut = scope.filter(|_| cut.unwrap_or_else(|| self.is_to_be_cut(&ban)));
         out.push(Effect::Banned(ban));

@@ -17,8 +17,10 @@ use crate::core::{
     clock::Clock,
     cursor::Moment,
     exceptions::{Exception, ExceptionEnd, Exceptions},
+    history::History,
     jail::{Jail, JailSettings, Own, SavedJail},
     time::Usec,
+    tops::Tops,
 };
 
 /// The engine's state in a snapshot, by jail.
@@ -34,6 +36,10 @@ pub(crate) struct SavedEngine {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     exceptions: Vec<Exception>,
     #[serde(default)]
+    history: History,
+    #[serde(default)]
+    tops: Tops,
+    #[serde(default)]
     leaders: Leaders,
 }
 
@@ -48,6 +54,8 @@ impl Engine {
             jails: self.jails.iter().map(|jail| (jail.settings.name.as_str().into(), jail.save())).collect(),
             bans: self.bans.save(),
             exceptions: self.exceptions.save(),
+            history: self.history.clone(),
+            tops: self.tops.clone(),
             leaders: self.leaders.clone(),
         }
     }
@@ -61,6 +69,8 @@ impl Engine {
         self.names = saved.names;
         self.own = saved.own;
         self.exceptions = Exceptions::load(saved.exceptions);
+        self.history = saved.history;
+        self.tops = saved.tops;
         let own = Arc::new(Own::new(&self.own));
         for jail in &mut self.jails {
             jail.settings.resolve(&self.names);

@@ -922,3 +922,43 @@ fn a_state_without_leaders_is_loaded() {
     saved.as_object_mut().unwrap().remove("leaders").unwrap();
     assert!(serde_json::from_value::<SavedEngine>(saved).is_ok());
 }
+
+#[test]
+fn what_happens_is_counted_by_the_hour_of_its_record_and_by_source() {
+    use crate::core::tops::{Question, TopOrder};
+
+    const HOUR: Usec = 3600 * SECOND;
+    let start = 500_000 * HOUR;
+    let mut desk = Desk::new(|jail| jail.spare_logins = Some(HOUR));
+    desk.attack(start, "203.0.113.7");
+    desk.wrong_password(start + 2 * HOUR, 2, "203.0.113.8");
+    // Of an hour ago, and read only now.
+    desk.wrong_password(start + HOUR - 60 * SECOND, 3, "203.0.113.9");
+    desk.says(start + 2 * HOUR, 4, "Accepted password for alice from 203.0.113.10 port 4242 ssh2");
+    for second in 1..6 {
+        desk.wrong_password(start + 2 * HOUR + second * SECOND, 5, "203.0.113.10");
+    }
+    let check = |engine: &Engine| {
+        let rows = engine.history(start, Usec::MAX, HOUR, start + 2 * HOUR + 9 * SECOND).unwrap();
+        let counts: Vec<_> = rows.iter().map(|row| (row.counts.failures, row.counts.bans, row.counts.spared)).collect();
+        assert_eq!(counts, [(6, 1, 0), (0, 0, 0), (6, 0, 1)]);
+        let question = Question { since: start, jail: Some("sshd".to_owned()), order: TopOrder::Bans, limit: 2 };
+        let top = engine.top(&question).unwrap();
+        let shown: Vec<_> = top.iter().map(|(top, banned)| (top.source, top.failures, top.bans, *banned)).collect();
+        assert_eq!(shown, [(net("203.0.113.7"), 5, 1, false), (net("203.0.113.10"), 5, 0, false)]);
+    };
+    check(&desk.engine);
+    let saved = serde_json::to_vec(&desk.engine.save()).unwrap();
+    let mut again = Engine::new(SHIPPED.jails.clone());
+    again.load(serde_json::from_slice(&saved).unwrap(), start + 2 * HOUR, &mut desk.effects);
+    check(&again);
+    let unknown = again.top(&Question { jail: Some("shd".to_owned()), ..Question::default() });
+    assert_eq!(unknown.unwrap_err().to_string(), "There is no jail 'shd'; did you mean 'sshd'?");
+
+    let mut old: serde_json::Value = serde_json::from_slice(&saved).unwrap();
+    for later in ["history", "tops"] {
+        assert!(old.as_object_mut().unwrap().remove(later).is_some());
+    }
+    again.load(serde_json::from_value(old).unwrap(), start + 2 * HOUR, &mut desk.effects);
+    assert_eq!(again.top(&Question { limit: 9, ..Question::default() }).unwrap(), []);
+}
