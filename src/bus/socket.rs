@@ -46,8 +46,8 @@ use crate::{
 const DUE: usize = 128;
 /// The number of replies that a long answer counts as.
 const LONG: usize = 32;
-/// A call counts as one reply more for each of so many bytes: what is read of it takes a multiple of
-/// them, before anybody knows whether the caller may make it.
+/// A call weighs one reply more for each such number of bytes: what wardend makes of it takes a multiple
+/// of them, before anybody knows whether the caller may make it.
 const HEAVY: usize = 64 * 1024;
 /// A write that takes longer holds reading up.
 const SLOW: Duration = Duration::from_millis(10);
