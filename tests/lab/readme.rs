@@ -40,7 +40,6 @@ pub(crate) fn the_readme_holds_for_a_new_user(release: Release) {
     machine.write("/etc/wardend/wardend.conf.d/local.conf", &(settings.join("\n") + "\n"));
     machine.run("systemctl reload wardend");
     assert!(commands.len() > 10, "{commands:?}");
-    machine.write("list.txt", "198.18.0.5\n198.18.0.6\n");
     for command in commands.iter().filter(|command| !command.contains('…')) {
         if command.starts_with("busctl monitor") {
             // It goes on until it is told to stop.
@@ -49,12 +48,8 @@ pub(crate) fn the_readme_holds_for_a_new_user(release: Release) {
         }
         let output = machine.run(command);
         println!("{}: {command}: {} lines", release.name(), output.lines().count());
-        match command.split_once(" >") {
-            Some((_, file)) => drop(machine.run(&format!("test -s {file}"))),
-            None => assert!(!output.trim().is_empty(), "{command} says nothing"),
-        }
+        assert!(!output.trim().is_empty(), "{command} says nothing");
     }
-    machine.run("wardenctl unban --all --origin list");
     machine.wait_until("the ban of the README is in force", || {
         machine.run("firewall-cmd --ipset=wardend4 --get-entries") == "203.0.113.0/24\n"
     });
