@@ -34,18 +34,15 @@ fn no_bus() -> Problem {
 
 /// Jails that ban nobody, because somebody has ordered that.
 fn paused_jails(paused: &[&Exception]) -> Option<Problem> {
-    let one = |it: &&Exception| {
-        let until = it.until.map_or_else(String::new, |until| format!(" until {}", format(until)));
-        format!("{}{until}", it.jail.as_deref().unwrap_or_default())
-    };
-    let names: Vec<String> = paused.iter().map(one).collect();
+    let jail = |it: &Exception| it.jail.as_deref().unwrap_or_default().to_owned();
+    let until = |it: &Exception| it.until.map_or_else(String::new, |until| format!(" until {}", format(until)));
     let (what, verb) = match paused {
         [] => return None,
-        [one] => (
-            format!("Jail {} is paused, so it bans nobody.", names.join(", ")),
-            one.jail.as_deref().unwrap_or_default(),
-        ),
-        _ => (format!("Jails are paused, so they ban nobody: {}.", names.join(", ")), ""),
+        [one] => (format!("Jail {} is paused{}, so it bans nobody.", jail(one), until(one)), jail(one)),
+        _ => {
+            let names: Vec<String> = paused.iter().map(|it| format!("{}{}", jail(it), until(it))).collect();
+            (format!("Jails are paused, so they ban nobody: {}.", names.join(", ")), String::new())
+        }
     };
     let verb = if verb.is_empty() { "wardenctl resume".to_owned() } else { format!("wardenctl resume {verb}") };
     Some(Problem { what, mend: format!("To end that now, run `{verb}`.") })

@@ -191,7 +191,8 @@ scenarios! {
     start:
         a_broken_configuration_is_told_with_its_file_and_line;
     state:
-        a_damaged_state_is_told_once_and_no_ban_is_lost;
+        a_damaged_state_is_told_once_and_no_ban_is_lost,
+        what_is_ordered_for_a_time_holds_across_a_kill_and_ends_by_itself;
     ground:
         a_dropped_address_times_out_and_its_neighbour_does_not,
         no_route_leads_out_of_the_lab,

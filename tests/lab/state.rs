@@ -273,3 +273,55 @@ pub(crate) fn whoever_is_logged_in_is_spared_where_only_the_name_of_their_host_i
     drop(login);
     machine.wait_until("nobody is logged in", || !machine.try_run("wardenctl status").stdout.contains("UseDNS"));
 }
+
+pub(crate) fn what_is_ordered_for_a_time_holds_across_a_kill_and_ends_by_itself(release: Release) {
+    let machine = plan(release)
+        .file("/etc/wardend/wardend.conf.d/test.conf", "[default]\nmaxretry = 3\nignoreip = [\"198.51.100.0/24\"]\n")
+        .boot();
+    let say = |command: &str| {
+        let output = machine.try_run(command);
+        println!("{}: # {command}\n{}{}", release.name(), output.stdout, output.stderr);
+        output
+    };
+    let attacker = machine.attacker("203.0.113.7");
+    attacker.wrong_passwords("root", 3);
+    machine.wait_for_message("firewalld blocks 203.0.113.7");
+    let ignored = say("wardenctl ignore 203.0.113.7 203.0.113.0/29 --for 1h --reason hotel");
+    assert_eq!((ignored.code, ignored.stdout.lines().count()), (0, 2));
+    machine.wait_for_message("Unbanned 203.0.113.7 in jail sshd: it is now ignored.");
+    machine.wait_for_message("Ignoring 203.0.113.7 in all jails until");
+    assert_eq!(say("wardenctl ignore 192.0.2.1 --for 2s").code, 0);
+    let name = say("wardenctl ignore home.example.org 203.0.113.9");
+    assert!(name.code == 1 && name.stderr.contains("is a host name"), "{}", name.stderr);
+    assert_eq!(say("wardenctl suspect 203.0.113.20 --for 1h").code, 0);
+    machine.run("systemctl kill --signal=KILL wardend");
+    wait_until_up(&machine);
+    let list = say("wardenctl ignore --list").stdout;
+    assert!(list.contains("198.51.100.0/24") && list.contains("test.conf:3") && list.contains("hotel"), "{list}");
+    assert!(!list.contains("203.0.113.9 "), "nothing was done: {list}");
+    machine.attacker("203.0.113.20").wrong_passwords("root", 1);
+    machine.wait_for_message("Banned 203.0.113.20 in jail sshd");
+    attacker.wrong_passwords("root", 3);
+    let ended = say("wardenctl unignore 203.0.113.7 203.0.113.9");
+    assert!(ended.code == 1 && ended.stderr.contains("203.0.113.9 is not ignored."), "{}", ended.stderr);
+
+    assert_eq!(say("wardenctl pause sshd --for 1h").code, 0);
+    let status = say("wardenctl status").stdout;
+    assert!(status.contains("degraded") && status.contains("Jail sshd is paused until"), "{status}");
+    machine.attacker("203.0.113.30").wrong_passwords("root", 3);
+    machine.wait_for_message("203.0.113.30 would have been banned in jail sshd");
+    assert_eq!(say("wardenctl resume").stdout, "Resumed jail sshd.\n");
+    machine.wait_for_message("Resumed jail sshd: ordered by user 0.");
+    machine.wait_until("nothing is wrong any more", || !machine.run("wardenctl status").contains("degraded"));
+    machine.attacker("203.0.113.30").wrong_passwords("root", 3);
+    machine.wait_for_message("Banned 203.0.113.30 in jail sshd");
+    machine.wait_for_message("No longer ignoring 192.0.2.1 in all jails: expired.");
+    let top = say("wardenctl top --json").stdout;
+    let top: Value = serde_json::from_str(&top).expect("JSON");
+    let of = |source: &str| top.as_array().and_then(|all| all.iter().find(|row| row["source"] == source)).cloned();
+    assert_eq!(
+        of("203.0.113.30").map(|row| (row["failures"].as_u64(), row["bans"].as_u64())),
+        Some((Some(6), Some(1)))
+    );
+    assert_eq!(of("203.0.113.7").map(|row| row["failures"].as_u64()), Some(Some(3)), "not while it was ignored");
+}
