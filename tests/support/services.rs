@@ -18,7 +18,7 @@ use wardend::core::{
 
 pub const SERVICES: [&str; 20] = [
     "sshd", "dovecot", "postfix", "sendmail", "vsftpd", "proftpd", "nginx", "apache", "named", "slapd", "mysqld",
-    "postgres", "asterisk", "squid", "openvpn", "cockpit", "gitea", "grafana", "murmurd", "xrdp",
+    "mongod", "asterisk", "squid", "openvpn", "cockpit", "gitea", "grafana", "murmurd", "xrdp",
 ];
 /// One of so many records is a service's.
 const SHARE: u64 = 20;
