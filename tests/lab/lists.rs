@@ -91,7 +91,8 @@ pub(crate) fn a_list_of_thousands_is_one_call_and_the_same_list_again_changes_no
     if size > 10_000 {
         return;
     }
-    assert!(last - begun < 5.0 && used < 4000, "{:.1} s, {used} ms", last - begun);
+    // Far from what it takes, so that a busy machine passes, and from what one call for each took: 155 s.
+    assert!(last - begun < 60.0 && used < 20_000, "{:.1} s, {used} ms", last - begun);
     // Once before the answer, and then the copy that is there if that file is damaged.
     assert!(writes <= 2, "{writes} writes");
     // Nothing is cut: of these sources, there is neither a unit nor a record.
