@@ -24,6 +24,7 @@ use crate::{
         Where,
         own_records::{Moves, OwnRecord, OwnRecords, STARTED, user},
     },
+    util::files,
 };
 
 /// How long to wait for something new at a time.
@@ -190,14 +191,8 @@ fn read_cursor(file: &Path) -> anyhow::Result<Option<Cursor>> {
 
 /// Replaces the file at once, so that it never holds half a cursor.
 fn write_cursor(file: &Path, cursor: &Cursor) -> anyhow::Result<()> {
-    let write = || {
-        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut new = tempfile::NamedTempFile::new_in(directory)?;
-        writeln!(new, "{cursor}")?;
-        new.persist(file).map_err(|error| error.error)?;
-        io::Result::Ok(())
-    };
-    write().with_context(|| format!("{} can't be written", file.display()))
+    let text = format!("{cursor}\n");
+    files::replace(file, text.as_bytes(), 0o600).with_context(|| format!("{} can't be written", file.display()))
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! The metrics as a file for node_exporter's textfile collector, whose parser knows the older text format of
 //! Prometheus only: no `info` and no `stateset`, and counters by their whole name.
 
-use std::{
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::Context;
+
+use crate::util::files;
 
 /// OpenMetrics text in the text format of Prometheus.
 pub(super) fn prometheus(open: &str) -> String {
@@ -40,24 +38,15 @@ pub(super) fn up(is_up: bool) -> String {
     format!("# HELP wardend_up Whether wardend is running.\n# TYPE wardend_up gauge\nwardend_up {}\n", u8::from(is_up))
 }
 
-/// Replaces a file at once, so that nobody reads half of it.
+/// Replaces the file. (The collector reads what ends in `.prom`, and an unfinished one does not.)
 pub(super) fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    let write = || {
-        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // The collector reads what ends in `.prom`, and this does not.
-        let mut new = tempfile::Builder::new()
-            .prefix(".wardend-")
-            .permissions(std::fs::Permissions::from_mode(0o644))
-            .tempfile_in(directory)?;
-        new.write_all(text.as_bytes())?;
-        new.persist(file).map_err(|error| error.error)?;
-        io::Result::Ok(())
-    };
-    write().with_context(|| format!("{} can't be written", file.display()))
+    files::replace(file, text.as_bytes(), 0o644).with_context(|| format!("{} can't be written", file.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

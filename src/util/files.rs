@@ -1,0 +1,19 @@
+//! Files that others read while they are written.
+
+use std::{
+    fs::Permissions,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+/// Replaces a file at once, so that nobody reads half of it. The name of the new one begins with a dot
+/// until it is whole.
+pub(crate) fn replace(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let permissions = Permissions::from_mode(mode);
+    let mut new = tempfile::Builder::new().prefix(".wardend-").permissions(permissions).tempfile_in(directory)?;
+    new.write_all(bytes)?;
+    new.persist(file)?;
+    Ok(())
+}
