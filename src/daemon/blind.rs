@@ -24,7 +24,10 @@ use crate::{
         record::{FieldId, Record},
         time::{USEC_PER_SEC, Usec},
     },
-    journal::events::shown,
+    journal::{
+        events::shown,
+        journald_conf::{JournaldConf, Said},
+    },
     util::{text::count, time::now},
 };
 use tokio::time::Instant;
@@ -243,21 +246,12 @@ impl Causes {
             let found = format!("{}:{line} says LogLevel {value}, at which it logs no failed login.", file.display());
             return Self { found: Some(found) };
         }
-        let mut files = vec![root.join("usr/lib/systemd/journald.conf"), root.join("etc/systemd/journald.conf")];
-        let folders = ["usr/lib", "run", "etc"].map(|folder| root.join(folder).join("systemd/journald.conf.d"));
-        files.extend(drop_ins(&folders));
-        let stored = |file: &PathBuf| {
-            value_in(file, "maxlevelstore", |c| c == '=').map(|(line, value)| (file.clone(), line, value))
-        };
-        // The last value counts.
-        let least = ["emerg", "alert", "crit", "err", "warning", "notice", "0", "1", "2", "3", "4", "5"];
-        if let Some((file, line, value)) = files.iter().rev().find_map(stored)
-            && least.contains(&value.as_str())
+        let journald = JournaldConf::below(root);
+        if let Some(said @ Said { value, place }) = journald.get("MaxLevelStore")
+            && said.leaves_out_info()
         {
-            let found = format!(
-                "{}:{line} says MaxLevelStore={value}, so journald does not store what sshd logs at level info.",
-                file.display()
-            );
+            let found =
+                format!("{place} says MaxLevelStore={value}, so journald does not store what sshd logs at level info.");
             return Self { found: Some(found) };
         }
         Self::default()

@@ -18,6 +18,14 @@ pub(crate) struct Said {
     pub(crate) place: String,
 }
 
+impl Said {
+    /// Whether it is a level, as of `MaxLevelStore=`, that leaves out what is logged at level info.
+    pub(crate) fn leaves_out_info(&self) -> bool {
+        const LEVELS: [&str; 6] = ["emerg", "alert", "crit", "err", "warning", "notice"];
+        LEVELS.contains(&self.value.as_str()) || self.value.parse().is_ok_and(|level: usize| level < LEVELS.len())
+    }
+}
+
 /// What is set.
 #[derive(Debug, Default)]
 pub(crate) struct JournaldConf {
@@ -30,7 +38,8 @@ impl JournaldConf {
         Self::below(Path::new("/"))
     }
 
-    fn below(root: &Path) -> Self {
+    /// That of the machine whose files are below a directory.
+    pub(crate) fn below(root: &Path) -> Self {
         let main = DIRECTORIES.iter().map(|directory| root.join(directory).join("systemd/journald.conf"));
         let mut conf = Self::default();
         for file in main.filter(|file| file.exists()).take(1).chain(drop_ins(root)) {

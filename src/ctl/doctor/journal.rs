@@ -89,16 +89,9 @@ fn storage(said: Option<&Said>, persistent: bool) -> Option<Finding> {
     }
 }
 
-/// The number of a syslog level.
-pub(super) fn number(level: &str) -> Option<u8> {
-    const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
-    let place = LEVELS.iter().position(|known| *known == level);
-    place.and_then(|place| u8::try_from(place).ok()).or_else(|| level.parse().ok())
-}
-
 fn level(said: Option<&Said>) -> Option<Finding> {
     let Said { value, place } = said?;
-    (number(value)? < 6).then(|| {
+    said?.leaves_out_info().then(|| {
         Finding::problem(
             CHECK,
             format!("{place} says MaxLevelStore={value}, so journald does not store what services log at level info."),
