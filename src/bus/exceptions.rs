@@ -6,21 +6,20 @@ use zbus::message::Header;
 
 use super::{
     Command, Core,
+    entries::Entries,
+    manager,
     options::{Given, Options},
     polkit::Authority,
 };
 use crate::{
-    config::parse_ban_time,
     contract::{
-        bus::INFINITY,
         error::Error,
         exceptions::{ExceptionRow, words},
     },
     core::{
         ExceptionKind,
         bans::Origin,
-        engine::{CommandError, Terms},
-        net::parse_network,
+        engine::{CommandError, Duration, Terms},
     },
 };
 
@@ -29,34 +28,26 @@ const MOST: usize = 4096;
 /// The longest list of addresses that polkit's rules are shown, in bytes.
 const LONGEST_LIST: usize = 1024;
 
-fn wrong(what: &str) -> Error {
-    Error::InvalidArgument(what.to_owned())
-}
-
 /// What an order says besides whom it is about, and the jail that it is for.
 pub(super) fn terms(given: &Given, known: &[&str]) -> Result<(Terms, Option<String>), Error> {
     let options = Options::new(given, known)?;
-    let usec = match (options.text("For")?, options.number("ForUSec")?) {
-        (Some(_), Some(_)) => return Err(wrong("Only one of For and ForUSec can be given.")),
-        (None, Some(0)) => return Err(wrong("ForUSec is 0; write more, or leave it out for no end.")),
-        (None, usec) => usec.filter(|usec| *usec != INFINITY),
-        (Some(words), None) => {
-            parse_ban_time(words).map_err(|what| Error::InvalidArgument(format!("For is {what}")))?
-        }
+    let usec = match options.duration("no end")? {
+        Some(Duration::Usec(usec)) => Some(usec),
+        _ => None,
     };
     let reason = options.reason()?.unwrap_or_default();
-    let jail = options.text("Jail")?.filter(|jail| !jail.is_empty()).map(str::to_owned);
     let origin = options.origin()?;
     let origin = origin.as_ref().map_or("", Origin::word);
-    Ok((Terms { usec, reason: reason.into(), origin: origin.into(), uid: None }, jail))
+    Ok((Terms { usec, reason: reason.into(), origin: origin.into(), uid: None }, options.jail()?))
 }
 
-/// The networks of a call, or what is wrong with each.
-fn networks(addresses: &[String]) -> Result<Vec<Result<IpNet, Error>>, Error> {
+/// The networks of a call.
+fn networks(addresses: Vec<String>) -> Result<Entries<IpNet>, Error> {
+    let wrong = |what: String| Err(Error::InvalidArgument(what));
     match addresses.len() {
-        0 => Err(wrong("The list of addresses is empty.")),
-        1..=MOST => Ok(addresses.iter().map(|text| parse_network(text).map_err(Error::InvalidAddress)).collect()),
-        _ => Err(wrong("The list has more than 4096 addresses; call once for each part of it.")),
+        0 => wrong("The list of addresses is empty.".to_owned()),
+        1..=MOST => Ok(manager::networks(addresses)),
+        _ => wrong(format!("The list has more than {MOST} addresses; call once for each part of it.")),
     }
 }
 
@@ -66,27 +57,17 @@ fn shown(addresses: &[String]) -> String {
     if list.len() <= LONGEST_LIST { list } else { format!("{} addresses", addresses.len()) }
 }
 
-/// Puts the answers for the networks back between those that are none.
+/// A row for each answer, or more.
 fn rows<T>(
-    addresses: &[String],
-    networks: Vec<Result<IpNet, Error>>,
-    answers: Vec<Result<T, CommandError>>,
+    entries: Entries<IpNet>,
+    outcomes: Vec<Result<T, CommandError>>,
     row: impl Fn(&str, T) -> Vec<ExceptionRow>,
 ) -> Vec<ExceptionRow> {
-    let mut answers = answers.into_iter();
-    let mut all = Vec::with_capacity(addresses.len());
-    for (address, network) in addresses.iter().zip(networks) {
-        // There is an answer for each network.
-        let answer = match network {
-            Ok(_) => answers.next().map(|answer| answer.map_err(Error::from)),
-            Err(error) => Some(Err(error)),
-        };
-        match answer.unwrap_or_else(|| Err(Error::Failed("There is no answer.".to_owned()))) {
-            Ok(answer) => all.extend(row(address, answer)),
-            Err(error) => all.push(ExceptionRow::refusal(address, &error)),
-        }
-    }
-    all
+    let answer = |(address, outcome): (String, Result<T, Error>)| match outcome {
+        Ok(outcome) => row(&address, outcome),
+        Err(error) => vec![ExceptionRow::refusal(&address, &error)],
+    };
+    entries.answers(outcomes).flat_map(answer).collect()
 }
 
 /// Who asks, and on whose behalf it is checked.
@@ -108,12 +89,13 @@ impl Caller<'_> {
         known: &[&str],
     ) -> Result<Vec<ExceptionRow>, Error> {
         let (mut terms, jail) = terms(given, known)?;
-        let networks = networks(&addresses)?;
-        terms.uid = Some(self.check(&addresses, jail.as_deref()).await?);
-        let good: Vec<IpNet> = networks.iter().filter_map(|network| network.as_ref().ok().copied()).collect();
-        let answers = self.core.ask(|reply| Command::Except { kind, networks: good, jail, terms, reply }).await??;
+        let shown = shown(&addresses);
+        let mut entries = networks(addresses)?;
+        terms.uid = Some(self.check(&shown, jail.as_deref(), &terms.origin, entries.len()).await?);
+        let networks = entries.take();
+        let outcomes = self.core.ask(|reply| Command::Except { kind, networks, jail, terms, reply }).await??;
         let (done, _) = words(kind);
-        Ok(rows(&addresses, networks, answers, |address, it| vec![ExceptionRow::answer(Some(address), done, &it)]))
+        Ok(rows(entries, outcomes, |address, it| vec![ExceptionRow::answer(Some(address), done, &it)]))
     }
 
     /// Ends the exceptions for each address.
@@ -123,23 +105,21 @@ impl Caller<'_> {
         addresses: Vec<String>,
         given: &Given,
     ) -> Result<Vec<ExceptionRow>, Error> {
-        let options = Options::new(given, &["Jail"])?;
-        let jail = options.text("Jail")?.filter(|jail| !jail.is_empty()).map(str::to_owned);
-        let networks = networks(&addresses)?;
-        let uid = Some(self.check(&addresses, jail.as_deref()).await?);
-        let good: Vec<IpNet> = networks.iter().filter_map(|network| network.as_ref().ok().copied()).collect();
-        let answers =
-            self.core.ask(|reply| Command::EndExceptions { kind, networks: good, jail, uid, reply }).await??;
+        let jail = Options::new(given, &["Jail"])?.jail()?;
+        let shown = shown(&addresses);
+        let mut entries = networks(addresses)?;
+        let uid = Some(self.check(&shown, jail.as_deref(), "", entries.len()).await?);
+        let networks = entries.take();
+        let outcomes = self.core.ask(|reply| Command::EndExceptions { kind, networks, jail, uid, reply }).await??;
         let (_, done) = words(kind);
-        Ok(rows(&addresses, networks, answers, |address, ended| {
+        Ok(rows(entries, outcomes, |address, ended| {
             ended.iter().map(|it| ExceptionRow::answer(Some(address), done, it)).collect()
         }))
     }
 
-    async fn check(&self, addresses: &[String], jail: Option<&str>) -> Result<u32, Error> {
-        let addresses = shown(addresses);
-        let details = [("address", addresses.as_str()), ("jail", jail.unwrap_or_default())];
-        self.authority.check_user(self.header, self.action, &details).await
+    async fn check(&self, addresses: &str, jail: Option<&str>, origin: &str, orders: usize) -> Result<u32, Error> {
+        let details = [("address", addresses), ("jail", jail.unwrap_or_default()), ("origin", origin)];
+        self.authority.check_many(self.header, self.action, &details, orders).await
     }
 }
 
@@ -183,13 +163,13 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        assert!(networks(&[]).is_err() && networks(&vec![String::new(); MOST + 1]).is_err());
+        assert!(networks(Vec::new()).is_err() && networks(vec![String::new(); MOST + 1]).is_err());
     }
 
     #[test]
     fn each_address_has_its_own_answer_in_its_place() {
         let addresses = ["203.0.113.7", "localhost", "203.0.113.8"].map(str::to_owned);
-        let networks = networks(&addresses).unwrap();
+        let entries = networks(addresses.to_vec()).unwrap_or_else(|error| panic!("{error}"));
         let answers =
             vec![Ok("a"), Err(CommandError::NoException(ExceptionKind::Ignored, "It is not ignored.".to_owned()))];
         let row = |address: &str, answer: &str| {
@@ -199,7 +179,7 @@ mod tests {
                 ..ExceptionRow::default()
             }]
         };
-        let rows = rows(&addresses, networks, answers, row);
+        let rows = rows(entries, answers, row);
         let errors: Vec<_> = rows.iter().map(|row| row.error.as_deref().unwrap_or_default()).collect();
         assert_eq!(errors, ["", "org.wardend1.Error.InvalidAddress", "org.wardend1.Error.NotIgnored"]);
         assert!(rows.iter().map(|row| row.address.as_deref().unwrap()).eq(&addresses));

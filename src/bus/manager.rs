@@ -9,9 +9,10 @@ use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitte
 
 use super::{
     Command, Core, Ordered, QueuedAnswer,
+    entries::Entries,
     exceptions::{self, Caller},
     explain,
-    options::{self, Options, Terms, joined},
+    options::{self, BanTerms, Options, joined},
     polkit::Authority,
 };
 use crate::{
@@ -61,6 +62,14 @@ fn check_number(entries: usize) -> Result<(), Error> {
 
 fn network(text: &str) -> Result<IpNet, Error> {
     parse_network(text).map_err(Error::InvalidAddress)
+}
+
+/// The networks of a list.
+pub(super) fn networks(addresses: Vec<String>) -> Entries<IpNet> {
+    Entries::read(addresses.into_iter().map(|address| {
+        let network = network(&address);
+        (address, network)
+    }))
 }
 
 #[interface(name = "org.wardend1.Manager", proxy(default_service = "org.wardend1", default_path = "/org/wardend1"))]
@@ -119,11 +128,11 @@ impl Manager {
         options: HashMap<String, OwnedVariant>,
     ) -> Result<(String, u64, Outcome), Error> {
         let network = network(address)?;
-        let order = Terms::of_one(&options)?.order(network, jail);
+        let order = BanTerms::of_one(&options)?.order(network, jail);
         let details = [("address", address), ("jail", jail), ("origin", order.origin.word())];
         self.authority.check(&header, "org.wardend1.ban", &details).await?;
         let mut outcomes = self.core.ask(|reply| Command::Ban { orders: vec![order], list: None, reply }).await??;
-        let none = || Error::Failed("The order came to nothing.".to_owned());
+        let none = || Error::Failed("The order had no outcome.".to_owned());
         let Ordered { change, row } = outcomes.pop().ok_or_else(none)??;
         Ok((row.source.clone(), row.until_usec, Outcome::ban(address.to_owned(), word_of(change), row)))
     }
@@ -142,34 +151,25 @@ impl Manager {
         options: HashMap<String, OwnedVariant>,
     ) -> Result<Vec<Outcome>, Error> {
         check_number(bans.len())?;
-        let terms = Terms::of_many(&options)?;
-        let mut orders = Vec::with_capacity(bans.len());
-        let entries: Vec<(String, Result<(), Error>)> = bans
-            .into_iter()
-            .map(|entry| {
-                let order = terms.order_of(&entry).map(|order| orders.push(order));
-                (options::address_of(entry), order)
-            })
-            .collect();
+        let terms = BanTerms::of_many(&options)?;
+        let read = |entry| {
+            let order = terms.order_of(&entry);
+            (options::address_of(entry), order)
+        };
+        let mut entries = Entries::read(bans.into_iter().map(read));
+        let orders = entries.readable();
         let jails = joined(orders.iter().map(|order| &*order.jail).chain(terms.jail.as_deref()));
         let origins = joined(orders.iter().map(|order| order.origin.word()));
         let origin = if origins.is_empty() { terms.origin.word() } else { &origins };
         let details = [("jail", jails.as_str()), ("origin", origin)];
         self.authority.check_many(&header, "org.wardend1.ban", &details, entries.len()).await?;
-        let list = Some(origin.to_owned());
+        let (orders, list) = (entries.take(), Some(origin.to_owned()));
         let outcomes = self.core.ask(|reply| Command::Ban { orders, list, reply }).await??;
-        let mut outcomes = outcomes.into_iter();
-        let told = entries.into_iter().map(|(address, entry)| {
-            let outcome = entry.and_then(|()| {
-                let none = || Error::Failed("The order came to nothing.".to_owned());
-                outcomes.next().ok_or_else(none)?.map_err(Error::from)
-            });
-            match outcome {
-                Ok(Ordered { change, row }) => Outcome::ban(address, word_of(change), row),
-                Err(error) => Outcome::refusal(address, &error),
-            }
-        });
-        Ok(told.collect())
+        let outcome = |(address, outcome)| match outcome {
+            Ok(Ordered { change, row }) => Outcome::ban(address, word_of(change), row),
+            Err(error) => Outcome::refusal(address, &error),
+        };
+        Ok(entries.answers(outcomes).map(outcome).collect())
     }
 
     /// Ends the ban of an address or network in a jail, or in all jails if the name is empty,
@@ -202,25 +202,14 @@ impl Manager {
         let of = origin.as_ref().map_or("", |origin| origin.word());
         let details = [("jail", jail), ("origin", of)];
         self.authority.check_many(&header, "org.wardend1.unban", &details, addresses.len()).await?;
-        let mut networks = Vec::with_capacity(addresses.len());
-        let entries: Vec<(String, Result<(), Error>)> = addresses
-            .into_iter()
-            .map(|address| {
-                let found = network(&address).map(|network| networks.push(network));
-                (address, found)
-            })
-            .collect();
-        let jail = (!jail.is_empty()).then(|| jail.to_owned());
+        let mut entries = networks(addresses);
+        let (networks, jail) = (entries.take(), (!jail.is_empty()).then(|| jail.to_owned()));
         let outcomes = self.core.ask(|reply| Command::Unban { networks, jail, origin, reply }).await??;
-        let mut outcomes = outcomes.into_iter();
-        let told = entries.into_iter().map(|(address, entry)| {
-            let outcome = entry.and_then(|()| Ok(outcomes.next().unwrap_or(Ok(Vec::new()))?));
-            match outcome {
-                Ok(bans) => Outcome::unban(address, bans),
-                Err(error) => Outcome::refusal(address, &error),
-            }
-        });
-        Ok(told.collect())
+        let outcome = |(address, outcome)| match outcome {
+            Ok(bans) => Outcome::unban(address, bans),
+            Err(error) => Outcome::refusal(address, &error),
+        };
+        Ok(entries.answers(outcomes).map(outcome).collect())
     }
 
     /// Ends all bans, or with the options `Jail` and `Origin` all of this jail and of this origin. Returns
@@ -326,7 +315,7 @@ impl Manager {
         options: HashMap<String, OwnedVariant>,
     ) -> Result<Vec<ExceptionRow>, Error> {
         let (mut terms, _) = exceptions::terms(&options, &["For", "ForUSec", "Reason"])?;
-        terms.uid = Some(self.authority.check_user(&header, "org.wardend1.pause", &[("jail", jail)]).await?);
+        terms.uid = Some(self.authority.check(&header, "org.wardend1.pause", &[("jail", jail)]).await?);
         let jail = (!jail.is_empty()).then(|| jail.to_owned());
         let paused = self.core.ask(|reply| Command::Pause { jail, terms, reply }).await??;
         Ok(paused.iter().map(|it| ExceptionRow::answer(None, "paused", it)).collect())
@@ -336,14 +325,14 @@ impl Manager {
     /// ended (`Result` is `resumed`).
     #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
     async fn resume_jail(&self, #[zbus(header)] header: Header<'_>, jail: &str) -> Result<Vec<ExceptionRow>, Error> {
-        let uid = Some(self.authority.check_user(&header, "org.wardend1.pause", &[("jail", jail)]).await?);
+        let uid = Some(self.authority.check(&header, "org.wardend1.pause", &[("jail", jail)]).await?);
         let jail = (!jail.is_empty()).then(|| jail.to_owned());
         let resumed = self.core.ask(|reply| Command::Resume { jail, uid, reply }).await??;
         Ok(resumed.iter().map(|it| ExceptionRow::answer(None, "resumed", it)).collect())
     }
 
-    /// How much has happened, for each step of `step_usec` µs from `since` until `until` (0 for now): the
-    /// beginning of the step, failures, bans begun, and how often a source was spared. Steps are multiples
+    /// What has happened from `since` to `until` (0 for now), in steps of `step_usec` µs: the beginning of
+    /// the step, failures, bans that began, and how often a source was spared. Steps are multiples
     /// of an hour, for the last 7 days, or of a day, for the last 90, in UTC; 0 for an hour, if they
     /// reach back to `since`, or else a day. A record counts at the time at which it was written.
     #[zbus(out_args("steps"))]
@@ -381,8 +370,8 @@ impl Manager {
     /// address is counted as), `State` (`banned`, `counting`, `ignored`, `spared`, `clear`),
     /// `Because` (one sentence), `BanCount`; `Attempts` (time in µs, rule, user, address, journal
     /// cursor of each failure that counts or has led to the ban); of a ban also `Ban` (what is
-    /// banned), `SinceUSec`, `UntilUSec`, `Permanent`, `Origin`, `ByHand` and `Reason`; of a spared one `LoginUSec`. The users of the
-    /// attempts are empty for callers that are not authorized for org.wardend1.inspect, because people
+    /// banned), `SinceUSec`, `UntilUSec`, `Permanent`, `Origin`, `ByHand` and `Reason`; of a spared one
+    /// `LoginUSec`. The users of the attempts are empty for callers that are not authorized for org.wardend1.inspect, because people
     /// accidentally type passwords at the login prompt.
     #[zbus(out_args("jails"))]
     async fn explain(

@@ -11,7 +11,7 @@ use crate::{
     core::{
         bans::Origin,
         engine::{BanOrder, Duration},
-        listing::{Listing, Match, Order},
+        listing::{ListOrder, Listing, Match},
         net::parse_network,
         time::Usec,
         tops::{Question, TopOrder},
@@ -23,6 +23,9 @@ use crate::{
 const LONGEST_REASON: usize = 1024;
 /// The longest word that says whose decision a ban was.
 const LONGEST_ORIGIN: usize = 32;
+
+/// What a ban lasts without a duration.
+const OF_JAIL: &str = "the duration of the jail";
 
 /// Options by their names.
 pub(super) type Given = HashMap<String, OwnedVariant>;
@@ -101,6 +104,21 @@ impl<'o> Options<'o> {
         Ok(Some(Origin::from(word.to_owned())))
     }
 
+    /// The jail; none if it is not given, or empty.
+    pub(super) fn jail(self) -> Result<Option<String>, Error> {
+        Ok(self.text("Jail")?.filter(|jail| !jail.is_empty()).map(str::to_owned))
+    }
+
+    /// By what a list is put in order, one of these words.
+    fn order<T: Copy + Default, const N: usize>(self, known: [(&'static str, T); N]) -> Result<T, Error> {
+        let Some(word) = self.text("Order")? else { return Ok(T::default()) };
+        let found = known.into_iter().find(|(known, _)| *known == word);
+        found.map(|(_, order)| order).ok_or_else(|| {
+            let words = known.into_iter().map(|(known, _)| known);
+            wrong(format!("There is no order '{word}'; {}", suggest::instead(word, words)))
+        })
+    }
+
     pub(super) fn reason(self) -> Result<Option<&'o str>, Error> {
         match self.text("Reason")? {
             Some(reason) if reason.len() > LONGEST_REASON => {
@@ -110,14 +128,15 @@ impl<'o> Options<'o> {
         }
     }
 
-    fn duration(self) -> Result<Option<Duration>, Error> {
+    /// The duration; `otherwise` is what holds without one, as the end of a sentence.
+    pub(super) fn duration(self, otherwise: &str) -> Result<Option<Duration>, Error> {
         let words = self.text("For")?.map(|words| match config::parse_ban_time(words) {
             Ok(Some(usec)) => Ok(Duration::Usec(usec)),
             Ok(None) => Ok(Duration::Forever),
             Err(what) => Err(wrong(format!("For is {what}"))),
         });
         let span = self.number("ForUSec")?.map(|usec| match usec {
-            0 => Err(wrong("ForUSec is 0; write more, or leave it out for the duration of the jail.".to_owned())),
+            0 => Err(wrong(format!("ForUSec is 0; write more, or leave it out for {otherwise}."))),
             INFINITY => Ok(Duration::Forever),
             usec => Ok(Duration::Usec(usec)),
         });
@@ -135,7 +154,7 @@ impl<'o> Options<'o> {
 }
 
 /// What a call says of all bans that it orders.
-pub(super) struct Terms {
+pub(super) struct BanTerms {
     pub(super) jail: Option<String>,
     duration: Option<Duration>,
     reason: String,
@@ -144,7 +163,7 @@ pub(super) struct Terms {
     cut: Option<bool>,
 }
 
-impl Terms {
+impl BanTerms {
     const SINGLE: [&str; 6] = ["For", "ForUSec", "Reason", "Origin", "Spare", "Cut"];
     const MANY: [&str; 8] = ["Jail", "For", "ForUSec", "UntilUSec", "Reason", "Origin", "Spare", "Cut"];
     const ENTRY: [&str; 9] =
@@ -153,7 +172,7 @@ impl Terms {
     fn read(options: Options<'_>) -> Result<Self, Error> {
         Ok(Self {
             jail: options.text("Jail")?.map(str::to_owned),
-            duration: options.duration()?,
+            duration: options.duration(OF_JAIL)?,
             reason: options.reason()?.unwrap_or_default().to_owned(),
             origin: options.origin()?.unwrap_or(Origin::Admin),
             spare: options.flag("Spare")?,
@@ -197,7 +216,7 @@ impl Terms {
         let since: Option<Usec> = options.number("SinceUSec")?;
         let origin = options.origin()?.unwrap_or_else(|| self.origin.clone());
         let mut order = self.order(network, jail);
-        order.duration = options.duration()?.unwrap_or(order.duration);
+        order.duration = options.duration(OF_JAIL)?.unwrap_or(order.duration);
         if let Some(reason) = options.reason()? {
             order.reason = reason.into();
         }
@@ -219,22 +238,12 @@ pub(super) fn joined<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
 /// What `ListBans` is asked for.
 pub(super) fn listing(given: &Given, offset: u32, limit: u32) -> Result<Listing, Error> {
     let options = Options::new(given, &["Jail", "Match", "Origin", "Order", "Descending", "Since"])?;
-    let order = match options.text("Order")? {
-        None => Order::default(),
-        Some(word) => {
-            let known = Order::WORDS.into_iter().find(|(known, _)| *known == word);
-            known.map(|(_, order)| order).ok_or_else(|| {
-                let words = Order::WORDS.into_iter().map(|(known, _)| known);
-                wrong(format!("There is no order '{word}'; {}", suggest::instead(word, words)))
-            })?
-        }
-    };
     Ok(Listing {
         jail: options.text("Jail")?.map(str::to_owned),
         origin: options.origin()?.map(|origin| origin.word().to_owned()),
         matching: options.text("Match")?.map(Match::read),
         since: options.number("Since")?,
-        order,
+        order: options.order(ListOrder::WORDS)?,
         descending: options.flag("Descending")?.unwrap_or(false),
         offset: offset as usize,
         limit: limit as usize,
@@ -244,20 +253,10 @@ pub(super) fn listing(given: &Given, offset: u32, limit: u32) -> Result<Listing,
 /// What `TopSources` is asked for.
 pub(super) fn question(given: &Given, limit: u32) -> Result<Question, Error> {
     let options = Options::new(given, &["Since", "Jail", "Order"])?;
-    let order = match options.text("Order")? {
-        None => TopOrder::default(),
-        Some(word) => {
-            let known = TopOrder::WORDS.into_iter().find(|(known, _)| *known == word);
-            known.map(|(_, order)| order).ok_or_else(|| {
-                let words = TopOrder::WORDS.into_iter().map(|(known, _)| known);
-                wrong(format!("There is no order '{word}'; {}", suggest::instead(word, words)))
-            })?
-        }
-    };
     Ok(Question {
         since: options.number("Since")?.unwrap_or(0),
-        jail: options.text("Jail")?.filter(|jail| !jail.is_empty()).map(str::to_owned),
-        order,
+        jail: options.jail()?,
+        order: options.order(TopOrder::WORDS)?,
         limit: if limit == 0 { usize::MAX } else { limit as usize },
     })
 }
@@ -279,7 +278,7 @@ mod tests {
     }
 
     fn one<const N: usize>(options: [(&str, Variant<'static>); N]) -> Result<BanOrder, Error> {
-        Ok(Terms::of_one(&given(options))?.order(parse_network("203.0.113.7").unwrap(), "sshd"))
+        Ok(BanTerms::of_one(&given(options))?.order(parse_network("203.0.113.7").unwrap(), "sshd"))
     }
 
     #[test]
@@ -339,7 +338,7 @@ mod tests {
     #[test]
     fn an_entry_says_what_the_options_do_not() {
         let terms =
-            Terms::of_many(&given([("Jail", "sshd".into()), ("For", "1h".into()), ("Origin", "import".into())]));
+            BanTerms::of_many(&given([("Jail", "sshd".into()), ("For", "1h".into()), ("Origin", "import".into())]));
         let terms = terms.unwrap();
         let plain = terms.order_of(&given([("Address", "203.0.113.7".into())])).unwrap();
         assert_eq!((&*plain.jail, plain.duration, plain.cut), ("sshd", Duration::Usec(3_600_000_000), Some(false)));
@@ -358,7 +357,7 @@ mod tests {
         assert!(!own.spare && &*own.reason == "why");
         assert!(refused(terms.order_of(&given([]))).contains("no Address"));
         assert!(matches!(terms.order_of(&given([("Address", "localhost".into())])), Err(Error::InvalidAddress(_))));
-        let no_jail = Terms::of_many(&given([])).unwrap();
+        let no_jail = BanTerms::of_many(&given([])).unwrap();
         assert!(refused(no_jail.order_of(&given([("Address", "203.0.113.7".into())]))).contains("has no Jail"));
     }
 

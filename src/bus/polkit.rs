@@ -75,15 +75,9 @@ impl Authority {
         Self { own, lookups, checks, silent: Semaphore::new(SILENT), questions: Mutex::default() }
     }
 
-    /// Checks that the caller may do `action` (`org.wardend1.ban`, …). polkit's rules see the
-    /// details.
-    pub(super) async fn check(&self, header: &Header<'_>, action: &str, details: &[(&str, &str)]) -> Result<(), Error> {
-        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        self.authorize(header, action, details, interactive).await.map(drop)
-    }
-
-    /// As [`Self::check`]. Returns the caller's user ID.
-    pub(super) async fn check_user(
+    /// Checks that the caller may do `action` (`org.wardend1.ban`, …), and returns their user ID. polkit's
+    /// rules see the details.
+    pub(super) async fn check(
         &self,
         header: &Header<'_>,
         action: &str,
@@ -101,7 +95,7 @@ impl Authority {
         action: &str,
         details: &[(&str, &str)],
         orders: usize,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         if orders <= LONG_LIST {
             return self.check(header, action, details).await;
         }
@@ -109,7 +103,7 @@ impl Authority {
             Err(Error::NotAuthorized(text)) => Err(Error::NotAuthorized(format!(
                 "{text} A list of more than {LONG_LIST} entries does not wait for a password."
             ))),
-            outcome => outcome.map(drop),
+            outcome => outcome,
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) struct Listing {
     pub(crate) matching: Option<Match>,
     /// Only those that began at this time or later, in µs.
     pub(crate) since: Option<Usec>,
-    pub(crate) order: Order,
+    pub(crate) order: ListOrder,
     pub(crate) descending: bool,
     /// The number of bans to leave out at the beginning.
     pub(crate) offset: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Listing {
 
 /// By what bans are put in order; those that are alike in it, by their source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum ListOrder {
     #[default]
     Source,
     Since,
@@ -36,7 +36,7 @@ pub(crate) enum Order {
     Failures,
 }
 
-impl Order {
+impl ListOrder {
     /// Each with its word.
     pub(crate) const WORDS: [(&str, Self); 4] =
         [("source", Self::Source), ("since", Self::Since), ("until", Self::Until), ("failures", Self::Failures)];
@@ -80,14 +80,14 @@ impl Listing {
         let mut found: Vec<&Ban> = bans.filter(|ban| self.is_wanted(ban)).collect();
         // A permanent ban ends last.
         let key = |ban: &&Ban| match self.order {
-            Order::Source => 0,
-            Order::Since => ban.since,
-            Order::Until => ban.until.unwrap_or(Usec::MAX),
-            Order::Failures => ban.failures.kinds().0 as Usec,
+            ListOrder::Source => 0,
+            ListOrder::Since => ban.since,
+            ListOrder::Until => ban.until.unwrap_or(Usec::MAX),
+            ListOrder::Failures => ban.failures.kinds().0 as Usec,
         };
         match (self.order, self.descending) {
-            (Order::Source, false) => {}
-            (Order::Source, true) => found.reverse(),
+            (ListOrder::Source, false) => {}
+            (ListOrder::Source, true) => found.reverse(),
             (_, false) => found.sort_by_key(key),
             (_, true) => found.sort_by_key(|ban| Reverse(key(ban))),
         }
@@ -160,10 +160,10 @@ mod tests {
     #[test]
     fn a_window_has_an_order_and_says_how_many_there_are() {
         let by = |order, descending| found(&Listing { order, descending, limit: 2, ..Listing::default() });
-        assert_eq!(by(Order::Source, false), (vec!["198.51.100.0/24".to_owned(), "203.0.113.7".to_owned()], 5));
-        assert_eq!(by(Order::Since, false).0, ["203.0.113.7", "203.0.113.70"]);
-        assert_eq!(by(Order::Until, true).0, ["198.51.100.0/24", "203.0.113.7"]);
-        assert_eq!(by(Order::Until, false).0, ["2001:db8::/64", "2001:db8:0:1::/64"]);
+        assert_eq!(by(ListOrder::Source, false), (vec!["198.51.100.0/24".to_owned(), "203.0.113.7".to_owned()], 5));
+        assert_eq!(by(ListOrder::Since, false).0, ["203.0.113.7", "203.0.113.70"]);
+        assert_eq!(by(ListOrder::Until, true).0, ["198.51.100.0/24", "203.0.113.7"]);
+        assert_eq!(by(ListOrder::Until, false).0, ["2001:db8::/64", "2001:db8:0:1::/64"]);
         let last = Listing { offset: 4, ..Listing::default() };
         assert_eq!(found(&last), (vec!["2001:db8:0:1::/64".to_owned()], 5));
         let of_jail = Listing { jail: Some("fleet".to_owned()), ..Listing::default() };
