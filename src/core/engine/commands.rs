@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Effect, Engine, UnbanReason, ban_end};
+use super::{Effect, Engine, UnbanReason, enforce::ban_end};
 use crate::{
     core::{
         bans::{Ban, MOST_BANS, Origin},

@@ -7,6 +7,7 @@
 //! late somebody looks.
 
 mod commands;
+mod enforce;
 mod exceptions;
 mod explain;
 mod leaders;
@@ -21,27 +22,24 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::commands::{BanOrder, Change, CommandError, Decision, Duration};
-use self::leaders::Leaders;
+use self::{enforce::ban_end, leaders::Leaders};
 pub(crate) use self::{
     exceptions::{IgnoredEntry, IgnoredWhat, Terms},
     explain::{AddressState, Explanation},
     state::SavedEngine,
 };
 pub use crate::core::net::parse_network;
-use crate::{
-    core::{
-        bans::{Ban, BanList, Origin},
-        clock::Clock,
-        exceptions::{Exception, ExceptionEnd, Exceptions},
-        failure::{Failure, Failures},
-        history::{Counted, History, NoSuchStep, Row},
-        jail::{Bound, Jail, JailSettings, Verdict},
-        record::Record,
-        scope::Scope,
-        time::{USEC_PER_SEC, Usec},
-        tops::{Deed, Question, Top, Tops},
-    },
-    util::fnv,
+use crate::core::{
+    bans::{Ban, BanList, Origin},
+    clock::Clock,
+    exceptions::{Exception, ExceptionEnd, Exceptions},
+    failure::{Failure, Failures},
+    history::{Counted, History, NoSuchStep, Row},
+    jail::{Bound, Jail, JailSettings, Verdict},
+    record::Record,
+    scope::Scope,
+    time::{USEC_PER_SEC, Usec},
+    tops::{Deed, Question, Top, Tops},
 };
 
 /// How long after the begin of a ban what its source still gets through is no wonder: firewalld
@@ -176,7 +174,7 @@ pub struct Engine {
     /// The addresses of the machine itself.
     own: BTreeSet<IpAddr>,
     failures: u64,
-    /// How much has happened, by the hour and by the day.
+    /// What has happened, counted by the hour and by the day.
     history: History,
     /// Who has failed most.
     tops: Tops,
@@ -266,8 +264,8 @@ impl Engine {
         self.jails.iter().filter_map(Jail::near_until).max()
     }
 
-    /// When the next ban or exception ends, in µs. What else has a deadline may wait: it is done at its own time,
-    /// whenever somebody looks.
+    /// When the next ban or exception ends, in µs. What else has a deadline may wait: it is done at its own
+    /// time, whenever somebody looks.
     pub(crate) fn next_end(&self) -> Option<Usec> {
         [self.bans.deadline(), self.exceptions.deadline()].into_iter().flatten().min()
     }
@@ -345,17 +343,12 @@ impl Engine {
         self.jails().find(|known| known.name == jail).map(|known| &known.scope)
     }
 
-    /// Whether another jail bans the source from the same.
-    fn is_blocked(&self, source: IpNet, scope: &Scope) -> bool {
-        self.bans.of(source).any(|ban| self.scope(&ban.jail).is_some_and(|it| **it == *scope))
-    }
-
     /// Failures counted since the engine first saw a record.
     pub fn failure_count(&self) -> u64 {
         self.failures
     }
 
-    /// How much has happened from `since` until `until`, in steps of `step` µs.
+    /// What has happened from `since` until `until`, in steps of `step` µs.
     ///
     /// # Errors
     /// If there is no such step.
@@ -370,12 +363,12 @@ impl Engine {
     pub(crate) fn top(&self, question: &Question) -> Result<Vec<(Top, bool)>, CommandError> {
         question.jail.as_deref().map(|jail| self.find(jail)).transpose()?;
         let banned = |source| self.bans.all_covering(source).next().is_some();
-        Ok(self
-            .tops
-            .top(question)
-            .into_iter()
-            .map(|top| (banned(top.source), top))
-            .map(|(it, top)| (top, it))
+        let tops = self.tops.top(question).into_iter();
+        Ok(tops
+            .map(|top| {
+                let is_banned = banned(top.source);
+                (top, is_banned)
+            })
             .collect())
     }
 
@@ -553,84 +546,6 @@ impl Engine {
             self.end_ban(source, &name, at, UnbanReason::Widened, out);
         }
     }
-
-    /// A jail has decided; while it is paused, that is only told.
-    fn decide_ban(&mut self, ban: Ban, out: &mut Vec<Effect>) {
-        if self.pause_of(&ban.jail).is_some() {
-            out.push(Effect::Withheld(ban));
-        } else {
-            self.start_ban(ban, None, out);
-        }
-    }
-
-    /// Begins a ban. What its source has open is cut as `cut` says, or else if a jail knows of something.
-    /// (For one that is ordered that is not enough: it may be no session of any jail's.)
-    fn start_ban(&mut self, ban: Ban, cut: Option<bool>, out: &mut Vec<Effect>) {
-        // The firewall first: everything else can wait a millisecond.
-        let scope = self.scope(&ban.jail).cloned();
-        if let Some(scope) = scope.clone().filter(|scope| !self.is_blocked(ban.source, scope)) {
-            out.push(Effect::Block { scope, source: ban.source, since: ban.enforced_since() });
-        }
-        self.bans.add(ban.clone());
-        let (time, now) = (ban.enforced_since(), self.clock.now());
-        self.history.add(Counted::Ban, time, now);
-        self.tops.add(ban.source, &ban.jail, Deed::Ban, time, now);
-        let (now, source) = (ban.enforced_since(), ban.source);
-        let cut = scope.filter(|_| cut.unwrap_or_else(|| self.is_to_be_cut(&ban)));
-        out.push(Effect::Banned(ban));
-        out.extend(cut.map(|scope| Effect::Cut { scope, source }));
-        while let Some((source, jail)) = self.bans.surplus() {
-            out.push(Effect::Crowded(jail.clone(), Bound::Bans));
-            self.end_ban(source, &jail, now, UnbanReason::Crowded, out);
-        }
-    }
-
-    /// Whether there may be something to cut.
-    fn is_to_be_cut(&self, ban: &Ban) -> bool {
-        let cut = self.jails.iter().any(|jail| jail.settings.name == *ban.jail && jail.settings.cut);
-        // Whoever is at work there is not interrupted, unless guessing goes on.
-        cut && ban.despite.is_none() && self.jails.iter().any(|jail| jail.is_open_in(ban.source))
-    }
-
-    fn end_ban(
-        &mut self,
-        source: IpNet,
-        jail: &str,
-        now: Usec,
-        why: UnbanReason,
-        out: &mut Vec<Effect>,
-    ) -> Option<Ban> {
-        let ban = self.bans.remove(source, jail, now)?;
-        out.push(Effect::Unbanned(ban.clone(), why));
-        if let Some(scope) = self.scope(jail).cloned()
-            && !self.is_blocked(source, &scope)
-        {
-            out.push(Effect::Release { scope, source });
-        }
-        Some(ban)
-    }
-}
-
-/// The end of the `count`th ban of a source that begins at `since`: each lasts `bantime-factor`
-/// times as long as the one before, up to `bantime-max`, and then up to `bantime-jitter` longer.
-fn ban_end(settings: &JailSettings, source: IpNet, since: Usec, count: u32) -> Option<Usec> {
-    let bantime = settings.bantime?;
-    let factor = u64::from(settings.bantime_factor).saturating_pow(count.saturating_sub(1));
-    let limit = settings.bantime_max.unwrap_or(Usec::MAX).max(bantime);
-    let jitter = match settings.bantime_jitter {
-        0 => 0,
-        most => scatter(&format!("{source} {since} {count}")) % (most + 1),
-    };
-    Some(since.saturating_add(bantime.saturating_mul(factor).min(limit)).saturating_add(jitter))
-}
-
-/// A number that nobody outside can foresee, since `text` holds a time in µs, and that a replay
-/// finds again: a hash, and the last step of SplitMix64.
-fn scatter(text: &str) -> u64 {
-    let hash = fnv::add(fnv::START, text.as_bytes());
-    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]
