@@ -26,8 +26,8 @@ use crate::{
     util::{text::count, time::now},
 };
 
-/// The number of addresses in one call.
-const CHUNK: usize = 1024;
+/// The most addresses of one call, which is also how many there can be.
+const CHUNK: usize = 4096;
 
 /// Options of `ignore` and `suspect`.
 #[derive(Debug, clap::Args)]
@@ -51,6 +51,13 @@ impl Except {
     /// Whether it only shows something.
     pub(super) fn lists(&self) -> bool {
         self.list
+    }
+
+    async fn order(&self, method: &str, text: impl Fn(&ExceptionRow) -> String) -> anyhow::Result<()> {
+        let Terms { duration, reason, jail } = &self.terms;
+        let given = given(duration.as_deref(), reason, jail.as_deref())?;
+        let sources = read(&self.sources, &self.file)?;
+        each(&steer().await?, method, &sources, &given, self.json, text).await
     }
 }
 
@@ -82,6 +89,14 @@ pub(super) struct End {
     jail: Option<String>,
     #[command(flatten)]
     json: Json,
+}
+
+impl End {
+    async fn order(&self, method: &str, text: impl Fn(&ExceptionRow) -> String) -> anyhow::Result<()> {
+        let given = given(None, "", self.jail.as_deref())?;
+        let sources = read(&self.sources, &self.file)?;
+        each(&steer().await?, method, &sources, &given, self.json, text).await
+    }
 }
 
 /// Options of `pause`.
@@ -151,44 +166,23 @@ pub(super) async fn ignore(options: &Except) -> anyhow::Result<()> {
     if options.list {
         return list_ignored(options.json).await;
     }
-    let terms = &options.terms;
-    let given = given(terms.duration.as_deref(), &terms.reason, terms.jail.as_deref())?;
-    let sources = read(&options.sources, &options.file)?;
-    each(&steer().await?, "Ignore", &sources, &given, options.json, |row| {
-        format!("Ignoring {}{}{}.", source(row), place(row), until(row))
-    })
-    .await
+    options.order("Ignore", |row| format!("Ignoring {}{}{}.", source(row), place(row), until(row))).await
 }
 
 pub(super) async fn unignore(options: &End) -> anyhow::Result<()> {
-    let given = given(None, "", options.jail.as_deref())?;
-    let sources = read(&options.sources, &options.file)?;
-    each(&steer().await?, "Unignore", &sources, &given, options.json, |row| {
-        format!("No longer ignoring {}{}.", source(row), place(row))
-    })
-    .await
+    options.order("Unignore", |row| format!("No longer ignoring {}{}.", source(row), place(row))).await
 }
 
 pub(super) async fn suspect(options: &Except) -> anyhow::Result<()> {
     if options.list {
         return list_watched(options.json).await;
     }
-    let terms = &options.terms;
-    let given = given(terms.duration.as_deref(), &terms.reason, terms.jail.as_deref())?;
-    let sources = read(&options.sources, &options.file)?;
-    each(&steer().await?, "Watch", &sources, &given, options.json, |row| {
-        format!("The first failure of {}{} bans it{}.", source(row), place(row), until(row))
-    })
-    .await
+    let text = |row: &_| format!("The first failure of {}{} bans it{}.", source(row), place(row), until(row));
+    options.order("Watch", text).await
 }
 
 pub(super) async fn unsuspect(options: &End) -> anyhow::Result<()> {
-    let given = given(None, "", options.jail.as_deref())?;
-    let sources = read(&options.sources, &options.file)?;
-    each(&steer().await?, "Unwatch", &sources, &given, options.json, |row| {
-        format!("No longer suspecting {}{}.", source(row), place(row))
-    })
-    .await
+    options.order("Unwatch", |row| format!("No longer suspecting {}{}.", source(row), place(row))).await
 }
 
 pub(super) async fn pause(options: &Pause) -> anyhow::Result<()> {

@@ -39,7 +39,7 @@ pub(super) struct Arguments {
 }
 
 /// What was found of one filter, or of the configuration.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Verdict {
     /// The file, or the filter's name where it is of several files.
     what: String,
@@ -62,53 +62,19 @@ struct Verdict {
 
 impl Verdict {
     fn hint(hint: Hint) -> Self {
-        let warning = Some(hint.sentence);
-        Self {
-            what: hint.what,
-            ok: true,
-            drop_ins: 0,
-            rules: 0,
-            pairs: 0,
-            usec: 0,
-            claims: Vec::new(),
-            error: None,
-            warning,
-            mark: "warning",
-        }
+        Self { what: hint.what, ok: true, warning: Some(hint.sentence), mark: "warning", ..Self::default() }
     }
 
     fn refused(path: &Path, what: &str) -> Self {
         let path = path.display().to_string();
         let error = Some(format!("{path}: {what}."));
-        Self {
-            what: path,
-            ok: false,
-            drop_ins: 0,
-            rules: 0,
-            pairs: 0,
-            usec: 0,
-            claims: Vec::new(),
-            error,
-            warning: None,
-            mark: "",
-        }
+        Self { what: path, error, ..Self::default() }
     }
 
     fn unread(path: &Path, what: &str) -> Self {
         let path = path.display().to_string();
         let warning = Some(format!("{path}: nothing reads this file: {what}."));
-        Self {
-            what: path,
-            ok: true,
-            drop_ins: 0,
-            rules: 0,
-            pairs: 0,
-            usec: 0,
-            claims: Vec::new(),
-            error: None,
-            warning,
-            mark: "unused",
-        }
+        Self { what: path, ok: true, warning, mark: "unused", ..Self::default() }
     }
 }
 

@@ -36,13 +36,12 @@ use crate::{
 pub(crate) fn ban(ban: &Ban) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
-    let until = ban.until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", format(until)));
+    let until = until(ban);
     let failures: Vec<Failure> = ban.failures.iter().collect();
     let why = why(ban, &failures);
     let although = ban.despite.map_or_else(String::new, |login| {
         format!(", although somebody was logged in from there at {} (spare-maxretry, ipv6-hopping)", format(login))
     });
-    let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
     info!(
         MESSAGE_ID = BAN,
         WARDEND_JAIL = jail,
@@ -52,7 +51,7 @@ pub(crate) fn ban(ban: &Ban) {
         WARDEND_UNTIL = until_field(ban.until),
         WARDEND_FAILURES = ban.failures.kinds().0,
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
-        WARDEND_EVIDENCE = cursors.join(" "),
+        WARDEND_EVIDENCE = evidence(&failures),
         WARDEND_BAN_COUNT = ban.count,
         WARDEND_ORIGIN = ban.origin.word(),
         WARDEND_LOGIN_USEC = ban.despite,
@@ -125,9 +124,8 @@ fn why(ban: &Ban, failures: &[Failure]) -> String {
 pub(crate) fn withheld(ban: &Ban) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
-    let until = ban.until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", format(until)));
+    let until = until(ban);
     let failures: Vec<Failure> = ban.failures.iter().collect();
-    let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
     info!(
         MESSAGE_ID = WITHHELD,
         WARDEND_JAIL = jail,
@@ -137,7 +135,7 @@ pub(crate) fn withheld(ban: &Ban) {
         WARDEND_UNTIL = until_field(ban.until),
         WARDEND_FAILURES = ban.failures.kinds().0,
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
-        WARDEND_EVIDENCE = cursors.join(" "),
+        WARDEND_EVIDENCE = evidence(&failures),
         WARDEND_BAN_COUNT = ban.count,
         "{source} would have been banned in jail {jail} {until}, but the jail is paused: {}.",
         why(ban, &failures)
@@ -338,7 +336,6 @@ pub(crate) fn journal_reopened(because: &str) {
 pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
     let (attempts, what) = (failures.kinds().0, failures.words());
     let failures: Vec<Failure> = failures.iter().collect();
-    let cursors: Vec<String> = failures.iter().map(|failure| failure.cursor.to_string()).collect();
     warn!(
         MESSAGE_ID = SPARED,
         WARDEND_JAIL = jail,
@@ -346,7 +343,7 @@ pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures)
         WARDEND_ADDRESS = failures.last().map_or_else(|| source.to_owned(), |failure| failure.address.to_string()),
         WARDEND_FAILURES = attempts,
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
-        WARDEND_EVIDENCE = cursors.join(" "),
+        WARDEND_EVIDENCE = evidence(&failures),
         WARDEND_LOGIN_USEC = login,
         "Spared {source} in jail {jail} after {what}: somebody was logged in from there at {} (spare-logins in wardend.conf).",
         format(login),
@@ -421,6 +418,16 @@ pub(crate) fn refused(why: &str) {
 /// The address that was seen last; for a ban by hand, what was banned.
 fn address(ban: &Ban) -> String {
     ban.failures.last().map_or_else(|| text_of(ban.source), |failure| failure.address.to_string())
+}
+
+/// The journal records that show the failures.
+fn evidence(failures: &[Failure]) -> String {
+    failures.iter().map(|failure| failure.cursor.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// How long a ban lasts, in a sentence.
+fn until(ban: &Ban) -> String {
+    ban.until.map_or_else(|| "permanently".to_owned(), |until| format!("until {}", format(until)))
 }
 
 fn until_field(until: Option<Usec>) -> String {
