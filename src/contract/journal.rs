@@ -66,7 +66,7 @@ pub(crate) const PROBLEM_GONE: &str = "38ddbe47e4e149f08a8111cc2fa955f1";
 
 /// An address or network is ignored by order.
 pub(crate) const IGNORED: &str = "2507e4afca1548579e664a9da56670ba";
-/// That has ended.
+/// An address or network is no longer ignored by order.
 pub(crate) const UNIGNORED: &str = "a167caf0a5144145b588df4cbc65debc";
 /// A jail is paused.
 pub(crate) const PAUSED: &str = "fb580b0e490d4583b1fec33202d01a37";
@@ -76,5 +76,5 @@ pub(crate) const RESUMED: &str = "d3a8941f379e401890bd7259cc4c3520";
 pub(crate) const WITHHELD: &str = "e93ec0769a304d63bd7a4e1767224ecb";
 /// An address or network is watched.
 pub(crate) const WATCHED: &str = "94d1718039fc4622a6aa4fbeb046c47c";
-/// That has ended.
+/// An address or network is no longer watched.
 pub(crate) const UNWATCHED: &str = "0715768ce2b04de786bbe5380c274868";

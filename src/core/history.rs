@@ -1,4 +1,4 @@
-//! How much has happened, by the hour and by the day: a chart, without reading a journal.
+//! What has happened, counted by the hour and by the day: a chart, without reading a journal.
 //!
 //! Each failure, ban and spared source counts in the hour and in the day of its record, so one that comes
 //! late lands where it belongs. Hours and days are those of UTC, counted from the epoch. What is kept is a

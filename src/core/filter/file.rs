@@ -82,7 +82,7 @@ pub(crate) struct MessageTable {
     pub(crate) truncated_at: Option<usize>,
     /// How the program makes records of its messages.
     pub(crate) framing: Option<Spanned<FramingWord>>,
-    /// The length from which on a message is cut up into several records.
+    /// The length at which a message is cut up into several records.
     pub(crate) chunk_size: Option<usize>,
     /// What all of these but the first begin with.
     pub(crate) chunk_mark: Option<Spanned<String>>,
