@@ -25,6 +25,8 @@ fn every_program_that_a_unit_starts_is_installed() {
         }));
     }
     assert!(programs.len() >= 4, "{programs:?}");
+    // The programs of administrators' own handlers are where administrators put them.
+    programs.retain(|program| !program.starts_with("/etc/wardend/notify.d/"));
     for program in programs {
         assert!(program.starts_with("/opt/w/"), "{program} is where the prefix says");
         assert!(root.path().join(&program[1..]).is_file(), "{program} is installed");

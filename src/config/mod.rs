@@ -68,7 +68,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// A file or directory that the system does not let us read.
-    fn unreadable(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Self {
         let error = match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 format!("{error}; let everybody read it (chmod a+r), and enter the directories above it (chmod a+x)")
@@ -82,7 +82,7 @@ impl ConfigError {
 }
 
 /// The text of a file. An error names the line of the first byte that is not UTF-8.
-fn read_text(path: &Path) -> Result<String, ConfigError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
     let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
     String::from_utf8(bytes).map_err(|error| {
         let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());

@@ -78,3 +78,21 @@ pub(crate) const WITHHELD: &str = "e93ec0769a304d63bd7a4e1767224ecb";
 pub(crate) const WATCHED: &str = "94d1718039fc4622a6aa4fbeb046c47c";
 /// An address or network is no longer watched.
 pub(crate) const UNWATCHED: &str = "0715768ce2b04de786bbe5380c274868";
+
+/// wardend-notify has handed a batch to a handler.
+pub(crate) const HANDED_OVER: &str = "7f3960db375e452b8096dee7ec15c65d";
+
+/// A handler can't be served.
+pub(crate) const HANDLER_FAILED: &str = "5ccd9eae36ce4e498a2e174787f2a6b4";
+
+/// A handler can be served again.
+pub(crate) const HANDLER_WORKS: &str = "c6e98e0ab7624eeebfe556ae66d02db1";
+
+/// A batch is not tried again.
+pub(crate) const GIVEN_UP: &str = "68426a8a82bf4dcf87b35fef9e892c47";
+
+/// The journal no longer has what a handler should have received.
+pub(crate) const NOT_HELD: &str = "77eb826a85d94752bef227335393efc7";
+
+/// A handler's file, or all of them, can't be used.
+pub(crate) const BAD_HANDLER: &str = "b790de09601f412cafbb575a497aedad";

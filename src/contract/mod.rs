@@ -8,5 +8,6 @@ pub(crate) mod exceptions;
 pub(crate) mod history;
 pub(crate) mod journal;
 pub(crate) mod latency;
+pub(crate) mod notify;
 pub(crate) mod resolve;
 pub(crate) mod unban;

@@ -1,7 +1,7 @@
 //! wardenctl: one file per group of verbs, in the manner of systemctl and loginctl.
 //!
 //! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `ignore`, `unignore`, `suspect`,
-//! `unsuspect`, `pause`, `resume`, `top`, `watch`, `metrics`, `reload` and `firewall` talk to the daemon over its bus interface; `replay`, `events`, `report`, `verify`, `test` and
+//! `unsuspect`, `pause`, `resume`, `top`, `watch`, `metrics`, `reload` and `firewall` talk to the daemon over its bus interface; `replay`, `events`, `report`, `verify`, `test`, `notify` and
 //! `cat-config` need no daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it
 //! could not be done (the sentence says why), 2 the command line can't be understood, 3 the daemon does
 //! not run, 4 it is not allowed, 6 bans are not in force yet.
@@ -23,6 +23,7 @@ mod firewall;
 mod hints;
 mod list;
 mod metrics;
+mod notify;
 mod output;
 mod pager;
 mod progress;
@@ -33,7 +34,6 @@ mod resolve;
 mod scrape;
 mod show;
 mod sources;
-mod stream;
 mod test;
 mod textfile;
 mod time;
@@ -108,6 +108,9 @@ enum Verb {
     Top(top::Top),
     /// Show failures, bans and unbans as they happen
     Watch(watch::Watch),
+    /// Show and test the handlers of notifications
+    #[command(subcommand)]
+    Notify(notify::Notify),
     /// Print the counters of the daemon in OpenMetrics text format
     Metrics(show::Metrics),
     /// Show what wardend has written to the journal: bans, unbans, problems
@@ -162,6 +165,7 @@ pub fn main() -> ExitCode {
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
         Verb::Top(options) => bus::on_the_bus(top::top(options)),
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
+        Verb::Notify(verb) => notify::notify(verb),
         Verb::Metrics(options) => show::metrics(options),
         Verb::Addresses => addresses::run(),
         Verb::Resolve => resolve::run(),
@@ -222,6 +226,7 @@ impl Verb {
                 | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
                 | Self::Addresses
                 | Self::Resolve
+                | Self::Notify(notify::Notify::Test { .. })
                 | Self::Watch(_)
         );
         !follows && !acts

@@ -183,6 +183,7 @@ impl Cell {
 }
 
 /// Columns with a header, left-aligned, two blanks apart.
+#[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     header: [&'static str; N],
     rows: Vec<[Cell; N]>,

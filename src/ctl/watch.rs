@@ -15,7 +15,7 @@ use crate::{
     bus::{Banned, Extended, Failure, Leak, Spared, Unbanned},
     contract::unban::because,
     core::time::{Usec, span},
-    ctl::stream::next,
+    util::stream::next,
     util::time::{clock, now},
 };
 

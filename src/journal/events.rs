@@ -14,10 +14,11 @@ use crate::{
     contract::{
         bus::CLIENT_NAME,
         journal::{
-            BAD_CONFIG, BAN, CLOCK_SET, CROWDED, CUT, EXTENDED, FIREWALL_BACK, FIREWALL_LOST, FIREWALL_REPAIRED,
-            IGNORED, IN_FORCE, JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS,
-            NO_CLIENT_NAME, NO_STATE, NOT_CUT, PAUSED, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, RESUMED,
-            SNAPSHOT, SNAPSHOT_BACK, SPARED, UNBAN, UNIGNORED, UNREAD, UNWATCHED, WATCHED, WITHHELD,
+            BAD_CONFIG, BAD_HANDLER, BAN, CLOCK_SET, CROWDED, CUT, EXTENDED, FIREWALL_BACK, FIREWALL_LOST,
+            FIREWALL_REPAIRED, GIVEN_UP, HANDED_OVER, HANDLER_FAILED, HANDLER_WORKS, IGNORED, IN_FORCE, JOURNAL_GONE,
+            JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS, NO_CLIENT_NAME, NO_STATE, NOT_CUT, NOT_HELD,
+            PAUSED, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, RESUMED, SNAPSHOT, SNAPSHOT_BACK, SPARED,
+            UNBAN, UNIGNORED, UNREAD, UNWATCHED, WATCHED, WITHHELD,
         },
     },
     core::{
@@ -413,6 +414,51 @@ pub(crate) fn problem_gone(kind: &str) {
 /// wardend can't start.
 pub(crate) fn refused(why: &str) {
     error!(MESSAGE_ID = REFUSED, "{why}");
+}
+
+/// A handler has taken a batch.
+pub(crate) fn handed_over(handler: &str, events: u64, summary: &str) {
+    debug!(
+        MESSAGE_ID = HANDED_OVER,
+        WARDEND_HANDLER = handler,
+        WARDEND_EVENTS = events,
+        "Handed over to {handler}: {summary}."
+    );
+}
+
+/// A handler can't be served; the sentence says why.
+pub(crate) fn notify_trouble(handler: &str, what: &str) {
+    warn!(MESSAGE_ID = HANDLER_FAILED, WARDEND_HANDLER = handler, "Handler {handler}: {what}");
+}
+
+/// A handler can be served again.
+pub(crate) fn notify_works(handler: &str) {
+    info!(MESSAGE_ID = HANDLER_WORKS, WARDEND_HANDLER = handler, "Handler {handler} works again.");
+}
+
+/// A handler has failed for a day.
+pub(crate) fn given_up(handler: &str, events: u64, what: &str) {
+    warn!(
+        MESSAGE_ID = GIVEN_UP,
+        WARDEND_HANDLER = handler,
+        WARDEND_EVENTS = events,
+        "Handler {handler} has failed for a day, so {events} events are dropped: {what}"
+    );
+}
+
+/// The journal no longer has what a handler should have received.
+pub(crate) fn notify_lost(handler: &str, what: &str) {
+    warn!(MESSAGE_ID = NOT_HELD, WARDEND_HANDLER = handler, "Handler {handler}: {what}");
+}
+
+/// A handler's file can't be used; the sentence says why.
+pub(crate) fn bad_handler(what: &str) {
+    error!(MESSAGE_ID = BAD_HANDLER, "{what}");
+}
+
+/// wardend-notify can't start.
+pub(crate) fn notify_refused(why: &str) {
+    error!(MESSAGE_ID = BAD_HANDLER, "{why}");
 }
 
 /// The address that was seen last; for a ban by hand, what was banned.

@@ -4,6 +4,7 @@ pub(crate) mod files;
 pub(crate) mod fnv;
 pub(crate) mod packed;
 pub(crate) mod rate;
+pub(crate) mod stream;
 pub(crate) mod suggest;
 pub(crate) mod text;
 pub(crate) mod time;

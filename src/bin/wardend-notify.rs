@@ -1,0 +1,5 @@
+//! wardend-notify: see [`wardend::notify`].
+
+fn main() -> std::process::ExitCode {
+    wardend::notify::main()
+}

@@ -1,0 +1,280 @@
+//! What a handler receives: one of wardend's records as a JSON object, with a key that tells it from all
+//! others.
+//!
+//! Pure: a record goes in, an event comes out. User names are attackers' text, and people type passwords
+//! in their place, so an event has them only if the handler asks for them.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    contract::journal::{
+        BAD_CONFIG, BAN, FIREWALL_BACK, FIREWALL_LOST, JOURNAL_GONE, JOURNAL_LOSS, LEAK, PROBLEM, PROBLEM_GONE,
+        REFUSED, SPARED, UNBAN,
+    },
+    core::time::Usec,
+    journal::own_records::{OwnRecord, STARTED},
+};
+
+/// The kind of an event, as a handler asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// A source was banned.
+    Banned,
+    /// A ban has ended.
+    Unbanned,
+    /// A source was not banned, because somebody logs in from there.
+    Spared,
+    /// A banned source reached the service.
+    Leak,
+    /// wardend can't provide a function, or can again.
+    Degraded,
+    /// Records were lost before they were counted.
+    Lost,
+}
+
+impl Kind {
+    /// All kinds that a handler can ask for.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Banned, Self::Unbanned, Self::Spared, Self::Leak, Self::Degraded, Self::Lost];
+
+    /// Its name in a handler's file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Banned => "banned",
+            Self::Unbanned => "unbanned",
+            Self::Spared => "spared",
+            Self::Leak => "leak",
+            Self::Degraded => "degraded",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// A number of them, for people.
+    pub(crate) fn count(self, number: u64) -> String {
+        let (one, many) = match self {
+            Self::Banned => ("ban", "bans"),
+            Self::Unbanned => ("unban", "unbans"),
+            Self::Spared => ("source spared", "sources spared"),
+            Self::Leak => ("leak", "leaks"),
+            Self::Degraded => ("change of wardend's health", "changes of wardend's health"),
+            Self::Lost => ("loss of records", "losses of records"),
+        };
+        format!("{number} {}", if number == 1 { one } else { many })
+    }
+}
+
+/// What a record says to handlers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) kind: Kind,
+    /// Tells it from all others: the same event has the same key, however often it is delivered.
+    pub(crate) key: String,
+    /// The jail; empty, if it does not belong to one.
+    pub(crate) jail: String,
+    /// Which ban of the source it is.
+    pub(crate) count: u64,
+    /// The object without what all events have.
+    pub(crate) fields: Map<String, Value>,
+}
+
+/// What a record means for the handlers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Meaning {
+    /// Nothing.
+    None,
+    Event(Event),
+    /// A problem of this kind, and its sentence.
+    Problem(String, Event),
+    /// The problem of this kind is solved.
+    Solved(String, Event),
+    /// wardend has started: problems from before may be gone.
+    Started,
+}
+
+/// What a record means.
+pub(crate) fn meaning(record: &OwnRecord, users: bool) -> Meaning {
+    let id = record.get("MESSAGE_ID");
+    match id {
+        BAN => Meaning::Event(ban(record, users)),
+        UNBAN => Meaning::Event(unban(record)),
+        SPARED | LEAK => Meaning::Event(failing(record, if id == LEAK { Kind::Leak } else { Kind::Spared })),
+        JOURNAL_LOSS | JOURNAL_GONE => Meaning::Event(lost(record)),
+        PROBLEM => Meaning::Problem(problem_of(record), health(record, "degraded", &problem_of(record))),
+        PROBLEM_GONE => Meaning::Solved(problem_of(record), health(record, "healthy", &problem_of(record))),
+        FIREWALL_LOST => problem("firewall", record),
+        FIREWALL_BACK => Meaning::Solved("firewall".to_owned(), health(record, "healthy", "firewall")),
+        REFUSED => problem("start", record),
+        BAD_CONFIG => Meaning::Event(health(record, "degraded", "configuration")),
+        STARTED => Meaning::Started,
+        _ => Meaning::None,
+    }
+}
+
+fn problem(kind: &str, record: &OwnRecord) -> Meaning {
+    Meaning::Problem(kind.to_owned(), health(record, "degraded", kind))
+}
+
+fn problem_of(record: &OwnRecord) -> String {
+    record.get("WARDEND_PROBLEM").to_owned()
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn ban(record: &OwnRecord, users: bool) -> Event {
+    let (jail, source) = (record.get("WARDEND_JAIL"), record.get("WARDEND_SOURCE"));
+    let since = record.number("WARDEND_SINCE").unwrap_or(record.time);
+    let count = record.number("WARDEND_BAN_COUNT").unwrap_or(1);
+    let rule = record.get("WARDEND_RULE");
+    let mut fields = object(json!({
+        "event": Kind::Banned.name(), "time_usec": record.time, "jail": jail, "source": source,
+        "address": record.get("WARDEND_ADDRESS"), "since_usec": since,
+        "until_usec": record.number("WARDEND_UNTIL"), "count": count,
+        "failures": record.number("WARDEND_FAILURES").unwrap_or(0), "rule": rule, "evidence": evidence(record),
+    }));
+    // Without a rule it is somebody's decision, and no user name of an attacker is in the sentence.
+    if users || rule.is_empty() {
+        fields.insert("message".to_owned(), record.get("MESSAGE").into());
+    }
+    for (name, field) in [("origin", "WARDEND_ORIGIN"), ("reason", "WARDEND_REASON")] {
+        if !record.get(field).is_empty() {
+            fields.insert(name.to_owned(), record.get(field).into());
+        }
+    }
+    Event { kind: Kind::Banned, key: format!("banned/{jail}/{source}/{since}"), jail: jail.to_owned(), count, fields }
+}
+
+fn unban(record: &OwnRecord) -> Event {
+    let (jail, source) = (record.get("WARDEND_JAIL"), record.get("WARDEND_SOURCE"));
+    let since = record.number("WARDEND_SINCE").unwrap_or(record.time);
+    let count = record.number("WARDEND_BAN_COUNT").unwrap_or(1);
+    let fields = object(json!({
+        "event": Kind::Unbanned.name(), "time_usec": record.time, "jail": jail, "source": source,
+        "address": record.get("WARDEND_ADDRESS"), "since_usec": since,
+        "until_usec": record.number("WARDEND_UNTIL"), "count": count, "message": record.get("MESSAGE"),
+    }));
+    Event {
+        kind: Kind::Unbanned,
+        key: format!("unbanned/{jail}/{source}/{since}"),
+        jail: jail.to_owned(),
+        count,
+        fields,
+    }
+}
+
+fn failing(record: &OwnRecord, kind: Kind) -> Event {
+    let (jail, source) = (record.get("WARDEND_JAIL"), record.get("WARDEND_SOURCE"));
+    let evidence = evidence(record);
+    // Evidence is what a restart repeats to the letter.
+    let which = evidence.last().cloned().unwrap_or_else(|| record.time.to_string());
+    let fields = object(json!({
+        "event": kind.name(), "time_usec": record.time, "jail": jail, "source": source,
+        "address": record.get("WARDEND_ADDRESS"), "failures": record.number("WARDEND_FAILURES"),
+        "rule": record.get("WARDEND_RULE"), "login_usec": record.number("WARDEND_LOGIN_USEC"),
+        "evidence": evidence, "message": record.get("MESSAGE"),
+    }));
+    let key = format!("{}/{jail}/{source}/{which}", kind.name());
+    Event { kind, key, jail: jail.to_owned(), count: u64::MAX, fields }
+}
+
+fn evidence(record: &OwnRecord) -> Vec<String> {
+    record.get("WARDEND_EVIDENCE").split(' ').filter(|cursor| !cursor.is_empty()).map(str::to_owned).collect()
+}
+
+fn lost(record: &OwnRecord) -> Event {
+    let fields = object(json!({
+        "event": Kind::Lost.name(), "time_usec": record.time, "unit": record.get("WARDEND_UNIT"),
+        "lost": record.number("WARDEND_LOST"), "message": record.get("MESSAGE"),
+    }));
+    Event { kind: Kind::Lost, key: format!("lost/{}", record.time), jail: String::new(), count: u64::MAX, fields }
+}
+
+fn health(record: &OwnRecord, event: &str, problem: &str) -> Event {
+    healthy_or_not(record.time, event, problem, record.get("MESSAGE"))
+}
+
+/// wardend has restarted, and a problem from before has not come back.
+pub(crate) fn gone_with_restart(problem: &str, time: Usec) -> Event {
+    let message = format!("The problem '{problem}' is solved: wardend was restarted, and it has not come back.");
+    healthy_or_not(time, "healthy", problem, &message)
+}
+
+/// The journal no longer has what should have been read.
+pub(crate) fn not_held(message: &str, time: Usec) -> Event {
+    let fields = object(json!({ "event": Kind::Lost.name(), "time_usec": time, "message": message }));
+    Event { kind: Kind::Lost, key: format!("not-held/{time}"), jail: String::new(), count: u64::MAX, fields }
+}
+
+/// A made-up ban, for a test of a handler.
+pub(crate) fn made_up(time: Usec) -> Event {
+    let fields = object(json!({
+        "event": Kind::Banned.name(), "test": true, "time_usec": time, "jail": "test", "source": "192.0.2.1",
+        "address": "192.0.2.1", "since_usec": time, "until_usec": time, "count": 1, "failures": 0, "rule": "",
+        "evidence": [], "message": "This is a test of wardenctl notify test. Nobody was banned.",
+    }));
+    Event { kind: Kind::Banned, key: format!("test/{time}"), jail: "test".to_owned(), count: 1, fields }
+}
+
+fn healthy_or_not(time: Usec, event: &str, problem: &str, message: &str) -> Event {
+    let fields = object(json!({ "event": event, "time_usec": time, "problem": problem, "message": message }));
+    let key = format!("{event}/{problem}/{time}");
+    Event { kind: Kind::Degraded, key, jail: String::new(), count: u64::MAX, fields }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(fields: &[(&str, &str)]) -> OwnRecord {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        OwnRecord { time: 1_795_459_200_000_000, fields }
+    }
+
+    #[test]
+    fn a_user_name_comes_only_where_it_is_asked_for() {
+        let ban = record(&[
+            ("MESSAGE_ID", BAN),
+            ("MESSAGE", "Banned 203.0.113.7 in jail sshd: 5 failures, the last failed-password for user '$(reboot)'."),
+            ("WARDEND_JAIL", "sshd"),
+            ("WARDEND_SOURCE", "203.0.113.7"),
+            ("WARDEND_SINCE", "17"),
+            ("WARDEND_UNTIL", "infinity"),
+            ("WARDEND_RULE", "failed-password"),
+            ("WARDEND_EVIDENCE", "s=1 s=2"),
+        ]);
+        let Meaning::Event(event) = meaning(&ban, false) else { panic!("it is an event") };
+        assert_eq!(event.key, "banned/sshd/203.0.113.7/17");
+        assert_eq!(event.fields["evidence"], json!(["s=1", "s=2"]));
+        assert_eq!(event.fields["until_usec"], Value::Null);
+        assert!(!serde_json::to_string(&event.fields).unwrap().contains("reboot"));
+        let Meaning::Event(event) = meaning(&ban, true) else { panic!("it is an event") };
+        assert!(event.fields["message"].as_str().unwrap().contains("$(reboot)"));
+    }
+
+    #[test]
+    fn one_event_has_one_key_and_another_one_another() {
+        let spared = |cursor: &str, time| {
+            let mut record = record(&[("MESSAGE_ID", SPARED), ("WARDEND_JAIL", "sshd"), ("WARDEND_EVIDENCE", cursor)]);
+            record.time = time;
+            match meaning(&record, false) {
+                Meaning::Event(event) => event.key,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(spared("s=1 s=2", 1), spared("s=1 s=2", 2));
+        assert_ne!(spared("s=1 s=2", 1), spared("s=1 s=3", 1));
+    }
+
+    #[test]
+    fn every_kind_can_be_asked_for_by_its_name() {
+        for kind in Kind::ALL {
+            assert_eq!(serde_json::from_value::<Kind>(kind.name().into()).unwrap(), kind);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What is kept of a handler: how far it has been served, in `/var/lib/wardend-notify/NAME.json`.
+//!
+//! It is written after a batch was taken and not before, so that whatever is killed, nothing that the
+//! journal holds is left out; what is delivered again for that has the same key.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::known::{Keys, Problems};
+use crate::{
+    contract::notify::Status,
+    core::{cursor::Cursor, time::Usec},
+};
+
+/// How far a handler has been served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The last record that was read.
+    pub(crate) cursor: Option<Cursor>,
+    /// Everything received before this time has been read.
+    pub(crate) read_until: Usec,
+    /// When the last batch was begun.
+    #[serde(default)]
+    pub(crate) begun: Option<Usec>,
+    #[serde(default)]
+    pub(super) keys: String,
+    #[serde(default)]
+    pub(crate) problems: Problems,
+    #[serde(default)]
+    pub(crate) status: Status,
+}
+
+impl State {
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::unpack(&self.keys)
+    }
+
+    pub(crate) fn set_keys(&mut self, keys: &Keys) {
+        self.keys = keys.pack();
+    }
+}
+
+/// The file of a handler's state.
+pub(crate) fn path(directory: &Path, handler: &str) -> PathBuf {
+    directory.join(format!("{handler}.json"))
+}
+
+/// What was kept; nothing, if the handler is new.
+pub(crate) fn load(path: &Path) -> Result<Option<State>, String> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{} can't be read: {error}.", path.display())),
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| format!("{} is damaged ({error}); notifications begin with what happens now.", path.display()))
+}
+
+/// Keeps a state.
+pub(crate) fn save(path: &Path, state: &State) -> Result<(), String> {
+    let text = serde_json::to_vec(state).unwrap_or_default();
+    replace(path, &text, 0o644, true).map_err(|error| {
+        format!("{} can't be written ({error}); after a restart, events may be delivered again.", path.display())
+    })
+}
+
+/// Writes a file so that at every moment a whole one has its name.
+pub(crate) fn replace(path: &Path, text: &[u8], mode: u32, durable: bool) -> io::Result<()> {
+    use io::Write as _;
+
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new").tempfile_in(directory)?;
+    file.write_all(text)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    if durable {
+        file.as_file().sync_data()?;
+    }
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_comes_back_and_what_is_damaged_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = path(directory.path(), "mail");
+        assert_eq!(load(&path), Ok(None));
+        let mut keys = Keys::default();
+        keys.add("a");
+        let mut state = State { cursor: Some("s=1;i=2".into()), read_until: 7, ..State::default() };
+        state.set_keys(&keys);
+        save(&path, &state).unwrap();
+        assert_eq!(load(&path), Ok(Some(state)));
+        assert!(!load(&path).unwrap().unwrap().keys().add("a"));
+        fs::write(&path, "{").unwrap();
+        assert!(load(&path).unwrap_err().contains("mail.json is damaged"));
+    }
+}
