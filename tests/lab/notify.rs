@@ -28,7 +28,7 @@ pub(crate) fn a_ban_reaches_each_handler_and_one_that_hangs_holds_up_no_other(re
         .file("/etc/wardend/notify.d/hang.toml", AT_ONCE)
         .file("/etc/wardend/notify.d/hang", "#!/bin/sh\nexec sleep infinity\n")
         .file("/etc/wardend/notify.d/fail.toml", AT_ONCE)
-        .file("/etc/wardend/notify.d/fail", "#!/bin/sh\nyes 'fill the journal'\nexit 1\n")
+        .file("/etc/wardend/notify.d/fail", "#!/bin/sh\nyes 'fill the journal' | head -n 20000\nexit 1\n")
         .file("/etc/wardend/notify.d/mail.toml", "collect = \"0\"\nat-most = \"0\"\nsettings.to = \"admin@example.org\"\n")
         .file("/usr/sbin/sendmail", "#!/bin/sh\necho \"$@\" >>/var/mail/words\ncat >>/var/mail/mails\n")
         .command("chmod 755 /etc/wardend/notify.d/log /etc/wardend/notify.d/hang /etc/wardend/notify.d/fail /usr/sbin/sendmail")
