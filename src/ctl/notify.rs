@@ -172,9 +172,14 @@ mod tests {
         table.row(row(&handlers[0], Some(&status), true));
         table.row(row(&handlers[0], None, true));
         let text = format!("{table:?}");
-        for part in
-            ["banned degraded", "1min, at most every 10min", "never", "3", "It has failed.", "systemctl restart"]
-        {
+        for part in [
+            "banned imported degraded",
+            "1min, at most every 10min",
+            "never",
+            "3",
+            "It has failed.",
+            "systemctl restart",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

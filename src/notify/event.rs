@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     contract::journal::{
-        BAD_CONFIG, BAN, FIREWALL_BACK, FIREWALL_LOST, JOURNAL_GONE, JOURNAL_LOSS, LEAK, PROBLEM, PROBLEM_GONE,
-        REFUSED, SPARED, UNBAN,
+        BAD_CONFIG, BAN, FIREWALL_BACK, FIREWALL_LOST, JOURNAL_GONE, JOURNAL_LOSS, LEAK, LIST_TAKEN, PROBLEM,
+        PROBLEM_GONE, REFUSED, SPARED, UNBAN,
     },
     core::time::Usec,
     journal::own_records::{OwnRecord, STARTED},
@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Spared,
     /// A banned source reached the service.
     Leak,
+    /// A list of bans was taken, which is one event.
+    Imported,
     /// wardend can't provide a function, or can again.
     Degraded,
     /// Records were lost before they were counted.
@@ -36,8 +38,8 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds that a handler can ask for.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Banned, Self::Unbanned, Self::Spared, Self::Leak, Self::Degraded, Self::Lost];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Banned, Self::Unbanned, Self::Spared, Self::Leak, Self::Imported, Self::Degraded, Self::Lost];
 
     /// Its name in a handler's file.
     pub(crate) fn name(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Kind {
             Self::Unbanned => "unbanned",
             Self::Spared => "spared",
             Self::Leak => "leak",
+            Self::Imported => "imported",
             Self::Degraded => "degraded",
             Self::Lost => "lost",
         }
@@ -58,6 +61,7 @@ impl Kind {
             Self::Unbanned => ("unban", "unbans"),
             Self::Spared => ("source spared", "sources spared"),
             Self::Leak => ("leak", "leaks"),
+            Self::Imported => ("list of bans", "lists of bans"),
             Self::Degraded => ("change of wardend's health", "changes of wardend's health"),
             Self::Lost => ("loss of records", "losses of records"),
         };
@@ -100,6 +104,7 @@ pub(crate) fn meaning(record: &OwnRecord, users: bool) -> Meaning {
         BAN => Meaning::Event(ban(record, users)),
         UNBAN => Meaning::Event(unban(record)),
         SPARED | LEAK => Meaning::Event(failing(record, if id == LEAK { Kind::Leak } else { Kind::Spared })),
+        LIST_TAKEN => Meaning::Event(imported(record)),
         JOURNAL_LOSS | JOURNAL_GONE => Meaning::Event(lost(record)),
         PROBLEM => Meaning::Problem(problem_of(record), health(record, "degraded", &problem_of(record))),
         PROBLEM_GONE => Meaning::Solved(problem_of(record), health(record, "healthy", &problem_of(record))),
@@ -185,6 +190,15 @@ fn failing(record: &OwnRecord, kind: Kind) -> Event {
 
 fn evidence(record: &OwnRecord) -> Vec<String> {
     record.get("WARDEND_EVIDENCE").split(' ').filter(|cursor| !cursor.is_empty()).map(str::to_owned).collect()
+}
+
+fn imported(record: &OwnRecord) -> Event {
+    let fields = object(json!({
+        "event": Kind::Imported.name(), "time_usec": record.time, "origin": record.get("WARDEND_ORIGIN"),
+        "bans": record.number("WARDEND_BANS"), "message": record.get("MESSAGE"),
+    }));
+    let key = format!("imported/{}", record.time);
+    Event { kind: Kind::Imported, key, jail: String::new(), count: u64::MAX, fields }
 }
 
 fn lost(record: &OwnRecord) -> Event {

@@ -1,7 +1,7 @@
-//! What a handler has been told already, so that it is told once.
+//! What a handler has received already, so that it receives it once.
 //!
 //! wardend that was killed writes some of its records again, with the same facts; their keys say so.
-//! A problem is told when it begins, when it changes and when it is solved, and not at each restart
+//! A problem is reported when it begins, when it changes and when it is solved, and not at each restart
 //! at which it is still there. Pure: no clock, no file.
 
 use std::{
