@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Meaning, gone_with_restart};
 use crate::{
+    contract::journal::{BAN, LIST_TAKEN},
     core::time::{USEC_PER_SEC, Usec},
+    journal::own_records::{OwnRecord, STARTED},
     util::fnv,
 };
 
@@ -65,6 +67,43 @@ impl Keys {
             }
         }
         keys
+    }
+}
+
+/// The bans of a list, which is one event: wardend writes a record for the list, and after it one for each
+/// ban that begins with it, all of the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lists {
+    left: u64,
+    origin: String,
+    since: Option<u64>,
+}
+
+impl Lists {
+    /// Whether a record is about a ban of a list.
+    pub(crate) fn covers(&mut self, record: &OwnRecord) -> bool {
+        match record.get("MESSAGE_ID") {
+            LIST_TAKEN => {
+                let left = record.number("WARDEND_BANS").unwrap_or(0);
+                *self = Self { left, origin: record.get("WARDEND_ORIGIN").to_owned(), since: None };
+                false
+            }
+            // What was not written before wardend ended comes no more.
+            STARTED => {
+                *self = Self::default();
+                false
+            }
+            BAN if self.left > 0 && record.get("WARDEND_ORIGIN") == self.origin => {
+                let since = record.number("WARDEND_SINCE");
+                if self.since.is_some() && self.since != since {
+                    *self = Self::default();
+                    return false;
+                }
+                (self.since, self.left) = (since, self.left - 1);
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -127,7 +166,6 @@ mod tests {
     use super::*;
     use crate::{
         contract::journal::{PROBLEM, PROBLEM_GONE},
-        journal::own_records::{OwnRecord, STARTED},
         notify::event::meaning,
     };
 
@@ -161,6 +199,28 @@ mod tests {
         assert_eq!(gone.len(), 1);
         assert_eq!(gone[0].fields["event"], "healthy");
         assert!(problems.gone(3 + COMES_BACK).is_empty() && problems.next().is_none());
+    }
+
+    #[test]
+    fn the_bans_of_a_list_are_one_event_and_others_are_not_among_them() {
+        let record = |id: &str, origin: &str, since: &str, bans: &str| {
+            let fields =
+                [("MESSAGE_ID", id), ("WARDEND_ORIGIN", origin), ("WARDEND_SINCE", since), ("WARDEND_BANS", bans)];
+            let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            OwnRecord { time: 1, fields }
+        };
+        let mut lists = Lists::default();
+        assert!(!lists.covers(&record(BAN, "admin", "1", "")));
+        assert!(!lists.covers(&record(LIST_TAKEN, "admin", "", "2")));
+        assert!(!lists.covers(&record(BAN, "jail", "2", "")), "a jail bans meanwhile");
+        assert!(lists.covers(&record(BAN, "admin", "3", "")) && lists.covers(&record(BAN, "admin", "3", "")));
+        assert!(!lists.covers(&record(BAN, "admin", "3", "")), "the list is over");
+        lists.covers(&record(LIST_TAKEN, "admin", "", "5"));
+        assert!(lists.covers(&record(BAN, "admin", "4", "")) && !lists.covers(&record(BAN, "admin", "5", "")));
+        assert!(!lists.covers(&record(BAN, "admin", "4", "")), "another ban has come, so the rest does not");
+        lists.covers(&record(LIST_TAKEN, "admin", "", "5"));
+        lists.covers(&record(STARTED, "", "", ""));
+        assert!(!lists.covers(&record(BAN, "admin", "6", "")));
     }
 
     proptest! {

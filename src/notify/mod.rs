@@ -21,7 +21,7 @@ mod webhook;
 mod worker;
 
 use std::{
-    env, fs,
+    env,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -147,6 +147,7 @@ fn follow() -> Result<(), Fatal> {
 
 /// The name of this machine: letters, digits, '.' and '-' of it.
 pub(crate) fn host() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().chars().map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' }).collect()
+    // /proc/sys is not there in the sandbox.
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' }).collect()
 }

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::known::{Keys, Problems};
+use super::known::{Keys, Lists, Problems};
 use crate::{
     contract::notify::Status,
     core::{cursor::Cursor, time::Usec},
@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(super) keys: String,
     #[serde(default)]
     pub(crate) problems: Problems,
+    #[serde(default)]
+    pub(crate) lists: Lists,
     #[serde(default)]
     pub(crate) status: Status,
 }

@@ -59,6 +59,11 @@ fn time(event: &Map<String, Value>) -> String {
     number(event, "time_usec").map_or_else(String::new, |usec: Usec| format(usec))
 }
 
+/// A point in time as journalctl takes it, in local time.
+fn second(usec: Usec) -> String {
+    format(usec).split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// The bans as a table.
 fn bans(events: &[&Map<String, Value>], text: &mut String) {
     let rows: Vec<[String; 5]> = events
@@ -110,8 +115,8 @@ pub(super) fn body(batch: &Received) -> String {
         if banned.len() > MOST_COMMANDS {
             let _ = writeln!(text, "    wardenctl explain SOURCE      # and so on");
         }
-        let since = banned.iter().filter_map(|event| number(event, "since_usec")).min().unwrap_or(0) / 1_000_000;
-        let _ = writeln!(text, "    journalctl -u wardend --since @{since}");
+        let since = banned.iter().filter_map(|event| number(event, "since_usec")).min().unwrap_or(0);
+        let _ = writeln!(text, "    journalctl -u wardend --since \"{}\"", second(since));
         let _ = writeln!(text, "    wardenctl unban {}", plain(word(banned[0], "source")));
     }
     text
@@ -146,7 +151,8 @@ pub(super) mod tests {
         assert!(lines[2].starts_with("SOURCE         JAIL  UNTIL"), "{text}");
         assert!(lines[4].contains("permanent") && lines[4].ends_with("1 failure, the last invalid-user"), "{text}");
         assert!(text.contains("And 4 more") && text.contains("    wardenctl explain 203.0.113.7\n"), "{text}");
-        assert!(text.contains("journalctl -u wardend --since @1795459200\n"), "{text}");
+        let since = format!("journalctl -u wardend --since \"{}\"\n", second(1_795_459_200_000_000));
+        assert!(text.contains(&since) && since.len() == 52, "{text}");
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
         assert!(!text.lines().any(|line| line.starts_with("Bcc") || line == "."), "{text}");
     }

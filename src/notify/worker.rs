@@ -21,7 +21,7 @@ use super::{
     event::{Event, Meaning, meaning, not_held},
     hand::{Handover, lock},
     handler::Handler,
-    known::{Keys, Problems},
+    known::{Keys, Lists, Problems},
     state::{self, State},
 };
 use crate::{
@@ -76,6 +76,7 @@ struct Reading {
     cursor: Option<crate::core::cursor::Cursor>,
     keys: Keys,
     problems: Problems,
+    lists: Lists,
 }
 
 impl Worker {
@@ -93,7 +94,12 @@ impl Worker {
         // A clock that was set back must not hold anything up.
         kept.begun = kept.begun.filter(|begun| *begun <= now);
         let failing = kept.status.failing_since_usec.filter(|since| *since <= now);
-        let reading = Reading { cursor: kept.cursor.clone(), keys: kept.keys(), problems: kept.problems.clone() };
+        let reading = Reading {
+            cursor: kept.cursor.clone(),
+            keys: kept.keys(),
+            problems: kept.problems.clone(),
+            lists: kept.lists.clone(),
+        };
         let waiting = Waiting::new(handler.pace, kept.begun, failing);
         let status = kept.status.clone();
         let seen_moves = moves.load(Ordering::Relaxed);
@@ -204,6 +210,9 @@ impl Worker {
     }
 
     fn take(&mut self, record: &OwnRecord) {
+        if self.reading.lists.covers(record) {
+            return;
+        }
         let meaning = meaning(record, self.handler.users);
         if meaning != Meaning::None
             && let Some(event) = self.reading.problems.filter(meaning, record.time)
@@ -279,6 +288,7 @@ impl Worker {
     fn note_reading(&mut self) {
         self.kept.cursor.clone_from(&self.reading.cursor);
         self.kept.problems = self.reading.problems.clone();
+        self.kept.lists = self.reading.lists.clone();
         self.kept.set_keys(&self.reading.keys);
     }
 

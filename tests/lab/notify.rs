@@ -48,8 +48,9 @@ pub(crate) fn a_ban_reaches_each_handler_and_one_that_hangs_holds_up_no_other(re
     machine.wait_until("the mail is there", || machine.run("cat /var/mail/mails").contains("203.0.113.7"));
     let mail = machine.run("cat /var/mail/mails");
     println!("{mail}");
-    assert!(mail.starts_with("To: admin@example.org\nSubject: wardend on "), "{mail}");
-    assert!(mail.contains(": 1 ban\n") && mail.contains("    wardenctl explain 203.0.113.7\n"), "{mail}");
+    let subject = format!("To: admin@example.org\nSubject: wardend on {}: 1 ban\n", release.name());
+    assert!(mail.starts_with(&subject), "{mail}");
+    assert!(mail.contains("\n203.0.113.7  sshd  ") && mail.contains("    wardenctl explain 203.0.113.7\n"), "{mail}");
     assert_eq!(machine.run("cat /var/mail/words").trim(), "-t -i");
 
     machine.run("wardenctl ban 203.0.113.8 --for 1h");
