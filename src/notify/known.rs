@@ -24,6 +24,10 @@ const MOST: usize = 10_000;
 /// How long a problem may take to come back after a restart of wardend; some are looked for only once a minute.
 const COMES_BACK: Usec = 180 * USEC_PER_SEC;
 
+/// The bans of a list that is no longer than this are reported one by one, as somebody gave them to
+/// wardenctl.
+const SHORT: u64 = 20;
+
 /// The last keys, as hashes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Keys {
@@ -80,13 +84,16 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// Whether a record is about a ban of a list.
+    /// Whether a record is not to be reported: one about a ban of a list, or about a list that is so short
+    /// that its bans are.
     pub(crate) fn covers(&mut self, record: &OwnRecord) -> bool {
         match record.get("MESSAGE_ID") {
             LIST_TAKEN => {
                 let left = record.number("WARDEND_BANS").unwrap_or(0);
+                let is_short = (1..=SHORT).contains(&left);
+                let left = if is_short { 0 } else { left };
                 *self = Self { left, origin: record.get("WARDEND_ORIGIN").to_owned(), since: None };
-                false
+                is_short
             }
             // What was not written before wardend ended comes no more.
             STARTED => {
@@ -211,16 +218,18 @@ mod tests {
         };
         let mut lists = Lists::default();
         assert!(!lists.covers(&record(BAN, "admin", "1", "")));
-        assert!(!lists.covers(&record(LIST_TAKEN, "admin", "", "2")));
+        assert!(!lists.covers(&record(LIST_TAKEN, "admin", "", "21")));
         assert!(!lists.covers(&record(BAN, "jail", "2", "")), "a jail bans meanwhile");
-        assert!(lists.covers(&record(BAN, "admin", "3", "")) && lists.covers(&record(BAN, "admin", "3", "")));
+        assert!((0..21).all(|_| lists.covers(&record(BAN, "admin", "3", ""))));
         assert!(!lists.covers(&record(BAN, "admin", "3", "")), "the list is over");
-        lists.covers(&record(LIST_TAKEN, "admin", "", "5"));
+        lists.covers(&record(LIST_TAKEN, "admin", "", "50"));
         assert!(lists.covers(&record(BAN, "admin", "4", "")) && !lists.covers(&record(BAN, "admin", "5", "")));
         assert!(!lists.covers(&record(BAN, "admin", "4", "")), "another ban has come, so the rest does not");
-        lists.covers(&record(LIST_TAKEN, "admin", "", "5"));
+        lists.covers(&record(LIST_TAKEN, "admin", "", "50"));
         lists.covers(&record(STARTED, "", "", ""));
         assert!(!lists.covers(&record(BAN, "admin", "6", "")));
+        assert!(lists.covers(&record(LIST_TAKEN, "admin", "", "3")), "its bans are reported instead");
+        assert!(!lists.covers(&record(BAN, "admin", "7", "")));
     }
 
     proptest! {
