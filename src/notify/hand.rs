@@ -5,12 +5,16 @@
 //! file is written first, then the unit is waited for until it rests, and only then it is started:
 //! whoever starts it after the file was written, it reads this batch. wardenctl hands over a test in the same
 //! way, and both hold the handler's lock meanwhile.
+//!
+//! While the machine boots, no handler is started: systemd takes a boot for finished when no unit is starting
+//! any more, and a oneshot unit is starting as long as its program runs.
 
 use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::LazyLock,
+    time::{Duration, Instant},
 };
 
 use tokio::time::{sleep, timeout};
@@ -23,6 +27,11 @@ use crate::{contract::notify::Head, util::fnv};
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the bus may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a boot is waited for. What prevents it from finishing may be what a handler should report.
+const BOOT: Duration = Duration::from_secs(300);
+/// When this process has handed over for the first time.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Why a batch was not taken: a sentence.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +62,8 @@ pub(crate) enum HandError {
 trait Manager {
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(property)]
+    fn system_state(&self) -> zbus::Result<String>;
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: zbus::ObjectPath<'_>, unit: &str, result: &str) -> zbus::Result<()>;
 }
@@ -115,6 +126,9 @@ async fn answer<T>(call: impl Future<Output = zbus::Result<T>>) -> Result<T, Han
 async fn start(name: &str) -> Result<(), HandError> {
     let connection = answer(Connection::system()).await?;
     let manager = answer(ManagerProxy::builder(&connection).cache_properties(CacheProperties::No).build()).await?;
+    while is_early(&answer(manager.system_state()).await?) && BEGUN.elapsed() < BOOT {
+        sleep(LOOK / 5).await;
+    }
     let mut ended = answer(manager.receive_job_removed()).await?;
     let path = timeout(PATIENCE, manager.load_unit(name))
         .await
@@ -148,6 +162,11 @@ async fn start(name: &str) -> Result<(), HandError> {
             Err(_) => {}
         }
     }
+}
+
+/// Whether the machine is still booting, by the state of its manager.
+fn is_early(state: &str) -> bool {
+    ["initializing", "starting"].contains(&state)
 }
 
 async fn rests(unit: &UnitProxy<'_>) -> Result<bool, HandError> {

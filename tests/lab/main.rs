@@ -146,8 +146,6 @@ scenarios! {
         a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it,
         what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told,
         an_entry_that_only_firewalld_believes_in_is_entered_anew;
-    notify:
-        a_ban_reaches_each_handler_and_one_that_hangs_holds_up_no_other;
     readme:
         the_readme_holds_for_a_new_user;
     package:
@@ -176,6 +174,7 @@ scenarios! {
         a_long_backlog_holds_up_no_ban_and_fills_no_memory;
     [debian13]
     notify:
+        a_ban_reaches_each_handler_and_one_that_hangs_holds_up_no_other,
         whatever_is_killed_no_event_is_lost_and_a_lost_journal_is_reported;
     alive:
         a_bus_that_does_not_answer_is_reported_and_in_the_end_the_daemon_is_restarted;
