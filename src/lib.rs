@@ -32,4 +32,4 @@ mod systemd;
 mod util;
 
 #[doc(hidden)]
-pub use state::{Snapshot, Store, check as check_snapshot};
+pub use state::{SaveError, Snapshot, Store, check as check_snapshot};

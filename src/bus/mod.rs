@@ -31,7 +31,7 @@ pub(crate) use self::{
     jail::JailProxy,
     logcontrol::{LOG_CONTROL_PATH, LogControl},
     manager::{Banned, Extended, Failure, Leak, Manager, ManagerProxy, ManagerSignals, Spared, Unbanned},
-    publish::{BusEvent, PublisherHandle},
+    publish::PublisherHandle,
     socket::{Load, connect},
 };
 use crate::{
@@ -39,6 +39,7 @@ use crate::{
         bus::{BanRow, FirewallStatus, INFINITY, JailMore, JailRow, ProblemRow},
         error::Error,
         exceptions::{ExceptionRow, IgnoredRow},
+        happening::Happening,
         history::{HistoryRow, TopRow},
         latency::Latency,
     },
@@ -55,8 +56,11 @@ use crate::{
 /// The number of long replies that are in progress at a time.
 const ANSWERS: usize = 4;
 
-/// What came of each of many orders, unless that could not be saved.
-pub(crate) type Outcomes<T> = Result<Vec<Result<T, CommandError>>, Error>;
+/// Where the answer goes, when what was ordered is on disk; or what has kept it from being done.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What came of each of many orders.
+pub(crate) type Many<T> = Vec<Result<T, CommandError>>;
 
 /// What the core is asked.
 #[derive(Debug)]
@@ -67,19 +71,19 @@ pub(crate) enum Command {
         orders: Vec<BanOrder>,
         /// Of a list, whose decision it is.
         list: Option<String>,
-        reply: oneshot::Sender<Outcomes<Ordered>>,
+        reply: Reply<Many<Ordered>>,
     },
     Unban {
         networks: Vec<IpNet>,
         jail: Option<String>,
         /// Only bans of this origin.
         origin: Option<Origin>,
-        reply: oneshot::Sender<Outcomes<Vec<BanRow>>>,
+        reply: Reply<Many<Vec<BanRow>>>,
     },
     UnbanAll {
         jail: Option<String>,
         origin: Option<Origin>,
-        reply: oneshot::Sender<Result<u32, Error>>,
+        reply: Reply<u32>,
     },
     /// Ignores or watches networks.
     Except {
@@ -87,7 +91,7 @@ pub(crate) enum Command {
         networks: Vec<IpNet>,
         jail: Option<String>,
         terms: Terms,
-        reply: oneshot::Sender<Outcomes<Exception>>,
+        reply: Reply<Many<Exception>>,
     },
     /// Ends that.
     EndExceptions {
@@ -95,26 +99,26 @@ pub(crate) enum Command {
         networks: Vec<IpNet>,
         jail: Option<String>,
         uid: Option<u32>,
-        reply: oneshot::Sender<Outcomes<Vec<Exception>>>,
+        reply: Reply<Many<Vec<Exception>>>,
     },
     History {
         since: Usec,
         until: Usec,
         step: Usec,
-        reply: oneshot::Sender<Result<Vec<HistoryRow>, Error>>,
+        reply: Reply<Vec<HistoryRow>>,
     },
-    TopSources(Question, oneshot::Sender<Result<Vec<TopRow>, Error>>),
+    TopSources(Question, Reply<Vec<TopRow>>),
     ListIgnored(oneshot::Sender<Vec<IgnoredRow>>),
     ListWatched(oneshot::Sender<Vec<ExceptionRow>>),
     Pause {
         jail: Option<String>,
         terms: Terms,
-        reply: oneshot::Sender<Result<Vec<Exception>, Error>>,
+        reply: Reply<Vec<Exception>>,
     },
     Resume {
         jail: Option<String>,
         uid: Option<u32>,
-        reply: oneshot::Sender<Result<Vec<Exception>, Error>>,
+        reply: Reply<Vec<Exception>>,
     },
     Explain(IpAddr, oneshot::Sender<Vec<Explanation>>),
     Reload(oneshot::Sender<Result<(), String>>),
@@ -175,6 +179,31 @@ pub(crate) struct Counted {
     pub(crate) leaks: u64,
     pub(crate) latency: Latency,
     pub(crate) jails: BTreeMap<Arc<str>, JailCounts>,
+}
+
+impl Counted {
+    /// Something has happened.
+    pub(crate) fn count(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Failed { jail, .. } => self.of(jail).failures += 1,
+            Happening::Banned(ban) => {
+                self.of(&ban.jail).bans += 1;
+                self.generation += 1;
+            }
+            Happening::Extended(_) | Happening::Unbanned(..) => self.generation += 1,
+            Happening::Spared { jail, .. } => self.of(jail).spared += 1,
+            Happening::Leaked { .. } => self.leaks += 1,
+            Happening::Withheld(_)
+            | Happening::Excepted(_)
+            | Happening::ExceptionEnded(..)
+            | Happening::Crowded(..)
+            | Happening::ClockSet(_) => {}
+        }
+    }
+
+    fn of(&mut self, jail: &Arc<str>) -> &mut JailCounts {
+        self.jails.entry(Arc::clone(jail)).or_default()
+    }
 }
 
 /// The part of a jail.

@@ -5,7 +5,7 @@
 //! full is not sent, and a client can ask instead. Jails on the bus come and go in the same task, which alone
 //! knows the objects.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -19,60 +19,33 @@ use super::{
     jail::{self, Jail},
 };
 use crate::{
-    contract::bus::{Details, PATH},
-    core::{bans::MOST_BANS, jail::JailSettings},
+    contract::{
+        bus::{Details, INFINITY, PATH},
+        happening::Happening,
+        unban,
+    },
+    core::{
+        bans::{Ban, MOST_BANS},
+        jail::JailSettings,
+        net::text_of,
+    },
+    util::rate::RateLimit,
 };
 
 /// The maximum number of waiting signals: as many as there can be bans, which may all end at once.
 const SIGNALS: usize = MOST_BANS;
-/// How long the loop waits for jails to come and go.
+/// How long a reload waits for jails to come and go.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A signal of the manager, or a look at what has changed.
 #[derive(Debug)]
-pub(crate) enum BusEvent {
-    Banned {
-        jail: String,
-        source: String,
-        until_usec: u64,
-        count: u32,
-        details: Details,
-    },
-    Extended {
-        jail: String,
-        source: String,
-        until_usec: u64,
-        count: u32,
-        details: Details,
-    },
-    Unbanned {
-        jail: String,
-        source: String,
-        why: &'static str,
-        details: Details,
-    },
-    Failure {
-        jail: String,
-        source: String,
-        address: String,
-        rule: String,
-        time_usec: u64,
+enum BusEvent {
+    /// `generation` is the number of the last change, this one included; before a failure, `omitted` others
+    /// were left out.
+    Happened {
+        happening: Box<Happening>,
+        generation: u64,
         omitted: u32,
-        generation: u64,
-    },
-    Leak {
-        jail: String,
-        source: String,
-        address: String,
-        rule: String,
-        generation: u64,
-    },
-    Spared {
-        jail: String,
-        source: String,
-        login_usec: u64,
-        failures: u32,
-        generation: u64,
     },
     Changes,
 }
@@ -87,6 +60,9 @@ enum Order {
 pub(crate) struct PublisherHandle {
     events: mpsc::Sender<BusEvent>,
     orders: mpsc::UnboundedSender<(Order, oneshot::Sender<()>)>,
+    failures: RateLimit,
+    /// The name is ours, so somebody may listen.
+    named: bool,
 }
 
 impl PublisherHandle {
@@ -101,28 +77,47 @@ impl PublisherHandle {
         let (events, waiting) = mpsc::channel(SIGNALS);
         let (orders, ordered) = mpsc::unbounded_channel();
         tokio::spawn(publisher.run(waiting, ordered));
-        Ok(Self { events, orders })
+        Ok(Self { events, orders, failures: RateLimit::new(), named: false })
     }
 
-    /// Queues a signal, unless the queue is full.
-    pub(crate) fn publish(&self, what: BusEvent) {
-        let _ = self.events.try_send(what);
+    /// Queues the signal, unless the queue is full or there were too many like it in this second.
+    pub(crate) fn publish(&mut self, happening: Happening, generation: u64) {
+        let omitted = match happening {
+            Happening::Failed { .. } if !self.named => return,
+            Happening::Failed { .. } => match self.failures.may_say(Instant::now()) {
+                Some(omitted) => omitted,
+                None => return,
+            },
+            _ => 0,
+        };
+        let _ = self.events.try_send(BusEvent::Happened { happening: Box::new(happening), generation, omitted });
     }
 
-    /// Jails have come or gone, and their objects do the same; the others get their new settings.
-    pub(crate) async fn change_jails(&self, jails: &[JailSettings]) {
-        self.order(Order::Jails(jails.to_vec())).await;
+    /// Has changed properties announced.
+    pub(crate) fn publish_changes(&self) {
+        let _ = self.events.try_send(BusEvent::Changes);
+    }
+
+    /// Jails have come or gone, and their objects do the same; the others get their new settings. Whoever
+    /// wants to know when that is done waits for what is returned.
+    pub(crate) fn change_jails(&self, jails: &[JailSettings]) -> impl Future<Output = ()> + Send + 'static {
+        self.order(Order::Jails(jails.to_vec()))
     }
 
     /// What the objects say now needs no announcement: nobody could have asked before.
-    pub(crate) async fn begin(&self) {
-        self.order(Order::Begin).await;
+    pub(crate) fn begin(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.order(Order::Begin)
     }
 
-    async fn order(&self, order: Order) {
+    /// The name is ours from now on.
+    pub(crate) fn named(&mut self) {
+        self.named = true;
+    }
+
+    fn order(&self, order: Order) -> impl Future<Output = ()> + Send + 'static {
         let (done, finished) = oneshot::channel();
         let _ = self.orders.send((order, done));
-        let _ = timeout(PATIENCE, finished).await;
+        async move { drop(timeout(PATIENCE, finished).await) }
     }
 }
 
@@ -158,26 +153,46 @@ impl Publisher {
     }
 
     async fn publish(&mut self, what: BusEvent) -> zbus::Result<()> {
-        let manager: &InterfaceRef<Manager> = &self.manager.interface;
         match what {
-            BusEvent::Banned { jail, source, until_usec, count, details } => {
-                manager.banned(&jail, &source, until_usec, count, details).await
-            }
-            BusEvent::Extended { jail, source, until_usec, count, details } => {
-                manager.extended(&jail, &source, until_usec, count, details).await
-            }
-            BusEvent::Unbanned { jail, source, why, details } => manager.unbanned(&jail, &source, why, details).await,
-            BusEvent::Failure { jail, source, address, rule, time_usec, omitted, generation } => {
-                let details = Details::since(generation);
-                manager.failure(&jail, &source, &address, &rule, time_usec, omitted, details).await
-            }
-            BusEvent::Leak { jail, source, address, rule, generation } => {
-                manager.leak(&jail, &source, &address, &rule, Details::since(generation)).await
-            }
-            BusEvent::Spared { jail, source, login_usec, failures, generation } => {
-                manager.spared(&jail, &source, login_usec, failures, Details::since(generation)).await
-            }
+            BusEvent::Happened { happening, generation, omitted } => self.signal(*happening, generation, omitted).await,
             BusEvent::Changes => self.announce().await,
+        }
+    }
+
+    async fn signal(&self, happening: Happening, generation: u64, omitted: u32) -> zbus::Result<()> {
+        let manager: &InterfaceRef<Manager> = &self.manager.interface;
+        let until = |ban: &Ban| ban.until.unwrap_or(INFINITY);
+        let details = Details::since(generation);
+        match happening {
+            Happening::Banned(ban) => {
+                let details = Details::of(&ban, generation);
+                manager.banned(&ban.jail, &text_of(ban.source), until(&ban), ban.count, details).await
+            }
+            Happening::Extended(ban) => {
+                let details = Details::of(&ban, generation);
+                manager.extended(&ban.jail, &text_of(ban.source), until(&ban), ban.count, details).await
+            }
+            Happening::Unbanned(ban, why) => {
+                let details = Details::of(&ban, generation);
+                manager.unbanned(&ban.jail, &text_of(ban.source), unban::words(why).0, details).await
+            }
+            Happening::Failed { jail, source, failure } => {
+                let (source, address) = (text_of(source), failure.address.to_string());
+                manager.failure(&jail, &source, &address, &failure.rule, failure.time, omitted, details).await
+            }
+            Happening::Leaked { jail, ban, failure } => {
+                manager.leak(&jail, &text_of(ban), &failure.address.to_string(), &failure.rule, details).await
+            }
+            Happening::Spared { jail, source, login, failures } => {
+                let count = u32::try_from(failures.kinds().0).unwrap_or(u32::MAX);
+                manager.spared(&jail, &text_of(source), login, count, details).await
+            }
+            // Others hear of these from properties and from the journal.
+            Happening::Withheld(_)
+            | Happening::Excepted(_)
+            | Happening::ExceptionEnded(..)
+            | Happening::Crowded(..)
+            | Happening::ClockSet(_) => Ok(()),
         }
     }
 

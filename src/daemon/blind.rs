@@ -13,12 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    health::{Kind, Problem},
-    run::Daemon,
-    visits::Visits,
-};
+use tokio::{task::JoinHandle, time::Instant};
+
+use super::{health::Health, visits::Visits};
 use crate::{
+    contract::problem::{Kind, Problem},
     core::{
         filter::{Claim, Filter, Stranger},
         record::{FieldId, Record},
@@ -30,7 +29,6 @@ use crate::{
     },
     util::{text::count, time::now},
 };
-use tokio::time::Instant;
 
 /// How many processes must have shown that the service is used, with no message of its own since.
 const SIGNS: usize = 3;
@@ -64,6 +62,19 @@ pub(super) struct Blind {
     /// When something of a service's was last read.
     read: Usec,
     visits: Visits,
+    /// The cause is being looked for, in files: on another thread, because a disk may be slow.
+    search: Option<JoinHandle<Problem>>,
+}
+
+/// What speaks for a service that is not read.
+#[derive(Debug)]
+enum Finding {
+    /// This number of signs without a message.
+    Unheard(usize),
+    /// This number of visits without one.
+    Unseen(usize),
+    /// As many messages that look like the service's.
+    Unlisted(Lookalike, usize),
 }
 
 impl Blind {
@@ -138,53 +149,72 @@ impl Blind {
     }
 
     /// What there is to say at the time `now`.
-    pub(super) fn problem(&mut self, now: Usec) -> Option<Problem> {
+    fn finding(&mut self, now: Usec) -> Option<Finding> {
         let late = self.signs.values().filter(|time| time.saturating_add(PATIENCE) <= now).count();
         if late >= SIGNS {
-            return Some(unheard(late, &Causes::of_this_machine()));
+            return Some(Finding::Unheard(late));
         }
         for times in self.lookalikes.values_mut() {
             times.retain(|time| time.saturating_add(MEMORY) >= now);
         }
         self.lookalikes.retain(|_, times| !times.is_empty());
         let found = self.lookalikes.iter().find(|(_, times)| times.len() >= LOOKALIKES);
-        found.map(|(lookalike, times)| unlisted(lookalike, times.len()))
+        found.map(|(lookalike, times)| Finding::Unlisted(lookalike.clone(), times.len()))
+    }
+
+    /// Reports whether what the watched services do can be read. Where that takes a look into files, the
+    /// report comes out of [`Self::explained`].
+    pub(super) fn look<'f>(&mut self, filters: impl Iterator<Item = &'f Filter>, health: &mut Health) {
+        let units = filters.flat_map(|filter| &filter.records.units);
+        let visits = self.visits.look(units.map(String::as_str), Instant::now());
+        match self.finding(now()).or(visits.map(Finding::Unseen)) {
+            Some(finding @ Finding::Unlisted(..)) => {
+                health.report(Kind::Records, Some(finding.problem(&Causes::default())));
+            }
+            Some(finding) if self.search.is_none() => {
+                let look = move || finding.problem(&Causes::of_this_machine());
+                self.search = Some(tokio::task::spawn_blocking(look));
+            }
+            Some(_) => {}
+            None => {
+                self.search = None;
+                health.report(Kind::Records, None);
+            }
+        }
+    }
+
+    /// A problem, with its cause if that was found; never, if none is looked for.
+    pub(super) async fn explained(&mut self) -> Problem {
+        loop {
+            let Some(search) = self.search.as_mut() else { return std::future::pending().await };
+            let outcome = search.await;
+            self.search = None;
+            if let Ok(problem) = outcome {
+                return problem;
+            }
+        }
     }
 }
 
-fn unheard(signs: usize, causes: &Causes) -> Problem {
-    let what = format!(
-        "People log in, or try to, and the service writes nothing about it that could be read ({} without a message of its own).",
-        count(signs, "process or session", "processes or sessions")
-    );
-    mended(what, causes)
-}
-
-fn unseen(visits: usize, causes: &Causes) -> Problem {
-    let what = format!(
-        "The service's unit has used CPU time as it does when somebody connects ({} minute by minute), and nothing at all of it reached the journal.",
-        count(visits, "visit", "visits")
-    );
-    mended(what, causes)
-}
-
-fn mended(what: String, causes: &Causes) -> Problem {
-    let what = match &causes.found {
-        Some(cause) => format!("{what} {cause}"),
-        None => what,
-    };
-    let mend = "Let sshd log at LogLevel INFO or VERBOSE (sshd -T | grep -i loglevel), without -q and -E, and journald store it (MaxLevelStore= in journald.conf).";
-    Problem { what, mend: mend.to_owned() }
-}
-
-impl Daemon {
-    /// Reports whether what the watched services do can be read.
-    pub(super) fn look_whether_it_is_read(&mut self) {
-        let units = self.engine.jails().flat_map(|jail| &jail.filter.records.units);
-        let visits = self.blind.visits.look(units.map(String::as_str), Instant::now());
-        let silent = || visits.map(|visits| unseen(visits, &Causes::of_this_machine()));
-        let problem = self.blind.problem(now()).or_else(silent);
-        self.health.report(Kind::Records, problem);
+impl Finding {
+    fn problem(&self, causes: &Causes) -> Problem {
+        let what = match self {
+            Self::Unheard(signs) => format!(
+                "People log in, or try to, and the service writes nothing about it that could be read ({} without a message of its own).",
+                count(*signs, "process or session", "processes or sessions")
+            ),
+            Self::Unseen(visits) => format!(
+                "The service's unit has used CPU time as it does when somebody connects ({} minute by minute), and nothing at all of it reached the journal.",
+                count(*visits, "visit", "visits")
+            ),
+            Self::Unlisted(lookalike, times) => return unlisted(lookalike, *times),
+        };
+        let what = match &causes.found {
+            Some(cause) => format!("{what} {cause}"),
+            None => what,
+        };
+        let mend = "Let sshd log at LogLevel INFO or VERBOSE (sshd -T | grep -i loglevel), without -q and -E, and journald store it (MaxLevelStore= in journald.conf).";
+        Problem { what, mend: mend.to_owned() }
     }
 }
 
@@ -320,7 +350,7 @@ mod tests {
 
         fn problem(&mut self, seconds: u64) -> Option<Problem> {
             self.now += seconds * USEC_PER_SEC;
-            self.blind.problem(self.now)
+            self.blind.finding(self.now).map(|finding| finding.problem(&Causes::default()))
         }
     }
 

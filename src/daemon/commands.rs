@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::run::Daemon;
 use crate::{
-    bus::{self, Command, Ordered, Outcomes, Page},
+    bus::{self, Command, Many, Ordered, Page, Reply},
     contract::{
         bus::BanRow,
         error::Error,
@@ -17,37 +17,32 @@ use crate::{
         engine::{BanOrder, Change, CommandError, Decision},
         scope::Scope,
     },
-    firewalld::{self, Order},
     journal::events,
     util::time::now,
 };
 
 impl Daemon {
-    pub(super) async fn obey(&mut self, command: Command) {
+    pub(super) fn obey(&mut self, command: Command) {
         // A caller that is gone does not want its answer.
         match command {
             Command::ListBans(listing, reply) => {
                 let (bans, total) = listing.of(self.engine.bans());
                 let bans = bans.into_iter().map(|ban| self.row(ban)).collect();
-                let _ = reply.send(Page { bans, total, generation: self.counted.generation });
+                let _ = reply.send(Page { bans, total, generation: self.happenings.counted.generation });
             }
             Command::ListJails(reply) => {
-                let _ = reply.send(bus::jail_rows(&self.engine, &self.counted));
+                let _ = reply.send(bus::jail_rows(&self.engine, &self.happenings.counted));
             }
-            Command::Ban { orders, list, reply } => {
-                let _ = reply.send(self.ban(&orders, list.as_deref()).await);
-            }
+            Command::Ban { orders, list, reply } => self.ban(&orders, list.as_deref(), reply),
             Command::Unban { networks, jail, origin, reply } => {
-                let _ = reply.send(self.unban(&networks, jail.as_deref(), origin.as_ref()).await);
+                self.unban(&networks, jail.as_deref(), origin.as_ref(), reply);
             }
-            Command::UnbanAll { jail, origin, reply } => {
-                let _ = reply.send(self.unban_all(jail.as_deref(), origin.as_ref()).await);
-            }
+            Command::UnbanAll { jail, origin, reply } => self.unban_all(jail.as_deref(), origin.as_ref(), reply),
             Command::Except { kind, networks, jail, terms, reply } => {
-                let _ = reply.send(self.except(kind, &networks, jail.as_deref(), &terms).await);
+                self.except(kind, &networks, jail.as_deref(), &terms, reply);
             }
             Command::EndExceptions { kind, networks, jail, uid, reply } => {
-                let _ = reply.send(self.end_exceptions(kind, &networks, jail.as_deref(), uid).await);
+                self.end_exceptions(kind, &networks, jail.as_deref(), uid, reply);
             }
             Command::History { since, until, step, reply } => {
                 let steps = self.engine.history(since, until, step, now());
@@ -60,33 +55,20 @@ impl Daemon {
             }
             Command::ListIgnored(reply) => drop(reply.send(self.ignored())),
             Command::ListWatched(reply) => drop(reply.send(self.watched())),
-            Command::Pause { jail, terms, reply } => {
-                let _ = reply.send(self.pause(jail.as_deref(), &terms).await);
-            }
-            Command::Resume { jail, uid, reply } => {
-                let _ = reply.send(self.resume(jail.as_deref(), uid).await);
-            }
+            Command::Pause { jail, terms, reply } => self.pause(jail.as_deref(), &terms, reply),
+            Command::Resume { jail, uid, reply } => self.resume(jail.as_deref(), uid, reply),
             Command::Explain(address, reply) => {
                 let _ = reply.send(self.engine.explain(address, now()));
             }
             Command::Reload(reply) => self.ask_to_reload(Some(reply)),
-            Command::RemoveFirewall(reply) => {
-                self.removal = Some(reply);
-                let _ = self.orders.send(Order::Remove);
-            }
-            Command::FirewallStatus(reply) => {
-                self.inspections.push_back(reply);
-                let _ = self.orders.send(Order::Inspect);
-            }
-            Command::SyncFirewall(reply) => {
-                self.syncs.push_back(reply);
-                let _ = self.orders.send(Order::Sync);
-            }
+            Command::RemoveFirewall(reply) => self.firewall.remove(reply),
+            Command::FirewallStatus(reply) => self.firewall.inspect(reply),
+            Command::SyncFirewall(reply) => self.firewall.sync(reply),
         }
     }
 
     /// Bans, all at once: one write of the state, and the firewall gets all of them together.
-    async fn ban(&mut self, orders: &[BanOrder], list: Option<&str>) -> Outcomes<Ordered> {
+    fn ban(&mut self, orders: &[BanOrder], list: Option<&str>, reply: Reply<Many<Ordered>>) {
         let now = now();
         let decisions: Vec<Result<Decision, CommandError>> =
             orders.iter().map(|order| self.engine.ban(order, now, &mut self.effects)).collect();
@@ -96,28 +78,31 @@ impl Daemon {
             let refused = decisions.iter().filter(|decision| decision.is_err()).count();
             events::list_taken(origin, begun, extended, number(Change::Unchanged), refused);
         }
-        self.kept(begun + extended > 0).await?;
-        let row = |Decision { change, ban }| Ordered { change, row: self.row(&ban) };
-        Ok(decisions.into_iter().map(|decision| decision.map(row)).collect())
+        self.keep(begun + extended > 0, reply, |this| {
+            let row = |Decision { change, ban }| Ordered { change, row: this.row(&ban) };
+            decisions.into_iter().map(|decision| decision.map(row)).collect()
+        });
     }
 
-    async fn unban(
+    fn unban(
         &mut self,
         networks: &[IpNet],
         jail: Option<&str>,
         origin: Option<&Origin>,
-    ) -> Outcomes<Vec<BanRow>> {
+        reply: Reply<Many<Vec<BanRow>>>,
+    ) {
         let now = now();
         let ended: Vec<Result<Vec<Ban>, CommandError>> =
             networks.iter().map(|network| self.engine.unban(*network, jail, origin, now, &mut self.effects)).collect();
-        self.kept(ended.iter().any(Result::is_ok)).await?;
-        let rows = |bans: Vec<Ban>| bans.iter().map(|ban| BanRow::new(ban, false)).collect();
-        Ok(ended.into_iter().map(|ended| ended.map(rows)).collect())
+        self.keep(ended.iter().any(Result::is_ok), reply, |_| {
+            let rows = |bans: Vec<Ban>| bans.iter().map(|ban| BanRow::new(ban, false)).collect();
+            ended.into_iter().map(|ended| ended.map(rows)).collect()
+        });
     }
 
-    async fn unban_all(&mut self, jail: Option<&str>, origin: Option<&Origin>) -> Result<u32, Error> {
-        if let Some(jail) = jail {
-            self.engine.jail_named(jail)?;
+    fn unban_all(&mut self, jail: Option<&str>, origin: Option<&Origin>, reply: Reply<u32>) {
+        if let Some(Err(error)) = jail.map(|jail| self.engine.jail_named(jail).map(drop)) {
+            return drop(reply.send(Err(error.into())));
         }
         let meant =
             |ban: &&Ban| jail.is_none_or(|jail| *ban.jail == *jail) && origin.is_none_or(|it| ban.origin == *it);
@@ -128,25 +113,31 @@ impl Daemon {
             let bans = self.engine.unban(source, Some(&jail), origin, now(), &mut self.effects);
             ended += bans.map_or(0, |bans| bans.len());
         }
-        self.kept(ended > 0).await?;
-        Ok(u32::try_from(ended).unwrap_or(u32::MAX))
+        self.keep(ended > 0, reply, |_| u32::try_from(ended).unwrap_or(u32::MAX));
     }
 
     /// A ban, as the bus has it.
     fn row(&self, ban: &Ban) -> BanRow {
-        let up = self.caught_up && matches!(self.firewall, firewalld::State::Up);
-        let confirmed = |scope: &Arc<Scope>| !self.waiting.contains_key(&(Arc::clone(scope), ban.source));
-        BanRow::new(ban, up && self.engine.scope(&ban.jail).is_some_and(confirmed))
+        let confirmed = |scope: &Arc<Scope>| self.firewall.holds(scope, ban.source);
+        BanRow::new(ban, self.reading.caught_up && self.engine.scope(&ban.jail).is_some_and(confirmed))
     }
 
-    /// Carries orders out, and has on disk before the answer what they have changed.
-    pub(super) async fn kept(&mut self, changed: bool) -> Result<(), Error> {
+    /// Carries orders out, and has on disk before the answer what they have changed. Nobody but the caller
+    /// waits for that.
+    pub(super) fn keep<T: Send + 'static>(&mut self, changed: bool, reply: Reply<T>, answer: impl FnOnce(&Self) -> T) {
         self.carry_out();
-        if !changed {
-            return Ok(());
+        let answer = answer(self);
+        // What another order has changed may not be on disk yet, and this answer tells of it.
+        if !changed && !self.saving.has_orders() {
+            return drop(reply.send(Ok(answer)));
         }
         self.publish();
-        let saved = self.save_now().await;
-        saved.map_err(|what| Error::Failed(format!("It is done, but a crash may undo it: {what}")))
+        self.saving.order(|outcome| {
+            let _ = reply.send(match outcome {
+                Ok(()) => Ok(answer),
+                Err(error) => Err(Error::Failed(format!("It is done, but a crash may undo it: {error}"))),
+            });
+        });
+        self.save();
     }
 }

@@ -4,52 +4,61 @@ use ipnet::IpNet;
 
 use super::run::Daemon;
 use crate::{
-    bus::Outcomes,
-    contract::{
-        error::Error,
-        exceptions::{ExceptionRow, IgnoredRow},
+    bus::{Many, Reply},
+    contract::exceptions::{ExceptionRow, IgnoredRow},
+    core::{
+        Exception, ExceptionKind,
+        engine::{CommandError, Terms},
     },
-    core::{Exception, ExceptionKind, engine::Terms},
     util::time::now,
 };
 
 impl Daemon {
     /// Ignores or watches networks.
-    pub(super) async fn except(
+    pub(super) fn except(
         &mut self,
         kind: ExceptionKind,
         networks: &[IpNet],
         jail: Option<&str>,
         terms: &Terms,
-    ) -> Outcomes<Exception> {
-        let outcomes = self.engine.except(kind, networks, jail, terms, now(), &mut self.effects)?;
-        self.kept(outcomes.iter().any(Result::is_ok)).await?;
-        Ok(outcomes)
+        reply: Reply<Many<Exception>>,
+    ) {
+        let outcomes = self.engine.except(kind, networks, jail, terms, now(), &mut self.effects);
+        self.keep_many(outcomes, reply);
     }
 
     /// Ends that.
-    pub(super) async fn end_exceptions(
+    pub(super) fn end_exceptions(
         &mut self,
         kind: ExceptionKind,
         networks: &[IpNet],
         jail: Option<&str>,
         uid: Option<u32>,
-    ) -> Outcomes<Vec<Exception>> {
-        let outcomes = self.engine.end_exceptions(kind, networks, jail, uid, now(), &mut self.effects)?;
-        self.kept(outcomes.iter().any(Result::is_ok)).await?;
-        Ok(outcomes)
+        reply: Reply<Many<Vec<Exception>>>,
+    ) {
+        let outcomes = self.engine.end_exceptions(kind, networks, jail, uid, now(), &mut self.effects);
+        self.keep_many(outcomes, reply);
     }
 
-    pub(super) async fn pause(&mut self, jail: Option<&str>, terms: &Terms) -> Result<Vec<Exception>, Error> {
-        let paused = self.engine.pause(jail, terms, now(), &mut self.effects)?;
-        self.kept(true).await?;
-        Ok(paused)
+    pub(super) fn pause(&mut self, jail: Option<&str>, terms: &Terms, reply: Reply<Vec<Exception>>) {
+        match self.engine.pause(jail, terms, now(), &mut self.effects) {
+            Ok(paused) => self.keep(true, reply, |_| paused),
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
     }
 
-    pub(super) async fn resume(&mut self, jail: Option<&str>, uid: Option<u32>) -> Result<Vec<Exception>, Error> {
-        let resumed = self.engine.resume(jail, uid, &mut self.effects)?;
-        self.kept(true).await?;
-        Ok(resumed)
+    pub(super) fn resume(&mut self, jail: Option<&str>, uid: Option<u32>, reply: Reply<Vec<Exception>>) {
+        match self.engine.resume(jail, uid, &mut self.effects) {
+            Ok(resumed) => self.keep(true, reply, |_| resumed),
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
+    }
+
+    fn keep_many<T: Send + 'static>(&mut self, outcomes: Result<Many<T>, CommandError>, reply: Reply<Many<T>>) {
+        match outcomes {
+            Ok(outcomes) => self.keep(outcomes.iter().any(Result::is_ok), reply, |_| outcomes),
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
     }
 
     /// Who is never banned, by order and by configuration.

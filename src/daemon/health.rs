@@ -5,61 +5,27 @@
 //! property `Problems` and `wardenctl status` give the sentence and the mend. The firewall has
 //! words of its own (`FirewallState`) and is added where the list is read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::{contract::bus::ProblemRow, journal::events};
+use tokio::time::Instant;
 
-/// Which promise. The order is the one in which problems are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    /// Whoever is banned is locked out: nobody else accepts before wardend's policy.
-    Bypass,
-    /// The system bus answers.
-    Bus,
-    /// The journal is read.
-    Journal,
-    /// What the watched services write is read.
-    Records,
-    /// The machine's own addresses are known.
-    Addresses,
-    /// The state is saved.
-    State,
-    /// Each failure counts for somebody.
-    Nameless,
-    /// Whoever is logged in is not banned.
-    Logins,
-    /// Whoever fails too often is banned: no jail is paused.
-    Paused,
-}
+use crate::{
+    contract::{
+        bus::ProblemRow,
+        problem::{Kind, Problem},
+    },
+    journal::events,
+};
 
-impl Kind {
-    /// Its name on the bus and in the journal.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bypass => "bypass",
-            Self::Bus => "bus",
-            Self::Journal => "journal",
-            Self::Records => "records",
-            Self::Addresses => "addresses",
-            Self::State => "state",
-            Self::Nameless => "nameless",
-            Self::Logins => "logins",
-            Self::Paused => "paused",
-        }
-    }
-}
-
-/// Why a promise does not hold, and what mends it: a sentence each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) what: String,
-    pub(super) mend: String,
-}
+/// For so long after the last failure without an address there may be more of them.
+const NAMELESS: Duration = Duration::from_secs(3600);
 
 /// The problems there are.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     problems: BTreeMap<Kind, Problem>,
+    /// When failures last came without any address.
+    nameless: Option<Instant>,
 }
 
 impl Health {
@@ -69,8 +35,8 @@ impl Health {
             return;
         }
         match &problem {
-            Some(Problem { what, mend }) => events::problem(kind.name(), what, mend),
-            None => events::problem_gone(kind.name()),
+            Some(Problem { what, mend }) => events::problem(kind.word(), what, mend),
+            None => events::problem_gone(kind.word()),
         }
         self.note(kind, problem);
     }
@@ -83,14 +49,28 @@ impl Health {
         }
     }
 
+    /// Failures that count for nobody.
+    pub(super) fn nameless(&mut self, jail: &str, count: usize) {
+        tracing::trace!("{count} failures of a session without an address count for nobody in jail {jail}.");
+        self.nameless = Some(Instant::now());
+        let what = format!(
+            "Failed logins in jail {jail} can't be attributed, because no record of their sessions contains an address; with UseDNS yes, they contain a host name."
+        );
+        let mend = "Set UseDNS no or LogLevel VERBOSE in sshd_config.".to_owned();
+        self.report(Kind::Nameless, Some(Problem { what, mend }));
+    }
+
+    /// Ends what time alone ends.
+    pub(super) fn age(&mut self) {
+        if self.nameless.is_some_and(|last| last.elapsed() >= NAMELESS) {
+            self.nameless = None;
+            self.report(Kind::Nameless, None);
+        }
+    }
+
     /// All of them, as the bus lists them.
     pub(super) fn rows(&self) -> Vec<ProblemRow> {
-        let row = |(kind, Problem { what, mend }): (&Kind, &Problem)| ProblemRow {
-            kind: kind.name().to_owned(),
-            what: what.clone(),
-            mend: mend.clone(),
-        };
-        self.problems.iter().map(row).collect()
+        self.problems.iter().map(|(kind, problem)| problem.row(*kind)).collect()
     }
 }
 

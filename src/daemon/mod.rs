@@ -6,18 +6,23 @@
 //! bus) refuses the start with a sentence and an exit code of its own (the unit does not restart on
 //! those that only an admin can mend); what can (the firewall, the saved state) is reported and waited for.
 
-mod addresses;
 mod blind;
 mod clock_watch;
 mod commands;
 mod effects;
 mod exceptions;
+mod firewall;
+mod happenings;
 mod health;
 mod logging;
+mod pace;
 mod presence;
+mod published;
+mod readiness;
+mod reading;
 mod reload;
+mod reloading;
 mod run;
-mod saving;
 mod status;
 mod visits;
 
@@ -93,7 +98,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let text = error.to_string();
             events::refused(&text);
-            notify::status(&text);
+            notify::last_word(&text);
             ExitCode::from(error.exit_code())
         }
     }

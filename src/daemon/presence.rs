@@ -9,23 +9,23 @@ use std::{
     collections::{BTreeSet, HashSet},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
-use super::{
-    health::{Kind, Problem},
-    run::Daemon,
-};
+use super::health::Health;
 use crate::{
+    contract::problem::{Kind, Problem},
     core::{
         cursor::Moment,
+        engine::Engine,
         filter::{Counts, Filter},
         record::{Fields, Record},
         time::{USEC_PER_SEC, Usec},
     },
     journal::{Position, Reader, Step, Where},
-    systemd::logind::{Named, Present},
+    systemd::logind::{Logins, Named, Present},
     util::time::now,
 };
 
@@ -34,6 +34,8 @@ use crate::{
 const BEFORE: Usec = 300 * USEC_PER_SEC;
 /// By then the record of a login that has just been made is here.
 const SETTLED: Usec = 5 * USEC_PER_SEC;
+/// How long the start waits for logind, and for what the journal has of those who are logged in.
+const START_PATIENCE: Duration = Duration::from_secs(5);
 /// The most records that are looked at for a login.
 const MOST_RECORDS: usize = 100_000;
 
@@ -45,9 +47,17 @@ pub(super) struct Found {
     time: Usec,
 }
 
+/// What there is to learn.
+pub(super) enum Heard {
+    /// logind has others than before.
+    Present(Present),
+    /// These logins were in the journal.
+    Found(Vec<Found>),
+}
+
 /// Who is there, and whose address is being looked for.
-#[derive(Default)]
 pub(super) struct Presence {
+    logins: Logins,
     present: Present,
     /// What the engine was told last.
     told: Option<BTreeSet<IpAddr>>,
@@ -59,9 +69,15 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// Whether the journal is being asked.
-    pub(super) fn searches(&self) -> bool {
-        self.search.is_some()
+    pub(super) fn new(logins: Logins) -> Self {
+        Self {
+            logins,
+            present: Present::default(),
+            told: None,
+            nameless: Vec::new(),
+            asked: HashSet::new(),
+            search: None,
+        }
     }
 
     /// Whether a record may bring an address that is looked for.
@@ -69,59 +85,81 @@ impl Presence {
         !self.nameless.is_empty()
     }
 
-    /// What was found in the journal; never, if nothing is looked for.
-    pub(super) async fn found(&mut self) -> Vec<Found> {
-        let Some(search) = self.search.as_mut() else { return std::future::pending().await };
-        let found = search.await.unwrap_or_default();
-        self.search = None;
-        found
-    }
-}
-
-impl Daemon {
-    /// logind has others than before.
-    pub(super) fn meet(&mut self, present: Present) {
-        let named = |process: &u32| present.named.contains_key(process);
-        self.presence.asked.retain(named);
-        let opened = present.opened.saturating_sub(self.presence.present.opened);
-        self.presence.present = present;
-        self.blind.see_logins(opened, now());
-        self.recognize();
+    /// What there is to learn next.
+    pub(super) async fn next(&mut self) -> Heard {
+        tokio::select! {
+            present = self.logins.next() => Heard::Present(present),
+            found = found(&mut self.search) => Heard::Found(found),
+        }
     }
 
-    /// Tells the engine who is there, as far as their addresses are known.
-    pub(super) fn recognize(&mut self) {
-        let mut addresses = self.presence.present.addresses.clone();
-        self.presence.nameless.clear();
-        for (process, named) in &self.presence.present.named {
-            match self.engine.let_in_by(*process, named.since.saturating_sub(BEFORE)) {
+    /// Looks who is there before the backlog is read: it may hold what would ban somebody who is logged
+    /// in. It does not wait long for logind, nor for the journal. Returns how many sessions were opened.
+    pub(super) async fn look_first(&mut self, engine: &mut Engine, fields: &Arc<Fields>, health: &mut Health) -> u64 {
+        let Ok(present) = timeout(START_PATIENCE, self.logins.next()).await else { return 0 };
+        let (opened, _) = self.take(Heard::Present(present), engine, health);
+        self.search(engine, fields, health);
+        if self.search.is_some()
+            && let Ok(found) = timeout(START_PATIENCE, found(&mut self.search)).await
+        {
+            self.take(Heard::Found(found), engine, health);
+        }
+        opened
+    }
+
+    /// Takes what was learned. How many sessions were opened since the last time, and whether the engine
+    /// was told something new.
+    pub(super) fn take(&mut self, heard: Heard, engine: &mut Engine, health: &mut Health) -> (u64, bool) {
+        let opened = match heard {
+            Heard::Present(present) => {
+                self.asked.retain(|process| present.named.contains_key(process));
+                let opened = present.opened.saturating_sub(self.present.opened);
+                self.present = present;
+                opened
+            }
+            Heard::Found(found) => {
+                for Found { moment, process, address, time } in found {
+                    engine.let_in(moment, process, address, time);
+                }
+                0
+            }
+        };
+        (opened, self.recognize(engine, health))
+    }
+
+    /// Tells the engine who is there, as far as their addresses are known. True if that is new.
+    pub(super) fn recognize(&mut self, engine: &mut Engine, health: &mut Health) -> bool {
+        let mut addresses = self.present.addresses.clone();
+        self.nameless.clear();
+        for (process, named) in &self.present.named {
+            match engine.let_in_by(*process, named.since.saturating_sub(BEFORE)) {
                 Some(address) => drop(addresses.insert(address)),
-                None => self.presence.nameless.push((*process, named.clone())),
+                None => self.nameless.push((*process, named.clone())),
             }
         }
-        self.engine.keep_leaders(self.presence.present.named.keys().copied().collect());
-        if self.presence.told.as_ref() != Some(&addresses) {
-            self.engine.logged_in(&addresses, now());
-            self.presence.told = Some(addresses);
-            self.saving.touch();
+        engine.keep_leaders(self.present.named.keys().copied().collect());
+        let new = self.told.as_ref() != Some(&addresses);
+        if new {
+            engine.logged_in(&addresses, now());
+            self.told = Some(addresses);
         }
-        if self.presence.nameless.is_empty() {
-            self.health.report(Kind::Logins, None);
+        if self.nameless.is_empty() {
+            health.report(Kind::Logins, None);
         }
+        new
     }
 
     /// Looks into the journal for the logins that the engine has not read, each once; and reports
     /// those that are not there.
-    pub(super) fn search_logins(&mut self) {
-        if self.presence.search.is_some() {
+    pub(super) fn search(&mut self, engine: &Engine, fields: &Arc<Fields>, health: &mut Health) {
+        if self.search.is_some() {
             return;
         }
         let settled = now().saturating_sub(SETTLED);
-        let due = self.presence.nameless.iter().filter(|(_, named)| named.since <= settled);
-        let (asked, new): (Vec<_>, Vec<_>) =
-            due.cloned().partition(|(process, _)| self.presence.asked.contains(process));
+        let due = self.nameless.iter().filter(|(_, named)| named.since <= settled);
+        let (asked, new): (Vec<_>, Vec<_>) = due.cloned().partition(|(process, _)| self.asked.contains(process));
         if let Some((_, Named { host, .. })) = asked.first() {
-            self.health.report(
+            health.report(
                 Kind::Logins,
                 Some(Problem {
                     what: format!(
@@ -137,21 +175,21 @@ impl Daemon {
         if new.is_empty() {
             return;
         }
-        self.presence.asked.extend(new.iter().map(|(process, _)| *process));
-        let filters: Vec<Arc<Filter>> = self.engine.jails().map(|jail| jail.filter.clone()).collect();
-        let fields = Arc::clone(&self.fields);
-        self.presence.search = Some(tokio::task::spawn_blocking(move || {
+        self.asked.extend(new.iter().map(|(process, _)| *process));
+        let filters: Vec<Arc<Filter>> = engine.jails().map(|jail| jail.filter.clone()).collect();
+        let fields = Arc::clone(fields);
+        self.search = Some(tokio::task::spawn_blocking(move || {
             new.iter().filter_map(|(process, named)| search(&filters, &fields, *process, named.since)).collect()
         }));
     }
+}
 
-    /// These were in the journal.
-    pub(super) fn take_in_logins(&mut self, found: Vec<Found>) {
-        for Found { moment, process, address, time } in found {
-            self.engine.let_in(moment, process, address, time);
-        }
-        self.recognize();
-    }
+/// What was found in the journal; never, if nothing is looked for.
+async fn found(search: &mut Option<JoinHandle<Vec<Found>>>) -> Vec<Found> {
+    let Some(under_way) = search.as_mut() else { return std::future::pending().await };
+    let found = under_way.await.unwrap_or_default();
+    *search = None;
+    found
 }
 
 /// The record of the login by which a session came to be. A journal that can't be read has none.

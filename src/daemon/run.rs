@@ -3,145 +3,92 @@
 //! In: batches of records from the journal thread, commands from the bus, reports from the
 //! firewall, deadlines, a tick a second, signals. Out: orders to the firewall, journal records,
 //! bus signals and properties, the snapshot, STATUS and the watchdog. The loop itself decides
-//! nothing and waits for nothing that is slow.
+//! nothing and waits for nothing that is slow: what takes time (a disk, the bus, process 1) is done by a
+//! task or another thread, and its outcome is one more thing that comes in. Its own journal records it
+//! writes itself, as every service does.
+//!
+//! Each part keeps what belongs to it, in a file of its own, and knows nothing of the others; how they
+//! act together is said here and in [`super::effects`], [`super::commands`], [`super::reload`] and
+//! [`super::status`].
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc};
 
-use ipnet::IpNet;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until, timeout},
+    sync::{mpsc, watch},
+    time::{Duration, Instant, sleep_until},
 };
 use zbus::Connection;
 
 use super::{
     Fatal,
-    addresses::{self, Addresses, Heard},
     blind::Blind,
     clock_watch::ClockWatch,
-    health::{self, Health},
-    presence::Presence,
-    reload::Reloading,
-    saving::Saving,
+    firewall::{Firewall, Said},
+    happenings::Happenings,
+    health::Health,
+    pace::{Pace, TICK},
+    presence::{self, Presence},
+    published::Published,
+    readiness::Readiness,
+    reading::Reading,
+    reloading::Reloading,
 };
 use crate::{
-    bus::{self, Command, Core, Counted, PublisherHandle, Status},
+    bus::{self, Command, Core, PublisherHandle, Status},
     config::Settings,
-    contract::bus::{FirewallStatus, NAME},
+    contract::problem::{Kind, Problem},
     core::{
         engine::{Effect, Engine},
-        jail::Bound,
-        record::{Cursor, Fields},
-        scope::Scope,
         time::Usec,
     },
-    cut::Cutting,
-    firewalld::{self, Order, Report},
+    firewalld::State,
     journal::{Batch, Follower, Loss, News, Position, events},
-    state::{Snapshot, Store},
-    systemd::{logind::Logins, notify, outgoing::Outgoing, resolved::Names},
-    util::{
-        rate::{OncePer, RateLimit},
-        text::count,
-        time::now,
+    kernel::own::{self, Heard, OwnAddresses},
+    state::{Saving, Snapshot, Store},
+    systemd::{
+        logind::Logins,
+        notify::{Notifier, Watchdog},
+        outgoing::Outgoing,
+        resolved::Names,
     },
+    util::{text::count, time::now},
 };
 
-/// How long the start waits for a word from the firewall, before it goes on without one.
-const FIREWALL_PATIENCE: Duration = Duration::from_secs(10);
-/// How long it waits for logind, and for what the journal has of those who are logged in.
-const LOGINS_PATIENCE: Duration = Duration::from_secs(5);
-/// How soon after a change the snapshot is written and the properties are published.
-pub(super) const TICK: Duration = Duration::from_secs(1);
-/// The same, where only a record was counted: the noise of the internet does that all day.
-pub(super) const COUNTED_TICK: Duration = Duration::from_secs(10);
-/// How often the watchdog is looked at while nothing happens: an idle daemon shall sleep.
-const IDLE_TICK: Duration = Duration::from_secs(20);
 /// How long what time brings may wait, but for the end of a ban: it is done at its own time anyway,
 /// and many such deadlines are met at once.
-const LAZY: Duration = Duration::from_secs(20);
-/// The longest sleep until a deadline: the wall clock may be set meanwhile.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-
+const LAZY: Usec = 20_000_000;
 /// How far the engine's time stays behind the journal's end, in µs: journald stamps a record a
 /// moment before it can be read.
 const MARGIN: Usec = 2_000_000;
-/// The shortest time from one deadline to the next.
-const PACE: Duration = Duration::from_millis(200);
 
 /// Everything that the loop holds.
 pub(super) struct Daemon {
     pub(super) engine: Engine,
-    pub(super) cursor: Option<Cursor>,
-    /// Where reading began, for as long as nothing was read.
-    pub(super) origin: Position,
-    pub(super) follower: Follower,
+    /// What the engine wants, until it is carried out.
+    pub(super) effects: Vec<Effect>,
+    pub(super) reading: Reading,
+    pub(super) firewall: Firewall,
+    pub(super) happenings: Happenings,
+    pub(super) published: Published,
+    pub(super) health: Health,
+    pub(super) saving: Saving,
+    pub(super) reloading: Reloading,
+    pub(super) readiness: Readiness,
+    pub(super) pace: Pace,
+    pub(super) clock_watch: ClockWatch,
+    /// Whether what the services write is read.
+    blind: Blind,
+    presence: Presence,
+    own: OwnAddresses,
+    pub(super) names: Names,
+    commands: mpsc::Receiver<Command>,
     /// For what wardend asks of others.
     pub(super) outgoing: Outgoing,
     /// For those that ask of wardend.
     pub(super) served: Connection,
-    pub(super) publisher: PublisherHandle,
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) status: watch::Sender<Status>,
-    pub(super) orders: mpsc::UnboundedSender<Order>,
-    pub(super) reports: mpsc::UnboundedReceiver<Report>,
-    pub(super) firewall: firewalld::State,
-    /// What was last told of an outage of it that is not over.
-    pub(super) outage: String,
-    pub(super) health: Health,
-    /// Whether what the services write is read.
-    pub(super) blind: Blind,
-    pub(super) cutting: Cutting,
-    pub(super) saving: Saving,
-    pub(super) reloading: Reloading,
-    pub(super) names: Names,
-    logins: Logins,
-    addresses: Addresses,
-    pub(super) presence: Presence,
-    /// The fields that the filters ask for.
-    pub(super) fields: Arc<Fields>,
-    pub(super) clock_watch: ClockWatch,
-    /// Things that happen again and again.
-    pub(super) crowds: OncePer<(Arc<str>, Bound)>,
-    pub(super) spared: OncePer<IpNet>,
-    pub(super) withheld: OncePer<(Arc<str>, IpNet)>,
-    pub(super) leaks: OncePer<IpNet>,
-    pub(super) failures: RateLimit,
-    /// When failures last came without any address.
-    pub(super) nameless: Option<Instant>,
-    /// Bans that the firewall has not confirmed yet, with the time of the record that led to
-    /// each.
-    pub(super) waiting: HashMap<(Arc<Scope>, IpNet), Usec>,
-    /// Bans found in a backlog that had ended before anybody could be told.
-    pub(super) bygone: HashSet<(Arc<str>, IpNet)>,
-    pub(super) effects: Vec<Effect>,
-    /// Who waits for the sets and the policy to be gone from firewalld.
-    pub(super) removal: Option<oneshot::Sender<Result<(), String>>>,
-    /// Who waits for a look at what firewalld holds, and for that to be right; answered in turn.
-    pub(super) inspections: VecDeque<oneshot::Sender<FirewallStatus>>,
-    pub(super) syncs: VecDeque<oneshot::Sender<Result<Vec<String>, String>>>,
-    /// The journal's backlog has been read.
-    pub(super) caught_up: bool,
-    pub(super) backlog: usize,
-    pub(super) progress_told: Instant,
-    pub(super) counted: Counted,
-    /// The time of the last record.
-    pub(super) read_up_to: Usec,
-    /// When changed properties were announced last.
-    pub(super) announced: Instant,
-    pub(super) status_told: String,
-    pub(super) ready: bool,
-    /// How long after the last tick the next one comes.
-    pub(super) pace: Duration,
-    pub(super) ticked: Instant,
-    pub(super) woken: Instant,
-    pub(super) watchdog: notify::Watchdog,
+    pub(super) notifier: Notifier,
+    watchdog: Watchdog,
 }
 
 impl Daemon {
@@ -153,11 +100,9 @@ impl Daemon {
         }
         let load = Arc::default();
         let served = bus::connect(Arc::clone(&load)).await.map_err(Fatal::Bus)?;
-        let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
-        let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
         let names = Names::ask(outgoing.connection(), &settings.jails);
-        let logins = Logins::follow(&outgoing);
-        let mut addresses = Addresses::follow();
+        let presence = Presence::new(Logins::follow(&outgoing));
+        let mut own = OwnAddresses::follow();
         let mut engine = Engine::new(settings.jails.clone());
         let mut effects = Vec::new();
 
@@ -169,90 +114,56 @@ impl Daemon {
         if let Some(what) = loaded.trouble {
             events::snapshot(&what);
         }
+        let findtime = settings.jails.iter().map(|jail| jail.findtime).max().unwrap_or(0);
         let mut cursor = None;
         if let Some(snapshot) = loaded.snapshot {
             engine.load(snapshot.engine, now(), &mut effects);
             cursor = snapshot.cursor;
         }
         let since = || Position::Since(now().saturating_sub(findtime));
-        let position = cursor.clone().map_or_else(since, Position::After);
+        let origin = cursor.clone().map_or_else(since, Position::After);
         let mut health = Health::default();
-        match addresses.first().await {
-            Some(Heard::Own(own)) => engine.own(own, now(), &mut effects),
-            Some(Heard::Lost(why)) => health.report(health::Kind::Addresses, Some(addresses::problem(&why))),
+        match own.first().await {
+            Some(Heard::Own(addresses)) => engine.own(addresses, now(), &mut effects),
+            Some(Heard::Lost(why)) => health.report(Kind::Addresses, Some(own::problem(&why))),
             // The task goes on waiting, and says so in the end.
             None => {}
         }
-        let origin = position.clone();
-        let fields = Arc::clone(&settings.fields);
-        let follower = Follower::start(filters, settings.fields, position)?;
-        if let (false, Some(cursor)) = (follower.resumed, &cursor) {
-            events::journal_gone(cursor);
-        }
+        let filters = settings.jails.iter().map(|jail| jail.filter.clone()).collect();
+        let follower = Follower::start(filters, settings.fields.clone(), origin.clone()).await?;
 
-        let (orders, reports) = firewalld::start(outgoing.clone());
-        let cutting = Cutting::new(&outgoing);
-        // The receiver lives as long as the task; where it is gone, the loop sees it.
-        let _ = orders.send(Order::Replace { scopes: engine.scopes(), list: engine.blocked() });
+        let firewall = Firewall::start(&outgoing, &engine);
         let (sender, commands) = mpsc::channel(16);
         let (status, statuses) = watch::channel(Status::default());
         let core = Core::new(sender, statuses, Some(outgoing.connection().clone()), load);
         let publisher = PublisherHandle::serve(&served, core, &settings.jails).await.map_err(Fatal::Bus)?;
         Ok(Self {
             engine,
-            cursor,
-            origin,
-            follower,
-            outgoing,
-            served,
-            publisher,
-            commands,
-            status,
-            orders,
-            reports,
-            firewall: firewalld::State::Starting,
-            outage: String::new(),
+            effects,
+            reading: Reading::begin(follower, settings.fields, cursor, origin),
+            firewall,
+            happenings: Happenings::new(publisher),
+            published: Published::new(status),
             health,
-            blind: Blind::default(),
-            cutting,
             saving: Saving::new(store),
             reloading: Reloading::new(directories),
-            names,
-            logins,
-            addresses,
-            presence: Presence::default(),
-            fields,
+            readiness: Readiness::Starting(Instant::now()),
+            pace: Pace::new(),
             clock_watch: ClockWatch::look(),
-            crowds: OncePer::new(3600 * TICK),
-            spared: OncePer::new(60 * TICK),
-            withheld: OncePer::new(60 * TICK),
-            leaks: OncePer::new(60 * TICK),
-            failures: RateLimit::new(),
-            nameless: None,
-            waiting: HashMap::new(),
-            bygone: HashSet::new(),
-            effects,
-            removal: None,
-            inspections: VecDeque::new(),
-            syncs: VecDeque::new(),
-            caught_up: false,
-            backlog: 0,
-            progress_told: Instant::now(),
-            counted: Counted { generation: now(), ..Counted::default() },
-            read_up_to: 0,
-            announced: Instant::now(),
-            status_told: String::new(),
-            ready: false,
-            pace: TICK,
-            ticked: Instant::now(),
-            woken: Instant::now(),
-            watchdog: notify::Watchdog::new(),
+            blind: Blind::default(),
+            presence,
+            own,
+            names,
+            commands,
+            outgoing,
+            served,
+            notifier: Notifier::start(),
+            watchdog: Watchdog::new(),
         })
     }
 
     /// Runs until a signal ends it.
     pub(super) async fn run(mut self) -> Result<(), Fatal> {
-        let started = Instant::now();
         let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Runtime)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Runtime)?;
@@ -264,7 +175,10 @@ impl Daemon {
             }
         };
         tokio::pin!(closed);
-        self.look_who_is_there().await;
+        let fields = &self.reading.fields;
+        let opened = self.presence.look_first(&mut self.engine, fields, &mut self.health).await;
+        self.blind.see_logins(opened, now());
+        self.saving.touch();
         self.carry_out();
         loop {
             let (deadline, tick) = (self.deadline(), self.next_tick());
@@ -274,83 +188,71 @@ impl Daemon {
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => self.ask_to_reload(None),
                 () = &mut closed => return Err(Fatal::BusLost),
-                batch = self.follower.next() => match batch {
+                batch = self.reading.follower.next(), if !self.reloading.is_opening() => match batch {
                     Some(batch) => self.read(batch).await,
                     None => return Err(Fatal::JournalEnded),
                 },
-                Some(report) = self.reports.recv() => self.hear(report),
-                cut = self.cutting.next() => self.cutting.tell(&cut),
-                Some(command) = self.commands.recv() => self.obey(command).await,
+                said = self.firewall.next() => self.hear(said),
+                Some(command) = self.commands.recv() => self.obey(command),
                 () = sleep_until(deadline) => self.wake(),
-                read = self.reloading.read() => self.reload(read).await,
+                step = self.reloading.step() => self.reload(step),
                 answers = self.names.next() => {
                     self.engine.resolve(answers, now(), &mut self.effects);
                     self.saving.touch();
                     self.carry_out();
                 }
-                heard = self.addresses.next() => {
-                    self.learn(heard);
-                    self.pace = TICK;
+                heard = self.own.next() => self.learn(heard),
+                heard = self.presence.next() => self.meet(heard),
+                problem = self.blind.explained() => self.health.report(Kind::Records, Some(problem)),
+                named = self.readiness.named() => {
+                    named.map_err(Fatal::Name)?;
+                    self.become_ready();
                 }
-                present = self.logins.next() => {
-                    self.meet(present);
-                    self.pace = TICK;
-                }
-                found = self.presence.found() => {
-                    self.take_in_logins(found);
-                    self.pace = TICK;
-                }
-                () = sleep_until(tick) => {
-                    (self.pace, self.ticked) = (IDLE_TICK, Instant::now());
-                    self.look_at_the_clock();
-                    if self.caught_up {
-                        self.search_logins();
-                        self.look_whether_it_is_read();
-                    }
-                    self.watchdog.alive(self.follower.pulse(), &self.outgoing);
-                    self.publish();
-                    let (cursor, engine) = (&self.cursor, &self.engine);
-                    self.saving.begin(|| Snapshot::of(engine, cursor.clone(), now()));
-                }
-                () = self.saving.finished() => {}
+                () = sleep_until(tick) => self.tick(),
+                () = self.saving.finished() => self.save(),
             }
-            let firewall_known = !matches!(self.firewall, firewalld::State::Starting);
-            if !self.ready && self.caught_up && (firewall_known || started.elapsed() > FIREWALL_PATIENCE) {
-                self.become_ready().await?;
+            if self.readiness.is_due(self.reading.caught_up, self.firewall.is_known()) {
+                self.publish();
+                let prepared = self.happenings.publisher.begin();
+                self.readiness.take_name(self.served.clone(), prepared);
             }
         }
         self.stop().await;
         Ok(())
     }
 
-    /// Before the backlog is read: it may hold what would ban somebody who is logged in.
-    async fn look_who_is_there(&mut self) {
-        let Ok(present) = timeout(LOGINS_PATIENCE, self.logins.next()).await else { return };
-        self.meet(present);
-        self.search_logins();
-        if self.presence.searches()
-            && let Ok(found) = timeout(LOGINS_PATIENCE, self.presence.found()).await
-        {
-            self.take_in_logins(found);
-        }
+    /// The name is taken, so the daemon is there for everybody.
+    fn become_ready(&mut self) {
+        self.happenings.publisher.named();
+        let line = self.status_line();
+        self.notifier.ready(&line);
+        tracing::debug!("{line}");
     }
 
-    /// Takes the bus name, last of all, and tells the manager.
-    async fn become_ready(&mut self) -> Result<(), Fatal> {
+    fn tick(&mut self) {
+        self.pace.tick();
+        self.look_at_the_clock();
+        if self.reading.caught_up {
+            self.presence.search(&self.engine, &self.reading.fields, &mut self.health);
+            self.blind.look(self.engine.jails().map(|jail| &*jail.filter), &mut self.health);
+        }
+        self.show_that_it_is_alive();
         self.publish();
-        self.publisher.begin().await;
-        self.served.request_name(NAME).await.map_err(Fatal::Name)?;
-        self.ready = true;
-        notify::ready(&self.status_line());
-        tracing::debug!("{}", self.status_line());
-        Ok(())
+        self.save();
+    }
+
+    /// Begins to save the state if it is time to.
+    pub(super) fn save(&mut self) {
+        let (cursor, engine) = (&self.reading.cursor, &self.engine);
+        self.saving.begin(|| Snapshot::of(engine, cursor.clone(), now()));
+    }
+
+    fn show_that_it_is_alive(&mut self) {
+        self.watchdog.alive(self.reading.follower.pulse(), &self.outgoing, &self.notifier);
     }
 
     async fn read(&mut self, batch: Batch) {
         batch.news.into_iter().for_each(|news| self.hear_of_the_journal(news));
-        if !self.caught_up {
-            self.backlog += batch.records.len();
-        }
         if !batch.records.is_empty() {
             self.blind.hear();
         }
@@ -358,39 +260,39 @@ impl Daemon {
             let known = self.engine.record(&record, &mut self.effects);
             if known {
                 self.saving.touch();
-                self.pace = self.pace.min(COUNTED_TICK);
+                self.pace.counted();
             }
             self.blind.see(&record, known, self.engine.jails().map(|jail| &*jail.filter));
-            self.counted.records += 1;
-            self.read_up_to = record.time;
+            self.happenings.counted.records += 1;
+            self.reading.read(record.time);
             self.carry_out();
         }
         for Loss { unit, count } in batch.losses {
             // What was lost of other services matters to none of the jails.
             if self.engine.jails().any(|jail| jail.filter.records.may_come_from(&unit)) {
-                self.counted.lost = self.counted.lost.saturating_add(count);
+                self.happenings.counted.lost = self.happenings.counted.lost.saturating_add(count);
                 events::journal_loss(&unit, count);
             }
             self.saving.touch();
         }
-        if self.presence.waits() {
-            self.recognize();
+        if self.presence.waits() && self.presence.recognize(&mut self.engine, &mut self.health) {
+            self.saving.touch();
         }
         // Nothing saves the state while a batch is half done.
         if batch.position.is_some() {
-            self.cursor = batch.position;
+            self.reading.cursor = batch.position;
         }
-        if batch.caught_up && !self.caught_up {
-            self.caught_up = true;
+        if batch.caught_up && !self.reading.caught_up {
+            self.reading.caught_up = true;
             self.let_time_pass();
-            self.refill();
-            tracing::debug!("Read {} of the journal.", count(self.backlog, "earlier record", "earlier records"));
-        } else if !self.caught_up {
-            if self.progress_told.elapsed() >= TICK {
-                self.progress_told = Instant::now();
-                notify::still_starting(&format!("Reading the backlog: {} records so far.", self.backlog));
+            self.firewall.refill(&self.engine);
+            let records = count(self.reading.backlog, "earlier record", "earlier records");
+            tracing::debug!("Read {records} of the journal.");
+        } else if !self.reading.caught_up {
+            if let Some(progress) = self.reading.progress() {
+                self.notifier.still_starting(&progress);
             }
-            self.watchdog.alive(self.follower.pulse(), &self.outgoing);
+            self.show_that_it_is_alive();
         }
         self.show();
         self.tell_the_reader();
@@ -408,24 +310,54 @@ impl Daemon {
                 }
             }
             News::Deaf(what, mend) => {
-                self.health.report(health::Kind::Journal, Some(health::Problem { what, mend: mend.to_owned() }));
+                self.health.report(Kind::Journal, Some(Problem { what, mend: mend.to_owned() }));
             }
-            News::Hears => self.health.report(health::Kind::Journal, None),
+            News::Hears => self.health.report(Kind::Journal, None),
         }
-        self.pace = TICK;
+        self.pace.soon();
     }
 
-    /// Lets the reader look often for as long as a record may have somebody banned, or a ban that is
-    /// on its way to the firewall may show what it does not hold off.
-    pub(super) fn tell_the_reader(&self) {
-        let near = self.engine.near_until().map_or(0, |until| until.saturating_sub(now()));
-        let pending = if self.waiting.is_empty() { Duration::ZERO } else { TICK };
-        self.follower.be_eager(Duration::from_micros(near).max(pending));
+    fn hear(&mut self, said: Said) {
+        let counted = &mut self.happenings.counted;
+        if self.firewall.hear(said, &self.engine, counted, &mut self.health) {
+            self.publish();
+        }
+    }
+
+    /// The machine has other addresses, or nobody knows.
+    fn learn(&mut self, heard: Heard) {
+        let problem = match heard {
+            Heard::Own(addresses) => {
+                self.engine.own(addresses, now(), &mut self.effects);
+                self.saving.touch();
+                self.carry_out();
+                None
+            }
+            Heard::Lost(why) => Some(own::problem(&why)),
+        };
+        self.health.report(Kind::Addresses, problem);
+        self.publish();
+        self.pace.soon();
+    }
+
+    /// Others are logged in than before, or it is known from where.
+    fn meet(&mut self, heard: presence::Heard) {
+        let (opened, new) = self.presence.take(heard, &mut self.engine, &mut self.health);
+        self.blind.see_logins(opened, now());
+        if new {
+            self.saving.touch();
+        }
+        self.pace.soon();
+    }
+
+    /// Lets the reader look often for as long as that matters.
+    fn tell_the_reader(&self) {
+        self.reading.be_eager(self.engine.near_until(), self.firewall.has_pending());
     }
 
     /// A deadline has come, or nothing has for a while.
     fn wake(&mut self) {
-        self.woken = Instant::now();
+        self.pace.wake();
         self.look_at_the_clock();
         self.let_time_pass();
     }
@@ -433,7 +365,7 @@ impl Daemon {
     /// Lets the engine's time pass, but never beyond what the journal may still bring: records
     /// that are on their way shall find the engine as a replay would have it.
     fn let_time_pass(&mut self) {
-        let horizon = self.follower.horizon();
+        let horizon = self.reading.follower.horizon();
         if let Some(moment) = horizon {
             let to = self.clock_watch.at(moment).saturating_sub(MARGIN);
             self.engine.advance(to, &mut self.effects);
@@ -448,48 +380,30 @@ impl Daemon {
         }
     }
 
-    /// Something has changed that people wait for: it is to be saved and announced soon.
-    pub(super) fn change(&mut self) {
-        self.saving.touch_soon();
-        self.pace = TICK;
-    }
-
     /// When to save and to announce next: soon, if there may be something new.
     fn next_tick(&self) -> Instant {
-        let pace = if self.ready { self.pace } else { TICK };
-        self.ticked + pace.min(self.watchdog.pace())
+        let pace = if self.readiness.is_ready() { Duration::MAX } else { TICK };
+        self.pace.next_tick(pace.min(self.watchdog.pace()))
     }
 
     /// When the engine is to be woken.
     fn deadline(&self) -> Instant {
         // What is still in the backlog comes before what time alone brings.
-        let lazy = Usec::try_from(LAZY.as_micros()).unwrap_or(Usec::MAX);
         let ends = self.engine.next_end().map(|end| end.saturating_add(MARGIN));
-        let others = self.engine.deadline().map(|due| due.saturating_add(lazy));
-        let due = [ends, others].into_iter().flatten().min().filter(|_| self.caught_up);
-        let sleep = due.map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.saturating_sub(now())));
-        // Where the journal thread is not that far yet, it is asked again in a moment.
-        (Instant::now() + sleep.min(LONGEST_SLEEP)).max(self.woken + PACE)
-    }
-
-    pub(super) async fn save_now(&mut self) -> Result<(), String> {
-        let (cursor, engine) = (&self.cursor, &self.engine);
-        self.saving.now(|| Snapshot::of(engine, cursor.clone(), now())).await
+        let others = self.engine.deadline().map(|due| due.saturating_add(LAZY));
+        let due = [ends, others].into_iter().flatten().min();
+        self.pace.next_wake(due.filter(|_| self.reading.caught_up))
     }
 
     async fn stop(mut self) {
-        notify::stopping();
-        // What went wrong has been told.
-        let _ = self.save_now().await;
-        match self.firewall {
-            firewalld::State::Up => {
-                let bans = count(self.engine.ban_count(), "ban stays", "bans stay");
-                tracing::debug!("Stopped; {bans} in force in firewalld.");
-            }
-            _ => tracing::debug!(
-                "Stopped; {} kept for the next start.",
-                count(self.engine.ban_count(), "ban is", "bans are")
-            ),
+        self.notifier.stopping();
+        let (cursor, engine) = (&self.reading.cursor, &self.engine);
+        self.saving.finish(|| Snapshot::of(engine, cursor.clone(), now())).await;
+        let bans = self.engine.ban_count();
+        match self.firewall.state() {
+            State::Up => tracing::debug!("Stopped; {} in force in firewalld.", count(bans, "ban stays", "bans stay")),
+            _ => tracing::debug!("Stopped; {} kept for the next start.", count(bans, "ban is", "bans are")),
         }
+        self.notifier.finish().await;
     }
 }

@@ -8,11 +8,12 @@
 
 use std::time::Duration;
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use crate::{
     contract::{
         bus::CLIENT_NAME,
+        happening::Happening,
         journal::{
             BAD_CONFIG, BAD_HANDLER, BAN, CLOCK_SET, CROWDED, CUT, EXTENDED, FIREWALL_BACK, FIREWALL_LOST,
             FIREWALL_REPAIRED, GIVEN_UP, HANDED_OVER, HANDLER_FAILED, HANDLER_WORKS, IGNORED, IN_FORCE, JOURNAL_GONE,
@@ -20,6 +21,7 @@ use crate::{
             PAUSED, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, RESUMED, SNAPSHOT, SNAPSHOT_BACK, SPARED,
             UNBAN, UNIGNORED, UNREAD, UNWATCHED, WATCHED, WITHHELD,
         },
+        unban,
     },
     core::{
         Exception, ExceptionEnd, ExceptionKind,
@@ -33,8 +35,27 @@ use crate::{
     util::time::format,
 };
 
+/// Writes what has happened.
+pub(crate) fn happened(happening: &Happening) {
+    match happening {
+        Happening::Failed { jail, source, failure } => {
+            trace!("{} of {} counts in jail {jail}.", failure.rule, text_of(*source));
+        }
+        Happening::Banned(ban) => begun(ban),
+        Happening::Unbanned(ban, why) => ended(ban, unban::words(*why).1),
+        Happening::Spared { jail, source, login, failures } => spared(jail, &text_of(*source), *login, failures),
+        Happening::Leaked { jail, ban, failure } => leak(jail, &text_of(*ban), failure),
+        Happening::Extended(ban) => extended(ban),
+        Happening::Withheld(ban) => withheld(ban),
+        Happening::Excepted(exception) => excepted(exception),
+        Happening::ExceptionEnded(exception, why) => exception_ended(exception, *why),
+        Happening::Crowded(jail, bound) => crowded(jail, *bound),
+        Happening::ClockSet(by) => clock_set(*by),
+    }
+}
+
 /// A ban begins.
-pub(crate) fn ban(ban: &Ban) {
+fn begun(ban: &Ban) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
     let until = until(ban);
@@ -72,7 +93,7 @@ fn ordered(origin: &Origin) -> String {
 }
 
 /// A ban in force lasts longer than it would have.
-pub(crate) fn extended(ban: &Ban) {
+fn extended(ban: &Ban) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
     let until =
@@ -122,7 +143,7 @@ fn why(ban: &Ban, failures: &[Failure]) -> String {
 }
 
 /// A ban would begin, but the jail is paused.
-pub(crate) fn withheld(ban: &Ban) {
+fn withheld(ban: &Ban) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
     let until = until(ban);
@@ -144,7 +165,7 @@ pub(crate) fn withheld(ban: &Ban) {
 }
 
 /// An administrator has ordered an exception.
-pub(crate) fn excepted(exception: &Exception) {
+fn excepted(exception: &Exception) {
     let Exception { kind, since, until, reason, uid, .. } = exception;
     let (what, id) = match kind {
         ExceptionKind::Ignored => (format!("Ignoring {}{}", exception.source(), place(exception)), IGNORED),
@@ -167,7 +188,7 @@ pub(crate) fn excepted(exception: &Exception) {
 }
 
 /// An exception has ended.
-pub(crate) fn exception_ended(exception: &Exception, why: ExceptionEnd) {
+fn exception_ended(exception: &Exception, why: ExceptionEnd) {
     let (what, id) = match exception.kind {
         ExceptionKind::Ignored => (format!("No longer ignoring {}{}", exception.source(), place(exception)), UNIGNORED),
         ExceptionKind::Watched => (format!("No longer watching {}{}", exception.source(), place(exception)), UNWATCHED),
@@ -200,7 +221,7 @@ fn jail_of(exception: &Exception) -> String {
 }
 
 /// A ban has ended.
-pub(crate) fn unban(ban: &Ban, because: &str) {
+fn ended(ban: &Ban, because: &str) {
     let source = text_of(ban.source);
     let jail = &*ban.jail;
     info!(
@@ -334,7 +355,7 @@ pub(crate) fn journal_reopened(because: &str) {
 }
 
 /// A source would be banned, but somebody has logged in from there not long ago.
-pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
+fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
     let (attempts, what) = (failures.kinds().0, failures.words());
     let failures: Vec<Failure> = failures.iter().collect();
     warn!(
@@ -352,7 +373,7 @@ pub(crate) fn spared(jail: &str, source: &str, login: Usec, failures: &Failures)
 }
 
 /// A source that is banned has reached sshd; the firewall is looked at again.
-pub(crate) fn leak(jail: &str, ban: &str, failure: &Failure) {
+fn leak(jail: &str, ban: &str, failure: &Failure) {
     let address = failure.address.to_string();
     warn!(
         MESSAGE_ID = LEAK,
@@ -366,7 +387,7 @@ pub(crate) fn leak(jail: &str, ban: &str, failure: &Failure) {
 }
 
 /// A table is full, and what was oldest in it had to go.
-pub(crate) fn crowded(jail: &str, bound: Bound) {
+fn crowded(jail: &str, bound: Bound) {
     let what = match bound {
         Bound::Sources => "has reached max-sources; dropping the sources that have been inactive longest",
         Bound::Sessions => "has too many open sessions; ending those that have been inactive longest",
@@ -376,7 +397,7 @@ pub(crate) fn crowded(jail: &str, bound: Bound) {
 }
 
 /// Somebody has set the clock.
-pub(crate) fn clock_set(by: i64) {
+fn clock_set(by: i64) {
     let direction = if by < 0 { "back" } else { "forward" };
     info!(
         MESSAGE_ID = CLOCK_SET,

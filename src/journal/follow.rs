@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     JournalError, Loss, Position, Reader, Step, Where,
@@ -96,17 +96,18 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Opens the journal at a position, and follows it.
+    /// Opens the journal at a position, and follows it. It is opened by the thread, and whoever waits
+    /// for that can do other things meanwhile.
     ///
     /// # Errors
     /// If it can't be opened, or nothing in it can be read.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         filters: Vec<Arc<Filter>>,
         fields: Arc<Fields>,
         position: Position,
     ) -> Result<Self, JournalError> {
         let (sender, batches) = mpsc::channel(BATCHES);
-        let (opened, outcome) = std::sync::mpsc::sync_channel::<Result<bool, JournalError>>(1);
+        let (opened, outcome) = oneshot::channel::<Result<bool, JournalError>>();
         let pulse = Arc::new(AtomicU64::new(0));
         let (horizon, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let eager = Arc::new(AtomicU64::new(0));
@@ -140,7 +141,7 @@ impl Follower {
             }
         };
         thread::Builder::new().name("journal".to_owned()).spawn(reading).map_err(JournalError::Thread)?;
-        let resumed = outcome.recv().map_err(|_| JournalError::NoAccess)??;
+        let resumed = outcome.await.map_err(|_| JournalError::NoAccess)??;
         Ok(Self { batches, pulse, horizon, eager, started, resumed })
     }
 

@@ -3,3 +3,4 @@
 pub(crate) mod addresses;
 pub(crate) mod listening;
 pub(crate) mod names;
+pub(crate) mod own;

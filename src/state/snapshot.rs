@@ -127,6 +127,19 @@ pub(crate) struct Loaded {
     pub(crate) trouble: Option<String>,
 }
 
+/// Why the state is not saved.
+#[doc(hidden)]
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    #[error(
+        "{path} can't be written ({1}); bans stay in force, but after a restart what happened since the last write is read from the journal again.",
+        path = .0.display()
+    )]
+    Refused(PathBuf, io::Error),
+    #[error("The state was not saved: {0}.")]
+    Ended(String),
+}
+
 /// The file, and the one before.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
@@ -162,14 +175,12 @@ impl Store {
     /// Writes the snapshot in place of the one before.
     ///
     /// # Errors
-    /// A sentence, if the disk refuses.
-    pub fn save(&self, snapshot: &Snapshot) -> Result<(), String> {
-        self.replace(snapshot).map_err(|error| {
-            format!(
-                "{} can't be written ({error}); bans stay in force, but after a restart what happened since the last write is read from the journal again.",
-                self.path.display()
-            )
-        })
+    /// Replaces the document.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn save(&self, snapshot: &Snapshot) -> Result<(), SaveError> {
+        self.replace(snapshot).map_err(|error| SaveError::Refused(self.path.clone(), error))
     }
 
     fn replace(&self, snapshot: &Snapshot) -> io::Result<()> {
@@ -408,7 +419,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(&directory.path().join("gone"));
         let (snapshot, length) = (snapshot(), document().len());
-        assert!(store.save(&snapshot).unwrap_err().contains("can't be written"));
+        assert!(store.save(&snapshot).unwrap_err().to_string().contains("can't be written"));
         for room in 0..length {
             assert!(write(&snapshot, Full(room)).is_err());
         }

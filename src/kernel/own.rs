@@ -14,8 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{health::Problem, run::Daemon};
-use crate::util::time::now;
+use crate::contract::problem::Problem;
 
 /// Where the unit listens.
 const SOCKET: &str = "/run/wardend-addresses.sock";
@@ -31,7 +30,7 @@ const LONGEST: usize = 8 * 1024 * 1024;
 
 /// What the task has learned.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// These are the addresses now.
     Own(BTreeSet<IpAddr>),
     /// Nobody answers: the middle of a sentence.
@@ -39,26 +38,26 @@ pub(super) enum Heard {
 }
 
 /// The task, which ends with this.
-pub(super) struct Addresses {
+pub(crate) struct OwnAddresses {
     heard: mpsc::Receiver<Heard>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Addresses {
+impl Drop for OwnAddresses {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Addresses {
+impl OwnAddresses {
     /// Follows the addresses from now on.
-    pub(super) fn follow() -> Self {
+    pub(crate) fn follow() -> Self {
         let (sender, heard) = mpsc::channel(1);
         Self { heard, task: tokio::spawn(run(SOCKET, sender)) }
     }
 
     /// What there is to learn next.
-    pub(super) async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard {
         match self.heard.recv().await {
             Some(heard) => heard,
             None => std::future::pending().await,
@@ -66,7 +65,7 @@ impl Addresses {
     }
 
     /// The first answer, if it comes soon.
-    pub(super) async fn first(&mut self) -> Option<Heard> {
+    pub(crate) async fn first(&mut self) -> Option<Heard> {
         timeout(START_PATIENCE, self.next()).await.ok()
     }
 }
@@ -134,30 +133,13 @@ async fn line(stream: &UnixStream, text: &mut Vec<u8>) -> Result<Vec<u8>, String
 }
 
 /// What is wrong, and what mends it.
-pub(super) fn problem(why: &str) -> Problem {
+pub(crate) fn problem(why: &str) -> Problem {
     Problem {
         what: format!(
             "wardend does not learn which addresses this machine has, because wardend-addresses.socket does not work: {why}; only those that it knew before, loopback and ignoreip are protected."
         ),
         mend: "Run `systemctl restart wardend-addresses.socket` (`systemctl unmask` before it, if it is masked), and see `journalctl -u 'wardend-addresses@*'`."
             .to_owned(),
-    }
-}
-
-impl Daemon {
-    /// The machine has other addresses, or nobody knows.
-    pub(super) fn learn(&mut self, heard: Heard) {
-        let problem = match heard {
-            Heard::Own(addresses) => {
-                self.engine.own(addresses, now(), &mut self.effects);
-                self.saving.touch();
-                self.carry_out();
-                None
-            }
-            Heard::Lost(why) => Some(problem(&why)),
-        };
-        self.health.report(super::health::Kind::Addresses, problem);
-        self.publish();
     }
 }
 

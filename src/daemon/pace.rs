@@ -1,0 +1,64 @@
+//! When the loop does what nothing announces: the tick, at which things are saved, published and looked
+//! at, and the wake, at which time passes for the engine.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{core::time::Usec, util::time::now};
+
+/// How soon after a change the snapshot is written and the properties are published.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+/// The same, where only a record was counted: the noise of the internet does that all day.
+const COUNTED_TICK: Duration = Duration::from_secs(10);
+/// How often the watchdog is looked at while nothing happens: an idle daemon shall sleep.
+const IDLE_TICK: Duration = Duration::from_secs(20);
+/// The longest sleep until a deadline: the wall clock may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The shortest time from one deadline to the next.
+const GAP: Duration = Duration::from_millis(200);
+
+pub(super) struct Pace {
+    /// How long after the last tick the next one comes.
+    interval: Duration,
+    ticked: Instant,
+    woken: Instant,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { interval: TICK, ticked: Instant::now(), woken: Instant::now() }
+    }
+
+    /// Something has changed that people wait for.
+    pub(super) fn soon(&mut self) {
+        self.interval = TICK;
+    }
+
+    /// A record was counted.
+    pub(super) fn counted(&mut self) {
+        self.interval = self.interval.min(COUNTED_TICK);
+    }
+
+    /// When the next tick is, `longest` after the last one at the latest.
+    pub(super) fn next_tick(&self, longest: Duration) -> Instant {
+        self.ticked + self.interval.min(longest)
+    }
+
+    /// This is a tick.
+    pub(super) fn tick(&mut self) {
+        (self.interval, self.ticked) = (IDLE_TICK, Instant::now());
+    }
+
+    /// When the engine is to be woken, for what is due at a time.
+    pub(super) fn next_wake(&self, due: Option<Usec>) -> Instant {
+        let sleep = due.map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.saturating_sub(now())));
+        // Where the journal thread is not that far yet, it is asked again in a moment.
+        (Instant::now() + sleep.min(LONGEST_SLEEP)).max(self.woken + GAP)
+    }
+
+    /// It is woken.
+    pub(super) fn wake(&mut self) {
+        self.woken = Instant::now();
+    }
+}
