@@ -50,7 +50,7 @@ pub(super) fn instead_of(key: &str) -> Option<&'static str> {
         "failregex" | "ignoreregex" | "prefregex" | "filter_options" => {
             "rules are in a filter, which is proven when it is loaded; see wardend.filter(5)"
         }
-        "port" => "write ports = [\"ssh\"] with services of firewalld or numbers, or ports = \"all\"",
+        "port" => "write ports = [\"ssh\"] with services of firewalld or numbers, or ports = \"service\" or \"all\"",
         "protocol" => "write it with the port, such as ports = [\"2222/tcp\"]",
         "banaction" | "banaction_allports" | "actionban" | "actionunban" => {
             "bans always go through firewalld; ports = \"all\" closes all ports, action = \"reject\" answers"

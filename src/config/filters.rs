@@ -30,10 +30,15 @@ pub(crate) fn load(name: &str, directories: &[PathBuf], fields: &mut Fields) -> 
 
 /// A filter whose condition holds on this machine.
 pub(crate) fn usable(filter: Filter) -> Result<Filter, ConfigError> {
-    let Some((condition, otherwise)) = filter.condition() else { return Ok(filter) };
+    is_usable(&filter).map(|()| filter)
+}
+
+/// Whether the condition of a filter holds on this machine.
+pub(crate) fn is_usable(filter: &Filter) -> Result<(), ConfigError> {
+    let Some((condition, otherwise)) = filter.condition() else { return Ok(()) };
     let text = fs::read_to_string(&condition.file).unwrap_or_default();
     if text.lines().any(|line| line.trim() == condition.line.trim()) {
-        return Ok(filter);
+        return Ok(());
     }
     Err(otherwise.clone().into())
 }

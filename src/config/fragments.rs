@@ -59,7 +59,7 @@ pub(crate) enum Switch {
     For(Time),
 }
 
-/// All ports, or a list of services and ports.
+/// All ports, those of the service, or a list of services and ports.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Ports {

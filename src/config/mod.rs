@@ -61,6 +61,14 @@ pub enum ConfigError {
         /// What the system said, and the mend.
         error: String,
     },
+    /// A jail that no file names, without a filter of this name.
+    #[error("There is no jail '{name}', and no filter for one; {instead}")]
+    NoSuchJail {
+        /// What was asked for.
+        name: String,
+        /// The end of the sentence.
+        instead: String,
+    },
     /// Nothing to do.
     #[error("No jail is enabled: {0}")]
     NoJail(String),

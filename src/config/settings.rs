@@ -3,7 +3,11 @@
 //! The last of three steps (fragments → inputs → settings). Whatever comes out can be used as
 //! it is; nothing behind this module checks a setting again.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use super::{
     ConfigError, filters,
@@ -16,7 +20,7 @@ use crate::{
         jail::{HostName, IgnoreList, Ignored, JailSettings, Subnet, Width},
         net::{Prefixes, Translators, check_host_name, parse_network},
         record::Fields,
-        scope::{Port, Scope},
+        scope::{Scope, parse_ports},
         time::{USEC_PER_SEC, Usec},
     },
     util::suggest,
@@ -38,6 +42,28 @@ impl Settings {
     /// The first mistake, with file and line.
     pub fn load(directories: &[PathBuf]) -> Result<Self, ConfigError> {
         Self::resolve(&Inputs::read(directories)?, directories)
+    }
+
+    /// The same for one jail alone, and as if it were enabled. It may be one that no file names: then it is
+    /// that of the filter of this name.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; or that there is no such jail, and no such filter.
+    pub(crate) fn load_jail(directories: &[PathBuf], name: &str) -> Result<Self, ConfigError> {
+        let mut inputs = Inputs::read(directories)?;
+        let filters = filters::names(directories)?;
+        if !inputs.jails.contains_key(name) && !filters.contains(name) {
+            let names = inputs.jails.keys().chain(filters.iter().filter(|name| !inputs.jails.contains_key(*name)));
+            return Err(ConfigError::NoSuchJail {
+                name: name.to_owned(),
+                instead: suggest::instead(name, names.map(String::as_str)),
+            });
+        }
+        let mut input = inputs.jails.remove(name).unwrap_or_default();
+        let place = input.place.clone();
+        input.enabled = Some(Located { value: true, place });
+        inputs.jails = BTreeMap::from([(name.to_owned(), input)]);
+        Self::resolve(&inputs, directories)
     }
 
     fn resolve(inputs: &Inputs, directories: &[PathBuf]) -> Result<Self, ConfigError> {
@@ -137,8 +163,6 @@ impl<'i> Layered<'i> {
 const SPARED: Usec = 60 * MINUTE;
 const MINUTE: Usec = 60 * USEC_PER_SEC;
 const WEEK: Usec = 7 * 24 * 60 * MINUTE;
-/// The most entries in `ports`.
-const MOST_PORTS: usize = 1000;
 /// The longest span that is no infinity: 100 years.
 const LONGEST: Usec = 5218 * WEEK;
 
@@ -224,7 +248,7 @@ fn jail(
         },
         max_sources: input.number("max-sources", |table| table.max_sources.as_ref(), 100..=10_000_000, 100_000)?
             as usize,
-        scope: Arc::new(scope(input)?),
+        scope: Arc::new(scope(input, &filter)?),
         filter,
     })
 }
@@ -318,28 +342,16 @@ fn spare_logins(input: &Layered<'_>) -> Result<Option<Usec>, ConfigError> {
     }
 }
 
-/// `ports` and `action` together.
-fn scope(input: &Layered<'_>) -> Result<Scope, ConfigError> {
-    const FORM: &str = "write \"all\", or a list of services and ports such as [\"ssh\", \"2222/tcp\"].";
+/// `ports` and `action` together; the service's own ports are those that its filter names.
+fn scope(input: &Layered<'_>, filter: &Filter) -> Result<Scope, ConfigError> {
+    const FORM: &str = "write \"service\", \"all\", or a list of services and ports such as [\"ssh\", \"2222/tcp\"].";
     let ports = match input.get(|table| table.ports.as_ref()) {
-        None => Vec::new(),
+        None => filter.ports.clone(),
         Some(located) => match &located.value {
+            Ports::Word(word) if word == "service" => filter.ports.clone(),
             Ports::Word(word) if word == "all" => Vec::new(),
             Ports::Word(word) => return Err(located.error(format!("ports is \"{word}\"; {FORM}"))),
-            Ports::List(list) if list.is_empty() => {
-                return Err(located.error(format!("ports is empty, so a ban would close nothing; {FORM}")));
-            }
-            Ports::List(list) if list.len() > MOST_PORTS => {
-                return Err(located.error(format!(
-                    "ports has {} entries, and each is a rule in firewalld; write at most {MOST_PORTS}, with ranges such \
-                     as \"6000-6010/tcp\", or \"all\".",
-                    list.len()
-                )));
-            }
-            Ports::List(list) => {
-                let ports: Result<Vec<Port>, String> = list.iter().map(|port| port.parse()).collect();
-                ports.map_err(|what| located.error(format!("ports: {what}")))?
-            }
+            Ports::List(list) => parse_ports(list).map_err(|what| located.error(what))?,
             Ports::Other(_) => {
                 return Err(located.error(format!("ports is neither a word nor a list of words; {FORM}")));
             }

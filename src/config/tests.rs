@@ -142,7 +142,7 @@ fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
         ("[default]\nipv6-hopping = { 60 = 2, 56 = 3, 52 = 4, 48 = 8, 44 = 9 }\n", 2, "more than 4"),
         ("[default]\nipv6-hopping = 48\n", 2, "invalid type: integer"),
         ("[default]\nignoreip = [\"0.0.0.0/0\"]\n", 2, "is everybody"),
-        ("[jail.sshd]\nports = \"some\"\n", 2, "write \"all\", or a list"),
+        ("[jail.sshd]\nports = \"some\"\n", 2, "write \"service\", \"all\", or a list"),
         ("[jail.sshd]\nports = 22\n", 2, "nor a list of words; write"),
         ("[jail.sshd]\nports = [22]\n", 2, "nor a list of words; write"),
         ("[jail.sshd]\nports = []\n", 2, "would close nothing"),
@@ -278,4 +278,35 @@ fn a_hundred_thousand_ignored_addresses_are_shared_by_all_jails_and_keep_their_l
     for address in ["10.1.134.160", "192.0.2.8"] {
         assert_eq!(jail.ignored(address.parse().unwrap()), None, "{address}");
     }
+}
+
+#[test]
+fn a_jail_closes_the_ports_that_its_filter_names_unless_it_names_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("filters")).unwrap();
+    fs::create_dir_all(root.path().join("wardend.conf.d")).unwrap();
+    let filter = "ports = ['http', 'https']\n[records]\n_UID = ['0']\n[modes]\nnormal = ['auth']\n[[rule]]\n\
+                  name = 'a'\nclass = 'auth'\ncounts = 'failure'\npattern = 'a <ADDR>'\n";
+    fs::write(root.path().join("filters/web.toml"), filter).unwrap();
+    let directories = [root.path().to_owned()];
+    let scopes = |text: &str| {
+        fs::write(root.path().join("wardend.conf.d/mine.conf"), text).unwrap();
+        let jails = Settings::load(&directories).unwrap().jails;
+        jails.iter().map(|jail| jail.scope.to_string()).collect::<Vec<_>>()
+    };
+    let jails = "[jail.web]\n[jail.x]\nfilter = 'web'\nports = 'all'\n[jail.y]\nfilter = 'web'\nports = ['http']\n";
+    assert_eq!(scopes(jails), ["all ports", "http, https", "all ports", "http"], "sshd's filter names none");
+    assert_eq!(scopes(&format!("default.ports = 'all'\n{jails}")), ["all ports", "all ports", "all ports", "http"]);
+    let own = "default.ports = 'all'\n[jail.web]\nports = 'service'\n";
+    assert_eq!(scopes(own), ["all ports", "http, https"]);
+    // A jail can be looked at that is off, or that no file names.
+    let one = |name: &str| Settings::load_jail(&directories, name).map(|settings| settings.jails[0].name.clone());
+    scopes("[jail.web]\nenabled = false\nmaxretry = 7\n");
+    assert_eq!(Settings::load_jail(&directories, "web").unwrap().jails[0].maxretry, 7);
+    scopes("");
+    assert_eq!(one("web").unwrap(), "web");
+    assert_eq!(
+        one("wep").unwrap_err().to_string(),
+        "There is no jail 'wep', and no filter for one; did you mean 'web'?"
+    );
 }

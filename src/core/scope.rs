@@ -95,6 +95,27 @@ impl FromStr for Port {
     }
 }
 
+/// The most entries in a list of ports.
+const MOST_PORTS: usize = 1000;
+
+/// A list of services and ports. The error is a sentence.
+pub(crate) fn parse_ports(list: &[String]) -> Result<Vec<Port>, String> {
+    if list.is_empty() {
+        return Err(
+            "ports is empty, so a ban would close nothing; write services and ports such as [\"ssh\", \"2222/tcp\"]."
+                .to_owned(),
+        );
+    }
+    if list.len() > MOST_PORTS {
+        return Err(format!(
+            "ports has {} entries, and each is a rule in firewalld; write at most {MOST_PORTS}, with ranges such as \
+             \"6000-6010/tcp\".",
+            list.len()
+        ));
+    }
+    list.iter().map(|port| port.parse()).collect::<Result<_, String>>().map_err(|what| format!("ports: {what}"))
+}
+
 impl Scope {
     /// The scope of these ports (none means all).
     pub fn new(mut ports: Vec<Port>, reject: bool) -> Self {

@@ -8,6 +8,7 @@
 
 mod addresses;
 mod agent;
+mod available;
 mod bans;
 mod bus;
 mod cat_config;
@@ -68,8 +69,8 @@ enum Verb {
     Status(show::Show),
     /// List the bans in force
     List(list::List),
-    /// List the jails
-    Jails(show::Show),
+    /// List the jails, or the filters for services that run here
+    Jails(show::Jails),
     /// Show the state of an address in each jail, and its failures
     Explain(explain::Explain),
     /// Ban addresses or networks

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -26,7 +26,6 @@ use crate::{
     },
     journal::{Position, Reader, Step, Where},
     kernel::addresses,
-    util::suggest::instead,
 };
 
 /// Shows which sources would have been banned, from past journals.
@@ -50,7 +49,7 @@ pub(super) struct Arguments {
     /// Show what would change with the configuration in this directory
     #[arg(long, value_name = "DIR")]
     diff: Option<PathBuf>,
-    /// Only run this jail
+    /// Only run this jail, or one for the filter of this name, whether it is enabled or not
     #[arg(long, value_name = "NAME")]
     jail: Option<String>,
     #[command(flatten)]
@@ -92,14 +91,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Replays the journal under the configuration of some directories.
 fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines> {
-    let mut settings = Settings::load(directories)?;
-    if let Some(jail) = &arguments.jail {
-        if !settings.jails.iter().any(|known| known.name == *jail) {
-            let names = settings.jails.iter().map(|jail| jail.name.as_str());
-            bail!("There is no jail '{jail}'; {}", instead(jail, names));
-        }
-        settings.jails.retain(|known| known.name == *jail);
-    }
+    let settings = match &arguments.jail {
+        None => Settings::load(directories)?,
+        Some(jail) => Settings::load_jail(directories, jail)?,
+    };
     let since = arguments.since.as_deref().map(super::time::parse).transpose().context("--since")?;
     let until = arguments.until.as_deref().map(super::time::parse).transpose().context("--until")?;
     let journal = match (&arguments.directory, arguments.file.as_slice()) {

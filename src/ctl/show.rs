@@ -7,6 +7,7 @@ use serde::Serialize;
 use zbus::proxy::CacheProperties;
 
 use super::{
+    available,
     bus::{Refused, end, manager, on_the_bus, sentence},
     output::{Json, Style, Table, closing, line, print_json, printable},
     scrape, textfile,
@@ -130,7 +131,23 @@ impl<'r> From<&'r JailRow> for JailJson<'r> {
     }
 }
 
-pub(super) async fn jails(options: &Show) -> anyhow::Result<()> {
+/// Options of `jails`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Jails {
+    /// Show the filters for services that run here, and how to use them
+    #[arg(long)]
+    available: bool,
+    /// Read the configuration from this directory instead of /etc/wardend and /run/wardend
+    #[arg(long, value_name = "DIR", requires = "available")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
+pub(super) async fn jails(options: &Jails) -> anyhow::Result<()> {
+    if options.available {
+        return available::show(options.config.as_deref(), options.json).await;
+    }
     let jails = manager().await?.list_jails().await.map_err(sentence)?.answer;
     if let Some(mode) = options.json.mode() {
         return print_json(&jails.iter().map(JailJson::from).collect::<Vec<_>>(), mode);

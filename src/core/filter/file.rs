@@ -47,6 +47,14 @@ impl FilterText {
 pub(crate) struct FilterFile {
     #[serde(default)]
     pub(crate) description: String,
+    /// The ports of the service, as in a jail.
+    #[serde(default)]
+    pub(crate) ports: Vec<Spanned<String>>,
+    /// What makes the program log to the journal, if it does not by itself.
+    pub(crate) setup: Option<Spanned<String>>,
+    /// The text files that the program writes by itself, and that the filter can read as well.
+    #[serde(default)]
+    pub(crate) files: Vec<Spanned<PathBuf>>,
     /// Field name → values; `units` is no field but the list of unit names, `programs` that of
     /// program names, and `same` a list of fields.
     pub(crate) records: Spanned<BTreeMap<String, Vec<String>>>,

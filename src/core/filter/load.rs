@@ -11,6 +11,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -28,7 +29,10 @@ use super::{
     two_ended::{Tails, TwoEnded},
 };
 use crate::{
-    core::record::{FieldId, Fields},
+    core::{
+        record::{FieldId, Fields},
+        scope::Port,
+    },
     util::suggest::instead,
 };
 
@@ -107,6 +111,7 @@ pub(super) fn load_within(
         }
     }
 
+    let advice = Advice::of(main, &file)?;
     programs::check(&file.message, &records).map_err(|(at, what)| main.error(at, what))?;
     let declared = Declared::of(&file.message, &records, work).map_err(|(at, what)| main.error(at, what))?;
     records.no_lines = declared.no_lines;
@@ -167,6 +172,9 @@ pub(super) fn load_within(
         name: name.to_owned(),
         description: file.description,
         records,
+        ports: advice.ports,
+        setup: advice.setup,
+        files: advice.files,
         session,
         pid,
         truncated_at: declared.cut_at,
@@ -181,6 +189,42 @@ pub(super) fn load_within(
     };
     filter.run_examples(&rules, &sizes, work)?;
     Ok(filter)
+}
+
+/// What a filter says for people and jails: the ports of its service, and how its log comes into the journal.
+struct Advice {
+    ports: Vec<Port>,
+    setup: Option<String>,
+    files: Vec<PathBuf>,
+}
+
+impl Advice {
+    fn of(main: &FilterText, file: &FilterFile) -> Result<Self, FilterError> {
+        let ports = file
+            .ports
+            .iter()
+            .map(|port| port.get_ref().parse().map_err(|what| main.error(port.span().start, format!("ports: {what}"))));
+        if let Some(setup) = file.setup.as_ref().filter(|setup| {
+            let text = setup.get_ref();
+            text.trim().is_empty() || text.contains(char::is_control)
+        }) {
+            return Err(
+                main.error(setup.span().start, "setup is empty or has control characters; write one line of text.")
+            );
+        }
+        let files = file.files.iter().map(|path| match path.get_ref() {
+            absolute if absolute.is_absolute() => Ok(absolute.clone()),
+            relative => {
+                let what = format!("files: '{}' is not an absolute path; begin it with \"/\".", relative.display());
+                Err(main.error(path.span().start, what))
+            }
+        });
+        Ok(Self {
+            ports: ports.collect::<Result<_, _>>()?,
+            setup: file.setup.as_ref().map(|setup| setup.get_ref().clone()),
+            files: files.collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// What the filter says of its program: in `[message]`, and with the tokens of its rules.

@@ -26,7 +26,7 @@ mod tests;
 mod tokens;
 mod two_ended;
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, path::PathBuf};
 
 use regex::bytes::{Captures, Regex};
 
@@ -40,7 +40,10 @@ pub use self::{
     file::{Condition, Counts, FilterText},
     records::{Claim, RecordMatch, Stranger},
 };
-use crate::core::record::{FieldId, Fields, Record};
+use crate::core::{
+    record::{FieldId, Fields, Record},
+    scope::Port,
+};
 
 /// A mistake in a filter file: where, what, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +64,12 @@ pub struct Filter {
     pub name: String,
     /// One line for people.
     pub description: String,
+    /// The ports of the service.
+    pub ports: Vec<Port>,
+    /// What makes the program log to the journal, if it does not by itself.
+    pub setup: Option<String>,
+    /// The text files that the program writes by itself.
+    pub files: Vec<PathBuf>,
     /// Which records it reads.
     pub records: RecordMatch,
     session: Vec<FieldId>,
@@ -188,6 +197,9 @@ impl Filter {
             name: String::new(),
             description: "No records are read.".to_owned(),
             records: RecordMatch::none(),
+            ports: Vec::new(),
+            setup: None,
+            files: Vec::new(),
             session: Vec::new(),
             pid: None,
             truncated_at: None,
@@ -226,6 +238,12 @@ impl Filter {
     /// The rule of an index that this filter gave out.
     pub fn rule(&self, id: RuleId) -> &Rule {
         &self.rules[id.0]
+    }
+
+    /// The units that write its records: names, and globs.
+    pub(crate) fn units(&self) -> Vec<&str> {
+        let named = self.records.fields.iter().filter(|(name, ..)| name == "_SYSTEMD_UNIT");
+        self.records.units.iter().chain(named.flat_map(|(.., values)| values)).map(String::as_str).collect()
     }
 
     /// What is wanted of a record with this message.

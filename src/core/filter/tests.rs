@@ -416,3 +416,30 @@ fn a_record_without_a_unit_must_prove_whose_it_is() {
     assert!(!reads(&[unit, pid, ("SYSLOG_PID", "8")]));
     assert!(!reads(&[("_SYSTEMD_UNIT", "session-1.scope"), pid, ("SYSLOG_PID", "7")]));
 }
+
+fn with_advice(advice: &str) -> Result<Filter, String> {
+    let text = format!(
+        "{advice}[records]\n_UID = ['0']\n[modes]\nnormal = ['auth']\n[[rule]]\nname = 'a'\nclass = 'auth'\n\
+         counts = 'failure'\npattern = 'a <ADDR>'\n"
+    );
+    Filter::load("x", &[FilterText::new("x.toml", text)], &mut Fields::default()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_filter_names_the_ports_of_its_service_and_how_its_log_comes_into_the_journal() {
+    let filter =
+        with_advice("ports = ['http', '8443/tcp']\nsetup = 'log = syslog in /etc/x'\nfiles = ['/var/log/x']\n")
+            .unwrap();
+    assert_eq!(filter.ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http", "8443/tcp"]);
+    assert_eq!((filter.setup.as_deref(), filter.files.len()), (Some("log = syslog in /etc/x"), 1));
+    for (advice, line, what) in [
+        ("\nports = ['80']\n", 2, "ports: '80' is neither a service"),
+        ("port = ['http']\n", 1, "did you mean 'ports'?"),
+        ("setup = ''\n", 1, "write one line of text"),
+        ("setup = \"a\\nb\"\n", 1, "write one line of text"),
+        ("files = [\n'/x',\n'y']\n", 3, "'y' is not an absolute path"),
+    ] {
+        let error = with_advice(advice).unwrap_err();
+        assert!(error.starts_with(&format!("x.toml:{line}: ")) && error.contains(what), "{advice}: {error}");
+    }
+}

@@ -6,12 +6,12 @@ use super::{Finding, Scene, journal::DAY};
 use crate::{
     config::{ConfigError, filters},
     core::{
-        filter::Filter,
         jail::JailSettings,
         record::{FieldId, Fields, Record},
         time::Usec,
     },
     ctl::{
+        available::running,
         output::when,
         test::lookalikes::{Lookalike, Lookalikes},
     },
@@ -31,7 +31,7 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
         // A jail without a filter reads nothing.
         for jail in settings.jails.iter().filter(|jail| !jail.filter.is_none()) {
             in_use.push(&jail.filter.name);
-            let running = running(scene, &jail.filter).await;
+            let running = running(scene.bus.as_ref().ok(), &jail.filter).await;
             found.extend(loud(scene, &jail.name, running.as_deref().unwrap_or_default()).await);
             found.extend(match look(jail, &settings.fields) {
                 Ok(seen) => judge(&jail.name, &seen, running.as_ref().map(|units| !units.is_empty())),
@@ -46,20 +46,6 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
         found.extend(off(scene, &in_use).await);
     }
     found
-}
-
-/// The filter's units that are active; none if systemd can't be asked, or the filter names none.
-async fn running(scene: &Scene, filter: &Filter) -> Option<Vec<Active>> {
-    let mut globs: Vec<String> = filter.records.units.clone();
-    // A socket that starts a service for whoever connects.
-    globs.extend(
-        filter.records.units.iter().filter_map(|unit| Some(unit.strip_suffix(".service")?.to_owned() + ".socket")),
-    );
-    let globs: Vec<&str> = globs.iter().map(String::as_str).collect();
-    if globs.is_empty() {
-        return None;
-    }
-    units::active(scene.bus.as_ref().ok()?, &globs).await.ok()
 }
 
 /// Units of which journald takes no message at level info.
@@ -180,11 +166,11 @@ async fn off(scene: &Scene, in_use: &[&str]) -> Vec<Finding> {
             continue;
         }
         let Ok(Some(filter)) = filters::load(&name, &scene.directories, &mut Fields::default()) else { continue };
-        if let Some(unit) = running(scene, &filter).await.unwrap_or_default().first() {
+        if let Some(unit) = running(scene.bus.as_ref().ok(), &filter).await.unwrap_or_default().first() {
             found.push(Finding::note(
                 CHECK,
                 format!("{} is running, and no jail watches it.", unit.name),
-                format!("To have it watched, write [jail.{name}] with `enabled = true` in /etc/wardend/wardend.conf.d/local.conf."),
+                "`wardenctl jails --available` shows how to have it watched, and whom that would have banned.",
             ));
         }
     }
