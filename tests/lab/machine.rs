@@ -75,6 +75,7 @@ pub(crate) struct Machine {
     nspawn: Option<Child>,
     /// The machine's process 1, as the host counts.
     leader: u32,
+    since: Instant,
     lease: Lease,
     _slot: Slot,
 }
@@ -102,6 +103,7 @@ impl Machine {
             notifications: Mutex::new(notifications),
             nspawn: None,
             leader: 0,
+            since: Instant::now(),
             lease,
             _slot: slot,
         };
@@ -354,6 +356,9 @@ impl Drop for Machine {
         if self.nspawn.is_some() {
             self.power_cut();
         }
+        // `--show-output` shows what the scenario costs, and how much of it is waiting.
+        let (held, cpu) = (self.since.elapsed().as_secs_f64(), self.lease.cpu().as_secs_f64());
+        println!("{}: gone after {held:.1} s, of which {cpu:.1} s were CPU", self.release.name());
         // The lease gives back the rest.
     }
 }
