@@ -39,12 +39,12 @@ CARGO_RPM = 0.21.1
 CARGO_DENY = 0.20.2
 REVISION ?= 1
 
-.PHONY: all install stage deb rpm package-deb package-rpm lint check licenses msrv demo lab bench needs
+.PHONY: all install install-page stage deb rpm package-deb package-rpm lint check licenses msrv demo lab bench needs
 
 all:
 	$(CARGO) build --release --locked --bins
 
-install:
+install: install-page
 	@for program in wardend wardend-cut wardend-notify wardenctl; do \
 		test -x $(WARDEND_BINDIR_BUILT)/$$program || { echo "make: $$program is not built yet; run 'make' first" >&2; exit 1; }; \
 	done
@@ -89,16 +89,22 @@ install:
 	install -D -m 644 completions/wardenctl.fish $(DESTDIR)$(fishcompdir)/wardenctl.fish
 	for page in man/*.[1578]; do install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} $$page || exit; done
 
+# The page in Cockpit, which has a package of its own.
+install-page:
+	install -D -m 644 -t $(DESTDIR)$(datadir)/cockpit/wardend cockpit/wardend/*
+	install -D -m 644 cockpit/org.wardend.cockpit.metainfo.xml $(DESTDIR)$(datadir)/metainfo/org.wardend.cockpit.metainfo.xml
+
 # What a package holds: what `make install` installs, without symbols.
 stage:
 	rm -rf $(KIND_ROOT)
 	mkdir -p target/package
 	$(MAKE) --no-print-directory install prefix=/usr DESTDIR=$(KIND_ROOT)
+	rm -rf $(KIND_ROOT)/usr/share/cockpit $(KIND_ROOT)/usr/share/metainfo
 	strip --strip-unneeded $(KIND_ROOT)/usr/libexec/wardend $(KIND_ROOT)/usr/libexec/wardend-cut $(KIND_ROOT)/usr/libexec/wardend-notify $(KIND_ROOT)/usr/bin/wardenctl
 
 lint: deb rpm
-	lintian --fail-on error,warning target/package/wardend_*-$(REVISION)_*.deb
-	rpmlint --config packaging/rpm/rpmlint.toml target/package/wardend-*-$(REVISION).*.rpm
+	lintian --fail-on error,warning target/package/wardend_*-$(REVISION)_*.deb target/package/cockpit-wardend_*-$(REVISION)_all.deb
+	rpmlint --config packaging/rpm/rpmlint.toml target/package/wardend-*-$(REVISION).*.rpm target/package/cockpit-wardend-*-$(REVISION).*.rpm
 
 deb: all
 	@$(MAKE) --no-print-directory package-deb
@@ -110,14 +116,17 @@ rpm: all
 package-deb:
 	@$(MAKE) --no-print-directory stage KIND_ROOT=target/package/deb zshcompdir=/usr/share/zsh/vendor-completions
 	install -D -m 644 packaging/deb/lintian-overrides target/package/deb/usr/share/lintian/overrides/wardend
+	@packaging/cockpit-deb $(REVISION)
 	@packaging/tool cargo-deb $(CARGO_DEB)
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --quiet --no-build --no-strip --locked $(DEB_OPTIONS) --deb-revision $(REVISION) --output target/package/
 
 package-rpm:
 	@$(MAKE) --no-print-directory stage KIND_ROOT=target/package/rpm
+	@$(MAKE) --no-print-directory install-page prefix=/usr DESTDIR=target/package/rpm
 	gzip --best --no-name target/package/rpm/usr/share/man/man*/*
 	@packaging/tool cargo-generate-rpm $(CARGO_RPM)
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) generate-rpm --set-metadata 'release = "$(REVISION)"' --output target/package/
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) generate-rpm --variant cockpit --arch noarch --set-metadata 'release = "$(REVISION)"' --output target/package/
 
 needs:
 	@tests/needs
