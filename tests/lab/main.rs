@@ -13,6 +13,7 @@ mod alive;
 mod attack;
 mod bans;
 mod blind;
+mod browser;
 mod bus;
 mod bypass;
 mod client;
@@ -38,6 +39,7 @@ mod open;
 mod own;
 mod package;
 mod packets;
+mod page;
 mod plan;
 mod readme;
 mod sshd;
@@ -190,6 +192,8 @@ scenarios! {
         a_name_protects_its_address_without_resolved;
     lists:
         a_list_of_thousands_is_one_call_and_the_same_list_again_changes_nothing;
+    page:
+        the_page_in_cockpit_shows_what_happens_and_carries_out_what_is_ordered;
     doctor:
         doctor_names_each_broken_link_and_its_remedy_mends_it;
     start:

@@ -23,6 +23,7 @@ const UNWANTED: [&str; 4] = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg
 pub(crate) struct Plan {
     release: Release,
     wardend: bool,
+    cockpit: bool,
     files: Vec<(String, String)>,
     copies: Vec<(PathBuf, String)>,
     commands: Vec<String>,
@@ -30,12 +31,18 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(release: Release) -> Self {
-        Self { release, wardend: true, files: Vec::new(), copies: Vec::new(), commands: Vec::new() }
+        Self { release, wardend: true, cockpit: false, files: Vec::new(), copies: Vec::new(), commands: Vec::new() }
     }
 
     /// Leaves wardend out.
     pub(crate) fn without_wardend(mut self) -> Self {
         self.wardend = false;
+        self
+    }
+
+    /// Takes a tree that has Cockpit.
+    pub(crate) fn with_cockpit(mut self) -> Self {
+        self.cockpit = true;
         self
     }
 
@@ -75,7 +82,7 @@ impl Plan {
     /// Boots it, and returns when systemd has nothing left to start.
     pub(crate) fn boot(self) -> Machine {
         host::require_lab();
-        let tree = host::tree(self.release);
+        let tree = if self.cockpit { host::tree_with_cockpit(self.release) } else { host::tree(self.release) };
         let slot = Slot::take();
         let lease = Lease::new();
         let network = host::exclusively(|| {
