@@ -23,6 +23,7 @@ pub mod core;
 pub mod ctl;
 pub mod cut;
 pub mod daemon;
+mod fail2ban;
 mod firewalld;
 pub mod journal;
 mod kernel;
@@ -31,5 +32,7 @@ mod state;
 mod systemd;
 mod util;
 
+#[doc(hidden)]
+pub use fail2ban::read_bytes as read_fail2ban;
 #[doc(hidden)]
 pub use state::{SaveError, Snapshot, Store, check as check_snapshot};

@@ -129,9 +129,18 @@ pub(crate) struct Source {
 impl Inputs {
     /// Reads the configuration of `directories`, the one that wins first.
     pub(crate) fn read(directories: &[PathBuf]) -> Result<Self, ConfigError> {
+        Self::of(&sources(directories)?)
+    }
+
+    /// As [`Self::read`], as if this text were in the drop-in `path`.
+    pub(crate) fn read_with(directories: &[PathBuf], path: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::of(&sources_with(directories, Some((path, text)))?)
+    }
+
+    fn of(sources: &[Source]) -> Result<Self, ConfigError> {
         let mut inputs = Self::default();
-        for source in sources(directories)? {
-            inputs.add(&source)?;
+        for source in sources {
+            inputs.add(source)?;
         }
         Ok(inputs)
     }
@@ -226,6 +235,11 @@ pub(crate) fn built_in() -> Source {
 
 /// The files in the order in which they are laid over each other.
 pub(crate) fn sources(directories: &[PathBuf]) -> Result<Vec<Source>, ConfigError> {
+    sources_with(directories, None)
+}
+
+/// As [`sources`], with a drop-in of this path and text, whatever is there.
+fn sources_with(directories: &[PathBuf], given: Option<(&Path, &str)>) -> Result<Vec<Source>, ConfigError> {
     let mut main = None;
     for path in directories.iter().map(|directory| directory.join("wardend.conf")) {
         // A file that is there and can't be read is no reason to take another one.
@@ -253,7 +267,14 @@ pub(crate) fn sources(directories: &[PathBuf]) -> Result<Vec<Source>, ConfigErro
             }
         }
     }
+    if let Some((path, name)) = given.and_then(|(path, _)| Some((path, path.file_name()?))) {
+        drop_ins.insert(name.to_owned(), path.to_owned());
+    }
     for path in drop_ins.into_values() {
+        if let Some((_, text)) = given.filter(|(given, _)| *given == path) {
+            found.push(Source::new(&path.display().to_string(), text.to_owned()));
+            continue;
+        }
         if fs::canonicalize(&path).is_ok_and(|target| target == Path::new("/dev/null")) {
             continue;
         }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -64,6 +64,14 @@ impl Settings {
         input.enabled = Some(Located { value: true, place });
         inputs.jails = BTreeMap::from([(name.to_owned(), input)]);
         Self::resolve(&inputs, directories)
+    }
+
+    /// As [`Self::load`], as if this text were in the drop-in `path`.
+    ///
+    /// # Errors
+    /// The first mistake, with file and line.
+    pub(crate) fn load_with(directories: &[PathBuf], path: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::resolve(&Inputs::read_with(directories, path, text)?, directories)
     }
 
     fn resolve(inputs: &Inputs, directories: &[PathBuf]) -> Result<Self, ConfigError> {

@@ -2,9 +2,9 @@
 //!
 //! `status`, `list`, `jails`, `explain`, `ban`, `unban`, `ignore`, `unignore`, `suspect`,
 //! `unsuspect`, `pause`, `resume`, `top`, `watch`, `metrics`, `reload` and `firewall` talk to the daemon over its bus interface; `replay`, `events`, `report`, `verify`, `test`, `notify` and
-//! `cat-config` need no daemon, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it
+//! `cat-config` need no daemon, as `import fail2ban`, and `doctor` looks at everything that it can see. Exit codes: 0 done, 1 it
 //! could not be done (the sentence says why), 2 the command line can't be understood, 3 the daemon does
-//! not run, 4 it is not allowed, 6 bans are not in force yet.
+//! not run, 4 it is not allowed, 5 an import left jails out, 6 bans are not in force yet.
 
 mod addresses;
 mod agent;
@@ -22,6 +22,7 @@ mod fail2ban;
 mod finding;
 mod firewall;
 mod hints;
+mod import;
 mod list;
 mod metrics;
 mod notify;
@@ -92,7 +93,7 @@ enum Verb {
     /// Print the bans in force, for `import` on this or another machine
     Export(transfer::Export),
     /// Ban what `export` has printed
-    Import(transfer::FromFile),
+    Import(import::Import),
     /// Reload the configuration of the daemon
     Reload,
     /// Manage wardend's objects in firewalld
@@ -162,7 +163,6 @@ pub fn main() -> ExitCode {
         Verb::Pause(options) => bus::on_the_bus(exceptions::pause(options)),
         Verb::Resume(options) => bus::on_the_bus(exceptions::resume(options)),
         Verb::Export(options) => bus::on_the_bus(transfer::export(options)),
-        Verb::Import(options) => bus::on_the_bus(transfer::import(options)),
         Verb::Firewall(verb) => bus::on_the_bus(firewall::firewall(verb)),
         Verb::Top(options) => bus::on_the_bus(top::top(options)),
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
@@ -177,6 +177,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(arguments) => bus::on_the_bus(doctor::doctor(arguments)),
         Verb::CatConfig(arguments) => cat_config::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
+        Verb::Import(import) => import::run(import),
         Verb::Help { topic: Some(Topic::Fail2ban) } => fail2ban::help(),
         Verb::Help { topic: None } => Arguments::command().print_long_help().map_err(Into::into),
     };
@@ -235,6 +236,9 @@ impl Verb {
 }
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<import::Partial>() {
+        return ExitCode::from(5);
+    }
     match error.downcast_ref() {
         Some(bus::Refused::NotRunning) => ExitCode::from(3),
         Some(bus::Refused::NotAuthorized(_)) => ExitCode::from(4),

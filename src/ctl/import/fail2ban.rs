@@ -1,0 +1,222 @@
+//! `import fail2ban`: what a set-up of fail2ban becomes here, and the drop-in for it.
+//!
+//! Without `--write` nothing is changed. The drop-in is checked as `verify` does before it is in place,
+//! and put there whole.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use clap::ValueHint;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::output::{Json, line, print_json},
+    Partial,
+};
+use crate::{
+    config::{Settings, filters},
+    core::{filter::FilterText, record::Fields},
+    fail2ban::{Error, Files, Import, Installed, MOST_BYTES, NAME, Next, Report},
+};
+
+const DIRECTORY: &str = "/etc/fail2ban";
+
+/// Options of `import fail2ban`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The directory of fail2ban's configuration
+    #[arg(value_name = "DIR", default_value = DIRECTORY, value_hint = ValueHint::DirPath)]
+    directory: PathBuf,
+    /// Write the drop-in, after checking it
+    #[arg(long)]
+    write: bool,
+    /// Replace a drop-in that is there and differs
+    #[arg(long, requires = "write")]
+    force: bool,
+    /// Keep to fail2ban's ways where there is a setting for it
+    #[arg(long)]
+    exact: bool,
+    /// Use this directory instead of /etc/wardend and /run/wardend
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// The report as JSON.
+#[derive(Debug, Serialize)]
+struct ImportJson<'r> {
+    drop_in: Option<&'r str>,
+    path: String,
+    written: bool,
+    #[serde(flatten)]
+    report: &'r Report,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let directories = super::super::directories(arguments.config.as_deref())?;
+    let directory = arguments.directory.display().to_string();
+    if !arguments.directory.is_dir() {
+        bail!("{directory} is not a directory; name the one that holds fail2ban's jail.conf.");
+    }
+    let disk = Disk(arguments.directory.clone());
+    let import = Import::read(&disk, &directory, &OfHere(&directories), arguments.exact)
+        .map_err(|error| located(error, &arguments.directory))?;
+    let path = target(arguments.config.as_deref());
+    // Before anything is printed, and also if nothing is to be written: what is shown can be used.
+    let checked = import.drop_in.as_deref().map(|text| Settings::load_with(&directories, &path, text).map(|_| ()));
+    checked.transpose().context("The drop-in can't be used together with what is there")?;
+    let outcome = match &import.drop_in {
+        Some(text) if arguments.write => write(&path, text, arguments.force)?,
+        _ => Outcome::Shown,
+    };
+    let mut command = "wardenctl import fail2ban".to_owned();
+    if directory != DIRECTORY {
+        command.push_str(&format!(" {directory}"));
+    }
+    if arguments.exact {
+        command.push_str(" --exact");
+    }
+    let written = !matches!(outcome, Outcome::Shown);
+    let report = import.report(&Next { command, directory, written, bans: true });
+    if let Some(mode) = arguments.json.mode() {
+        let path = path.display().to_string();
+        print_json(&ImportJson { drop_in: import.drop_in.as_deref(), path, written, report: &report }, mode)?;
+    } else {
+        let path = path.display();
+        match (&import.drop_in, outcome) {
+            (Some(text), Outcome::Shown) => line(&format!("{path} would be:\n\n{text}"))?,
+            (Some(_), Outcome::Written) => line(&format!("{path} was written.\n"))?,
+            (Some(_), Outcome::Same) => line(&format!("{path} is already as it should be.\n"))?,
+            (None, _) => line("No jail was converted, so there is nothing to write.\n")?,
+        }
+        line(report.text().trim_end())?;
+    }
+    if import.is_partial() {
+        let what = match report.not_converted.len() {
+            0 => "No jail is enabled there.".to_owned(),
+            1 => "1 jail was not converted.".to_owned(),
+            number => format!("{number} jails were not converted."),
+        };
+        bail!(Partial(what));
+    }
+    Ok(())
+}
+
+/// What was done with the drop-in.
+enum Outcome {
+    Shown,
+    Written,
+    Same,
+}
+
+/// Where the drop-in belongs.
+fn target(config: Option<&Path>) -> PathBuf {
+    config.unwrap_or(Path::new("/etc/wardend")).join("wardend.conf.d").join(NAME)
+}
+
+/// Puts the drop-in in place, whole.
+fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<Outcome> {
+    let shown = path.display();
+    match fs::read(path) {
+        Ok(there) if there == text.as_bytes() => return Ok(Outcome::Same),
+        Ok(_) if !force => bail!(
+            "{shown} is there and differs; compare it with what `wardenctl import fail2ban` shows, and add --force to replace it."
+        ),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => bail!("{shown} can't be read: {error}."),
+    }
+    let put = || -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".import-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    put().with_context(|| {
+        format!("{shown} can't be written; run this as root, or name another directory with --config")
+    })?;
+    Ok(Outcome::Written)
+}
+
+/// An error with the path as it can be opened.
+fn located(error: Error, directory: &Path) -> anyhow::Error {
+    let full = |file: &str| directory.join(file).display().to_string();
+    match error {
+        Error::At(file, line, what) => anyhow::anyhow!("{}:{line}: {what}", full(&file)),
+        Error::Read(file, what) => anyhow::anyhow!("{}: can't be read: {what}.", full(&file)),
+        Error::NoSetup(what) => anyhow::anyhow!("{} is not a set-up of fail2ban: {what}.", directory.display()),
+    }
+}
+
+/// The files of a directory.
+struct Disk(PathBuf);
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let path = self.0.join(path);
+        let about = match fs::metadata(&path) {
+            Ok(about) => about,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        // A pipe would hold the import up without end.
+        if !about.is_file() {
+            return if about.is_dir() { Ok(None) } else { Err(io::Error::other("it is not a regular file")) };
+        }
+        let mut bytes = Vec::new();
+        fs::File::open(&path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(io::Error::other(format!("it has more than {} MiB", MOST_BYTES >> 20)));
+        }
+        Ok(Some(bytes))
+    }
+
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        match fs::read_dir(self.0.join(directory)) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The filters that are installed here.
+struct OfHere<'d>(&'d [PathBuf]);
+
+impl Installed for OfHere<'_> {
+    /// By its files alone: the jails that use it are proven with the drop-in.
+    fn modes(&self, filter: &str) -> Option<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Modes {
+            #[serde(default)]
+            modes: BTreeMap<String, toml::Value>,
+        }
+        let texts = filters::texts(filter, self.0).ok()??;
+        let of = |text: &FilterText| toml::from_str::<Modes>(&text.text).map(|file| file.modes.into_keys());
+        Some(texts.iter().filter_map(|text| of(text).ok()).flatten().collect())
+    }
+
+    fn obstacle(&self, filter: &str) -> Option<String> {
+        // sshd's is built in, needs nothing, and is proven with the drop-in.
+        if filter == "sshd" {
+            return None;
+        }
+        filters::load(filter, self.0, &mut Fields::default()).err().map(|error| error.to_string())
+    }
+}

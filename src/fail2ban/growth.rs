@@ -1,0 +1,190 @@
+//! fail2ban's `bantime.increment` and its kin as wardend's growing bans.
+
+use super::{ini::shortened, mapping::Warning, setup::Place, span::Span};
+
+/// What becomes of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Growth {
+    /// Setting, value as TOML, and where it is from.
+    pub(crate) settings: Vec<(&'static str, String, String)>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// The formula that fail2ban has by default, without blanks.
+const STOCK: &str = "ban.time*(1<<(ban.countifban.count<20else20))*banfactor";
+/// As many bans of a series as are shown.
+const SHOWN: usize = 6;
+
+/// Reads the keys by `text`. The error is a place and why the jail can't be converted.
+pub(crate) fn growth(
+    text: &dyn Fn(&str) -> Option<(String, Place)>,
+    on: &Place,
+    bantime: u64,
+) -> Result<Growth, (Place, String)> {
+    let mut growth = Growth::default();
+    let warn = |growth: &mut Growth, place: &Place, what: String| {
+        growth.warnings.push(Warning { place: Some(place.clone()), what });
+    };
+    let span = |key: &str| -> Result<Option<(Span, Place)>, (Place, String)> {
+        let Some((text, place)) = text(key) else { return Ok(None) };
+        match Span::parse(&text) {
+            Ok(span) => Ok(Some((span, place))),
+            Err(what) => Err((place, format!("{key} is '{}', which {what}", shortened(&text)))),
+        }
+    };
+    let (mut factor, mut from) = (2, on.clone());
+    let mut most = span("bantime.maxtime")?.filter(|(span, _)| *span != Span::Seconds(0));
+    let multipliers = text("bantime.multipliers");
+    if let Some((list, place)) = &multipliers {
+        let numbers: Option<Vec<i64>> = list.split_whitespace().map(|word| word.parse().ok()).collect();
+        let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) else {
+            return Err((
+                place.clone(),
+                format!("bantime.multipliers is '{}', which is not a list of whole numbers", shortened(list)),
+            ));
+        };
+        from = place.clone();
+        let ratio = constant_ratio(&numbers);
+        let last = numbers.iter().copied().max().unwrap_or(1).max(1).unsigned_abs();
+        let end = if numbers.iter().any(|number| *number < 0) {
+            Span::Permanent
+        } else {
+            Span::Seconds(bantime.saturating_mul(last))
+        };
+        factor = ratio.unwrap_or(2);
+        if ratio.is_none() {
+            let ours = (0..SHOWN).map(|n| Span::Seconds(bantime.saturating_mul(1 << n).min(end.seconds())).text());
+            let theirs = numbers.iter().take(SHOWN).map(|number| match number {
+                ..0 => "permanent".to_owned(),
+                _ => Span::Seconds(bantime.saturating_mul(number.unsigned_abs())).text(),
+            });
+            let what = format!(
+                "bantime.multipliers has no constant ratio, so bans last {} there, and {} here",
+                theirs.collect::<Vec<_>>().join(", "),
+                ours.collect::<Vec<_>>().join(", ")
+            );
+            warn(&mut growth, place, what);
+        }
+        if most.as_ref().is_none_or(|(span, _)| span.seconds() > end.seconds()) {
+            most = Some((end, place.clone()));
+        }
+    } else if let Some((formula, place)) = text("bantime.formula") {
+        let plain: String = formula.split_whitespace().collect::<String>().to_lowercase();
+        if plain != STOCK {
+            warn(
+                &mut growth,
+                &place,
+                format!(
+                    "bantime.formula = {}: wardend evaluates no formula; each further ban is twice as long; correct bantime-factor if that is not meant",
+                    shortened(&formula)
+                ),
+            );
+        }
+    }
+    if let Some((text, place)) = text("bantime.factor") {
+        match text.trim().parse::<f64>() {
+            Ok(1.0) => {}
+            Ok(_) => warn(
+                &mut growth,
+                &place,
+                format!(
+                    "bantime.factor = {} multiplies each further ban, and not the growth; here the second ban is {factor} times as long as the first",
+                    text.trim()
+                ),
+            ),
+            Err(_) => warn(
+                &mut growth,
+                &place,
+                format!("bantime.factor is '{}', which is not a number; it was left out", shortened(&text)),
+            ),
+        }
+    }
+    growth.settings.push(("bantime-factor", factor.to_string(), from.to_string()));
+    match most {
+        Some((span, place)) => {
+            if span.seconds() < bantime {
+                warn(
+                    &mut growth,
+                    &place,
+                    "bantime.maxtime is shorter than bantime; here all bans last for bantime".to_owned(),
+                );
+            }
+            growth.settings.push(("bantime-max", format!("\"{}\"", span.text()), place.to_string()));
+        }
+        // The growth ends nowhere there.
+        None => growth.settings.push(("bantime-max", "\"infinity\"".to_owned(), format!("{on}, no bantime.maxtime"))),
+    }
+    if let Some((span, place)) = span("bantime.rndtime")?.filter(|(span, _)| *span != Span::Seconds(0)) {
+        if span == Span::Permanent || span.is_too_long() {
+            return Err((place, "bantime.rndtime is not a span of time".to_owned()));
+        }
+        growth.settings.push(("bantime-jitter", format!("\"{}\"", span.text()), place.to_string()));
+    }
+    Ok(growth)
+}
+
+/// The factor by which each number is the one before; none if there is no such factor that wardend takes.
+fn constant_ratio(numbers: &[i64]) -> Option<u64> {
+    let first = *numbers.first()?;
+    if first < 1 {
+        return None;
+    }
+    let ratio = match numbers.get(1) {
+        Some(second) if second % first == 0 => second / first,
+        Some(_) => return None,
+        None => 1,
+    };
+    let constant = numbers.windows(2).all(|pair| pair[0].checked_mul(ratio) == Some(pair[1]));
+    u64::try_from(ratio).ok().filter(|ratio| first == 1 && constant && (1..=100).contains(ratio))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[(&str, &str)]) -> Result<(Vec<(&'static str, String)>, usize), String> {
+        let place = Place { file: "jail.local".into(), line: 1, shipped: false };
+        let text = |key: &str| {
+            let value = values.iter().find(|(known, _)| *known == key);
+            value.map(|(_, value)| ((*value).to_owned(), place.clone()))
+        };
+        let growth = growth(&text, &place, 600).map_err(|(_, why)| why)?;
+        Ok((growth.settings.into_iter().map(|(key, value, _)| (key, value)).collect(), growth.warnings.len()))
+    }
+
+    #[test]
+    fn bans_grow_as_they_did_or_the_difference_is_reported() {
+        for (values, expected, warnings) in [
+            (vec![], "bantime-factor 2 bantime-max \"infinity\"", 0),
+            (
+                vec![("bantime.maxtime", "5w"), ("bantime.rndtime", "10m")],
+                "bantime-factor 2 bantime-max \"5weeks\" bantime-jitter \"10min\"",
+                0,
+            ),
+            (vec![("bantime.multipliers", "1 2 4 8 16")], "bantime-factor 2 bantime-max \"160min\"", 0),
+            (
+                vec![("bantime.multipliers", "1 3 9"), ("bantime.maxtime", "1h")],
+                "bantime-factor 3 bantime-max \"1h\"",
+                0,
+            ),
+            (vec![("bantime.multipliers", "1 5 30 60 300")], "bantime-factor 2 bantime-max \"50h\"", 1),
+            (vec![("bantime.multipliers", "7200 28800 -1")], "bantime-factor 2 bantime-max \"infinity\"", 1),
+            (vec![("bantime.factor", "1")], "bantime-factor 2 bantime-max \"infinity\"", 0),
+            (vec![("bantime.factor", "24")], "bantime-factor 2 bantime-max \"infinity\"", 1),
+            (
+                vec![("bantime.formula", "ban.Time * (1<<(ban.Count if ban.Count<20 else 20)) * banFactor")],
+                "bantime-factor 2 bantime-max \"infinity\"",
+                0,
+            ),
+            (vec![("bantime.formula", "ban.Time * math.exp(1)")], "bantime-factor 2 bantime-max \"infinity\"", 1),
+            (vec![("bantime.maxtime", "5m")], "bantime-factor 2 bantime-max \"5min\"", 1),
+            (vec![("bantime.maxtime", "-1")], "bantime-factor 2 bantime-max \"infinity\"", 0),
+        ] {
+            let (settings, told) = of(&values).unwrap();
+            let text: Vec<String> = settings.iter().map(|(key, value)| format!("{key} {value}")).collect();
+            assert_eq!((text.join(" "), told), (expected.to_owned(), warnings), "{values:?}");
+        }
+        assert!(of(&[("bantime.maxtime", "soon")]).unwrap_err().contains("'soon', which"));
+        assert!(of(&[("bantime.multipliers", "1 two")]).unwrap_err().contains("whole numbers"));
+    }
+}

@@ -1,0 +1,377 @@
+//! From a set-up's jails to wardend's: what converts, what converts with a difference, and what does not.
+//!
+//! Whether a jail converts depends on its filter alone: [`FILTERS`] says which of wardend's filters reads
+//! the same service, and it counts only if it is installed.
+
+use std::collections::BTreeMap;
+
+use super::{
+    ignore,
+    ini::shortened,
+    jail::Jail,
+    rules::OwnRule,
+    setup::{Error, Files, Place, Remark, Setup},
+    span::Span,
+};
+
+/// The jail that wardend has without any configuration.
+pub(super) const BUILT_IN: &str = "sshd";
+/// wardend's defaults, in seconds.
+pub(super) const BANTIME: u64 = 600;
+const BANTIME_MAX: u64 = 604_800;
+
+/// What there is on wardend's side.
+pub(crate) trait Installed {
+    /// The modes of an installed filter; none if there is no such filter.
+    fn modes(&self, filter: &str) -> Option<Vec<String>>;
+    /// Why an installed filter can't be used on this machine; none if it can.
+    fn obstacle(&self, filter: &str) -> Option<String>;
+}
+
+impl Installed for BTreeMap<String, Vec<String>> {
+    fn modes(&self, filter: &str) -> Option<Vec<String>> {
+        self.get(filter).cloned()
+    }
+
+    fn obstacle(&self, _filter: &str) -> Option<String> {
+        None
+    }
+}
+
+/// A line of the drop-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) key: &'static str,
+    /// As TOML.
+    pub(crate) value: String,
+    /// Where it is from, or why it is there.
+    pub(crate) from: String,
+}
+
+/// What will be different, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Warning {
+    pub(crate) place: Option<Place>,
+    pub(crate) what: String,
+}
+
+/// A jail of wardend's.
+#[derive(Clone, Debug)]
+pub(crate) struct Converted {
+    /// As fail2ban calls it.
+    pub(crate) theirs: String,
+    pub(crate) name: String,
+    pub(crate) filter: String,
+    pub(crate) place: Place,
+    pub(crate) settings: Vec<Setting>,
+    pub(crate) ignored: Vec<ignore::Entry>,
+    pub(super) ignored_is_shared: bool,
+    pub(crate) warnings: Vec<Warning>,
+    pub(super) grows: bool,
+    pub(super) has_blocktype: bool,
+}
+
+/// A jail that stays with fail2ban.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    pub(crate) jail: String,
+    pub(crate) place: Place,
+    pub(crate) why: String,
+    /// fail2ban can go on with it as it is.
+    pub(crate) stays: bool,
+}
+
+/// All that an import finds.
+#[derive(Debug, Default)]
+pub(crate) struct Conversion {
+    /// For all jails.
+    pub(crate) shared_ignored: Vec<ignore::Entry>,
+    pub(crate) converted: Vec<Converted>,
+    pub(crate) left: Vec<Left>,
+    /// What its job was is done by bantime-max.
+    pub(crate) recidive: Option<Place>,
+    pub(crate) remarks: Vec<Remark>,
+    pub(crate) differences: Vec<String>,
+    pub(crate) rules: Vec<OwnRule>,
+    pub(crate) exact: bool,
+}
+
+impl Conversion {
+    /// The jails that fail2ban goes on with.
+    pub(crate) fn left_running(&self) -> impl Iterator<Item = &Left> {
+        self.left.iter().filter(|left| left.stays)
+    }
+}
+
+/// Converts a set-up.
+pub(crate) fn convert(
+    setup: &Setup,
+    files: &dyn Files,
+    installed: &dyn Installed,
+    exact: bool,
+) -> Result<Conversion, Error> {
+    let mut all = Conversion { exact, remarks: setup.remarks.clone(), ..Conversion::default() };
+    let enabled = enabled(setup, &mut all.remarks)?;
+    let mut recidive = None;
+    for section in &enabled {
+        let jail = Jail { setup, section, files, installed, warnings: Vec::new() };
+        match jail.convert(exact, &mut all.rules) {
+            Ok(Some(converted)) => all.converted.push(converted),
+            Ok(None) => recidive = Some(section.clone()),
+            Err(left) => all.left.push(left),
+        }
+    }
+    name(&mut all.converted);
+    if let Some(section) = recidive {
+        escalate(setup, &section, &mut all);
+    }
+    share_ignored(&mut all.converted, &mut all.shared_ignored);
+    unknown_keys(setup, &enabled, &mut all.remarks);
+    all.differences = differences(&all.converted, exact);
+    Ok(all)
+}
+
+/// The jails that are on.
+fn enabled(setup: &Setup, remarks: &mut Vec<Remark>) -> Result<Vec<String>, Error> {
+    const MOST_BY_DEFAULT: usize = 10;
+    let (mut on, mut by_default) = (Vec::new(), None);
+    let mut number = 0;
+    for section in setup.sections() {
+        let Some(found) = setup.get(section, "enabled") else { continue };
+        let text = match setup.resolve(section, &found.value.raw) {
+            Ok(text) => text,
+            Err(what) => {
+                remarks.push(Remark {
+                    place: found.value.place.clone(),
+                    what: format!("enabled of [{section}] {what}; the jail was taken as off"),
+                });
+                continue;
+            }
+        };
+        let word = text.to_lowercase();
+        let is_on = ["1", "yes", "true", "on"].contains(&word.as_str());
+        if !is_on && !["0", "no", "false", "off", ""].contains(&word.as_str()) {
+            let meant = word.split('#').next().unwrap_or_default().trim().to_owned();
+            let comment =
+                if word.contains('#') && !meant.is_empty() { "; ' #' does not begin a comment there" } else { "" };
+            remarks.push(Remark {
+                place: found.value.place.clone(),
+                what: format!("enabled of [{section}] is '{}', which fail2ban takes as false{comment}; write true to convert the jail", shortened(&text)),
+            });
+        }
+        if is_on {
+            on.push(section.to_owned());
+            if found.shared {
+                by_default = Some(found.value.place.clone());
+                number += 1;
+            }
+        }
+    }
+    match by_default {
+        Some(place) if number > MOST_BY_DEFAULT => Err(Error::At(
+            place.file.to_string(),
+            place.line,
+            format!(
+                "enabled = true under [DEFAULT] turns on {number} jails, most of them for services that are not there; remove the line, and write it under the jails that are meant."
+            ),
+        )),
+        _ => Ok(on),
+    }
+}
+
+/// Gives each jail a name that wardend takes, and the first that reads sshd the one of the built-in jail.
+fn name(converted: &mut [Converted]) {
+    if !converted.iter().any(|jail| jail.theirs == BUILT_IN)
+        && let Some(first) = converted.iter_mut().find(|jail| jail.filter == BUILT_IN)
+    {
+        BUILT_IN.clone_into(&mut first.name);
+    }
+    let mut taken: Vec<String> = Vec::new();
+    for jail in converted {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let mut name: String = jail.name.chars().map(|c| if fits(c) { c } else { '-' }).take(60).collect();
+        let base = name.clone();
+        let mut number = 2;
+        while taken.contains(&name) {
+            name = format!("{base}-{number}");
+            number += 1;
+        }
+        taken.push(name.clone());
+        if name != jail.theirs {
+            let what = format!("[{}] is called [jail.{name}] here", shortened(&jail.theirs));
+            jail.warnings.insert(0, Warning { place: Some(jail.place.clone()), what });
+        }
+        jail.name = name;
+    }
+}
+
+/// What recidive was for, bans that grow do.
+fn escalate(setup: &Setup, section: &str, all: &mut Conversion) {
+    let place = setup.place(section).cloned();
+    let bantime = setup.get(section, "bantime");
+    let span = bantime.as_ref().and_then(|found| {
+        let text = setup.resolve(section, &found.value.raw).ok()?;
+        Span::parse(&text).ok()
+    });
+    let from = bantime.map(|found| found.value.place.clone());
+    let place = from.clone().or(place).unwrap_or_else(|| Place { file: "jail.conf".into(), line: 0, shipped: true });
+    let span = span.unwrap_or(Span::Seconds(BANTIME_MAX));
+    let exact = all.exact;
+    for jail in &mut all.converted {
+        let max = jail.settings.iter().position(|setting| setting.key == "bantime-max");
+        let longest = max.map_or(BANTIME_MAX, |at| {
+            let text = jail.settings[at].value.trim_matches('"').to_owned();
+            crate::config::parse_span(&text).ok().flatten().map_or(u64::MAX, |usec| usec / 1_000_000)
+        });
+        if span.seconds() > longest && (jail.grows || !exact) {
+            let setting = Setting { key: "bantime-max", value: quoted(&span.text()), from: place.to_string() };
+            match max {
+                Some(at) => jail.settings[at] = setting,
+                None => {
+                    let at =
+                        jail.settings.iter().position(|setting| setting.key == "ports").unwrap_or(jail.settings.len());
+                    jail.settings.insert(at, setting);
+                }
+            }
+        }
+    }
+    let growing = if exact {
+        "with --exact no ban grows, so nothing does its job"
+    } else {
+        "here each further ban of a source in a jail is longer, up to bantime-max"
+    };
+    all.remarks.push(Remark {
+        place: place.clone(),
+        what: format!(
+            "[{section}] has no jail here: its bans (bantime {}) were for sources that were banned again and again, in any jail; {growing}",
+            span.text()
+        ),
+    });
+    all.recidive = Some(place);
+}
+
+/// The list of `[DEFAULT]` goes where it protects jails to come as well, if no jail has another one.
+fn share_ignored(converted: &mut [Converted], shared: &mut Vec<ignore::Entry>) {
+    if converted.iter().all(|jail| jail.ignored_is_shared)
+        && let Some(first) = converted.first()
+    {
+        *shared = first.ignored.clone();
+        for jail in converted {
+            jail.ignored.clear();
+        }
+    }
+}
+
+/// Keys that fail2ban takes in silence and does not know.
+fn unknown_keys(setup: &Setup, enabled: &[String], remarks: &mut Vec<Remark>) {
+    const KNOWN: [&str; 44] = [
+        "enabled",
+        "backend",
+        "maxretry",
+        "maxmatches",
+        "findtime",
+        "bantime",
+        "bantime.increment",
+        "bantime.factor",
+        "bantime.formula",
+        "bantime.multipliers",
+        "bantime.maxtime",
+        "bantime.rndtime",
+        "bantime.overalljails",
+        "ignorecommand",
+        "ignoreself",
+        "ignoreip",
+        "ignorecache",
+        "filter",
+        "logtimezone",
+        "logencoding",
+        "logpath",
+        "action",
+        "prefregex",
+        "failregex",
+        "ignoreregex",
+        "maxlines",
+        "datepattern",
+        "journalmatch",
+        "usedns",
+        "port",
+        "protocol",
+        "chain",
+        "banaction",
+        "banaction_allports",
+        "mode",
+        "destemail",
+        "sender",
+        "mta",
+        "blocktype",
+        "sendername",
+        "fail2ban_agent",
+        "skip_if_nologs",
+        "systemd_if_nologs",
+        "before",
+    ];
+    let texts: Vec<&str> = setup.all().map(|value| value.raw.as_str()).collect();
+    let used = |key: &str| {
+        texts.iter().any(|text| {
+            let text = text.to_lowercase();
+            text.contains(&format!("%({key})s"))
+                || text.contains(&format!("/{key})s"))
+                || text.contains(&format!("<{key}>"))
+        })
+    };
+    let own = enabled.iter().flat_map(|section| setup.own(section));
+    for (key, value) in setup.shared().chain(own) {
+        if !value.place.shipped && !KNOWN.contains(&key) && !key.starts_with("action_") && !used(key) {
+            let near = [
+                "ban.",
+                "bantime",
+                "findtime",
+                "maxretry",
+                "ignore",
+                "interpolation",
+                "loglevel",
+                "actionban",
+                "actionunban",
+                "dbpurgeage",
+                "logtarget",
+            ];
+            if near.iter().any(|part| key.starts_with(part)) {
+                let what = format!("fail2ban knows no '{key}' here, so it has no effect there and was not converted");
+                let remark = Remark { place: value.place.clone(), what };
+                if !remarks.contains(&remark) {
+                    remarks.push(remark);
+                }
+            }
+        }
+    }
+}
+
+/// What is different without being asked for.
+fn differences(converted: &[Converted], exact: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if converted.is_empty() {
+        return Vec::new();
+    }
+    lines.push("One attempt is one failure here; fail2ban counts one wrong password up to three times, so the same maxretry is milder.");
+    if !exact {
+        lines.push("An IPv6 address counts and is banned with its /64 (ipv6-prefix = 128 for single addresses).");
+        lines.push("A source from which somebody has logged in within the last hour is reported, not banned (spare-logins = false).");
+        lines.push("Open connections of a banned source are closed (cut = false).");
+        if converted.iter().any(|jail| !jail.grows) {
+            lines.push("Each further ban of a source is twice as long, up to bantime-max (bantime-factor = 1).");
+        }
+        if converted.iter().any(|jail| !jail.has_blocktype) {
+            lines.push("Packets of a banned source are dropped; fail2ban refuses them (action = \"reject\").");
+        }
+    }
+    lines.push("Bans go through firewalld, whatever banaction was.");
+    lines.into_iter().map(str::to_owned).collect()
+}
+
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
