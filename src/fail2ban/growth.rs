@@ -142,7 +142,10 @@ fn constant_ratio(numbers: &[i64]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn of(values: &[(&str, &str)]) -> Result<(Vec<(&'static str, String)>, usize), String> {
+    type Settings = Vec<(&'static str, String)>;
+
+    /// The settings, and the number of warnings.
+    fn of(values: &[(&str, &str)]) -> Result<(Settings, usize), String> {
         let place = Place { file: "jail.local".into(), line: 1, shipped: false };
         let text = |key: &str| {
             let value = values.iter().find(|(known, _)| *known == key);

@@ -126,7 +126,7 @@ pub(crate) fn parse(text: &str) -> Result<Ini, Mistake> {
             open = false;
             match ini.sections.iter().find(|(known, _)| known == name) {
                 Some((_, first)) if name != "DEFAULT" => {
-                    ini.doubles.push(Double { section: name.to_owned(), key: None, first: *first, second: line })
+                    ini.doubles.push(Double { section: name.to_owned(), key: None, first: *first, second: line });
                 }
                 Some(_) => {}
                 None => ini.sections.push((name.to_owned(), line)),

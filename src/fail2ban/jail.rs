@@ -59,6 +59,18 @@ const FILTERS: &[(&str, &[&str], Option<&str>)] = &[
 /// The most failures that wardend counts.
 const MOST_FAILURES: i64 = 1000;
 
+/// What keeps to fail2ban's ways.
+fn exactly() -> impl Iterator<Item = Setting> {
+    [
+        ("ipv6-prefix", "128", "IPv6 addresses count one by one there"),
+        ("ipv6-hopping", "{}", "IPv6 addresses count one by one there"),
+        ("spare-logins", "false", "a login does not spare there"),
+        ("cut", "false", "open connections stay open there"),
+    ]
+    .into_iter()
+    .map(|(key, value, why)| Setting { key, value: value.to_owned(), from: format!("--exact: {why}") })
+}
+
 /// A jail while it is converted.
 pub(super) struct Jail<'s> {
     pub(super) setup: &'s Setup,
@@ -169,18 +181,29 @@ impl Jail<'_> {
             None => {}
         }
         if exact {
-            for (key, value, why) in [
-                ("ipv6-prefix", "128", "IPv6 addresses count one by one there"),
-                ("ipv6-hopping", "{}", "IPv6 addresses count one by one there"),
-                ("spare-logins", "false", "a login does not spare there"),
-                ("cut", "false", "open connections stay open there"),
-            ] {
-                set(key, value.to_owned(), format!("--exact: {why}"));
-            }
+            settings.extend(exactly());
         }
         self.warn_of_actions(actions.as_ref());
         self.warn_of_the_rest(&call, &ours);
-        if let Some(found) = rules::of_jail(self.setup, self.section, &call.name, &ours, self.files) {
+        self.note_rules(&call.name, &ours, rules);
+        let place = self.setup.place(self.section).cloned().unwrap_or(place);
+        Ok(Some(Converted {
+            theirs: self.section.to_owned(),
+            name: self.section.to_owned(),
+            filter: ours,
+            place,
+            settings,
+            ignored,
+            ignored_is_shared,
+            warnings: self.warnings,
+            grows,
+            has_blocktype: blocktype.is_some(),
+        }))
+    }
+
+    /// Rules of an administrator's own, which are listed and not converted.
+    fn note_rules(&mut self, theirs: &str, ours: &str, rules: &mut Vec<OwnRule>) {
+        if let Some(found) = rules::of_jail(self.setup, self.section, theirs, ours, self.files) {
             let number = found.len();
             if let Some(first) = found.first() {
                 let place = first.place.clone();
@@ -195,19 +218,6 @@ impl Jail<'_> {
             }
             rules.extend(found);
         }
-        let place = self.setup.place(self.section).cloned().unwrap_or(place);
-        Ok(Some(Converted {
-            theirs: self.section.to_owned(),
-            name: self.section.to_owned(),
-            filter: ours,
-            place,
-            settings,
-            ignored,
-            ignored_is_shared,
-            warnings: self.warnings,
-            grows,
-            has_blocktype: blocktype.is_some(),
-        }))
     }
 
     /// wardend's filter for one of fail2ban's, and the mode that its name means.
@@ -332,7 +342,7 @@ impl Jail<'_> {
                 return Err(self.left(Some(place), "findtime is longer than 100 years; write a shorter one", true));
             }
             _ if span.is_too_long() => {
-                self.warn(&place, format!("{key} is longer than 100 years; it became \"infinity\""))
+                self.warn(&place, format!("{key} is longer than 100 years; it became \"infinity\""));
             }
             _ => {}
         }

@@ -255,7 +255,7 @@ fn share_ignored(converted: &mut [Converted], shared: &mut Vec<ignore::Entry>) {
     if converted.iter().all(|jail| jail.ignored_is_shared)
         && let Some(first) = converted.first()
     {
-        *shared = first.ignored.clone();
+        shared.clone_from(&first.ignored);
         for jail in converted {
             jail.ignored.clear();
         }

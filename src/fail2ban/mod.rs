@@ -68,6 +68,9 @@ impl Import {
 }
 
 /// One file, and all its values read as each kind of value: nothing panics. For the fuzz target.
+///
+/// # Panics
+/// If what is made of it is not TOML.
 pub fn read_bytes(bytes: &[u8]) {
     let files: std::collections::BTreeMap<PathBuf, Vec<u8>> =
         [(PathBuf::from("jail.local"), bytes.to_vec()), (PathBuf::from("filter.d/sshd.local"), bytes.to_vec())].into();
@@ -84,5 +87,39 @@ pub fn read_bytes(bytes: &[u8]) {
         drop(span::Span::parse(text));
         drop(call::calls(text));
         drop(ports::Ports::parse(text, "tcp"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::read_bytes;
+
+    proptest! {
+        /// The fuzz target's property, over what looks like a set-up.
+        #[test]
+        fn whatever_a_file_says_nothing_panics_and_a_drop_in_is_toml(
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    "\\[(sshd|DEFAULT|INCLUDES|recidive|a b|x\"y|\\[)\\]?",
+                    "(enabled|bantime|findtime|maxretry|ignoreip|port|protocol|filter|action|mode|before|after|bantime\\.[a-z]{4,11}|failregex) ?[=:] ?\\PC{0,24}",
+                    "enabled = true",
+                    "filter = sshd",
+                    "(bantime|ignoreip|port) = [-0-9a-z*+ .:/%()%]{0,16}",
+                    "[ \t]{1,3}\\PC{0,16}",
+                    "[#;]\\PC{0,8}",
+                    "",
+                ],
+                0..24,
+            )
+        ) {
+            read_bytes(format!("[sshd]\n{}", lines.join("\n")).as_bytes());
+        }
+
+        #[test]
+        fn whatever_bytes_a_file_holds_nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            read_bytes(&bytes);
+        }
     }
 }

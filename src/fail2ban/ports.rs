@@ -87,11 +87,11 @@ impl Ports {
         }
         let mut list = Vec::new();
         for word in words(port) {
-            let (first, last) = match word.as_str() {
+            let (low, high) = match word.as_str() {
                 "all" | "any" | "anyport" | "0-65535" | "1-65535" => return Ok(Self::All),
                 _ => range(&word)?,
             };
-            if first <= 1 && last == 65_535 {
+            if low <= 1 && high == 65_535 {
                 return Ok(Self::All);
             }
             let named = SERVICES.iter().find(|(name, service)| *name == word && service.parse::<u16>().is_err());
@@ -99,8 +99,8 @@ impl Ports {
                 list.push(match named {
                     // firewalld's services of these names are of TCP.
                     Some((_, service)) if protocol == "tcp" => (*service).to_owned(),
-                    _ if first == last => format!("{first}/{protocol}"),
-                    _ => format!("{first}-{last}/{protocol}"),
+                    _ if low == high => format!("{low}/{protocol}"),
+                    _ => format!("{low}-{high}/{protocol}"),
                 });
             }
         }

@@ -18,8 +18,6 @@ pub(crate) struct Next {
     pub(crate) directory: String,
     /// The drop-in is in place.
     pub(crate) written: bool,
-    /// Live bans have been handed over.
-    pub(crate) bans: bool,
 }
 
 /// All of it.
@@ -42,6 +40,7 @@ pub(crate) struct Report {
 
 /// A jail that was converted.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the JSON")]
 pub(crate) struct Jail {
     pub(crate) jail: String,
     /// Its name here.
@@ -53,7 +52,9 @@ pub(crate) struct Jail {
     pub(crate) warnings: Vec<Line>,
 }
 
+/// A setting of the drop-in.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the JSON")]
 pub(crate) struct Value {
     pub(crate) setting: String,
     /// As TOML.
@@ -151,14 +152,20 @@ fn steps(next: &Next, converted: &[Jail], leave_on: &[String], turn_off: &[Strin
         "Start wardend, or have it read the drop-in: systemctl enable --now wardend && systemctl reload wardend"
             .to_owned(),
     );
-    if !next.bans {
-        step(format!("Hand over the bans in force, while fail2ban still runs: {command} --bans"));
+    for jail in converted {
+        step(format!(
+            "Hand over the bans of {} that are in force, while fail2ban still runs; each then lasts for the bantime of the jail: fail2ban-client get {} banip | wardenctl ban - --jail {} --origin import",
+            jail.jail,
+            quoted(&jail.jail),
+            jail.name
+        ));
     }
     step("See that the bans are in force: wardenctl list; wardenctl firewall status".to_owned());
     if leave_on.is_empty() {
         step("Only then turn fail2ban off, for nothing is left for it: systemctl disable --now fail2ban".to_owned());
     } else {
         let sections: String = turn_off.iter().fold(String::new(), |mut text, jail| {
+            let jail = jail.replace('\\', "\\\\").replace('%', "%%").replace('\'', "'\\''");
             let _ = write!(text, "[{jail}]\\nenabled = false\\n");
             text
         });
@@ -168,6 +175,15 @@ fn steps(next: &Next, converted: &[Jail], leave_on: &[String], turn_off: &[Strin
         ));
     }
     steps
+}
+
+/// A name as a word of a shell.
+fn quoted(name: &str) -> String {
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        name.to_owned()
+    } else {
+        format!("'{}'", name.replace('\'', "'\\''"))
+    }
 }
 
 impl Report {

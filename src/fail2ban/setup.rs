@@ -5,7 +5,7 @@
 //! administrator wrote is worth writing again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     path::{Component, Path, PathBuf},
     sync::Arc,
@@ -174,7 +174,7 @@ impl Setup {
         const COPIES: [&str; 9] =
             ["~", ".bak", ".orig", ".old", ".swp", ".dpkg-old", ".dpkg-dist", ".rpmsave", ".rpmnew"];
         for name in names {
-            let read = name.ends_with(".conf") || name.ends_with(".local");
+            let read = has_ending(name, "conf") || has_ending(name, "local");
             if !read && !name.starts_with('.') && !COPIES.iter().any(|ending| name.ends_with(ending)) {
                 let file: Arc<str> = folder.join(name).display().to_string().into();
                 let what =
@@ -226,7 +226,7 @@ impl Setup {
         seen.pop();
         let local = path.with_extension("local");
         if local != path && !list.contains(&local) {
-            self.include(&local, files, seen, &[local.clone()])?;
+            self.include(&local, files, seen, std::slice::from_ref(&local))?;
         }
         Ok(())
     }
@@ -273,7 +273,7 @@ impl Setup {
 
     fn lay(&mut self, ini: &ini::Ini, place: &dyn Fn(usize) -> Place) {
         // What the file itself overrides is not "known" from before it.
-        let mut own: BTreeMap<(&str, &str), ()> = BTreeMap::new();
+        let mut own = BTreeSet::new();
         for (name, line) in &ini.sections {
             if name != "DEFAULT" && name != "INCLUDES" && !name.contains('?') {
                 let section = self.sections.entry(name.clone()).or_default();
@@ -289,7 +289,7 @@ impl Setup {
                 self.defaults.insert(entry.key.clone(), value);
             } else if entry.section != "INCLUDES" && !entry.section.contains('?') {
                 let section = self.sections.entry(entry.section.clone()).or_default();
-                let first = own.insert((&entry.section, &entry.key), ()).is_none();
+                let first = own.insert((&entry.section, &entry.key));
                 if let Some(before) = section.values.insert(entry.key.clone(), value)
                     && first
                 {
@@ -408,6 +408,11 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::Read(path.display().to_string(), error.to_string())
 }
 
+/// In these letters: fail2ban reads no file that ends in .CONF.
+fn has_ending(path: &str, ending: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == ending)
+}
+
 /// Whether a file is fail2ban's own or a distribution's.
 fn is_shipped(path: &Path) -> bool {
     let Some(path) = path.to_str() else { return false };
@@ -418,6 +423,6 @@ fn is_shipped(path: &Path) -> bool {
             | "jail.d/defaults-debian.conf"
             | "jail.d/00-firewalld.conf"
             | "jail.d/00-systemd.conf"
-    ) || (path.starts_with("paths-") && path.ends_with(".conf"))
-        || ((path.starts_with("filter.d/") || path.starts_with("action.d/")) && path.ends_with(".conf"))
+    ) || (path.starts_with("paths-") && has_ending(path, "conf"))
+        || ((path.starts_with("filter.d/") || path.starts_with("action.d/")) && has_ending(path, "conf"))
 }

@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         command.push_str(" --exact");
     }
     let written = !matches!(outcome, Outcome::Shown);
-    let report = import.report(&Next { command, directory, written, bans: true });
+    let report = import.report(&Next { command, directory, written });
     if let Some(mode) = arguments.json.mode() {
         let path = path.display().to_string();
         print_json(&ImportJson { drop_in: import.drop_in.as_deref(), path, written, report: &report }, mode)?;
