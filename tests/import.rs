@@ -30,6 +30,9 @@ struct Case {
     /// A file of these bytes, as hexadecimal digits, beside them.
     #[serde(default)]
     bytes: BTreeMap<String, String>,
+    /// Filters of this source tree that are installed.
+    #[serde(default)]
+    filters: Vec<String>,
     #[serde(default)]
     options: Vec<String>,
     /// The drop-in without comments and blank lines; none if there is to be none.
@@ -70,6 +73,12 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).expect("a file");
 }
 
+fn install_filter(ours: &Path, name: &str) {
+    let name = format!("filters/{name}.toml");
+    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name)).expect("it is shipped");
+    write(ours, &name, &text);
+}
+
 fn import(theirs: &Path, ours: &Path, options: &[String]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_wardenctl"))
         .args(["import", "fail2ban", "--config"])
@@ -100,6 +109,9 @@ fn mistakes(case: &Case) -> Vec<String> {
     fs::create_dir_all(&theirs).expect("a folder");
     for (name, text) in DEBIAN.iter().filter(|_| case.debian) {
         write(&theirs, name, text.as_bytes());
+    }
+    for name in &case.filters {
+        install_filter(&ours, name);
     }
     for (name, text) in &case.files {
         write(&theirs, name, text.as_bytes());
@@ -174,8 +186,7 @@ fn a_jail_converts_if_its_filter_is_installed_and_can_be_used() {
         "jail.local",
         b"[DEFAULT]\nbantime = 1h\n[proftpd]\nenabled = true\nport = ftp,ftps\nmaxretry = 6\n",
     );
-    let filter = Path::new(env!("CARGO_MANIFEST_DIR")).join("filters/proftpd.toml");
-    write(&ours, "filters/proftpd.toml", &fs::read(filter).expect("it is shipped"));
+    install_filter(&ours, "proftpd");
     let output = import(&theirs, &ours, &["--write".to_owned()]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let text = fs::read_to_string(ours.join("wardend.conf.d/50-fail2ban.conf")).expect("it is there");

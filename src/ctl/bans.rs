@@ -111,7 +111,7 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
 
 /// What is wrong with the firewall; empty if bans come into force.
 pub(super) struct Firewall {
-    trouble: String,
+    pub(super) trouble: String,
 }
 
 impl Steering {

@@ -100,6 +100,14 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_has_the_same_table() {
+        let page = include_str!("../../man/wardend-from-fail2ban.7").replace("\\-", "-");
+        for (theirs, ours) in COMMANDS {
+            assert!(page.contains(&format!("T{{\n{theirs}\nT}}\tT{{\n{ours}\nT}}")), "{theirs}");
+        }
+    }
+
+    #[test]
     fn what_the_table_and_the_hints_say_is_understood() {
         let commands = COMMANDS.iter().filter_map(|(_, ours)| ours.strip_prefix("wardenctl "));
         for command in commands {

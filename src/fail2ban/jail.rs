@@ -8,12 +8,13 @@ use super::{
     growth::{self, Growth},
     ignore,
     ini::shortened,
-    mapping::{BANTIME, BUILT_IN, Converted, Installed, Left, Setting, Warning, count, quoted},
+    mapping::{BANTIME, BUILT_IN, Converted, Installed, Left, Setting, Warning, quoted},
     ports::Ports,
     rules::{self, OwnRule},
     setup::{Files, Found, Place, Setup},
     span::Span,
 };
+use crate::util::text::count;
 
 /// Filters of fail2ban, and those of wardend that read the same, the first that is installed. The mode is
 /// that of wardend's, where the name alone decides it.
@@ -22,6 +23,7 @@ const FILTERS: &[(&str, &[&str], Option<&str>)] = &[
     ("sshd-ddos", &["sshd"], Some("aggressive")),
     ("sshd-aggressive", &["sshd"], Some("aggressive")),
     ("dropbear", &["dropbear"], None),
+    ("rsync", &["rsyncd"], None),
     ("postfix", &["postfix"], None),
     ("postfix-sasl", &["postfix-sasl", "postfix"], None),
     ("dovecot", &["dovecot"], None),
@@ -54,6 +56,26 @@ const FILTERS: &[(&str, &[&str], Option<&str>)] = &[
     ("bitwarden", &["vaultwarden"], None),
     ("vaultwarden", &["vaultwarden"], None),
     ("nextcloud", &["nextcloud"], None),
+];
+
+/// The filters of fail2ban that have modes. Others are given one, too, and do nothing with it.
+const WITH_MODES: [&str; 10] = [
+    "sshd",
+    "apache-auth",
+    "dovecot",
+    "exim",
+    "freeswitch",
+    "nginx-http-auth",
+    "postfix",
+    "postfix-sasl",
+    "sendmail-reject",
+    "traefik-auth",
+];
+
+/// What has to be so that the records of a service are in the journal, for those of which it often is not.
+const JOURNAL: [(&str, &str); 2] = [
+    ("proftpd", "ProFTPD logs to the journal only if its configuration has no SystemLog"),
+    ("vsftpd", "vsftpd's own log is a file; PAM's records, which wardend reads, are in the journal"),
 ];
 
 /// The most failures that wardend counts.
@@ -126,7 +148,9 @@ impl Jail<'_> {
         if call.name == "recidive" {
             return Ok(None);
         }
-        let Some((ours, named_mode)) = self.filter(&call.name) else { return Err(self.no_filter(&call.name)) };
+        let Some((ours, named_mode)) = self.filter(&call.name) else {
+            return Err(self.no_filter(&call.name, rules));
+        };
         if let Some(obstacle) = self.installed.obstacle(&ours) {
             let why = format!("wardend's filter {ours} can't be used yet: {}", obstacle.trim_end_matches('.'));
             return Err(self.left(None, why, true));
@@ -203,31 +227,43 @@ impl Jail<'_> {
 
     /// Rules of an administrator's own, which are listed and not converted.
     fn note_rules(&mut self, theirs: &str, ours: &str, rules: &mut Vec<OwnRule>) {
-        if let Some(found) = rules::of_jail(self.setup, self.section, theirs, ours, self.files) {
-            let number = found.len();
-            if let Some(first) = found.first() {
-                let place = first.place.clone();
-                self.warn(
-                    &place,
-                    format!(
-                        "{} of your own on this filter {} not converted; see \"Rules of your own\" below",
-                        count(number, "rule", "rules"),
-                        if number == 1 { "was" } else { "were" }
-                    ),
-                );
+        let found = match rules::of_jail(self.setup, self.section, theirs, ours, self.files) {
+            Ok(found) => found,
+            Err(error) => {
+                let what = format!("whether there are rules of your own can't be told: {error}");
+                return self.warnings.push(Warning { place: None, what: what.trim_end_matches('.').to_owned() });
             }
-            rules.extend(found);
+        };
+        if let Some(first) = found.first() {
+            let number = found.len();
+            self.warn(
+                &first.place.clone(),
+                format!(
+                    "{} of your own on this filter {} not converted; see \"Rules of your own\" below",
+                    count(number, "rule", "rules"),
+                    if number == 1 { "was" } else { "were" }
+                ),
+            );
+        }
+        // Several jails may use one filter.
+        for rule in found {
+            if rules.iter().all(|known| known.place != rule.place || known.filter != rule.filter) {
+                rules.push(rule);
+            }
         }
     }
 
     /// wardend's filter for one of fail2ban's, and the mode that its name means.
     fn filter(&self, theirs: &str) -> Option<(String, Option<&'static str>)> {
-        let (_, candidates, mode) = FILTERS.iter().find(|(name, ..)| *name == theirs)?;
+        let Some((_, candidates, mode)) = FILTERS.iter().find(|(name, ..)| *name == theirs) else {
+            // Of the same name.
+            return self.installed.modes(theirs).map(|_| (theirs.to_owned(), None));
+        };
         let ours = candidates.iter().find(|name| self.installed.modes(name).is_some())?;
         Some(((*ours).to_owned(), *mode))
     }
 
-    fn no_filter(&self, filter: &str) -> Left {
+    fn no_filter(&mut self, filter: &str, rules: &mut Vec<OwnRule>) -> Left {
         let file = Path::new("filter.d").join(filter);
         let there = |ending: &str| -> Option<Place> {
             let path = file.with_file_name(format!("{filter}.{ending}"));
@@ -235,11 +271,17 @@ impl Jail<'_> {
             Some(Place { file: path.display().to_string().into(), line: 1, shipped: false })
         };
         let of_theirs = FILTERS.iter().any(|(name, ..)| *name == filter);
-        match there("conf").or_else(|| there("local")) {
-            Some(_) if of_theirs => self.left(None, format!("wardend has no filter for '{filter}'"), true),
-            Some(place) => self.left(None, format!("wardend has no filter for '{filter}' ({})", place.file), true),
-            None => self.left(None, format!("wardend has no filter for '{filter}'"), true),
+        let place = there("conf").or_else(|| there("local")).filter(|_| !of_theirs);
+        let Some(place) = place else { return self.left(None, format!("wardend has no filter for '{filter}'"), true) };
+        let mut why = format!("wardend has no filter for '{filter}' ({})", place.file);
+        if let Some(ours) = rules::service(filter, self.files, self.installed) {
+            let before = rules.len();
+            self.note_rules(filter, &ours, rules);
+            if rules.len() > before {
+                why.push_str(&format!(", which reads what {ours} does; see \"Rules of your own\" below"));
+            }
         }
+        self.left(None, why, true)
     }
 
     fn mode(&mut self, call: &Call, named: Option<&str>, ours: &str, place: &Place) -> Option<(String, String)> {
@@ -247,6 +289,24 @@ impl Jail<'_> {
         if let Some(mode) = named {
             self.warn(place, format!("'{}' counts what mode = \"{mode}\" of the filter {ours} counts and no more; here that mode counts failed logins too", call.name));
             return Some((quoted(mode), place.to_string()));
+        }
+        if !WITH_MODES.contains(&call.name.as_str()) {
+            if let Some((mode, place)) = self.plain("mode").filter(|(mode, place)| mode != "normal" && !place.shipped) {
+                self.warn(
+                    &place,
+                    format!(
+                        "mode = {} has no effect there, because the filter {} has no modes; it was not converted{}",
+                        shortened(&mode),
+                        call.name,
+                        if modes.contains(&mode) {
+                            format!(" (wardend's filter {ours} has this mode, which counts more)")
+                        } else {
+                            String::new()
+                        }
+                    ),
+                );
+            }
+            return None;
         }
         // The default filter takes its mode from the key beside it.
         let written = self.get("mode").map(|found| found.value.place.clone());
@@ -506,6 +566,21 @@ impl Jail<'_> {
             });
         }
         if ours != BUILT_IN {
+            let note = JOURNAL.iter().find(|(filter, _)| *filter == ours).map(|(_, note)| format!(" ({note})"));
+            let reads = format!(
+                "wardend reads the journal, not files; see with `wardenctl test {ours} --journal` that the records are there"
+            );
+            match (self.plain("logpath"), note) {
+                (Some((path, place)), note) if note.is_some() || !place.shipped => {
+                    let note = note.unwrap_or_default();
+                    self.warn(&place, format!("logpath = {}: {reads}{note}", shortened(path.trim())));
+                }
+                (None, Some(note)) => {
+                    let place = self.setup.place(self.section).cloned();
+                    self.warnings.push(Warning { place, what: format!("{reads}{note}") });
+                }
+                _ => {}
+            }
             return;
         }
         if let Some((path, place)) = self.plain("logpath").filter(|(_, place)| !place.shipped) {

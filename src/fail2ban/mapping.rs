@@ -9,10 +9,11 @@ use super::{
     ignore,
     ini::shortened,
     jail::Jail,
-    rules::OwnRule,
+    rules::{self, OwnRule, Proposal},
     setup::{Error, Files, Place, Remark, Setup},
     span::Span,
 };
+use crate::core::filter::Filter;
 
 /// The jail that wardend has without any configuration.
 pub(super) const BUILT_IN: &str = "sshd";
@@ -26,6 +27,10 @@ pub(crate) trait Installed {
     fn modes(&self, filter: &str) -> Option<Vec<String>>;
     /// Why an installed filter can't be used on this machine; none if it can.
     fn obstacle(&self, filter: &str) -> Option<String>;
+    /// The names of all installed filters.
+    fn names(&self) -> Vec<String>;
+    /// An installed filter, proven with a drop-in of this text, unless that is empty. The error is a sentence.
+    fn load(&self, filter: &str, drop_in: &str) -> Result<Filter, String>;
 }
 
 impl Installed for BTreeMap<String, Vec<String>> {
@@ -35,6 +40,14 @@ impl Installed for BTreeMap<String, Vec<String>> {
 
     fn obstacle(&self, _filter: &str) -> Option<String> {
         None
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
+    }
+
+    fn load(&self, filter: &str, _drop_in: &str) -> Result<Filter, String> {
+        Err(format!("The filter {filter} is a name alone."))
     }
 }
 
@@ -88,11 +101,12 @@ pub(crate) struct Conversion {
     pub(crate) shared_ignored: Vec<ignore::Entry>,
     pub(crate) converted: Vec<Converted>,
     pub(crate) left: Vec<Left>,
-    /// What its job was is done by bantime-max.
-    pub(crate) recidive: Option<Place>,
+    /// The jail whose job is done by bantime-max.
+    pub(crate) recidive: Option<(String, Place)>,
     pub(crate) remarks: Vec<Remark>,
     pub(crate) differences: Vec<String>,
     pub(crate) rules: Vec<OwnRule>,
+    pub(crate) proposals: Vec<Proposal>,
     pub(crate) exact: bool,
 }
 
@@ -100,6 +114,18 @@ impl Conversion {
     /// The jails that fail2ban goes on with.
     pub(crate) fn left_running(&self) -> impl Iterator<Item = &Left> {
         self.left.iter().filter(|left| left.stays)
+    }
+
+    /// The jails to leave on there. One that looks over all others stays while there is one.
+    pub(super) fn stays_on(&self) -> impl Iterator<Item = &str> {
+        let recidive = self.recidive.as_ref().filter(|_| self.left_running().next().is_some());
+        self.left_running().map(|left| &*left.jail).chain(recidive.map(|(section, _)| &**section))
+    }
+
+    /// The jails to turn off there.
+    pub(super) fn turned_off(&self) -> impl Iterator<Item = &str> {
+        let recidive = self.recidive.as_ref().filter(|_| self.left_running().next().is_none());
+        self.converted.iter().map(|jail| &*jail.theirs).chain(recidive.map(|(section, _)| &**section))
     }
 }
 
@@ -128,6 +154,7 @@ pub(crate) fn convert(
     share_ignored(&mut all.converted, &mut all.shared_ignored);
     unknown_keys(setup, &enabled, &mut all.remarks);
     all.differences = differences(&all.converted, exact);
+    all.proposals = rules::propose(&mut all.rules, installed);
     Ok(all)
 }
 
@@ -247,7 +274,7 @@ fn escalate(setup: &Setup, section: &str, all: &mut Conversion) {
             span.text()
         ),
     });
-    all.recidive = Some(place);
+    all.recidive = Some((section.to_owned(), place));
 }
 
 /// The list of `[DEFAULT]` goes where it protects jails to come as well, if no jail has another one.
@@ -364,14 +391,13 @@ fn differences(converted: &[Converted], exact: bool) -> Vec<String> {
             lines.push("Packets of a banned source are dropped; fail2ban refuses them (action = \"reject\").");
         }
     }
+    if converted.iter().all(|jail| jail.name != BUILT_IN) {
+        lines.push("wardend guards sshd without being told to, although no jail here does; to have it not do that, set enabled = false under [jail.sshd].");
+    }
     lines.push("Bans go through firewalld, whatever banaction was.");
     lines.into_iter().map(str::to_owned).collect()
 }
 
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{text}\"")
-}
-
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }

@@ -6,6 +6,7 @@
 //! [`actions`] and [`growth`] each know one kind of value.
 
 mod actions;
+mod bans;
 mod call;
 mod drop_in;
 mod growth;
@@ -13,6 +14,7 @@ mod ignore;
 mod ini;
 mod jail;
 mod mapping;
+mod pattern;
 mod ports;
 mod report;
 mod rules;
@@ -23,14 +25,15 @@ mod stock;
 use std::path::PathBuf;
 
 pub(crate) use self::{
+    bans::{Ban, Order, Orders, parse_listing},
     drop_in::NAME,
-    report::{Next, Report},
-    setup::MOST_BYTES,
-};
-pub(crate) use self::{
     mapping::Installed,
-    setup::{Error, Files},
+    report::{Next, Report},
+    setup::{Error, Files, MOST_BYTES},
 };
+
+/// Where fail2ban keeps its bans unless its configuration says otherwise.
+const DATABASE: &str = "/var/lib/fail2ban/fail2ban.sqlite3";
 
 /// What an import makes of a set-up.
 #[derive(Debug)]
@@ -62,9 +65,48 @@ impl Import {
         !self.conversion.left.is_empty() || self.conversion.converted.is_empty()
     }
 
+    /// What becomes of the bans that fail2ban has.
+    pub(crate) fn orders(&self, bans: &[Ban], now_usec: u64) -> Orders {
+        let jails = bans::Jails {
+            converted: self.conversion.converted.iter().map(|jail| (&*jail.theirs, &*jail.name)).collect(),
+            stay: self.conversion.stays_on().collect(),
+            recidive: self.conversion.recidive.as_ref().map(|(section, _)| &**section),
+        };
+        bans::orders(bans, &jails, now_usec)
+    }
+
+    /// The jails of fail2ban's whose bans are to be taken over.
+    pub(crate) fn jails_with_bans(&self) -> Vec<&str> {
+        self.conversion.turned_off().collect()
+    }
+
+    /// The names here of the jails that were converted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.conversion.converted.iter().map(|jail| &*jail.name)
+    }
+
     pub(crate) fn report(&self, next: &Next) -> Report {
         report::report(&self.conversion, next)
     }
+}
+
+/// The database of the set-up whose files these are; none if it keeps its bans in memory.
+///
+/// # Errors
+/// The first thing that can't be read, with file and line.
+pub(crate) fn database(files: &dyn Files) -> Result<Option<PathBuf>, Error> {
+    let setup = setup::Setup::read("fail2ban", files);
+    let setup = match setup {
+        Err(Error::NoSetup(_)) => return Ok(Some(PathBuf::from(DATABASE))),
+        read => read?,
+    };
+    let Some(found) = setup.get("Definition", "dbfile") else { return Ok(Some(PathBuf::from(DATABASE))) };
+    let place = &found.value.place;
+    let text = setup.resolve("Definition", &found.value.raw);
+    let text = text.map_err(|what| Error::At(place.file.to_string(), place.line, format!("dbfile {what}.")))?;
+    let text = text.trim();
+    let none = text.is_empty() || text == ":memory:" || text.eq_ignore_ascii_case("none");
+    Ok((!none).then(|| PathBuf::from(text)))
 }
 
 /// One file, and all its values read as each kind of value: nothing panics. For the fuzz target.
@@ -92,9 +134,38 @@ pub fn read_bytes(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, path::PathBuf};
+
     use proptest::prelude::*;
 
-    use super::read_bytes;
+    use super::{database, read_bytes};
+
+    #[test]
+    fn the_database_is_the_one_that_the_configuration_names() {
+        for (files, expected) in [
+            (vec![], Some("/var/lib/fail2ban/fail2ban.sqlite3")),
+            (vec![("fail2ban.conf", "[Definition]\nloglevel = INFO")], Some("/var/lib/fail2ban/fail2ban.sqlite3")),
+            (vec![("fail2ban.conf", "[DEFAULT]\ndbfile = /a\n"), ("fail2ban.local", "[Definition]\n")], Some("/a")),
+            (
+                vec![
+                    ("fail2ban.conf", "[Definition]\ndbfile = /a\n"),
+                    ("fail2ban.d/x.local", "[Definition]\ndbfile: /b ; c\n"),
+                ],
+                Some("/b"),
+            ),
+            (vec![("fail2ban.local", "[Definition]\ndbfile = :memory:\n")], None),
+            (vec![("fail2ban.local", "[Definition]\ndbfile = None\n")], None),
+            (vec![("fail2ban.local", "[Definition]\nhere = /c\ndbfile = %(here)s/d\n")], Some("/c/d")),
+        ] {
+            let files: BTreeMap<PathBuf, Vec<u8>> =
+                files.into_iter().map(|(name, text)| (PathBuf::from(name), text.as_bytes().to_vec())).collect();
+            assert_eq!(database(&files).unwrap(), expected.map(PathBuf::from), "{files:?}");
+        }
+        let files: BTreeMap<PathBuf, Vec<u8>> =
+            [("fail2ban.local".into(), b"[Definition]\ndbfile = %(none)s\n".to_vec())].into();
+        let error = database(&files).unwrap_err().to_string();
+        assert_eq!(error, "fail2ban.local:2: dbfile names %(none)s, which is not set anywhere.");
+    }
 
     proptest! {
         /// The fuzz target's property, over what looks like a set-up.

@@ -2,7 +2,7 @@
 
 /// Names of services.5 that people write, as firewalld's services where it has one for exactly that port,
 /// else as numbers.
-const SERVICES: [(&str, &str); 46] = [
+const SERVICES: [(&str, &str); 70] = [
     ("ssh", "ssh"),
     ("http", "http"),
     ("www", "http"),
@@ -49,6 +49,30 @@ const SERVICES: [(&str, &str); 46] = [
     ("vnc", "5900"),
     ("nfs", "2049"),
     ("snmp", "161"),
+    ("sftp", "115"),
+    ("ntp", "123"),
+    ("nntp", "119"),
+    ("nntps", "563"),
+    ("tftp", "69"),
+    ("kerberos", "88"),
+    ("sunrpc", "111"),
+    ("syslog", "514"),
+    ("git", "9418"),
+    ("svn", "3690"),
+    ("socks", "1080"),
+    ("ms-sql-s", "1433"),
+    ("radius", "1812"),
+    ("isakmp", "500"),
+    ("munin", "4949"),
+    ("zabbix-agent", "10050"),
+    ("amqp", "5672"),
+    ("mqtt", "1883"),
+    ("domain-s", "853"),
+    ("redis", "6379"),
+    ("x11", "6000"),
+    ("finger", "79"),
+    ("whois", "43"),
+    ("ipp", "631"),
 ];
 
 /// What a jail closes.
@@ -155,6 +179,7 @@ mod tests {
             ("ssh", "tcp", r#"["ssh"]"#),
             ("22", "tcp", r#"["22/tcp"]"#),
             ("ssh,2222", "tcp", r#"["ssh", "2222/tcp"]"#),
+            ("ssh,sftp", "tcp", r#"["ssh", "115/tcp"]"#),
             ("ssh, sftp-not", "tcp", ""),
             ("2222", "", r#"["2222/tcp"]"#),
             ("http,https", "tcp", r#"["http", "https"]"#),

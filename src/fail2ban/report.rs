@@ -6,18 +6,24 @@ use serde::Serialize;
 
 use super::{
     mapping::{Conversion, Warning},
+    rules::OwnRule,
     setup::{Place, Remark},
 };
+
+/// Where fail2ban's configuration is.
+const DIRECTORY: &str = "/etc/fail2ban";
 
 /// What the steps to come depend on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Next {
-    /// The command line of the import, without options.
-    pub(crate) command: String,
     /// fail2ban's directory.
     pub(crate) directory: String,
+    /// The import keeps to fail2ban's ways.
+    pub(crate) exact: bool,
     /// The drop-in is in place.
     pub(crate) written: bool,
+    /// The bans were taken over.
+    pub(crate) bans: bool,
 }
 
 /// All of it.
@@ -28,7 +34,9 @@ pub(crate) struct Report {
     /// Of the files and of values of no jail.
     pub(crate) remarks: Vec<Line>,
     /// Rules of the administrator's own.
-    pub(crate) rules: Vec<Line>,
+    pub(crate) rules: Vec<Rule>,
+    /// Drop-ins for filters, with those that could be rules here. They are never written.
+    pub(crate) proposals: Vec<Proposal>,
     /// What is different without being asked for.
     pub(crate) differences: Vec<String>,
     /// Commands and what they are for, in order.
@@ -60,6 +68,49 @@ pub(crate) struct Value {
     /// As TOML.
     pub(crate) value: String,
     pub(crate) from: String,
+}
+
+/// A rule of the administrator's own.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rule {
+    pub(crate) from: String,
+    pub(crate) what: String,
+    /// wardend's filter for the same service.
+    pub(crate) filter: String,
+    /// The name of the rule that is proposed.
+    pub(crate) proposed: Option<String>,
+    /// Why none is.
+    pub(crate) why_not: Option<String>,
+}
+
+impl Rule {
+    fn new(rule: &OwnRule) -> Self {
+        Self {
+            from: rule.place.to_string(),
+            what: rule.shown(),
+            filter: rule.filter.clone(),
+            proposed: rule.outcome.as_ref().ok().cloned(),
+            why_not: rule.outcome.as_ref().err().cloned(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let became = match (&self.proposed, &self.why_not) {
+            (Some(name), _) => format!("could be the rule '{name}' of the filter {}, see below", self.filter),
+            (None, why) => format!("was left out, because it {}", why.as_deref().unwrap_or_default()),
+        };
+        format!("{}: {}\n      {became}.", self.from, self.what)
+    }
+}
+
+/// A drop-in for a filter.
+#[derive(Debug, Serialize)]
+pub(crate) struct Proposal {
+    pub(crate) filter: String,
+    /// Where it would be.
+    pub(crate) file: String,
+    pub(crate) text: String,
+    pub(crate) proof: String,
 }
 
 /// A jail that was not.
@@ -117,16 +168,22 @@ pub(super) fn report(all: &Conversion, next: &Next) -> Report {
         why: left.why.clone(),
         stays: left.stays,
     });
-    let leave_on: Vec<String> = all.left_running().map(|left| left.jail.clone()).collect();
-    let mut turn_off: Vec<String> = converted.iter().map(|jail| jail.jail.clone()).collect();
-    // It looks over all jails, so it stays while there is one.
-    if all.recidive.is_some() && leave_on.is_empty() {
-        turn_off.push("recidive".to_owned());
-    }
+    let leave_on: Vec<String> = all.stays_on().map(str::to_owned).collect();
+    let turn_off: Vec<String> = all.turned_off().map(str::to_owned).collect();
     Report {
         not_converted: not_converted.collect(),
         remarks: all.remarks.iter().map(|Remark { place, what }| Line::new(Some(place), what)).collect(),
-        rules: all.rules.iter().map(|rule| Line::new(Some(&rule.place), &rule.shown())).collect(),
+        rules: all.rules.iter().map(Rule::new).collect(),
+        proposals: all
+            .proposals
+            .iter()
+            .map(|proposal| Proposal {
+                filter: proposal.filter.clone(),
+                file: format!("/etc/wardend/filters/{}.d/50-fail2ban.toml", proposal.filter),
+                text: proposal.text.clone(),
+                proof: proposal.proof.clone(),
+            })
+            .collect(),
         differences: all.differences.clone(),
         next: steps(next, &converted, &leave_on, &turn_off),
         converted,
@@ -143,22 +200,23 @@ fn steps(next: &Next, converted: &[Jail], leave_on: &[String], turn_off: &[Strin
         return steps;
     }
     let mut step = |text: String| steps.push(text);
-    let command = if next.command.is_empty() { "wardenctl import fail2ban" } else { &next.command };
-    step("See that firewalld runs and lets in what you need: firewall-cmd --state; firewall-cmd --list-all (wardend(8), Servers that had no firewall)".to_owned());
-    if !next.written {
-        step(format!("Write the drop-in: {command} --write"));
+    let directory = if next.directory.is_empty() { DIRECTORY } else { next.directory.trim_end_matches('/') };
+    let mut command = "wardenctl import fail2ban".to_owned();
+    if directory != DIRECTORY {
+        let _ = write!(command, " {}", quoted(directory));
     }
-    step(
-        "Start wardend, or have it read the drop-in: systemctl enable --now wardend && systemctl reload wardend"
-            .to_owned(),
-    );
-    for jail in converted {
-        step(format!(
-            "Hand over the bans of {} that are in force, while fail2ban still runs; each then lasts for the bantime of the jail: fail2ban-client get {} banip | wardenctl ban - --jail {} --origin import",
-            jail.jail,
-            quoted(&jail.jail),
-            jail.name
-        ));
+    if next.exact {
+        command.push_str(" --exact");
+    }
+    step("See that firewalld runs and lets in what you need: firewall-cmd --state; firewall-cmd --list-all (wardend(8), Servers that had no firewall)".to_owned());
+    if !next.bans {
+        step("Start wardend: systemctl enable --now wardend".to_owned());
+        let (write, option) = if next.written {
+            ("have wardend read the drop-in", "")
+        } else {
+            ("write the drop-in, have wardend read it", " --write")
+        };
+        step(format!("While fail2ban still runs, {write} and take over the bans in force: {command}{option} --bans"));
     }
     step("See that the bans are in force: wardenctl list; wardenctl firewall status".to_owned());
     if leave_on.is_empty() {
@@ -169,20 +227,20 @@ fn steps(next: &Next, converted: &[Jail], leave_on: &[String], turn_off: &[Strin
             let _ = write!(text, "[{jail}]\\nenabled = false\\n");
             text
         });
-        let directory = if next.directory.is_empty() { "/etc/fail2ban" } else { next.directory.trim_end_matches('/') };
+        let file = quoted(&format!("{directory}/jail.d/zz-wardend.local"));
         step(format!(
-            "Only then turn off in fail2ban what wardend guards now, and leave the rest: printf '{sections}' >{directory}/jail.d/zz-wardend.local && fail2ban-client reload"
+            "Only then turn off in fail2ban what wardend guards now, and leave the rest: printf '{sections}' >{file} && fail2ban-client reload"
         ));
     }
     steps
 }
 
-/// A name as a word of a shell.
-fn quoted(name: &str) -> String {
-    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-        name.to_owned()
+/// A text as a word of a shell.
+fn quoted(text: &str) -> String {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte)) {
+        text.to_owned()
     } else {
-        format!("'{}'", name.replace('\'', "'\\''"))
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 
@@ -219,14 +277,26 @@ impl Report {
             let _ = writeln!(text, "Leave on in fail2ban: {}", self.leave_on.join(", "));
             let _ = writeln!(text, "Turn off in fail2ban: {}\n", self.turn_off.join(", "));
         }
-        for (title, lines) in [("Notes", &self.remarks), ("Rules of your own", &self.rules)] {
-            if !lines.is_empty() {
-                let _ = writeln!(text, "{title}:");
-                for line in lines {
-                    let _ = writeln!(text, "  - {}", line.text());
-                }
-                text.push('\n');
+        if !self.remarks.is_empty() {
+            let _ = writeln!(text, "Notes:");
+            for line in &self.remarks {
+                let _ = writeln!(text, "  - {}", line.text());
             }
+            text.push('\n');
+        }
+        if !self.rules.is_empty() {
+            let _ = writeln!(text, "Rules of your own:");
+            for rule in &self.rules {
+                let _ = writeln!(text, "  - {}", rule.text());
+            }
+            text.push('\n');
+        }
+        for proposal in &self.proposals {
+            let _ = writeln!(text, "{} could be, and is never written by an import:\n", proposal.file);
+            for line in proposal.text.trim_end().lines() {
+                let _ = writeln!(text, "{}", format!("    {line}").trim_end());
+            }
+            let _ = writeln!(text, "\n  {}.\n", proposal.proof);
         }
         if !self.differences.is_empty() {
             let _ = writeln!(text, "What differs anyway:");

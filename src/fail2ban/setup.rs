@@ -424,5 +424,6 @@ fn is_shipped(path: &Path) -> bool {
             | "jail.d/00-firewalld.conf"
             | "jail.d/00-systemd.conf"
     ) || (path.starts_with("paths-") && has_ending(path, "conf"))
-        || ((path.starts_with("filter.d/") || path.starts_with("action.d/")) && has_ending(path, "conf"))
+        || (path.starts_with("action.d/") && has_ending(path, "conf"))
+        || path.strip_prefix("filter.d/").and_then(|name| name.strip_suffix(".conf")).is_some_and(stock::has_filter)
 }

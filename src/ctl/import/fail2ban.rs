@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -15,29 +15,43 @@ use clap::ValueHint;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::output::{Json, line, print_json},
+    super::{
+        bus::on_the_bus,
+        output::{Json, line, print_json},
+    },
     Partial,
+    live::{Live, Taken},
 };
 use crate::{
     config::{Settings, filters},
-    core::{filter::FilterText, record::Fields},
+    core::{
+        filter::{Filter, FilterText},
+        record::Fields,
+    },
     fail2ban::{Error, Files, Import, Installed, MOST_BYTES, NAME, Next, Report},
+    util::files::replace,
 };
 
-const DIRECTORY: &str = "/etc/fail2ban";
+pub(super) const DIRECTORY: &str = "/etc/fail2ban";
 
 /// Options of `import fail2ban`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The directory of fail2ban's configuration
     #[arg(value_name = "DIR", default_value = DIRECTORY, value_hint = ValueHint::DirPath)]
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// Write the drop-in, after checking it
     #[arg(long)]
     write: bool,
     /// Replace a drop-in that is there and differs
     #[arg(long, requires = "write")]
     force: bool,
+    /// Take over the bans in force, from fail2ban's database or from the running fail2ban
+    #[arg(long)]
+    bans: bool,
+    /// Read the bans from this database
+    #[arg(long, value_name = "FILE", requires = "bans", value_hint = ValueHint::FilePath)]
+    pub(super) database: Option<PathBuf>,
     /// Keep to fail2ban's ways where there is a setting for it
     #[arg(long)]
     exact: bool,
@@ -54,6 +68,9 @@ struct ImportJson<'r> {
     drop_in: Option<&'r str>,
     path: String,
     written: bool,
+    /// Only with --bans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bans: Option<&'r Taken>,
     #[serde(flatten)]
     report: &'r Report,
 }
@@ -71,22 +88,25 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // Before anything is printed, and also if nothing is to be written: what is shown can be used.
     let checked = import.drop_in.as_deref().map(|text| Settings::load_with(&directories, &path, text).map(|_| ()));
     checked.transpose().context("The drop-in can't be used together with what is there")?;
+    // Before anything is written, so that one mistake is not followed by half of the work.
+    let live =
+        (arguments.bans && import.drop_in.is_some()).then(|| Live::read(&disk, arguments, &import)).transpose()?;
     let outcome = match &import.drop_in {
         Some(text) if arguments.write => write(&path, text, arguments.force)?,
         _ => Outcome::Shown,
     };
-    let mut command = "wardenctl import fail2ban".to_owned();
-    if directory != DIRECTORY {
-        command.push_str(&format!(" {directory}"));
-    }
-    if arguments.exact {
-        command.push_str(" --exact");
-    }
     let written = !matches!(outcome, Outcome::Shown);
-    let report = import.report(&Next { command, directory, written });
+    let taken = live.as_ref().map(|live| on_the_bus(live.take_over(&import)));
+    let report =
+        import.report(&Next { directory, exact: arguments.exact, written, bans: matches!(taken, Some(Ok(_))) });
+    let (taken, failed) = match taken.transpose() {
+        Ok(taken) => (taken, None),
+        Err(error) => (None, Some(error)),
+    };
     if let Some(mode) = arguments.json.mode() {
         let path = path.display().to_string();
-        print_json(&ImportJson { drop_in: import.drop_in.as_deref(), path, written, report: &report }, mode)?;
+        let drop_in = import.drop_in.as_deref();
+        print_json(&ImportJson { drop_in, path, written, bans: taken.as_ref(), report: &report }, mode)?;
     } else {
         let path = path.display();
         match (&import.drop_in, outcome) {
@@ -95,7 +115,20 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             (Some(_), Outcome::Same) => line(&format!("{path} is already as it should be.\n"))?,
             (None, _) => line("No jail was converted, so there is nothing to write.\n")?,
         }
+        if let Some(taken) = &taken {
+            line(&taken.text())?;
+        }
         line(report.text().trim_end())?;
+    }
+    if let Some(error) = failed {
+        return Err(error.context(if written {
+            "The drop-in is in place, but no ban was taken over"
+        } else {
+            "No ban was taken over"
+        }));
+    }
+    if let Some(taken) = &taken {
+        taken.check()?;
     }
     if import.is_partial() {
         let what = match report.not_converted.len() {
@@ -132,26 +165,16 @@ fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<Outcome> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => bail!("{shown} can't be read: {error}."),
     }
-    let put = || -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new()
-            .prefix(".import-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    put().with_context(|| {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let put = fs::create_dir_all(folder).and_then(|()| replace(path, text.as_bytes(), 0o644));
+    put.with_context(|| {
         format!("{shown} can't be written; run this as root, or name another directory with --config")
     })?;
     Ok(Outcome::Written)
 }
 
 /// An error with the path as it can be opened.
-fn located(error: Error, directory: &Path) -> anyhow::Error {
+pub(super) fn located(error: Error, directory: &Path) -> anyhow::Error {
     let full = |file: &str| directory.join(file).display().to_string();
     match error {
         Error::At(file, line, what) => anyhow::anyhow!("{}:{line}: {what}", full(&file)),
@@ -161,7 +184,7 @@ fn located(error: Error, directory: &Path) -> anyhow::Error {
 }
 
 /// The files of a directory.
-struct Disk(PathBuf);
+pub(super) struct Disk(PathBuf);
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -218,5 +241,21 @@ impl Installed for OfHere<'_> {
             return None;
         }
         filters::load(filter, self.0, &mut Fields::default()).err().map(|error| error.to_string())
+    }
+
+    fn names(&self) -> Vec<String> {
+        filters::names(self.0).unwrap_or_default().into_iter().collect()
+    }
+
+    fn load(&self, filter: &str, drop_in: &str) -> Result<Filter, String> {
+        let texts = filters::texts(filter, self.0).map_err(|error| error.to_string())?;
+        let mut texts = texts.ok_or_else(|| format!("There is no filter '{filter}'."))?;
+        if !drop_in.is_empty() {
+            texts.push(FilterText::new("the proposal", drop_in));
+        }
+        Filter::load(filter, &texts, &mut Fields::default()).map_err(|error| match error.file.as_str() {
+            "the proposal" => error.what,
+            _ => error.to_string(),
+        })
     }
 }

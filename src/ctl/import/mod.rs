@@ -1,6 +1,8 @@
 //! `import`: bans from a file, or a set-up of fail2ban.
 
+mod database;
 mod fail2ban;
+mod live;
 
 use clap::Subcommand;
 
