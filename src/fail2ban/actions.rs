@@ -98,12 +98,16 @@ impl Action {
     /// What to do instead, as the end of a sentence; nothing for what wardend does itself.
     pub(crate) fn remedy(&self) -> Option<String> {
         let name = &self.call.name;
-        let follow = "have a unit follow wardend's records of bans instead (MESSAGE_ID in wardend.journal-fields(7))";
+        let follow = "set up a handler that does (wardend-notify(8))";
         Some(match self.kind {
             Kind::Ban | Kind::BanAll | Kind::Nothing => return None,
-            Kind::Mail => format!("'{name}' sends a mail for each ban, which wardend does not; {follow}"),
-            Kind::Chat => format!("'{name}' sends a message for each ban, which wardend does not; {follow}"),
-            Kind::Report => format!("'{name}' reports each ban to others, which wardend does not; {follow}"),
+            Kind::Mail => format!(
+                "'{name}' sends a mail for each ban, which wardend itself does not; write settings.to = \"ADDRESS\" into /etc/wardend/notify.d/mail.toml (wardend-notify(8))"
+            ),
+            Kind::Chat => format!(
+                "'{name}' sends a message for each ban, which wardend itself does not; set up a web service (wardend-notify(8))"
+            ),
+            Kind::Report => format!("'{name}' reports each ban to others, which wardend itself does not; {follow}"),
             Kind::BanElsewhere => {
                 format!(
                     "'{name}' blocks at another place than this machine, which wardend does not; {follow}, or leave the jail to fail2ban"

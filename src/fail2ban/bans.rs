@@ -41,7 +41,7 @@ pub(crate) struct Order {
 /// What becomes of all bans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Orders {
-    pub(crate) orders: Vec<Order>,
+    pub(crate) given: Vec<Order>,
     /// Bans that have ended, which fail2ban keeps for a while.
     pub(crate) over: usize,
     /// Bans of jails that fail2ban goes on with, which stay there: jail and number.
@@ -85,7 +85,7 @@ pub(super) fn orders(bans: &[Ban], jails: &Jails<'_>, now_usec: u64) -> Orders {
                 continue;
             }
         };
-        all.orders.extend(ours.into_iter().map(|jail| Order {
+        all.given.extend(ours.into_iter().map(|jail| Order {
             theirs: ban.jail.clone(),
             jail: jail.to_owned(),
             address: ban.address.clone(),
@@ -144,7 +144,7 @@ mod tests {
         ];
         let all = orders(&bans, &jails, 1_000_000_000);
         let lines: Vec<String> = all
-            .orders
+            .given
             .iter()
             .map(|order| format!("{} {} {} {:?}", order.jail, order.address, order.since_usec, order.until_usec))
             .collect();

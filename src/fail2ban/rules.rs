@@ -77,8 +77,8 @@ pub(crate) fn service(theirs: &str, files: &dyn Files, installed: &dyn Installed
     let file = file_of(theirs, files).ok()??;
     let says = |key: &str| file.get("Definition", key).map(|found| found.value.raw.clone()).unwrap_or_default();
     let (daemon, regex, records) = (says("_daemon"), says("failregex"), says("journalmatch"));
-    let names = installed.names();
-    let found = names.iter().find(|filter| {
+    let filters = installed.names();
+    let found = filters.iter().find(|filter| {
         programs(filter).iter().any(|program| {
             let words =
                 |text: &str| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == *program);
@@ -89,7 +89,7 @@ pub(crate) fn service(theirs: &str, files: &dyn Files, installed: &dyn Installed
     found.cloned()
 }
 
-fn programs<'f>(filter: &'f str) -> Vec<&'f str> {
+fn programs(filter: &str) -> Vec<&str> {
     let known = PROGRAMS.iter().find(|(name, _)| *name == filter);
     known.map_or_else(|| vec![filter], |(_, programs)| programs.to_vec())
 }

@@ -36,6 +36,7 @@ pub(super) const DIRECTORY: &str = "/etc/fail2ban";
 
 /// Options of `import fail2ban`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 pub(super) struct Arguments {
     /// The directory of fail2ban's configuration
     #[arg(value_name = "DIR", default_value = DIRECTORY, value_hint = ValueHint::DirPath)]

@@ -80,7 +80,7 @@ impl Live {
 
     /// Has wardend ban them, by the settings that are in its files now.
     pub(super) async fn take_over(&self, import: &Import) -> anyhow::Result<Taken> {
-        let Orders { orders, over, stay, gone } = import.orders(&self.bans, now());
+        let Orders { given: orders, over, stay, gone } = import.orders(&self.bans, now());
         let daemon = steer().await?;
         let () = daemon.call("Reload", &()).await?;
         let jails = daemon.manager().list_jails().await.map_err(sentence)?.answer;
@@ -114,7 +114,7 @@ impl Live {
 pub(super) struct Taken {
     /// Where they were found.
     from: String,
-    jails: Vec<Jail>,
+    jails: Vec<OfJail>,
     /// Networks that are banned in place of single IPv6 addresses.
     widened: Vec<Widened>,
     refused: Vec<RefusedBan>,
@@ -130,7 +130,7 @@ pub(super) struct Taken {
 
 /// The bans of a jail of fail2ban's in one of wardend's.
 #[derive(Debug, Default, Serialize)]
-struct Jail {
+struct OfJail {
     /// Its name there, and here.
     jail: String,
     name: String,
@@ -181,7 +181,7 @@ impl Taken {
             }
             let known = taken.jails.iter().position(|jail| jail.jail == order.theirs && jail.name == order.jail);
             let at = known.unwrap_or_else(|| {
-                taken.jails.push(Jail { jail: order.theirs.clone(), name: order.jail.clone(), ..Jail::default() });
+                taken.jails.push(OfJail { jail: order.theirs.clone(), name: order.jail.clone(), ..OfJail::default() });
                 taken.jails.len() - 1
             });
             let jail = &mut taken.jails[at];
