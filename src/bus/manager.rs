@@ -267,11 +267,11 @@ impl Manager {
         Ok(QueuedAnswer::new(self.core.ask(Command::ListIgnored).await?, turn))
     }
 
-    /// Watches addresses or networks for a time: the first failure from there results in a ban. The
+    /// Suspects addresses or networks for a time: the first failure from there results in a ban. The
     /// options are those of `Ignore`, and `Origin`, a word for whose decision it is; so are the answers
-    /// (`Result` is `watched` or `refused`).
+    /// (`Result` is `suspected` or `refused`).
     #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
-    async fn watch(
+    async fn suspect(
         &self,
         #[zbus(header)] header: Header<'_>,
         addresses: Vec<String>,
@@ -279,28 +279,31 @@ impl Manager {
     ) -> Result<Vec<ExceptionRow>, Error> {
         let caller = self.caller(&header, "org.wardend1.ban");
         caller
-            .except(ExceptionKind::Watched, addresses, &options, &["For", "ForUSec", "Reason", "Jail", "Origin"])
+            .except(ExceptionKind::Suspected, addresses, &options, &["For", "ForUSec", "Reason", "Jail", "Origin"])
             .await
     }
 
-    /// Ends what `Watch` has ordered: in the jail of the option `Jail`, or everywhere. Each order that ends
-    /// has an answer as that of `Ignore` (`Result` is `unwatched` or `refused`).
+    /// Ends what `Suspect` has ordered: in the jail of the option `Jail`, or everywhere. Each order that ends
+    /// has an answer as that of `Ignore` (`Result` is `unsuspected` or `refused`).
     #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
-    async fn unwatch(
+    async fn unsuspect(
         &self,
         #[zbus(header)] header: Header<'_>,
         addresses: Vec<String>,
         options: HashMap<String, OwnedVariant>,
     ) -> Result<Vec<ExceptionRow>, Error> {
-        self.caller(&header, "org.wardend1.ban").end(ExceptionKind::Watched, addresses, &options).await
+        self.caller(&header, "org.wardend1.ban").end(ExceptionKind::Suspected, addresses, &options).await
     }
 
-    /// Who is watched: `Source`, `Jail` (not there if in all jails), `SinceUSec`, `UntilUSec` (2⁶⁴−1 for no
+    /// Who is suspected: `Source`, `Jail` (not there if in all jails), `SinceUSec`, `UntilUSec` (2⁶⁴−1 for no
     /// end), `Permanent`, `Reason`, `Origin` and `UID` (of who ordered it).
     #[zbus(out_args("entries"))]
-    async fn list_watched(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<ExceptionRow>>, Error> {
+    async fn list_suspects(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<QueuedAnswer<Vec<ExceptionRow>>, Error> {
         let turn = self.core.answers.wait_for_answer(&header).await?;
-        Ok(QueuedAnswer::new(self.core.ask(Command::ListWatched).await?, turn))
+        Ok(QueuedAnswer::new(self.core.ask(Command::ListSuspects).await?, turn))
     }
 
     /// Pauses a jail, or all jails if the name is empty: it counts failures and logs whom it would have

@@ -85,7 +85,7 @@ pub(crate) enum Command {
         origin: Option<Origin>,
         reply: Reply<u32>,
     },
-    /// Ignores or watches networks.
+    /// Ignores or suspects networks.
     Except {
         kind: ExceptionKind,
         networks: Vec<IpNet>,
@@ -109,7 +109,7 @@ pub(crate) enum Command {
     },
     TopSources(Question, Reply<Vec<TopRow>>),
     ListIgnored(oneshot::Sender<Vec<IgnoredRow>>),
-    ListWatched(oneshot::Sender<Vec<ExceptionRow>>),
+    ListSuspects(oneshot::Sender<Vec<ExceptionRow>>),
     Pause {
         jail: Option<String>,
         terms: Terms,

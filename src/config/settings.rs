@@ -238,7 +238,7 @@ fn jail(
         names: ignored.names,
         resolved: IgnoreList::default(),
         excepted: IgnoreList::default(),
-        watched: IgnoreList::default(),
+        suspected: IgnoreList::default(),
         own: Arc::default(),
         translators,
         spare_logins: spare_logins(input)?,

@@ -16,7 +16,7 @@ pub(crate) enum Error {
     Spared(String),
     NotIgnored(String),
     NotPaused(String),
-    NotWatched(String),
+    NotSuspected(String),
     InvalidAddress(String),
     InvalidArgument(String),
     InvalidConfiguration(String),
@@ -37,7 +37,7 @@ impl From<CommandError> for Error {
             CommandError::Full(..) | CommandError::TooMany(_) => Self::LimitsExceeded(text),
             CommandError::NoException(ExceptionKind::Ignored, _) => Self::NotIgnored(text),
             CommandError::NoException(ExceptionKind::Paused, _) => Self::NotPaused(text),
-            CommandError::NoException(ExceptionKind::Watched, _) => Self::NotWatched(text),
+            CommandError::NoException(ExceptionKind::Suspected, _) => Self::NotSuspected(text),
         }
     }
 }

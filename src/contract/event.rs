@@ -6,7 +6,7 @@ use super::journal::{
     BAD_CONFIG, BAN, CLOCK_SET, CROWDED, CUT, EXTENDED, FIREWALL_BACK, FIREWALL_LOST, FIREWALL_REPAIRED, IGNORED,
     IN_FORCE, JOURNAL_GONE, JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS, NO_CLIENT_NAME, NO_STATE,
     NOT_CUT, PAUSED, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, RESUMED, SNAPSHOT, SNAPSHOT_BACK, SPARED,
-    UNBAN, UNIGNORED, UNREAD, UNWATCHED, WATCHED, WITHHELD,
+    SUSPECTED, UNBAN, UNIGNORED, UNREAD, UNSUSPECTED, WITHHELD,
 };
 
 /// The word for a kind of record, by its MESSAGE_ID. A kind that only a newer daemon writes has none.
@@ -23,8 +23,8 @@ const WORDS: [(&str, &str); 36] = [
     (WITHHELD, "withheld"),
     (IGNORED, "ignored"),
     (UNIGNORED, "unignored"),
-    (WATCHED, "suspected"),
-    (UNWATCHED, "unsuspected"),
+    (SUSPECTED, "suspected"),
+    (UNSUSPECTED, "unsuspected"),
     (PAUSED, "paused"),
     (RESUMED, "resumed"),
     (PROBLEM, "degraded"),
@@ -52,6 +52,14 @@ const WORDS: [(&str, &str); 36] = [
 /// The word for a MESSAGE_ID.
 pub(crate) fn word(id: &str) -> &'static str {
     WORDS.iter().find(|(known, _)| *known == id).map_or("other", |(_, word)| word)
+}
+
+/// All words, each once.
+pub(crate) fn words() -> Vec<&'static str> {
+    let mut words: Vec<_> = WORDS.iter().map(|(_, word)| *word).chain(["other"]).collect();
+    words.sort_unstable();
+    words.dedup();
+    words
 }
 
 /// The promise that a record is about, if it says whether wardend keeps one.

@@ -1,4 +1,4 @@
-//! Exceptions on the bus, each a dictionary: addresses that are ignored or watched, jails that are paused.
+//! Exceptions on the bus, each a dictionary: addresses that are ignored or suspected, jails that are paused.
 
 use zbus::{DeserializeDict, SerializeDict, Type};
 
@@ -15,7 +15,7 @@ use crate::core::{
 pub(crate) struct ExceptionRow {
     /// The address or network, as the caller wrote it; only in an answer to that.
     pub(crate) address: Option<String>,
-    /// `ignored`, `unignored`, `watched`, `unwatched`, `paused`, `resumed` or `refused`; only in an answer.
+    /// `ignored`, `unignored`, `suspected`, `unsuspected`, `paused`, `resumed` or `refused`; only in an answer.
     pub(crate) result: Option<String>,
     /// The address or network.
     pub(crate) source: Option<String>,
@@ -81,7 +81,7 @@ pub(crate) fn words(kind: ExceptionKind) -> (&'static str, &'static str) {
     match kind {
         ExceptionKind::Ignored => ("ignored", "unignored"),
         ExceptionKind::Paused => ("paused", "resumed"),
-        ExceptionKind::Watched => ("watched", "unwatched"),
+        ExceptionKind::Suspected => ("suspected", "unsuspected"),
     }
 }
 

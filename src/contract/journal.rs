@@ -74,10 +74,10 @@ pub(crate) const PAUSED: &str = "fb580b0e490d4583b1fec33202d01a37";
 pub(crate) const RESUMED: &str = "d3a8941f379e401890bd7259cc4c3520";
 /// A source is not banned, because its jail is paused.
 pub(crate) const WITHHELD: &str = "e93ec0769a304d63bd7a4e1767224ecb";
-/// An address or network is watched.
-pub(crate) const WATCHED: &str = "94d1718039fc4622a6aa4fbeb046c47c";
-/// An address or network is no longer watched.
-pub(crate) const UNWATCHED: &str = "0715768ce2b04de786bbe5380c274868";
+/// An address or network is suspected.
+pub(crate) const SUSPECTED: &str = "94d1718039fc4622a6aa4fbeb046c47c";
+/// An address or network is no longer suspected.
+pub(crate) const UNSUSPECTED: &str = "0715768ce2b04de786bbe5380c274868";
 
 /// wardend-notify has handed a batch to a handler.
 pub(crate) const HANDED_OVER: &str = "7f3960db375e452b8096dee7ec15c65d";

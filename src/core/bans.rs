@@ -98,6 +98,9 @@ pub struct Ban {
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub despite: Option<Usec>,
+    /// It was suspected, so fewer failures were enough than the jail's maxretry.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspected: bool,
 }
 
 impl Ban {
@@ -363,6 +366,7 @@ mod tests {
             origin: Origin::Jail,
             ordered: None,
             despite: None,
+            suspected: false,
         }
     }
 

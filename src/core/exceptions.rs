@@ -1,4 +1,4 @@
-//! What an admin has ordered for a time, beside the settings: addresses that are ignored or watched,
+//! What an admin has ordered for a time, beside the settings: addresses that are ignored or suspected,
 //! and jails that are paused.
 //!
 //! None of it is in the journal, so it is in the snapshot. Each exception ends at its own µs, as a ban
@@ -26,7 +26,7 @@ pub enum ExceptionKind {
     /// A jail bans nobody.
     Paused,
     /// The first failure from an address or a network has its source banned.
-    Watched,
+    Suspected,
 }
 
 /// Why an exception has ended.
@@ -176,7 +176,7 @@ impl Exceptions {
             exception.network = exception.network.map(|network| network.trunc());
             let complete = match exception.kind {
                 ExceptionKind::Paused => exception.network.is_none() && exception.jail.is_some(),
-                ExceptionKind::Ignored | ExceptionKind::Watched => exception.network.is_some(),
+                ExceptionKind::Ignored | ExceptionKind::Suspected => exception.network.is_some(),
             };
             if complete {
                 // Beyond the bound there is no more: an engine writes no such list.
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!((list.next_ended(Usec::MAX), list.deadline()), (None, None));
         assert_eq!(Exceptions::load(list.save()).save(), list.save());
         assert_eq!(list.of(ExceptionKind::Ignored).count(), 1);
-        assert_eq!(list.of(ExceptionKind::Paused).count() + list.of(ExceptionKind::Watched).count(), 0);
+        assert_eq!(list.of(ExceptionKind::Paused).count() + list.of(ExceptionKind::Suspected).count(), 0);
     }
 
     #[test]

@@ -121,6 +121,7 @@ mod tests {
             origin,
             ordered: None,
             despite: None,
+            suspected: false,
         };
         vec![
             ban("198.51.100.0/24", "sshd", 3, None, Origin::Admin),

@@ -129,9 +129,16 @@ impl Steering {
     }
 }
 
-/// Says of each order how it went.
+/// Of more answers than this, only the numbers are printed.
+pub(super) const MANY: usize = 100;
+
+/// Says of each order how it went; of a long list, in numbers.
 pub(super) fn tell(outcomes: &[Outcome], firewall: &Firewall, json: Json) -> anyhow::Result<()> {
-    for outcome in outcomes {
+    let many = json.mode().is_none() && outcomes.len() > MANY;
+    if many {
+        line(&format!("Read {}: {}.", count(outcomes.len(), "source", "sources"), in_numbers(outcomes)))?;
+    }
+    for outcome in outcomes.iter().filter(|_| !many) {
         if let Some(mode) = json.mode() {
             print_json(&OutcomeJson::from(outcome), mode)?;
         } else if outcome.message.is_none() {
@@ -152,6 +159,18 @@ pub(super) fn tell(outcomes: &[Outcome], firewall: &Firewall, json: Json) -> any
             Err(Refused::WithoutEffect(format!("{these} not in force: {trouble}")).into())
         }
     }
+}
+
+/// How many orders went how.
+pub(super) fn in_numbers(outcomes: &[Outcome]) -> String {
+    let number = |word| outcomes.iter().filter(|outcome| outcome.result == word).count();
+    format!(
+        "{} banned, {} extended, {} already banned, {} rejected",
+        number("banned"),
+        number("extended"),
+        number("unchanged"),
+        number("refused")
+    )
 }
 
 /// Reports what was rejected: the last one as the error that decides the exit status.
@@ -236,6 +255,10 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
 }
 
 fn unbanned<'b>(bans: impl Iterator<Item = &'b BanRow>, json: Json) -> anyhow::Result<()> {
+    let bans: Vec<&BanRow> = bans.collect();
+    if bans.len() > MANY && json.mode().is_none() {
+        return line(&format!("Ended {} bans.", bans.len()));
+    }
     for ban in bans {
         match json.mode() {
             Some(mode) => print_json(&BanJson::from(ban), mode)?,

@@ -96,7 +96,7 @@ pub(super) fn sentence(error: impl Into<Error>) -> anyhow::Error {
         | Error::Spared(text)
         | Error::NotIgnored(text)
         | Error::NotPaused(text)
-        | Error::NotWatched(text)
+        | Error::NotSuspected(text)
         | Error::InvalidAddress(text)
         | Error::InvalidArgument(text)
         | Error::InvalidConfiguration(text)

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
 use super::{
@@ -68,6 +69,9 @@ impl Source {
 /// Options of `events`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Events {
+    /// Only show events of these kinds, such as banned or degraded [default: all]
+    #[arg(value_name = "EVENT", value_parser = PossibleValuesParser::new(event::words()), hide_possible_values = true)]
+    kinds: Vec<String>,
     /// Start at this time: 2026-11-23 05:48:03, @1795412883 (seconds), or -2h [default: the oldest record]
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<String>,
@@ -115,7 +119,7 @@ pub(super) fn run(options: &Events) -> anyhow::Result<()> {
                 return Ok(());
             }
             let position = records.position()?;
-            if show(&record, &position, options.json)? {
+            if show(&record, &position, options)? {
                 last = Some(position);
                 shown = true;
                 // Whoever gets no further than this event gets it again, and none is left out.
@@ -144,15 +148,19 @@ pub(super) fn run(options: &Events) -> anyhow::Result<()> {
     }
 }
 
-/// Prints a record. False if it is not an event: what systemd says, and what has no MESSAGE_ID.
-fn show(record: &OwnRecord, position: &Cursor, json: Json) -> anyhow::Result<bool> {
+/// Prints a record. False if it is not an event that was asked for: what systemd says, and what has no
+/// MESSAGE_ID, is none.
+fn show(record: &OwnRecord, position: &Cursor, options: &Events) -> anyhow::Result<bool> {
     let id = record.get("MESSAGE_ID");
     if id.is_empty() || id == STARTED {
         return Ok(false);
     }
     let word = event::word(id);
+    if !options.kinds.is_empty() && !options.kinds.iter().any(|kind| kind == word) {
+        return Ok(false);
+    }
     let problem = event::problem(id, record.get("WARDEND_PROBLEM"));
-    if let Some(mode) = json.mode() {
+    if let Some(mode) = options.json.mode() {
         let mut object = event::fields(record.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let what = [
             ("event", Value::from(word)),

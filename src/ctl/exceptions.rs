@@ -1,7 +1,4 @@
 //! Orders that hold for a time, beside the configuration: `ignore`, `suspect`, `pause`, and what ends them.
-//!
-//! What the bus calls to watch an address is `suspect` here: `watch` shows events as they happen, and
-//! `watch ADDRESS` would be read as those of that address.
 
 use std::{
     collections::HashMap,
@@ -14,6 +11,7 @@ use serde_json::{Map, Value, json};
 use zbus::Variant;
 
 use super::{
+    bans::MANY,
     bus::{Steering, end, manager, sentence, steer},
     complete,
     output::{Cell, Json, Style, Table, closing, line, print_json, when},
@@ -175,14 +173,14 @@ pub(super) async fn unignore(options: &End) -> anyhow::Result<()> {
 
 pub(super) async fn suspect(options: &Except) -> anyhow::Result<()> {
     if options.list {
-        return list_watched(options.json).await;
+        return list_suspects(options.json).await;
     }
     let text = |row: &_| format!("The first failure of {}{} bans it{}.", source(row), place(row), until(row));
-    options.order("Watch", text).await
+    options.order("Suspect", text).await
 }
 
 pub(super) async fn unsuspect(options: &End) -> anyhow::Result<()> {
-    options.order("Unwatch", |row| format!("No longer suspecting {}{}.", source(row), place(row))).await
+    options.order("Unsuspect", |row| format!("No longer suspecting {}{}.", source(row), place(row))).await
 }
 
 pub(super) async fn pause(options: &Pause) -> anyhow::Result<()> {
@@ -223,6 +221,7 @@ async fn each(
     text: impl Fn(&ExceptionRow) -> String,
 ) -> anyhow::Result<()> {
     let mut refused: Option<String> = None;
+    let (mut done, many) = (0, sources.len() > MANY && json.mode().is_none());
     for chunk in sources.chunks(CHUNK) {
         let rows: Vec<ExceptionRow> = daemon.call(method, &(chunk, given)).await?;
         for row in &rows {
@@ -236,10 +235,17 @@ async fn each(
                         let _ = writeln!(io::stderr(), "wardenctl: {earlier}");
                     }
                 }
-                None if json.mode().is_none() => line(&text(row))?,
-                None => {}
+                None => {
+                    done += 1;
+                    if json.mode().is_none() && !many {
+                        line(&text(row))?;
+                    }
+                }
             }
         }
+    }
+    if many {
+        line(&format!("Read {} sources: {done} done, {} rejected.", sources.len(), sources.len() - done))?;
     }
     refused.map_or(Ok(()), |message| Err(anyhow::anyhow!(message)))
 }
@@ -269,8 +275,8 @@ async fn list_ignored(json: Json) -> anyhow::Result<()> {
     closing(&format!("{} listed.", count(entries.len(), "entry", "entries")))
 }
 
-async fn list_watched(json: Json) -> anyhow::Result<()> {
-    let entries = manager().await?.list_watched().await.map_err(sentence)?.answer;
+async fn list_suspects(json: Json) -> anyhow::Result<()> {
+    let entries = manager().await?.list_suspects().await.map_err(sentence)?.answer;
     if let Some(mode) = json.mode() {
         return print_json(&entries.iter().map(object).collect::<Vec<_>>(), mode);
     }

@@ -1,14 +1,14 @@
 //! `export` and `import`: the bans in force as JSON, one object on each line, to keep them and to take
 //! them to another machine.
 
-use std::{collections::HashMap, fs, io::Read, path::PathBuf};
+use std::{fs, io::Read, path::PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueHint;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    bans::report_refused,
+    bans::{OutcomeJson, in_numbers, report_refused},
     bus::{end, manager, sentence, steer},
     complete,
     list::options,
@@ -127,22 +127,10 @@ pub(super) async fn import(options: &FromFile) -> anyhow::Result<()> {
     let outcomes: Vec<Outcome> = daemon.call("BanMany", &(entries, terms)).await?;
     if let Some(mode) = options.json.mode() {
         for outcome in &outcomes {
-            print_json(&super::bans::OutcomeJson::from(outcome), mode)?;
+            print_json(&OutcomeJson::from(outcome), mode)?;
         }
     } else {
-        let mut results: HashMap<&str, usize> = HashMap::new();
-        for outcome in &outcomes {
-            *results.entry(outcome.result.as_str()).or_default() += 1;
-        }
-        let number = |word| results.get(word).copied().unwrap_or(0);
-        line(&format!(
-            "Read {}: {} banned, {} extended, {} already banned, {} rejected, {over} over.",
-            count(given, "ban", "bans"),
-            number("banned"),
-            number("extended"),
-            number("unchanged"),
-            number("refused")
-        ))?;
+        line(&format!("Read {}: {}, {over} over.", count(given, "ban", "bans"), in_numbers(&outcomes)))?;
     }
     report_refused(&outcomes)
 }

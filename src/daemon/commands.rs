@@ -54,7 +54,7 @@ impl Daemon {
                 let _ = reply.send(sources.map(|sources| sources.into_iter().map(TopRow::from).collect()));
             }
             Command::ListIgnored(reply) => drop(reply.send(self.ignored())),
-            Command::ListWatched(reply) => drop(reply.send(self.watched())),
+            Command::ListSuspects(reply) => drop(reply.send(self.suspects())),
             Command::Pause { jail, terms, reply } => self.pause(jail.as_deref(), &terms, reply),
             Command::Resume { jail, uid, reply } => self.resume(jail.as_deref(), uid, reply),
             Command::Explain(address, reply) => {

@@ -1,4 +1,4 @@
-//! Orders that hold for a time: who is ignored or watched, and which jails are paused.
+//! Orders that hold for a time: who is ignored or suspected, and which jails are paused.
 
 use ipnet::IpNet;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Daemon {
-    /// Ignores or watches networks.
+    /// Ignores or suspects networks.
     pub(super) fn except(
         &mut self,
         kind: ExceptionKind,
@@ -69,7 +69,7 @@ impl Daemon {
         ordered.chain(configured.iter().map(|entry| IgnoredRow::configured(entry, all))).collect()
     }
 
-    pub(super) fn watched(&self) -> Vec<ExceptionRow> {
-        self.engine.exceptions(ExceptionKind::Watched).map(ExceptionRow::from).collect()
+    pub(super) fn suspects(&self) -> Vec<ExceptionRow> {
+        self.engine.exceptions(ExceptionKind::Suspected).map(ExceptionRow::from).collect()
     }
 }

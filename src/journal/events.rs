@@ -19,7 +19,7 @@ use crate::{
             FIREWALL_REPAIRED, GIVEN_UP, HANDED_OVER, HANDLER_FAILED, HANDLER_WORKS, IGNORED, IN_FORCE, JOURNAL_GONE,
             JOURNAL_LOSS, JOURNAL_REOPENED, LEAK, LIST_TAKEN, NO_ADDRESS, NO_CLIENT_NAME, NO_STATE, NOT_CUT, NOT_HELD,
             PAUSED, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, RESUMED, SNAPSHOT, SNAPSHOT_BACK, SPARED,
-            UNBAN, UNIGNORED, UNREAD, UNWATCHED, WATCHED, WITHHELD,
+            SUSPECTED, UNBAN, UNIGNORED, UNREAD, UNSUSPECTED, WITHHELD,
         },
         unban,
     },
@@ -131,10 +131,11 @@ fn why(ban: &Ban, failures: &[Failure]) -> String {
         (Some(first), Some(last), _) => {
             let user = last.user.as_deref().map_or_else(String::new, |user| format!(" for user '{}'", shown(user)));
             format!(
-                "{} within {}, the last {}{user}",
+                "{} within {}, the last {}{user}{}",
                 ban.failures.words(),
                 span(last.time.saturating_sub(first.time)),
-                last.rule
+                last.rule,
+                if ban.suspected { "; the source was suspected" } else { "" }
             )
         }
         (_, _, Some(reason)) if !reason.is_empty() => format!("{}, {}", ordered(&ban.origin), shown(reason)),
@@ -169,7 +170,7 @@ fn excepted(exception: &Exception) {
     let Exception { kind, since, until, reason, uid, .. } = exception;
     let (what, id) = match kind {
         ExceptionKind::Ignored => (format!("Ignoring {}{}", exception.source(), place(exception)), IGNORED),
-        ExceptionKind::Watched => (format!("Watching {}{}", exception.source(), place(exception)), WATCHED),
+        ExceptionKind::Suspected => (format!("Suspecting {}{}", exception.source(), place(exception)), SUSPECTED),
         ExceptionKind::Paused => (format!("Paused {}", jail_of(exception)), PAUSED),
     };
     let until = until.map_or_else(String::new, |until| format!(" until {}", format(until)));
@@ -191,7 +192,9 @@ fn excepted(exception: &Exception) {
 fn exception_ended(exception: &Exception, why: ExceptionEnd) {
     let (what, id) = match exception.kind {
         ExceptionKind::Ignored => (format!("No longer ignoring {}{}", exception.source(), place(exception)), UNIGNORED),
-        ExceptionKind::Watched => (format!("No longer watching {}{}", exception.source(), place(exception)), UNWATCHED),
+        ExceptionKind::Suspected => {
+            (format!("No longer suspecting {}{}", exception.source(), place(exception)), UNSUSPECTED)
+        }
         ExceptionKind::Paused => (format!("Resumed {}", jail_of(exception)), RESUMED),
     };
     let (why, uid) = match why {

@@ -206,6 +206,7 @@ impl Engine {
             origin: order.origin.clone(),
             ordered: order.since.map(|_| now),
             despite: None,
+            suspected: false,
         };
         let cut = order.cut.unwrap_or(self.jails[index].settings.cut);
         self.start_ban(ban.clone(), Some(cut), out);

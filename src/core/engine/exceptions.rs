@@ -1,4 +1,4 @@
-//! Orders of an admin that hold for a time: who is ignored beside `ignoreip`, who is watched, and which
+//! Orders of an admin that hold for a time: who is ignored beside `ignoreip`, who is suspected, and which
 //! jail is paused.
 //!
 //! An exception becomes part of the settings of the jails that it is about, so what decides with the
@@ -52,24 +52,28 @@ pub(super) fn except(settings: &mut JailSettings, exceptions: &Exceptions) {
         let listed = concerned.filter_map(|it| Some(Ignored { network: it.network?, because: because(it) }));
         IgnoreList::new(listed.collect(), &settings.translators)
     };
-    (settings.excepted, settings.watched) = (of(ExceptionKind::Ignored), of(ExceptionKind::Watched));
+    (settings.excepted, settings.suspected) = (of(ExceptionKind::Ignored), of(ExceptionKind::Suspected));
 }
 
-/// The end of a sentence that says why an address is ignored or watched.
+/// The end of a sentence that says why an address is ignored or suspected.
 fn because(exception: &Exception) -> Cow<'static, str> {
     let how = match exception.kind {
-        ExceptionKind::Ignored => "an administrator has it ignored",
-        ExceptionKind::Watched => "an administrator has it watched",
-        ExceptionKind::Paused => "an administrator has paused the jail",
+        ExceptionKind::Ignored => "ignored",
+        ExceptionKind::Suspected => "suspected",
+        ExceptionKind::Paused => "paused",
+    };
+    let by = match &*exception.origin {
+        "" | "admin" => "an administrator",
+        origin => &format!("'{origin}'"),
     };
     match &*exception.reason {
-        "" => how.into(),
-        reason => format!("{how}: {reason}").into(),
+        "" => format!("{how} by {by}").into(),
+        reason => format!("{how} by {by} ({reason})").into(),
     }
 }
 
 impl Engine {
-    /// An admin has networks ignored or watched, in one jail or in all. Each has its own answer.
+    /// An admin has networks ignored or suspected, in one jail or in all. Each has its own answer.
     ///
     /// # Errors
     /// If there is no such jail.
@@ -89,7 +93,7 @@ impl Engine {
         Ok(answers)
     }
 
-    /// An admin no longer has networks ignored or watched: in one jail, or, without one, in any. Each has
+    /// An admin no longer has networks ignored or suspected: in one jail, or, without one, in any. Each has
     /// its own answer.
     ///
     /// # Errors
@@ -239,9 +243,9 @@ impl Engine {
     fn apply_exceptions(&mut self, now: Usec, out: &mut Vec<Effect>) {
         let mut changed = false;
         for jail in &mut self.jails {
-            let before = (jail.settings.excepted.clone(), jail.settings.watched.clone());
+            let before = (jail.settings.excepted.clone(), jail.settings.suspected.clone());
             except(&mut jail.settings, &self.exceptions);
-            changed |= jail.settings.excepted != before.0 || jail.settings.watched != before.1;
+            changed |= jail.settings.excepted != before.0 || jail.settings.suspected != before.1;
         }
         if changed {
             self.reload(self.jails().cloned().collect(), now, out);
@@ -258,7 +262,7 @@ impl Engine {
 
     /// Why there is nothing to end.
     fn no_exception(&self, kind: ExceptionKind, network: IpNet, jail: Option<&str>) -> CommandError {
-        let (source, how) = (text_of(network), if kind == ExceptionKind::Ignored { "ignored" } else { "watched" });
+        let (source, how) = (text_of(network), if kind == ExceptionKind::Ignored { "ignored" } else { "suspected" });
         let around = |it: &&Exception| it.network.is_some_and(|other| other != network && other.contains(&network));
         let everywhere = self.exceptions.get(kind, Some(network), None).filter(|_| jail.is_some());
         let configured = self
@@ -284,7 +288,7 @@ impl CommandError {
     pub(super) fn too_many(kind: ExceptionKind) -> String {
         let (what, verb) = match kind {
             ExceptionKind::Ignored => ("addresses and networks are ignored", "wardenctl unignore"),
-            ExceptionKind::Watched => ("addresses and networks are watched", "wardenctl unsuspect"),
+            ExceptionKind::Suspected => ("addresses and networks are suspected", "wardenctl unsuspect"),
             ExceptionKind::Paused => ("jails are paused", "wardenctl resume"),
         };
         format!("{MOST} {what} by order already, which is the maximum; end some with `{verb}`.")

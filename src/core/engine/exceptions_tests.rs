@@ -41,7 +41,7 @@ impl Desk {
         let saved = serde_json::to_vec(&self.engine.save()).unwrap();
         let jails = self.engine.jails().cloned().map(|jail| JailSettings {
             excepted: IgnoreList::default(),
-            watched: IgnoreList::default(),
+            suspected: IgnoreList::default(),
             ..jail
         });
         self.engine = Engine::new(jails.collect());
@@ -75,7 +75,7 @@ fn who_is_ignored_by_order_is_freed_and_not_counted_until_that_ends() {
         assert!(matches!(&effects[..], [Effect::Failed { ignored: true, .. }]), "{effects:?}");
     }
     let known = &desk.engine.explain(HOME.parse().unwrap(), 40 * SECOND)[0];
-    assert_eq!(known.because, "It is never banned: an administrator has it ignored: home.");
+    assert_eq!(known.because, "It is never banned: ignored by an administrator (home).");
     assert_eq!(desk.engine.next_end(), Some(80 * SECOND));
     assert_eq!(ended(&desk.advance(80 * SECOND - 1)), []);
     assert_eq!(ended(&desk.advance(80 * SECOND)), [ExceptionEnd::Expired]);
@@ -174,13 +174,21 @@ fn a_paused_jail_keeps_what_is_banned_inside_a_network_that_it_would_ban() {
 }
 
 #[test]
-fn the_first_failure_of_who_is_watched_bans() {
+fn the_first_failure_of_who_is_suspected_bans() {
     let mut desk = Desk::new(|_| ());
-    desk.except(ExceptionKind::Watched, "203.0.113.0/30", None, Some(100 * SECOND), 0);
+    desk.except(ExceptionKind::Suspected, "203.0.113.0/30", None, Some(100 * SECOND), 0);
     desk.restart(0);
     assert!(banned(&desk.wrong_password(SECOND, 1, "203.0.113.4")).is_none());
     let effects = desk.wrong_password(2 * SECOND, 2, "203.0.113.3");
     assert_eq!(banned(&effects).map(|ban| (ban.source, ban.failures.len())), Some((net("203.0.113.3"), 1)));
+    desk.restart(2 * SECOND);
+    let known = &desk.engine.explain("203.0.113.3".parse().unwrap(), 3 * SECOND)[0];
+    assert_eq!(known.because, "1 failure within 0s; the source was suspected, so maxretry did not apply.");
+    let known = &desk.engine.explain("203.0.113.2".parse().unwrap(), 3 * SECOND)[0];
+    assert_eq!(
+        known.because,
+        "Nothing counts against it. Its next failure bans it: suspected by an administrator (home)."
+    );
     // Through a translator.
     let effects = desk.wrong_password(3 * SECOND, 3, "64:ff9b::203.0.113.2");
     assert_eq!(banned(&effects).map(|ban| ban.source), Some(net("64:ff9b::cb00:7102")));
@@ -189,14 +197,14 @@ fn the_first_failure_of_who_is_watched_bans() {
 }
 
 #[test]
-fn who_has_failed_and_is_watched_then_is_near() {
+fn who_has_failed_and_is_suspected_then_is_near() {
     let mut desk = Desk::new(|_| ());
     desk.wrong_password(SECOND, 1, HOME);
     assert_eq!(desk.engine.near_until(), None);
-    desk.except(ExceptionKind::Watched, HOME, None, None, 2 * SECOND);
+    desk.except(ExceptionKind::Suspected, HOME, None, None, 2 * SECOND);
     assert_eq!(desk.engine.near_until(), Some(31 * SECOND));
     let mut out = Vec::new();
-    desk.engine.end_exceptions(ExceptionKind::Watched, &[net(HOME)], None, None, 3 * SECOND, &mut out).unwrap();
+    desk.engine.end_exceptions(ExceptionKind::Suspected, &[net(HOME)], None, None, 3 * SECOND, &mut out).unwrap();
     assert_eq!(desk.engine.near_until(), None);
 }
 
@@ -221,8 +229,8 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use ExceptionKind::{Ignored, Paused, Watched};
-    let kind = prop::sample::select(vec![Ignored, Paused, Watched]);
+    use ExceptionKind::{Ignored, Paused, Suspected};
+    let kind = prop::sample::select(vec![Ignored, Paused, Suspected]);
     prop_oneof![
         8 => (0_u8..4).prop_map(Step::Fail),
         2 => (kind.clone(), 0_u8..4, prop::option::of(1_u64..30)).prop_map(|(kind, host, end)| Step::Order(kind, host, end)),
@@ -233,7 +241,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Against a reference that keeps for each host when it is ignored, watched, and what it has done.
+    /// Against a reference that keeps for each host when it is ignored, suspected, and what it has done.
     #[test]
     fn exceptions_decide_as_a_reference_does(steps in prop::collection::vec((1_u64..9, step()), 1..60)) {
         let mut desk = Desk::new(|jail| (jail.maxretry, jail.bantime, jail.findtime) = (3, None, 10_000_000 * SECOND));
@@ -257,7 +265,7 @@ proptest! {
                     if !until.contains_key(&(ExceptionKind::Ignored, number)) {
                         let count = failed.entry(number).or_default();
                         *count += 1;
-                        let enough = if until.contains_key(&(ExceptionKind::Watched, number)) { 1 } else { 3 };
+                        let enough = if until.contains_key(&(ExceptionKind::Suspected, number)) { 1 } else { 3 };
                         if *count >= enough {
                             *count = 0;
                             let paused = until.contains_key(&(ExceptionKind::Paused, 0));

@@ -85,9 +85,9 @@ impl Engine {
                 } else {
                     (AddressState::Counting, format!("{}.", of_count(&failures, settings)))
                 };
-                let because = match settings.watched_within(source) {
-                    Some(watched) if matches!(state, AddressState::Clear | AddressState::Counting) => {
-                        format!("{because} Its next failure bans it: {}.", watched.because)
+                let because = match settings.suspected_within(source) {
+                    Some(suspected) if matches!(state, AddressState::Clear | AddressState::Counting) => {
+                        format!("{because} Its next failure bans it: {}.", suspected.because)
                     }
                     _ => because,
                 };
@@ -175,13 +175,12 @@ fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
         None => {
             let (first, last) = (ban.failures.views().next(), ban.failures.views().last());
             let within = first.zip(last).map_or(0, |(first, last)| last.time.saturating_sub(first.time));
-            format!(
-                "{} within {}; maxretry = {}, findtime = {}.{although}",
-                ban.failures.words(),
-                span(within),
-                settings.maxretry,
-                span(settings.findtime)
-            )
+            let (failures, within) = (ban.failures.words(), span(within));
+            if ban.suspected {
+                return format!("{failures} within {within}; the source was suspected, so maxretry did not apply.");
+            }
+            let (maxretry, findtime) = (settings.maxretry, span(settings.findtime));
+            format!("{failures} within {within}; maxretry = {maxretry}, findtime = {findtime}.{although}")
         }
     }
 }

@@ -419,8 +419,25 @@ impl Engine {
                     let count = self.bans.next_count(source, &jail, since, settings.forget);
                     let until = ban_end(settings, source, since, count);
                     let (reason, origin, ordered) = (None, Origin::Jail, None);
-                    let ban = Ban { jail, source, since, until, count, failures, reason, origin, ordered, despite };
-                    self.decide_ban(ban, out);
+                    let suspected = despite.is_none()
+                        && failures.len() < settings.maxretry as usize
+                        && failures.views().last().is_some_and(|last| settings.suspects(last.address));
+                    self.decide_ban(
+                        Ban {
+                            jail,
+                            source,
+                            since,
+                            until,
+                            count,
+                            failures,
+                            reason,
+                            origin,
+                            ordered,
+                            despite,
+                            suspected,
+                        },
+                        out,
+                    );
                 }
                 Verdict::Spared { source, login, failures } => {
                     let now = self.clock.now();
@@ -540,6 +557,7 @@ impl Engine {
             origin: Origin::Jail,
             ordered: None,
             despite,
+            suspected: false,
         };
         self.decide_ban(ban, out);
         for source in narrower.into_iter().filter(|_| !paused) {

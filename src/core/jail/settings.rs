@@ -51,7 +51,7 @@ pub struct JailSettings {
     /// Never banned for as long as an admin has ordered it; the engine provides them.
     pub excepted: IgnoreList,
     /// Banned for their first failure; the engine provides them.
-    pub watched: IgnoreList,
+    pub suspected: IgnoreList,
     /// The addresses of the machine itself; the caller provides them.
     pub own: Arc<Own>,
     /// The time, in µs, for which a source is not banned after a login from there.
@@ -111,18 +111,23 @@ impl JailSettings {
     }
 
     /// The number of failures that lead to a ban of a source, or of the source of an address: one, if
-    /// somebody in it is watched.
+    /// somebody in it is suspected.
     pub(crate) fn maxretry_of(&self, source: IpNet) -> usize {
-        if self.watched_within(source).is_some() { 1 } else { self.maxretry as usize }
+        if self.suspected_within(source).is_some() { 1 } else { self.maxretry as usize }
     }
 
-    /// What says that somebody in the network is watched.
-    pub(crate) fn watched_within(&self, network: IpNet) -> Option<&Ignored> {
-        if self.watched.is_empty() {
+    /// Whether an address is suspected.
+    pub(crate) fn suspects(&self, address: IpAddr) -> bool {
+        self.suspected_within(address.into()).is_some()
+    }
+
+    /// What says that somebody in the network is suspected.
+    pub(crate) fn suspected_within(&self, network: IpNet) -> Option<&Ignored> {
+        if self.suspected.is_empty() {
             return None;
         }
-        let held = || self.translators.held(network).and_then(|held| self.watched.overlaps(held.into()));
-        self.watched.overlaps(network).or_else(held)
+        let held = || self.translators.held(network).and_then(|held| self.suspected.overlaps(held.into()));
+        self.suspected.overlaps(network).or_else(held)
     }
 
     /// All lists of who may never be banned, beside loopback.
