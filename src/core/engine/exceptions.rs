@@ -241,15 +241,7 @@ impl Engine {
 
     /// Has the jails decide by the exceptions that there are now; who is ignored from now on is freed.
     fn apply_exceptions(&mut self, now: Usec, out: &mut Vec<Effect>) {
-        let mut changed = false;
-        for jail in &mut self.jails {
-            let before = (jail.settings.excepted.clone(), jail.settings.suspected.clone());
-            except(&mut jail.settings, &self.exceptions);
-            changed |= jail.settings.excepted != before.0 || jail.settings.suspected != before.1;
-        }
-        if changed {
-            self.reload(self.jails().cloned().collect(), now, out);
-        }
+        self.relist(&[], now, out, |engine, settings| except(settings, &engine.exceptions));
     }
 
     /// The names of one jail, or of all.

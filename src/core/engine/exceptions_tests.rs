@@ -219,6 +219,44 @@ fn a_state_from_before_there_were_exceptions_is_read() {
     assert_eq!(again.ban_count(), 1);
 }
 
+proptest! {
+    /// What an order leaves of the counters is what the same lists make of all of them.
+    #[test]
+    fn an_order_leaves_what_a_reload_would(
+        steps in prop::collection::vec((0_usize..9, 0_u8..4), 1..60)
+    ) {
+        let hosts = [
+            "203.0.113.1", "203.0.113.2", "2001:db8:1:1::1", "2001:db8:1:1::2", "2001:db8:1:2::1", "2001:db8:2:1::1",
+            "64:ff9b::203.0.113.1", "2002:cb00:7102::1", "::ffff:203.0.113.2",
+        ];
+        let networks = [
+            "203.0.113.1", "203.0.113.0/30", "2001:db8:1:1::1", "2001:db8:1::/48", "64:ff9b::203.0.113.1", "2002:cb00:7102::/48",
+            "2001:db8:1:1::2", "2001:db8::/32", "203.0.113.2",
+        ];
+        let mut desk = Desk::new(|jail| jail.bantime = Some(5 * SECOND));
+        for (number, (place, what)) in steps.into_iter().enumerate() {
+            let (now, pid) = ((1 + number as u64) * SECOND, u32::try_from(number).unwrap() + 2);
+            desk.advance(now);
+            match what {
+                0 | 1 => drop(desk.wrong_password(now, pid, hosts[place])),
+                2 => {
+                    let kind = if place % 2 == 0 { ExceptionKind::Ignored } else { ExceptionKind::Suspected };
+                    drop(desk.except(kind, networks[place], None, Some(20 * SECOND), now));
+                }
+                _ => {
+                    let addresses = hosts[place..].iter().take(2).map(|host| host.parse().unwrap()).collect();
+                    desk.engine.own(addresses, now, &mut desk.effects);
+                }
+            }
+            let state = |engine: &Engine| (serde_json::to_value(engine.save()).unwrap(), engine.near_until().filter(|until| *until >= now));
+            let before = state(&desk.engine);
+            desk.engine.reload(desk.engine.jails().cloned().collect(), now, &mut desk.effects);
+            prop_assert_eq!(state(&desk.engine), before);
+            desk.effects.clear();
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Fail(u8),

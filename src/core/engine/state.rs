@@ -91,7 +91,7 @@ impl Engine {
     /// belongs to a jail that is gone ends, and so does the ban of who is never banned any more. The
     /// firewall has to be given the whole list ([`Self::blocked`]) afterwards, because what a jail's
     /// bans close may be another.
-    pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
+    pub fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
         let before = std::mem::take(&mut self.jails);
         let present = before.first().map(|jail| jail.present().clone()).unwrap_or_default();
         let own = Arc::new(Own::new(&self.own));
@@ -124,15 +124,50 @@ impl Engine {
         names.retain(|name, _| asked.contains(name.as_str()));
         if self.names != names {
             self.names = names;
-            self.reload(self.jails().cloned().collect(), now, out);
+            self.relist(&[], now, out, |engine, settings| settings.resolve(&engine.names));
         }
     }
 
     /// These are the addresses of the machine itself now.
-    pub(crate) fn own(&mut self, addresses: BTreeSet<IpAddr>, now: Usec, out: &mut Vec<Effect>) {
+    pub fn own(&mut self, addresses: BTreeSet<IpAddr>, now: Usec, out: &mut Vec<Effect>) {
         if self.own != addresses {
+            let concerned: Vec<IpNet> = self.own.symmetric_difference(&addresses).copied().map(IpNet::from).collect();
             self.own = addresses;
-            self.reload(self.jails().cloned().collect(), now, out);
+            let own = Arc::new(Own::new(&self.own));
+            self.relist(&concerned, now, out, |_, settings| settings.own = Arc::clone(&own));
+        }
+    }
+
+    /// Has the jails decide by other lists of who is never banned or suspected, which `how` puts into
+    /// their settings. Counters outside of what the lists and `concerned` name are not touched: there may
+    /// be hundreds of thousands.
+    pub(super) fn relist(
+        &mut self,
+        concerned: &[IpNet],
+        now: Usec,
+        out: &mut Vec<Effect>,
+        how: impl Fn(&Self, &mut JailSettings),
+    ) {
+        let lists = |settings: &JailSettings| {
+            [settings.excepted.clone(), settings.resolved.clone(), settings.suspected.clone()]
+        };
+        let mut changed = !concerned.is_empty();
+        let mut jails = std::mem::take(&mut self.jails);
+        for jail in &mut jails {
+            let mut settings = jail.settings.clone();
+            how(self, &mut settings);
+            let (before, after) = (lists(&jail.settings), lists(&settings));
+            if before == after && concerned.is_empty() {
+                continue;
+            }
+            changed = true;
+            let differing = before.iter().zip(&after).flat_map(|(before, after)| before.differing(after));
+            let concerned: Vec<IpNet> = concerned.iter().copied().chain(differing).collect();
+            jail.relist(settings, &concerned);
+        }
+        self.jails = jails;
+        if changed {
+            self.end_what_is_gone(now, out);
         }
     }
 

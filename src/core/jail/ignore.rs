@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -108,6 +109,12 @@ impl IgnoreList {
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self { parts: self.parts.iter().chain(&other.parts).map(Arc::clone).collect() }
+    }
+
+    /// The networks that are in only one of two lists.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<IpNet> {
+        let networks = |list: &Self| list.iter().map(|ignored| ignored.network).collect::<BTreeSet<_>>();
+        networks(self).symmetric_difference(&networks(other)).copied().collect()
     }
 
     /// All entries, as they were written.

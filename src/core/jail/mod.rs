@@ -32,7 +32,7 @@ use self::{
     licence::{Licences, Names},
     near::Near,
     process::{HeldBack, ProcessKey, Processes, SavedProcesses, peer_of},
-    subnet::{SavedSubnets, Subnets},
+    subnet::{SLACK, SavedSubnets, Subnets},
     window::Tally,
 };
 pub use self::{
@@ -611,6 +611,39 @@ impl Jail {
         self.licences
             .retain(|source| settings.source(source.addr()) == source && settings.ignored(source.addr()).is_none());
         self.plan();
+    }
+
+    /// Goes on under settings that differ in who is never banned and who is suspected, and in these
+    /// networks alone: what was counted elsewhere stays as it is.
+    pub(crate) fn relist(&mut self, settings: JailSettings, concerned: &[IpNet]) {
+        self.settings = settings;
+        let regions = self.settings.regions(concerned);
+        let inside = |region: &IpNet| self.sources_in(*region).map(|(source, _)| source).collect::<Vec<_>>();
+        let mut touched: BTreeSet<IpNet> = regions.iter().flat_map(inside).collect();
+        let tallies: Vec<Tally> = touched.iter().filter_map(|source| self.sources.remove(source)).collect();
+        for failure in tallies.iter().flat_map(|tally| tally.failures().views()) {
+            if !self.settings.ignores(failure.address) {
+                let source = self.settings.source(failure.address);
+                self.sources.entry(source).or_default().join(failure);
+                touched.insert(source);
+            }
+        }
+        for source in touched {
+            let due = self.sources.get(&source).map(|tally| Reverse((self.due(tally), source)));
+            self.agenda.extend(due);
+            self.look_at(source);
+        }
+        // Orders that come and go again leave theirs behind.
+        if self.agenda.len() > 2 * self.sources.len() + SLACK {
+            self.plan();
+        }
+        let settings = &self.settings;
+        self.subnets.relist(&regions, settings.rules(), |address| {
+            let source = settings.source(address);
+            (!settings.ignores(address) && settings.may_hop(source)).then_some(source)
+        });
+        self.licences
+            .retain(|source| settings.source(source.addr()) == source && settings.ignored(source.addr()).is_none());
     }
 
     /// Makes the agenda again, and sees who is near.

@@ -1,7 +1,11 @@
 //! The settings of a jail, and what follows from them alone: who is never banned, and what an address
 //! is counted and banned as.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 
@@ -151,6 +155,24 @@ impl JailSettings {
         let source = source_of(address, self.prefixes, &self.translators);
         let shared = self.never_banned().any(|list| list.has_within(source)) || self.own.inside(source).is_some();
         if shared { address.into() } else { source }
+    }
+
+    /// Networks that hold every source which is another one, or is treated otherwise, if what is said of
+    /// these networks changes.
+    pub(crate) fn regions(&self, concerned: &[IpNet]) -> BTreeSet<IpNet> {
+        let mut regions = BTreeSet::new();
+        for network in concerned {
+            let held = self.translators.held(*network);
+            for network in [Some(*network), held.map(IpNet::from)].into_iter().flatten() {
+                let width = if matches!(network, IpNet::V4(_)) { self.prefixes.ipv4 } else { self.prefixes.ipv6 };
+                let region = IpNet::new(network.addr(), network.prefix_len().min(width));
+                regions.insert(region.map_or(network, |region| region.trunc()));
+            }
+            if held.is_some() || matches!(network, IpNet::V4(_)) {
+                regions.extend(self.translators.networks());
+            }
+        }
+        regions
     }
 
     /// The network that a source would be banned with in a distributed attack.

@@ -15,7 +15,7 @@
 use std::{
     borrow::Borrow,
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     net::IpAddr,
     sync::Arc,
 };
@@ -46,7 +46,7 @@ const WITH_LOGIN: u64 = 4;
 const MOST_KEPT: usize = 10;
 
 /// The number of the queue's entries that may be out of date, besides one for each source.
-const SLACK: usize = 64;
+pub(super) const SLACK: usize = 64;
 
 /// What a jail's settings say of it.
 #[derive(Clone, Copy, Debug)]
@@ -351,6 +351,26 @@ impl Subnets {
             *entries = entries.iter().map(moved).collect();
         }
         self.plan();
+    }
+
+    /// In these regions, each failure goes where `place` says now, or nowhere.
+    pub(super) fn relist(
+        &mut self,
+        regions: &BTreeSet<IpNet>,
+        rules: Rules<'_>,
+        place: impl Fn(IpAddr) -> Option<IpNet>,
+    ) {
+        let touched: BTreeSet<IpNet> = regions.iter().flat_map(|region| self.sources_in(*region)).collect();
+        let mut entries: Vec<Entry> = Vec::new();
+        for source in touched {
+            entries.extend(self.sources.get(&source).into_iter().flat_map(Entries::iter));
+            self.change(source, rules, Vec::clear);
+        }
+        for entry in entries {
+            if let Some(source) = place(entry.address) {
+                self.put(source, entry, rules);
+            }
+        }
     }
 
     /// Goes on under other rules: each failure goes where `place` says, or nowhere.

@@ -141,6 +141,11 @@ impl Translators {
         }
     }
 
+    /// The networks whose addresses hold IPv4 ones.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = IpNet> {
+        self.prefixes().map(|(prefix, _)| prefix.into())
+    }
+
     /// The shortest prefix of a network around an address that does not take in strangers, where an
     /// IPv4 network of the length `ipv4` is none.
     pub(crate) fn least(&self, address: IpAddr, ipv4: u8) -> u8 {
