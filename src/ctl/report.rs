@@ -178,7 +178,8 @@ impl Reading {
         report.sources = self.sources.len();
         report.degraded.extend(self.open.into_values().map(|(degraded, _)| degraded));
         report.degraded.sort_by_key(|degraded| degraded.since_usec);
-        report.top = self.sources.into_values().collect();
+        // Of a list that somebody has given, no source has failed.
+        report.top = self.sources.into_values().filter(|top| top.failures > 0).collect();
         report.top.sort_by(|a, b| {
             (b.bans, b.failures, b.last_usec)
                 .cmp(&(a.bans, a.failures, a.last_usec))

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::{Effect, Engine, UnbanReason};
 use crate::{
     core::{
-        bans::Ban,
+        bans::{Ban, Origin},
         history::Counted,
         jail::{Bound, JailSettings},
         scope::Scope,
@@ -37,7 +37,11 @@ impl Engine {
         self.bans.add(ban.clone());
         let (source, time, now) = (ban.source, ban.enforced_since(), self.clock.now());
         self.history.add(Counted::Ban, time, now);
-        self.tops.add(source, &ban.jail, Deed::Ban, time, now);
+        // A list that somebody gives says nothing of what its sources did here, and may be longer than
+        // what is remembered.
+        if ban.origin == Origin::Jail && ban.ordered.is_none() {
+            self.tops.add(source, &ban.jail, Deed::Ban, time, now);
+        }
         let cut = scope.filter(|_| cut.unwrap_or_else(|| self.is_to_be_cut(&ban)));
         out.push(Effect::Banned(ban));
         out.extend(cut.map(|scope| Effect::Cut { scope, source }));
