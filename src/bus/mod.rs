@@ -15,6 +15,7 @@ mod jail;
 mod logcontrol;
 mod manager;
 mod options;
+mod oversize;
 mod polkit;
 mod publish;
 mod queue;

@@ -37,6 +37,7 @@ use zbus::{
     message::{Flags, Type},
 };
 
+use super::oversize::Oversize;
 use crate::{
     journal::events,
     systemd::outgoing::{self, Buffered},
@@ -62,6 +63,7 @@ pub(crate) struct Load {
     /// The number of them that are queued.
     waiting: AtomicUsize,
     less: Notify,
+    oversize: Oversize,
 }
 
 #[derive(Debug, Default)]
@@ -179,7 +181,7 @@ impl ReadHalf for Reader {
             let silent = message.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED);
             if !(silent && may_be_long(&message.header())) {
                 self.load.asked(&message);
-                return Ok(message);
+                return self.load.oversize.receive(message);
             }
         }
     }
@@ -211,6 +213,8 @@ impl Writer {
 #[async_trait]
 impl WriteHalf for Writer {
     async fn send_message(&mut self, message: &Message) -> zbus::Result<()> {
+        let instead = self.load.oversize.send(message)?;
+        let message = instead.as_ref().unwrap_or(message);
         let data = message.data();
         let mut sent = 0;
         while sent < data.len() {

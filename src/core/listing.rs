@@ -73,9 +73,14 @@ impl Match {
     }
 }
 
+/// What a window may take in an answer, about, in bytes: the bus takes no message of more than 32 MiB.
+const LONGEST: usize = 16 << 20;
+/// What a ban takes of that, without its reason.
+const ROW: usize = 384;
+
 impl Listing {
     /// The bans of the window, and the number of all that were looked for. `bans` come in the order of
-    /// their sources.
+    /// their sources. Of a long window, only the beginning is returned.
     pub(crate) fn of<'b>(&self, bans: impl Iterator<Item = &'b Ban>) -> (Vec<&'b Ban>, usize) {
         let mut found: Vec<&Ban> = bans.filter(|ban| self.is_wanted(ban)).collect();
         // A permanent ban ends last.
@@ -93,7 +98,13 @@ impl Listing {
         }
         let total = found.len();
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        (found.into_iter().skip(self.offset).take(limit).collect(), total)
+        let mut room = LONGEST;
+        let window = found.into_iter().skip(self.offset).take(limit).take_while(|ban| {
+            let fits = room > 0;
+            room = room.saturating_sub(ROW + ban.reason.as_deref().map_or(0, str::len));
+            fits
+        });
+        (window.collect(), total)
     }
 
     fn is_wanted(&self, ban: &Ban) -> bool {
@@ -108,6 +119,20 @@ impl Listing {
 mod tests {
     use super::*;
     use crate::core::{Failures, bans::Origin};
+
+    #[test]
+    fn a_window_is_no_longer_than_an_answer_may_be() {
+        let ban = Ban { reason: Some("x".repeat(1024).into()), ..bans().remove(0) };
+        let all = vec![ban; 20_000];
+        let (mut listed, mut pages) = (0, 0);
+        while listed < all.len() {
+            let (window, total) = Listing { offset: listed, ..Listing::default() }.of(all.iter());
+            assert_eq!(total, all.len());
+            assert!(!window.is_empty() && window.len() * (ROW + 1024) <= LONGEST + ROW + 1024);
+            (listed, pages) = (listed + window.len(), pages + 1);
+        }
+        assert_eq!((listed, pages), (all.len(), 2));
+    }
 
     fn bans() -> Vec<Ban> {
         let ban = |source: &str, jail: &str, since, until, origin| Ban {

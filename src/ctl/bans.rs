@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     contract::bus::{BanRow, Outcome},
+    core::bans::MOST_BANS,
     util::text::count,
 };
 
@@ -81,6 +82,7 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
         duration(words)?;
     }
     let sources = sources::read(&options.sources, &options.file)?;
+    check_number(sources.len())?;
     let daemon = steer().await?;
     let given = |name, value: &Option<String>| (name, value.as_deref().map(|text| Variant::from(text.to_owned())));
     let outcomes = if let [source] = &sources[..] {
@@ -102,8 +104,12 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
             ("Jail", Some(options.jail.as_str().into())),
         ])?;
         let entry = |source: &String| self::options([("Address", Some(source.as_str().into()))]);
-        let entries = sources.iter().map(entry).collect::<zbus::Result<Vec<_>>>()?;
-        daemon.call("BanMany", &(entries, terms)).await?
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        for part in calls(&sources, String::len) {
+            let entries = part.iter().map(entry).collect::<zbus::Result<Vec<_>>>()?;
+            outcomes.extend(daemon.call::<_, Vec<Outcome>>("BanMany", &(entries, &terms)).await?);
+        }
+        outcomes
     };
     let state = daemon.firewall().await?;
     tell(&outcomes, &state, options.json)
@@ -127,6 +133,28 @@ impl Steering {
         };
         Ok(Firewall { trouble })
     }
+}
+
+/// What a call takes, about, in bytes: the daemon takes none of more than 16 MiB, and what it answers is
+/// longer than that.
+const CALL: usize = 8 << 20;
+/// What an entry takes beside its texts.
+const ENTRY: usize = 200;
+
+/// A list in parts, each short enough for a call. `texts` says how long the texts of an entry are.
+pub(super) fn calls<T>(entries: &[T], texts: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let (mut parts, mut rest, mut taken, mut room) = (Vec::new(), entries, 0, CALL);
+    for entry in entries {
+        let size = ENTRY + texts(entry);
+        if size > room && taken > 0 {
+            let (part, others) = rest.split_at(taken);
+            parts.push(part);
+            (rest, taken, room) = (others, 0, CALL);
+        }
+        (taken, room) = (taken + 1, room.saturating_sub(size));
+    }
+    parts.push(rest);
+    parts
 }
 
 /// Of more answers than this, only the numbers are printed.
@@ -173,12 +201,25 @@ pub(super) fn in_numbers(outcomes: &[Outcome]) -> String {
     )
 }
 
+/// A list in which there are more than wardend keeps is rejected before anything is done.
+pub(super) fn check_number(entries: usize) -> anyhow::Result<()> {
+    if entries > MOST_BANS {
+        bail!(
+            "The list has {entries} entries; wardend keeps at most {MOST_BANS} bans, so leave some out, or write networks in place of their addresses."
+        );
+    }
+    Ok(())
+}
+
 /// Reports what was rejected: the last one as the error that decides the exit status.
 pub(super) fn report_refused(outcomes: &[Outcome]) -> anyhow::Result<()> {
     let messages: Vec<&str> = outcomes.iter().filter_map(|outcome| outcome.message.as_deref()).collect();
     let Some((last, others)) = messages.split_last() else { return Ok(()) };
-    for message in others {
+    for message in others.iter().take(MANY) {
         let _ = writeln!(io::stderr(), "wardenctl: {message}");
+    }
+    if let Some(more) = others.len().checked_sub(MANY).filter(|more| *more > 0) {
+        let _ = writeln!(io::stderr(), "wardenctl: {more} more sources were rejected; --json shows all of them.");
     }
     bail!("{last}")
 }
@@ -246,7 +287,10 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
         daemon.call("Unban", &(source, jail)).await?
     } else {
         let which = self::options([given("Origin", &options.origin)])?;
-        let outcomes: Vec<Outcome> = daemon.call("UnbanMany", &(sources, jail, which)).await?;
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        for part in calls(&sources, String::len) {
+            outcomes.extend(daemon.call::<_, Vec<Outcome>>("UnbanMany", &(part, jail, &which)).await?);
+        }
         let ended = outcomes.iter().filter_map(|outcome| outcome.bans.as_ref()).flatten();
         unbanned(ended, options.json)?;
         return report_refused(&outcomes);
@@ -266,4 +310,20 @@ fn unbanned<'b>(bans: impl Iterator<Item = &'b BanRow>, json: Json) -> anyhow::R
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_goes_in_parts_that_are_short_enough() {
+        let list: Vec<usize> = (0..100_000).map(|number| number % 1500).collect();
+        let parts = calls(&list, |size| *size);
+        assert_eq!(parts.concat(), list);
+        let size = |part: &&[usize]| part.iter().map(|size| ENTRY + size).sum::<usize>();
+        assert!(parts.len() < 20 && parts.iter().all(|part| size(part) <= CALL), "{}", parts.len());
+        assert_eq!(calls(&list[..1], |size| *size), [&list[..1]]);
+        assert_eq!(calls(&vec![14; 20_000], |size| *size).len(), 1, "one call, one write of the state");
+    }
 }

@@ -13,6 +13,7 @@ use super::{
     time,
 };
 use crate::{
+    bus::ManagerProxy,
     contract::bus::BanRow,
     core::time::{Usec, span},
     util::{text::count, time::now},
@@ -100,12 +101,44 @@ impl<'r> From<&'r BanRow> for BanJson<'r> {
     }
 }
 
+/// How often a long list is begun.
+const ATTEMPTS: usize = 10;
+
 /// Options for a call, of those that are given.
 pub(super) fn options<const N: usize>(
     given: [(&str, Option<Variant<'_>>); N],
 ) -> zbus::Result<HashMap<String, OwnedVariant>> {
     let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     given.map(|(name, value)| Ok((name, OwnedVariant::try_from(value)?))).collect()
+}
+
+/// The bans of a window, and how many there are. A window that is too long for an answer is asked for in
+/// parts.
+pub(super) async fn bans(
+    manager: &ManagerProxy<'_>,
+    what: impl Fn() -> zbus::Result<HashMap<String, OwnedVariant>>,
+    most: Option<u32>,
+) -> anyhow::Result<(Vec<BanRow>, u32)> {
+    for _ in 0..ATTEMPTS {
+        let (mut bans, mut first) = (Vec::new(), None);
+        loop {
+            let listed = u32::try_from(bans.len())?;
+            let left = most.map_or(0, |most| most - listed);
+            let (part, total, generation) = manager.list_bans(what()?, listed, left).await.map_err(sentence)?;
+            // A change meanwhile may have moved a ban from one part into another, or into none.
+            if *first.get_or_insert(generation) != generation {
+                break;
+            }
+            let ends = part.answer.is_empty();
+            bans.extend(part.answer);
+            if ends || bans.len() >= most.unwrap_or(total).min(total) as usize {
+                return Ok((bans, total));
+            }
+        }
+    }
+    anyhow::bail!(
+        "The bans change faster than they can be listed; list a part of them, such as those of one jail, or try again."
+    )
 }
 
 pub(super) async fn list(options: &List) -> anyhow::Result<()> {
@@ -115,16 +148,17 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
         manager.get_jail(jail).await.map_err(sentence)?;
     }
     let (order, descending) = options.sort.order();
-    let what = self::options([
-        ("Match", options.source.as_deref().map(Variant::from)),
-        ("Jail", options.jail.as_deref().map(Variant::from)),
-        ("Origin", options.origin.as_deref().map(Variant::from)),
-        ("Since", since.map(Variant::from)),
-        ("Order", Some(order.into())),
-        ("Descending", Some((descending != options.reverse).into())),
-    ])?;
-    let (bans, total, _) = manager.list_bans(what, 0, options.lines.unwrap_or(0)).await.map_err(sentence)?;
-    let bans = bans.answer;
+    let what = || {
+        self::options([
+            ("Match", options.source.as_deref().map(Variant::from)),
+            ("Jail", options.jail.as_deref().map(Variant::from)),
+            ("Origin", options.origin.as_deref().map(Variant::from)),
+            ("Since", since.map(Variant::from)),
+            ("Order", Some(order.into())),
+            ("Descending", Some((descending != options.reverse).into())),
+        ])
+    };
+    let (bans, total) = bans(&manager, what, options.lines).await?;
     if let Some(mode) = options.json.mode() {
         let bans: Vec<BanJson<'_>> = bans.iter().map(BanJson::from).collect();
         return print_json(&bans, mode);

@@ -237,20 +237,23 @@ impl Lines {
                 users,
             ]);
         }
+        let number = |number: u64, one: &str, many: &str| {
+            crate::util::text::count(usize::try_from(number).unwrap_or(usize::MAX), one, many)
+        };
         table.print()?;
         if summary.nameless > 0 {
             super::output::closing(&format!(
                 "{} can't be attributed, because no record of their sessions contains an address; set UseDNS no or LogLevel VERBOSE in sshd_config.",
-                crate::util::text::count(
-                    usize::try_from(summary.nameless).unwrap_or(usize::MAX),
-                    "failure",
-                    "failures"
-                )
+                number(summary.nameless, "failure", "failures")
             ))?;
         }
         super::output::closing(&format!(
-            "{} records read, {} known to a rule; {} failures of {} sources, {} bans.",
-            summary.records, summary.matched, summary.failures, summary.sources, summary.bans
+            "{} read, {} known to a rule; {} of {}, {}.",
+            number(summary.records, "record", "records"),
+            summary.matched,
+            number(summary.failures, "failure", "failures"),
+            number(summary.sources, "source", "sources"),
+            number(summary.bans, "ban", "bans")
         ))
     }
 }

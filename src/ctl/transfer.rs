@@ -8,10 +8,10 @@ use clap::ValueHint;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    bans::{OutcomeJson, in_numbers, report_refused},
+    bans::{OutcomeJson, calls, check_number, in_numbers, report_refused},
     bus::{end, manager, sentence, steer},
     complete,
-    list::options,
+    list::{self, options},
     output::{Json, line, print_json},
 };
 use crate::{
@@ -81,12 +81,14 @@ pub(super) async fn export(options: &Export) -> anyhow::Result<()> {
     if let Some(jail) = &options.jail {
         manager.get_jail(jail).await.map_err(sentence)?;
     }
-    let what = self::options([
-        ("Jail", options.jail.as_deref().map(Into::into)),
-        ("Origin", options.origin.as_deref().map(Into::into)),
-    ])?;
-    let (bans, ..) = manager.list_bans(what, 0, 0).await.map_err(sentence)?;
-    for row in bans.answer {
+    let what = || {
+        self::options([
+            ("Jail", options.jail.as_deref().map(Into::into)),
+            ("Origin", options.origin.as_deref().map(Into::into)),
+        ])
+    };
+    let (bans, _) = list::bans(&manager, what, None).await?;
+    for row in bans {
         line(&serde_json::to_string(&Line::from(row))?)?;
     }
     Ok(())
@@ -109,6 +111,7 @@ pub(super) async fn import(options: &FromFile) -> anyhow::Result<()> {
     let given = all.len();
     let lines: Vec<Line> = all.into_iter().filter(|ban| ban.until_usec.is_none_or(|until| until > now)).collect();
     let over = given - lines.len();
+    check_number(lines.len())?;
     let entries = lines.iter().map(|ban| {
         self::options([
             ("Address", Some(ban.source.as_str().into())),
@@ -124,7 +127,13 @@ pub(super) async fn import(options: &FromFile) -> anyhow::Result<()> {
     let entries = entries.collect::<zbus::Result<Vec<_>>>()?;
     let terms = self::options([("Origin", Some("import".into()))])?;
     let daemon = steer().await?;
-    let outcomes: Vec<Outcome> = daemon.call("BanMany", &(entries, terms)).await?;
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut rest = &entries[..];
+    for part in calls(&lines, |ban| ban.jail.len() + ban.source.len() + ban.reason.len()) {
+        let (entries, others) = rest.split_at(part.len());
+        outcomes.extend(daemon.call::<_, Vec<Outcome>>("BanMany", &(entries, &terms)).await?);
+        rest = others;
+    }
     if let Some(mode) = options.json.mode() {
         for outcome in &outcomes {
             print_json(&OutcomeJson::from(outcome), mode)?;

@@ -37,7 +37,7 @@ pub enum CommandError {
     #[error("{0}")]
     NotBanned(String),
     /// The source may not be banned.
-    #[error("{0} can't be banned in jail '{1}': it is or contains an address that is never banned ({2}).")]
+    #[error("{0} can't be banned in jail '{1}': it is or contains an address that is never banned: {2}.")]
     Ignored(String, String, String),
     /// Somebody has logged in from there.
     #[error(
