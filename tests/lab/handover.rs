@@ -10,8 +10,9 @@ use crate::host;
 use crate::machine::{Machine, Release};
 use crate::peer;
 
-/// sshd's jail is as Debian has it, with an administrator's own thresholds. The other one reads a file.
-const JAILS: &str = "[DEFAULT]\nignoreself = false\nusedns = no\n\
+/// sshd's jail is as Debian has it, with an administrator's own thresholds, and an action whose bans may be
+/// networks, which the sets of Debian's default can't hold. The other jail reads a file.
+const JAILS: &str = "[DEFAULT]\nignoreself = false\nusedns = no\nbanaction = iptables-multiport\n\
     [sshd]\nmaxretry = 3\nbantime = 1h\nignoreip = 192.0.2.99\n\
     [other]\nenabled = true\nfilter = nginx-http-auth\nbackend = polling\nlogpath = /var/log/other.log\nport = http\n";
 
@@ -38,6 +39,8 @@ pub(crate) fn from_fail2ban_and_back_no_ban_has_a_gap(release: Release) {
     machine.run("systemctl start fail2ban");
     machine.wait_until("fail2ban answers", || machine.try_run("fail2ban-client ping").code == 0);
     machine.attacker(BANNED[1]).wrong_passwords("root", 3);
+    machine
+        .wait_until("fail2ban has banned the attacker", || machine.run("fail2ban-client banned").contains(BANNED[1]));
     machine.run(&format!(
         "fail2ban-client set sshd bantime -1 && fail2ban-client set sshd banip {} && \
          fail2ban-client set sshd bantime 3600 && fail2ban-client set sshd banip {NETWORK}",
@@ -129,9 +132,7 @@ fn go_over(machine: &Machine) {
     machine.wait_until("fail2ban has only the other jail", || {
         machine.run("fail2ban-client status").contains("Jail list:\tother")
     });
-    machine.wait_until("fail2ban's rules for sshd are gone", || {
-        !machine.run("nft list ruleset").contains("addr-set-sshd")
-    });
+    machine.wait_until("fail2ban's rules for sshd are gone", || !machine.run("nft list ruleset").contains("f2b-sshd"));
 }
 
 /// As wardend-from-fail2ban(7) says.
@@ -144,7 +145,7 @@ fn come_back(machine: &Machine) {
         let banned = machine.run("fail2ban-client banned");
         [BANNED[0], BANNED[1], NETWORK].iter().all(|source| banned.contains(source))
     });
-    machine.wait_until("they are in its set", || machine.run("nft list ruleset").contains("addr-set-sshd"));
+    machine.wait_until("they are in its set", || machine.run("nft list ruleset").contains("f2b-sshd"));
     machine.run("wardenctl firewall remove && systemctl disable --quiet --now wardend");
     assert_eq!(machine.run("firewall-cmd --get-ipsets").trim(), "", "nothing of wardend is left in firewalld");
 }

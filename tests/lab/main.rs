@@ -26,6 +26,7 @@ mod faults;
 mod forged;
 mod greedy;
 mod ground;
+mod handover;
 mod host;
 mod hostile;
 mod lists;
@@ -40,6 +41,7 @@ mod own;
 mod package;
 mod packets;
 mod page;
+mod peer;
 mod plan;
 mod readme;
 mod sshd;
@@ -186,6 +188,8 @@ scenarios! {
         shells_offer_jails_and_what_is_banned;
     events:
         events_and_report_hold_what_wardend_has_written_and_no_forgery;
+    handover:
+        from_fail2ban_and_back_no_ban_has_a_gap;
     open:
         the_manual_opens_what_is_in_use_before_firewalld_starts;
     names:

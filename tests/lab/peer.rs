@@ -58,15 +58,19 @@ pub(crate) fn packages(release: Release, tree: &Path) -> Result<Vec<PathBuf>, St
     Ok(files.filter(|path| path.extension().is_some_and(|extension| extension == "deb")).collect())
 }
 
-/// Adds it to a machine.
-pub(crate) fn furnish(mut plan: Plan, packages: &[PathBuf]) -> Plan {
+/// Adds it to a machine, to be measured.
+pub(crate) fn furnish(plan: Plan, packages: &[PathBuf]) -> Plan {
+    let plan = plan.file("/etc/fail2ban/jail.d/zz-lab.local", JAIL).file("/etc/fail2ban/action.d/lab.conf", TELL);
+    install(plan, packages)
+}
+
+/// Adds it to a machine as the packages have it.
+pub(crate) fn install(mut plan: Plan, packages: &[PathBuf]) -> Plan {
     for package in packages {
         let name = package.file_name().expect("a package has a name").to_string_lossy();
         plan = plan.copy(package, &format!("/root/packages/{name}"));
     }
-    plan.file("/etc/fail2ban/jail.d/zz-lab.local", JAIL)
-        .file("/etc/fail2ban/action.d/lab.conf", TELL)
-        .command("dpkg --install --force-confold /root/packages/*.deb")
+    plan.command("dpkg --install --force-confold /root/packages/*.deb")
 }
 
 /// From the journal timestamp of the record that decided to the end of firewalld's action, for each
