@@ -45,11 +45,12 @@ all:
 	$(CARGO) build --release --locked --bins
 
 install: install-page
-	@for program in wardend wardend-cut wardend-notify wardenctl; do \
+	@for program in wardend wardend-cut wardend-file wardend-notify wardenctl; do \
 		test -x $(WARDEND_BINDIR_BUILT)/$$program || { echo "make: $$program is not built yet; run 'make' first" >&2; exit 1; }; \
 	done
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend $(DESTDIR)$(libexecdir)/wardend
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend-cut $(DESTDIR)$(libexecdir)/wardend-cut
+	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend-file $(DESTDIR)$(libexecdir)/wardend-file
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend-notify $(DESTDIR)$(libexecdir)/wardend-notify
 	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardenctl $(DESTDIR)$(bindir)/wardenctl
 	install -D -m 644 units/wardend.conf $(DESTDIR)$(vendordir)/wardend.conf
@@ -70,6 +71,8 @@ install: install-page
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-resolve@.service
 	install -D -m 644 units/wardend-cut@.service $(DESTDIR)$(unitdir)/wardend-cut@.service
 	sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend-cut@.service
+	install -D -m 644 units/wardend-file@.service $(DESTDIR)$(unitdir)/wardend-file@.service
+	sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend-file@.service
 	for unit in notify.service notify@.service notify@mail.service notify@webhook.service; do \
 		install -D -m 644 units/wardend-$$unit $(DESTDIR)$(unitdir)/wardend-$$unit || exit; \
 		sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend-$$unit || exit; \
@@ -100,7 +103,7 @@ stage:
 	mkdir -p target/package
 	$(MAKE) --no-print-directory install prefix=/usr DESTDIR=$(KIND_ROOT)
 	rm -rf $(KIND_ROOT)/usr/share/cockpit $(KIND_ROOT)/usr/share/metainfo
-	strip --strip-unneeded $(KIND_ROOT)/usr/libexec/wardend $(KIND_ROOT)/usr/libexec/wardend-cut $(KIND_ROOT)/usr/libexec/wardend-notify $(KIND_ROOT)/usr/bin/wardenctl
+	strip --strip-unneeded $(KIND_ROOT)/usr/libexec/wardend $(KIND_ROOT)/usr/libexec/wardend-cut $(KIND_ROOT)/usr/libexec/wardend-file $(KIND_ROOT)/usr/libexec/wardend-notify $(KIND_ROOT)/usr/bin/wardenctl
 
 lint: deb rpm
 	lintian --fail-on error,warning target/package/wardend_*-$(REVISION)_*.deb target/package/cockpit-wardend_*-$(REVISION)_all.deb

@@ -13,8 +13,10 @@
 //!    `state` keeps the engine's state. Others on the bus are asked over `systemd::outgoing`, which
 //!    nobody can stop.
 //!
-//! `notify` is wardend-notify, which reports what `journal::events` has written to handlers. `ctl` is
-//! wardenctl, whose `replay` feeds the same engine from past journals. Each neighbour has a room of its own; `contract` is what other programs may rely on, and `util` knows nothing of bans.
+//! `notify` is wardend-notify, which reports what `journal::events` has written to handlers. `file` is
+//! wardend-file, which brings text files into the journal. `ctl` is wardenctl, whose `replay` feeds the same
+//! engine from past journals. Each neighbour has a room of its own; `contract` is what other programs may rely
+//! on, and `util` knows nothing of bans.
 
 mod bus;
 pub mod config;
@@ -24,6 +26,7 @@ pub mod ctl;
 pub mod cut;
 pub mod daemon;
 mod fail2ban;
+pub mod file;
 mod firewalld;
 pub mod journal;
 mod kernel;

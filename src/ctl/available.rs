@@ -22,6 +22,9 @@ use crate::{
     util::text::count,
 };
 
+/// The template of the units that bring text files into the journal.
+const FILE_UNIT: &str = "wardend-file@.service";
+
 /// What is said of a filter. A key of the JSON output each.
 #[derive(Debug, Serialize)]
 struct Available {
@@ -38,6 +41,8 @@ struct Available {
     setup: Option<String>,
     /// The text files that the program writes by itself.
     files: Vec<PathBuf>,
+    /// The units that bring these into the journal.
+    file_units: Vec<String>,
     /// What to write into a file in wardend.conf.d; nothing if a jail uses it.
     enable: Option<String>,
     /// Why it can't be used.
@@ -103,6 +108,7 @@ async fn look(
         log: Log::Unknown,
         setup: None,
         files: Vec::new(),
+        file_units: Vec::new(),
         enable: None,
         error: in_use.as_ref().err().map(ToString::to_string),
     };
@@ -129,6 +135,7 @@ async fn look(
     it.description.clone_from(&filter.description);
     it.ports = filter.ports.iter().map(ToString::to_string).collect();
     it.files.clone_from(&filter.files);
+    it.file_units = filter.files.iter().map(|file| units::of_path(FILE_UNIT, file)).collect();
     it.units = running(bus, &filter).await.unwrap_or_default().into_iter().map(|unit| unit.name).collect();
     it.log = match last(&filter, fields) {
         Ok(Some(last)) => Log::Seen(last),
@@ -200,6 +207,13 @@ fn advice(it: &Available) -> Option<String> {
         )),
         _ => {}
     }
+    if it.log == Log::Silent && it.setup.is_some() && !it.file_units.is_empty() {
+        let units: Vec<String> = it.file_units.iter().map(|unit| format!("'{unit}'")).collect();
+        sentences.push(format!(
+            "Or, if it can only write files, bring them into the journal (wardend-file@.service(8)): systemctl enable --now {}.",
+            units.join(" ")
+        ));
+    }
     if let Some(table) = &it.enable {
         sentences.push(format!(
             "`wardenctl replay --jail {name} --since -7d` shows whom it would have banned. To use it: \
@@ -222,7 +236,8 @@ mod tests {
             ports: vec!["http".to_owned()],
             log,
             setup: setup.map(str::to_owned),
-            files: Vec::new(),
+            files: vec!["/var/log/x".into()],
+            file_units: vec!["wardend-file@var-log-x.service".to_owned()],
             enable: jails.is_empty().then(|| "[jail.nginx]".to_owned()),
             error: None,
         }
@@ -234,6 +249,10 @@ mod tests {
         assert!(silent.starts_with(
             "nginx: Its log does not reach the journal. To change that, and then reload nginx.service: write x into /etc/y."
         ));
+        assert!(
+            silent.contains("systemctl enable --now 'wardend-file@var-log-x.service'. `wardenctl replay"),
+            "{silent}"
+        );
         assert!(silent.contains("echo '[jail.nginx]' > /etc/wardend/wardend.conf.d/nginx.conf"), "{silent}");
         let heard = advice(&available(Log::Seen(1), None, &[])).unwrap();
         assert!(heard.starts_with("nginx: `wardenctl replay --jail nginx --since -7d`"), "{heard}");

@@ -1,5 +1,7 @@
 //! What systemd says of units (org.freedesktop.systemd1(5)). Every local user may ask.
 
+use std::{os::unix::ffi::OsStrExt, path::Path};
+
 use zbus::{Connection, OwnedObjectPath, proxy, proxy::CacheProperties};
 
 /// Name, description, load state, active state, sub state, what it follows, object, job, job type, job object.
@@ -19,6 +21,25 @@ trait Manager {
 trait Service {
     #[zbus(property)]
     fn log_level_max(&self) -> zbus::Result<i32>;
+}
+
+/// The unit of a template for a path, as `systemd-escape --path --template` names it.
+pub(crate) fn of_path(template: &str, path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let trimmed: Vec<&[u8]> = bytes.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+    let mut instance = String::new();
+    for (index, byte) in trimmed.join(&b'/').into_iter().enumerate() {
+        match byte {
+            b'/' => instance.push('-'),
+            b'.' if index == 0 => instance.push_str("\\x2e"),
+            byte if byte.is_ascii_alphanumeric() || b":_.".contains(&byte) => instance.push(char::from(byte)),
+            byte => instance.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    if instance.is_empty() {
+        instance.push('-');
+    }
+    template.replacen('@', &format!("@{instance}"), 1)
 }
 
 /// A unit that is active.
@@ -55,4 +76,21 @@ pub(crate) async fn log_level_max(connection: &Connection, unit: &Active) -> zbu
     let service = ServiceProxy::builder(connection).path(&unit.path).cache_properties(CacheProperties::No);
     let level = service.build().await?.log_level_max().await?;
     Ok((level >= 0).then_some(level))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_escaped_as_systemd_escapes_it() {
+        for (path, instance) in [
+            ("/var/log/nginx/access.log", "var-log-nginx-access.log"),
+            ("//var//log/a-b c", "var-log-a\\x2db\\x20c"),
+            ("/.hidden/é", "\\x2ehidden-\\xc3\\xa9"),
+            ("/", "-"),
+        ] {
+            assert_eq!(of_path("x@.service", Path::new(path)), format!("x@{instance}.service"));
+        }
+    }
 }

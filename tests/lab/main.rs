@@ -48,6 +48,7 @@ mod sshd;
 mod start;
 mod state;
 mod survive;
+mod textfile;
 mod walls;
 
 /// Makes each named function a test of each release, or of those that are named before it, and one
@@ -194,6 +195,8 @@ scenarios! {
         the_manual_opens_what_is_in_use_before_firewalld_starts;
     names:
         a_name_protects_its_address_without_resolved;
+    textfile:
+        a_text_file_comes_into_the_journal_each_line_once;
     lists:
         a_list_of_thousands_is_one_call_and_the_same_list_again_changes_nothing;
     page:
