@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     core::{
-        filter::Filter,
+        filter::{BANS, Filter},
         jail::{HostName, IgnoreList, Ignored, JailSettings, Subnet, Width},
         net::{Prefixes, Translators, check_host_name, parse_network},
         record::Fields,
@@ -44,7 +44,7 @@ impl Settings {
         Self::resolve(&Inputs::read(directories)?, directories)
     }
 
-    /// The same for one jail alone, and as if it were enabled. It may be one that no file names: then it is
+    /// The same for one jail, as if it were enabled, and for those only whose bans it counts. It may be one that no file names: then it is
     /// that of the filter of this name.
     ///
     /// # Errors
@@ -62,7 +62,11 @@ impl Settings {
         let mut input = inputs.jails.remove(name).unwrap_or_default();
         let place = input.place.clone();
         input.enabled = Some(Located { value: true, place });
-        inputs.jails = BTreeMap::from([(name.to_owned(), input)]);
+        // What counts the bans of the others needs these as well.
+        if input.filter.as_ref().is_none_or(|filter| filter.value != BANS) {
+            inputs.jails = BTreeMap::new();
+        }
+        inputs.jails.insert(name.to_owned(), input);
         Self::resolve(&inputs, directories)
     }
 
@@ -199,6 +203,7 @@ fn jail(
     let filter = match filters.get(filter_name) {
         Some(filter) => Arc::clone(filter),
         None if filter_name.is_empty() => Arc::new(Filter::none()),
+        None if filter_name == BANS => Arc::new(Filter::bans()),
         None => {
             let place = input.get(|table| table.filter.as_ref()).map_or(&input.jail.place, |located| &located.place);
             let filter = filters::load(filter_name, directories, fields)?.ok_or_else(|| {
@@ -267,7 +272,7 @@ fn prefix(number: u32) -> u8 {
 }
 
 fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigError> {
-    if filter.is_none() {
+    if filter.is_none() && !filter.counts_bans() {
         return match input.jail.classes.as_ref().filter(|classes| !classes.value.is_empty()) {
             Some(classes) => Err(classes.error(
                 "the jail has no filter (filter = \"\"), so it has no classes to count; remove classes, or name a filter.",

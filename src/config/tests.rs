@@ -193,8 +193,8 @@ fn a_jail_has_ports_and_an_action_and_shares_them_with_its_like() {
 #[test]
 fn with_every_jail_disabled_the_lines_that_say_so_are_named() {
     let error = load_one("[jail.sshd]\nenabled = false\n").unwrap_err().to_string();
-    assert!(error.starts_with("No jail is enabled: `enabled = false` holds for [jail.sshd] by "), "{error}");
-    assert!(error.contains("mine.conf:2; set `enabled = true` there"), "{error}");
+    assert!(error.starts_with("No jail is enabled: `enabled = false` holds for "), "{error}");
+    assert!(error.contains("[jail.sshd] by ") && error.contains("mine.conf:2; set `enabled = true` there"), "{error}");
     let files = [("usr/wardend.conf", "[default]\nmaxretry = 3\n"), ("etc/wardend.conf.d/a.conf", "")];
     let error = load(&files).unwrap_err().to_string();
     assert!(

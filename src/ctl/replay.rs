@@ -135,6 +135,10 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
     };
     engine.end_sessions(end.unwrap_or_default(), &mut effects);
     lines.take(&mut effects);
+    if let Some(jail) = &arguments.jail {
+        // There are others if it counts their bans.
+        lines.of.retain(|(of, _), _| **of == **jail);
+    }
     Ok(lines)
 }
 

@@ -209,7 +209,7 @@ impl Engine {
             suspected: false,
         };
         let cut = order.cut.unwrap_or(self.jails[index].settings.cut);
-        self.start_ban(ban.clone(), Some(cut), out);
+        self.start_ban(&ban, Some(cut), out);
         Ok(Decision { change: Change::Banned, ban })
     }
 

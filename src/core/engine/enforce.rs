@@ -8,7 +8,7 @@ use crate::{
     core::{
         bans::{Ban, Origin},
         history::Counted,
-        jail::{Bound, JailSettings},
+        jail::{Bound, Jail, JailSettings},
         scope::Scope,
         time::Usec,
         tops::Deed,
@@ -22,13 +22,13 @@ impl Engine {
         if self.pause_of(&ban.jail).is_some() {
             out.push(Effect::Withheld(ban));
         } else {
-            self.start_ban(ban, None, out);
+            self.start_ban(&ban, None, out);
         }
     }
 
     /// Begins a ban. What its source has open is cut as `cut` says, or else if a jail knows of something.
     /// (For one that is ordered that is not enough: it may be no session of any jail's.)
-    pub(super) fn start_ban(&mut self, ban: Ban, cut: Option<bool>, out: &mut Vec<Effect>) {
+    pub(super) fn start_ban(&mut self, ban: &Ban, cut: Option<bool>, out: &mut Vec<Effect>) {
         // The firewall first: everything else can wait a millisecond.
         let scope = self.scope(&ban.jail).cloned();
         if let Some(scope) = scope.clone().filter(|scope| !self.is_blocked(ban.source, scope)) {
@@ -42,12 +42,28 @@ impl Engine {
         if ban.origin == Origin::Jail && ban.ordered.is_none() {
             self.tops.add(source, &ban.jail, Deed::Ban, time, now);
         }
-        let cut = scope.filter(|_| cut.unwrap_or_else(|| self.is_to_be_cut(&ban)));
-        out.push(Effect::Banned(ban));
+        let cut = scope.filter(|_| cut.unwrap_or_else(|| self.is_to_be_cut(ban)));
+        out.push(Effect::Banned(ban.clone()));
         out.extend(cut.map(|scope| Effect::Cut { scope, source }));
+        self.count_ban(ban, out);
         while let Some((source, jail)) = self.bans.surplus() {
             out.push(Effect::Crowded(jail.clone(), Bound::Bans));
             self.end_ban(source, &jail, time, UnbanReason::Crowded, out);
+        }
+    }
+
+    /// Hands a ban to the jails that count bans. Theirs are counted by none.
+    fn count_ban(&mut self, ban: &Ban, out: &mut Vec<Effect>) {
+        let counts = |jail: &Jail| jail.settings.filter.counts_bans();
+        if self.jails.iter().any(|jail| counts(jail) && jail.name == ban.jail) {
+            return;
+        }
+        for index in 0..self.jails.len() {
+            if counts(&self.jails[index]) {
+                let mut verdicts = Vec::new();
+                self.jails[index].observe_ban(ban, &mut verdicts);
+                self.judge(index, &mut verdicts, out);
+            }
         }
     }
 

@@ -261,7 +261,8 @@ impl Engine {
     /// Until when a source may be banned by its next failure, in µs: as long as that is not over, it
     /// matters that a record is read at once.
     pub(crate) fn near_until(&self) -> Option<Usec> {
-        self.jails.iter().filter_map(Jail::near_until).max()
+        let reads = |jail: &&Jail| !jail.settings.filter.is_none();
+        self.jails.iter().filter(reads).filter_map(Jail::near_until).max()
     }
 
     /// When the next ban or exception ends, in µs. What else has a deadline may wait: it is done at its own
@@ -390,15 +391,21 @@ impl Engine {
             let jail = Arc::clone(name);
             match verdict {
                 Verdict::Failed(source, failure, at) => {
-                    self.failures = self.failures.saturating_add(1);
-                    let now = self.clock.now();
-                    self.history.add(Counted::Failure, failure.time, now);
-                    self.tops.add(source, &jail, Deed::Failure, failure.time, now);
+                    // Bans were counted as what they are, and so were the failures before them.
+                    let is_failure = !settings.filter.counts_bans();
+                    if is_failure {
+                        self.failures = self.failures.saturating_add(1);
+                        let now = self.clock.now();
+                        self.history.add(Counted::Failure, failure.time, now);
+                        self.tops.add(source, &jail, Deed::Failure, failure.time, now);
+                    }
                     if settings.subnet.is_some() || settings.may_hop(source) {
                         failing.push((source, failure.clone(), at));
                     }
                     out.push(Effect::Failed { jail, source, failure: failure.clone(), ignored: false });
-                    self.look_for_a_leak(index, source, failure, out);
+                    if is_failure {
+                        self.look_for_a_leak(index, source, failure, out);
+                    }
                 }
                 Verdict::Refused(source, refusal) => self.look_for_a_leak(index, source, refusal, out),
                 Verdict::Nameless(count) => out.push(Effect::Nameless { jail, count }),

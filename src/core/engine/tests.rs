@@ -6,6 +6,8 @@ mod exceptions;
 mod model;
 #[path = "orders_tests.rs"]
 mod orders;
+#[path = "recidive_tests.rs"]
+mod recidive;
 #[path = "sshd_tests.rs"]
 mod sshd;
 

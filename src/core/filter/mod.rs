@@ -57,6 +57,9 @@ pub struct FilterError {
     pub what: String,
 }
 
+/// The name of the filter that stands for the bans of other jails.
+pub(crate) const BANS: &str = "bans";
+
 /// A compiled filter.
 #[derive(Debug)]
 pub struct Filter {
@@ -214,9 +217,28 @@ impl Filter {
         }
     }
 
-    /// Whether it stands for none.
+    /// The filter of a jail that counts bans: it reads no record. Its classes are the origins of bans.
+    pub(crate) fn bans() -> Self {
+        let classes = |origins: &[&str]| origins.iter().map(|origin| (*origin).to_owned()).collect();
+        Self {
+            name: BANS.to_owned(),
+            description: "The bans of all other jails.".to_owned(),
+            modes: vec![
+                ("all".to_owned(), classes(&["jail", "admin", "import", "fleet", "other"])),
+                ("normal".to_owned(), classes(&["jail"])),
+            ],
+            ..Self::none()
+        }
+    }
+
+    /// Whether it reads no records.
     pub(crate) fn is_none(&self) -> bool {
         self.records.is_none()
+    }
+
+    /// Whether it stands for the bans of other jails.
+    pub(crate) fn counts_bans(&self) -> bool {
+        self.is_none() && self.name == BANS
     }
 
     /// What the filter says of its program, and the proof believes: the end of a sentence that begins with the

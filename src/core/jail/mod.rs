@@ -46,6 +46,8 @@ pub(crate) use self::{
     subnet::Hopping,
 };
 use crate::core::{
+    bans::{Ban, Origin},
+    cursor::Cursor,
     failure::{Failure, Failures},
     filter::{Claim, Counts, Filter, SessionKey},
     net::inside,
@@ -225,6 +227,36 @@ impl Jail {
             );
         }
         true
+    }
+
+    /// Takes a ban that another jail holds now, if this one counts bans of its origin. What a jail has decided
+    /// counts for the address whose failure it was.
+    pub(crate) fn observe_ban(&mut self, ban: &Ban, out: &mut Vec<Verdict>) {
+        let last = ban.failures.iter().last();
+        let class = match &ban.origin {
+            Origin::Other(_) => "other",
+            // A ban of a jail's that somebody has taken over.
+            Origin::Jail if last.is_none() => "import",
+            origin => origin.word(),
+        };
+        if !self.settings.classes.iter().any(|counted| counted == class) {
+            return;
+        }
+        let address = last.as_ref().map_or(ban.source.addr(), |last| last.address);
+        // Nobody knows who it was in a whole network.
+        if last.is_none() && self.settings.source(address).prefix_len() > ban.source.prefix_len() {
+            return;
+        }
+        let time = ban.enforced_since();
+        let failure = Failure {
+            address,
+            time,
+            rule: Arc::clone(&ban.jail),
+            user: None,
+            cursor: last.map_or_else(|| Cursor::from(String::new()), |last| last.cursor),
+            refusal: false,
+        };
+        self.count(&failure, time, out);
     }
 
     /// Takes what was held back until somebody vouched for its process.
