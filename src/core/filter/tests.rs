@@ -443,3 +443,31 @@ fn a_filter_names_the_ports_of_its_service_and_how_its_log_comes_into_the_journa
         assert!(error.starts_with(&format!("x.toml:{line}: ")) && error.contains(what), "{advice}: {error}");
     }
 }
+
+#[test]
+fn the_filters_for_text_files_take_the_address_ahead_of_whatever_a_client_writes() {
+    let load = |name: &str, text: &str| {
+        let texts = [FilterText::new(format!("{name}.toml"), text)];
+        Filter::load(name, &texts, &mut Fields::default()).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let nginx = load("nginx-file", include_str!("../../../filters/nginx-file.toml"));
+    let apache = load("apache-file", include_str!("../../../filters/apache-file.toml"));
+    let address = |filter: &Filter, message: &str| {
+        let (rule, tokens) = filter.find(message.as_bytes())?;
+        let address = filter.address(rule, &tokens, message.len(), false)?.to_string();
+        Some((filter.rule(rule).name.to_string(), address))
+    };
+    let found = |rule: &str| Some((rule.to_owned(), "203.0.113.7".to_owned()));
+    let date = "[25/Nov/2026:07:46:14 +0000]";
+    for name in ["alice", "", "- - ", "x 10.66.0.1", "10.66.0.1 - x", &format!("- {date}"), "-- [x]"] {
+        let line = format!("203.0.113.7 - {name} {date} \"GET / HTTP/1.1\" 401 172 \"-\" \"-\"");
+        assert_eq!(address(&nginx, &line), found("wrong-password"), "{line}");
+        let line = format!(
+            "[Wed Nov 25 07:31:48.123456 2026] [auth_basic:error] [pid 9:tid 8] [client 203.0.113.7:4] AH01618: user {name} \
+             not found: /"
+        );
+        assert_eq!(address(&apache, &line), found("no-such-user"), "{line}");
+    }
+    let line = format!("203.0.113.7 - - {date} \"GET / HTTP/1.1\" 401 172 \"-\" \"-\"");
+    assert_eq!(address(&nginx, &line), found("no-name"), "every browser's first request");
+}
