@@ -36,12 +36,14 @@ const ENTRIES: u64 = 152;
 
 /// A file or directory, whatever its name.
 type Inode = (u64, u64);
+/// A directory, and when something in it was last made, renamed or removed.
+type Stamp = (Inode, i64, i64);
 
 /// What there is in the places where the journal is.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Places {
     /// The directories, with the time of their last change.
-    directories: Vec<(Inode, i64, i64)>,
+    directories: Vec<Stamp>,
     /// The files that journald writes to.
     online: Vec<(Inode, PathBuf)>,
     /// A place that can't be looked at, and why.
@@ -80,10 +82,23 @@ struct Missed {
     entries: u64,
 }
 
+/// The directories of journal namespaces in a root.
+#[derive(Debug, Default)]
+struct Listing {
+    /// The root when it was listed.
+    stamp: Option<Stamp>,
+    /// It was listed with the same stamp at two looks, so what was made in the very moment of the
+    /// first is there.
+    settled: bool,
+    names: Vec<String>,
+}
+
 /// Looks at the places.
 #[derive(Debug)]
 pub(super) struct Watch {
     roots: Vec<PathBuf>,
+    /// Of each of the roots.
+    listings: Vec<Listing>,
     machine: String,
     places: Places,
     looked: Instant,
@@ -103,6 +118,7 @@ impl Watch {
 
     fn over(roots: Vec<PathBuf>, machine: &str) -> Self {
         Self {
+            listings: roots.iter().map(|_| Listing::default()).collect(),
             roots,
             machine: machine.to_owned(),
             places: Places::default(),
@@ -188,15 +204,16 @@ impl Watch {
         if due && !helped_not { Advice::Reopen(path.clone()) } else { Advice::GoOn }
     }
 
-    fn survey(&self) -> Places {
+    fn survey(&mut self) -> Places {
         let mut places = Places::default();
-        for root in &self.roots {
+        for (root, listing) in self.roots.iter().zip(&mut self.listings) {
             let Some(metadata) = places.look_at(root) else { continue };
-            places.directories.push(stamp(&metadata));
+            let changed = stamp(&metadata);
+            places.directories.push(changed);
+            listing.refresh(root, changed, &self.machine);
             // The directory of this machine, and those of its journal namespaces (MACHINE.NAMESPACE).
-            let mut names = vec![self.machine.clone()];
-            names.extend(self.namespaces(root));
-            for directory in names.into_iter().map(|name| root.join(name)) {
+            for name in std::iter::once(&self.machine).chain(&listing.names) {
+                let directory = root.join(name);
                 let Some(metadata) = places.look_at(&directory) else { continue };
                 places.directories.push(stamp(&metadata));
                 let file = directory.join(ONLINE);
@@ -207,15 +224,24 @@ impl Watch {
         }
         places
     }
+}
 
-    /// The names of the directories of journal namespaces.
-    fn namespaces(&self, root: &Path) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+impl Listing {
+    /// Lists the directories of journal namespaces, unless nothing has changed in the root.
+    fn refresh(&mut self, root: &Path, stamp: Stamp, machine: &str) {
+        let same = self.stamp == Some(stamp);
+        if same && self.settled {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(root) else {
+            *self = Self::default();
+            return;
+        };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let is_ours = |name: &String| name.strip_prefix(&self.machine).is_some_and(|rest| rest.starts_with('.'));
+        let is_ours = |name: &String| name.strip_prefix(machine).is_some_and(|rest| rest.starts_with('.'));
         let mut names: Vec<String> = names.filter(is_ours).collect();
         names.sort();
-        names
+        *self = Self { stamp: Some(stamp), settled: same, names };
     }
 }
 
@@ -257,7 +283,7 @@ fn inode(metadata: &Metadata) -> Inode {
     (metadata.dev(), metadata.ino())
 }
 
-fn stamp(metadata: &Metadata) -> (Inode, i64, i64) {
+fn stamp(metadata: &Metadata) -> Stamp {
     (inode(metadata), metadata.mtime(), metadata.mtime_nsec())
 }
 
@@ -396,6 +422,12 @@ mod tests {
     #[test]
     fn the_files_of_namespaces_are_looked_at_too() {
         let mut scene = Scene::new();
+        // The root is not listed again and again while nothing changes in it.
+        let _open = journal(&scene.persistent, STATE_ONLINE, 5);
+        let _also = journal(&scene.volatile, STATE_ONLINE, 1);
+        for _ in 0..5 {
+            assert_eq!(scene.after(3), Advice::GoOn);
+        }
         let of_namespace = scene.volatile.parent().unwrap().with_extension("shells").join(ONLINE);
         drop(journal(&of_namespace, STATE_ONLINE, 1));
         assert_eq!([2, 2].map(|seconds| scene.after(seconds)), [Advice::GoOn, Advice::GoOn]);
