@@ -3,11 +3,11 @@
 //! libsystemd looks for the next entry by the list of entries of each match, and remembers in each
 //! file where it stands in 20 such lists (CHAIN_CACHE_MAX in journal-file.c). With one match more
 //! every look begins at the head of the list: with 40 matches an entry takes four times as long as
-//! with 20, and with 80 nine times. So the matches of many filters are dealt out to several
-//! handles, the lanes, whose entries come out here in the order of time. Few filters have one lane,
-//! and then this adds nothing.
+//! with 20, and with 80 nine times. With fewer, each match still costs something at every step. So
+//! the matches of many filters are dealt out to several handles, the lanes, whose entries come out
+//! here in the order of time. A single filter has one lane, and then this adds nothing.
 
-use std::{ffi::CString, time::Duration};
+use std::{collections::BTreeSet, ffi::CString, time::Duration};
 
 use systemd::journal::Journal;
 
@@ -17,37 +17,44 @@ use crate::core::{
     time::Usec,
 };
 
-/// The most matches of a lane. Those of journald's notices and of what only looks like a filter's
-/// come on top, and find less.
-const MATCHES: usize = 12;
-/// The most lanes: each has all files of the journal open.
-const LANES: usize = 8;
+/// About how many matches a lane has, as long as there are lanes: each costs something at every step.
+/// Those of journald's notices come on top.
+const MATCHES: usize = 8;
+/// The most lanes: each has all files of the journal open, and an inotify instance.
+const LANES: usize = 16;
 
 /// Fields with the values of which an entry must hold one each.
 pub(super) type Group = Vec<(String, Vec<String>)>;
 
-fn matches_of(group: &Group) -> usize {
+/// How many matches a group is.
+pub(super) fn matches_of(group: &Group) -> usize {
     group.iter().map(|(_, values)| values.len()).sum()
 }
 
-/// For each of the groups, the lane that it is dealt to; the first is 0.
-pub(super) fn deal(groups: &[Group]) -> Vec<usize> {
-    let all: usize = groups.iter().map(matches_of).sum();
-    let most = MATCHES.max(all.div_ceil(LANES));
-    let (mut lane, mut matches) = (0, 0);
-    let place = |group| {
-        let own = matches_of(group);
-        if matches > 0 && matches + own > most && lane + 1 < LANES {
-            (lane, matches) = (lane + 1, 0);
-        }
-        matches += own;
-        lane
+/// The lane that each filter is dealt to, by the number of matches that each has; the first is 0.
+pub(super) fn deal(filters: &[usize]) -> Vec<usize> {
+    let all: usize = filters.iter().sum();
+    let lanes = all.div_ceil(MATCHES).min(LANES);
+    let mut before = 0;
+    let place = |own: &usize| {
+        // By its middle, so that all lanes have about as many.
+        let middle = 2 * before + own;
+        before += own;
+        (*own > 0).then(|| (middle * lanes / (2 * all)).min(lanes - 1))
     };
-    groups.iter().map(place).collect()
+    let dealt: Vec<Option<usize>> = filters.iter().map(place).collect();
+    // To a lane without any match all entries would come.
+    let used: BTreeSet<usize> = dealt.iter().flatten().copied().collect();
+    let mut last = 0;
+    let number = |lane: Option<usize>| {
+        last = lane.map_or(last, |lane| used.range(..lane).count());
+        last
+    };
+    dealt.into_iter().map(number).collect()
 }
 
 /// When an entry was written: the time of journald, and that of the machine.
-type When = (Usec, Moment);
+pub(super) type When = (Usec, Moment);
 
 struct Lane {
     journal: Journal,
@@ -64,7 +71,7 @@ impl Lane {
         Ok(self.ahead.is_some())
     }
 
-    fn when(&mut self) -> Result<When, JournalError> {
+    fn when(&self) -> Result<When, JournalError> {
         let (monotonic, boot) = self.journal.monotonic_timestamp()?;
         let moment = Moment { boot: u128::from_be_bytes(*boot.as_bytes()), monotonic };
         Ok((self.journal.timestamp_usec()?, moment))
@@ -106,11 +113,13 @@ pub(super) struct Lanes {
     more: Vec<Lane>,
     /// Whose entry came out last.
     current: usize,
+    /// When that was written, where it is known already.
+    when: Option<When>,
 }
 
 impl Lanes {
     pub(super) fn new(journal: Journal) -> Self {
-        Self { first: Lane { journal, ahead: None }, more: Vec::new(), current: 0 }
+        Self { first: Lane { journal, ahead: None }, more: Vec::new(), current: 0, when: None }
     }
 
     pub(super) fn add(&mut self, journal: Journal) {
@@ -136,6 +145,11 @@ impl Lanes {
     /// The journal at the entry that came out last.
     pub(super) fn here(&mut self) -> &mut Journal {
         self.lane(self.current)
+    }
+
+    /// When the entry was written that came out last.
+    pub(super) fn when(&self) -> Result<When, JournalError> {
+        self.when.map_or_else(|| self.get(self.current).when(), Ok)
     }
 
     /// Where the entry stands that came out last.
@@ -176,7 +190,7 @@ impl Lanes {
         let heads = self.all().enumerate().filter_map(|(at, lane)| Some((at, lane.ahead?)));
         let first = heads.reduce(|first, other| if is_before(other.1, first.1) { other } else { first });
         let Some((current, when)) = first else { return Ok(false) };
-        self.current = current;
+        (self.current, self.when) = (current, Some(when));
         self.all().enumerate().filter(|(at, _)| *at == current).for_each(|(_, lane)| lane.ahead = None);
         // An entry that two lanes ask for comes out once.
         if self.all().any(|lane| lane.ahead == Some(when)) {
@@ -268,21 +282,22 @@ pub(super) fn c_string(text: &str) -> Result<CString, JournalError> {
 mod tests {
     use super::*;
 
-    fn group(values: usize) -> Group {
-        vec![("SYSLOG_IDENTIFIER".to_owned(), vec![String::new(); values])]
-    }
-
     #[test]
     fn few_filters_have_one_lane_and_many_no_more_than_are_quick() {
         assert_eq!(deal(&[]), [0; 0]);
-        assert_eq!(deal(&[group(3)]), [0]);
-        assert_eq!(deal(&vec![group(3); 4]), [0; 4]);
-        assert_eq!(deal(&vec![group(3); 20]).last(), Some(&4));
-        assert_eq!(deal(&[group(30), group(1)]), [0, 1]);
-        let many = deal(&vec![group(3); 200]);
-        assert_eq!(many.last(), Some(&(LANES - 1)));
-        let busiest = (0..LANES).map(|lane| many.iter().filter(|dealt| **dealt == lane).count()).max();
-        assert_eq!(busiest, Some(25));
+        assert_eq!(deal(&[0, 0]), [0; 2]);
+        assert_eq!(deal(&[6]), [0]);
+        assert_eq!(deal(&[30]), [0]);
+        assert_eq!(deal(&[2, 2, 2]), [0; 3]);
+        assert_eq!(deal(&[6, 6]), [0, 1]);
+        assert_eq!(deal(&[60, 2]), [0, 1]);
+        assert_eq!(deal(&[0, 60, 0, 60, 0]), [0, 0, 0, 1, 1], "a lane without matches would bring everything");
+        let of = |lane: usize, dealt: &[usize]| dealt.iter().filter(|it| **it == lane).count();
+        let many = deal(&[6; 20]);
+        assert!((0..15).all(|lane| (1..=2).contains(&of(lane, &many))), "{many:?}");
+        let most = deal(&[6; 200]);
+        assert_eq!(most.last(), Some(&(LANES - 1)));
+        assert!((0..LANES).all(|lane| (12..=13).contains(&of(lane, &most))), "{most:?}");
     }
 
     #[test]

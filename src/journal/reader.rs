@@ -15,10 +15,9 @@ use systemd::journal::{Journal, OpenDirectoryOptions, OpenFilesOptions, OpenOpti
 
 use super::{
     JournalError,
-    lanes::{Group, Lanes, c_string, deal},
+    lanes::{Group, Lanes, c_string, deal, matches_of},
 };
 use crate::core::{
-    cursor::Moment,
     filter::{Filter, Wants},
     record::{Cursor, FieldId, Fields, Record},
     time::Usec,
@@ -103,7 +102,10 @@ impl Reader {
             _ => {}
         }
         let groups: Vec<Group> = filters.iter().enumerate().map(|(place, _)| group(&filters, place)).collect();
-        let dealt = deal(&groups);
+        // What looks like a filter's may come on top, in the same lane.
+        let all =
+            |(place, group)| matches_of(group) + lookalikes(&filters, place).iter().map(matches_of).sum::<usize>();
+        let dealt = deal(&groups.iter().enumerate().map(all).collect::<Vec<_>>());
         let mut dealt_out = Lanes::new(first);
         for _ in 0..dealt.last().copied().unwrap_or(0) {
             dealt_out.add(journal.open()?);
@@ -135,14 +137,9 @@ impl Reader {
     /// # Errors
     /// If sd-journal has no memory.
     pub fn with_lookalikes(mut self) -> Result<Self, JournalError> {
-        // Without a list of programs a unit may write thousands of records that nobody asks for.
-        let with_programs = self.filters.iter().zip(&self.dealt).filter(|(it, _)| !it.records.programs.is_empty());
-        for (filter, lane) in with_programs {
-            let units = filter.records.units.iter().filter(|unit| !unit.contains('*')).cloned();
-            for (field, values) in
-                [("_SYSTEMD_UNIT", units.collect::<Vec<_>>()), ("_COMM", filter.records.programs.clone())]
-            {
-                self.journal.match_group(*lane, &vec![(field.to_owned(), values)])?;
+        for (place, lane) in self.dealt.iter().enumerate() {
+            for group in lookalikes(&self.filters, place) {
+                self.journal.match_group(*lane, &group)?;
             }
         }
         Ok(self)
@@ -178,10 +175,9 @@ impl Reader {
         if !self.journal.next()? {
             return Ok(Step::End);
         }
+        let (time, moment) = self.journal.when()?;
+        record.begin(time, Some(moment));
         let journal = self.journal.here();
-        let (monotonic, boot) = journal.monotonic_timestamp()?;
-        let moment = Moment { boot: u128::from_be_bytes(*boot.as_bytes()), monotonic };
-        record.begin(journal.timestamp_usec()?, Some(moment));
         let (mut wants, mut suppressed) = (None, false);
         record.make_room(&self.fields);
         journal.restart_data();
@@ -193,7 +189,7 @@ impl Reader {
             record.set(id, value);
             if id == FieldId::MESSAGE && wants.is_none() {
                 suppressed = value.starts_with(SUPPRESSED);
-                wants = self.filters.iter().map(|filter| filter.wants(value)).max();
+                wants = most_wanted(&self.filters, value);
                 // Whatever a line says, it may be a piece of a message that a client has cut in two.
                 let is_line = record.get(FieldId::TRANSPORT).is_none_or(|transport| transport == b"stdout");
                 if wants <= Some(Wants::Nothing) && !self.thorough && !(self.lines && is_line) {
@@ -271,6 +267,30 @@ fn group(filters: &[Arc<Filter>], place: usize) -> Group {
     let telling = records.fields.iter().any(|(name, ..)| !is_common(name));
     let asked = records.fields.iter().filter(|(name, ..)| !telling || !is_common(name));
     asked.map(|(name, _, values)| (name.clone(), values.clone())).collect()
+}
+
+/// What a filter's units and programs write under any name, if they are to be looked at.
+fn lookalikes(filters: &[Arc<Filter>], place: usize) -> Vec<Group> {
+    let records = &filters[place].records;
+    // Without a list of programs a unit may write thousands of records that nobody asks for.
+    if records.programs.is_empty() || filters[..place].iter().any(|known| known.records == *records) {
+        return Vec::new();
+    }
+    let units = records.units.iter().filter(|unit| !unit.contains('*')).cloned();
+    let group = |field: &str, values| vec![(field.to_owned(), values)];
+    vec![group("_SYSTEMD_UNIT", units.collect()), group("_COMM", records.programs.clone())]
+}
+
+/// What is wanted of a record with this message by the filter that wants most.
+fn most_wanted(filters: &[Arc<Filter>], message: &[u8]) -> Option<Wants> {
+    let mut most = None;
+    for filter in filters {
+        most = most.max(Some(filter.wants(message)));
+        if most == Some(Wants::Evidence) {
+            break;
+        }
+    }
+    most
 }
 
 impl Where {
