@@ -6,7 +6,8 @@
 //! too little, if it was dropped in between.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cmp::{Ordering, Reverse},
+    collections::{BTreeMap, BinaryHeap},
     sync::Arc,
 };
 
@@ -39,9 +40,23 @@ struct Deeds {
     last: Usec,
 }
 
+/// By what it is decided who goes: the number of deeds, and the time of the last.
+type Rank = (u64, Usec);
+
 impl Deeds {
+    fn rank(&self) -> Rank {
+        (self.weight(), self.last)
+    }
+
     fn weight(&self) -> u64 {
         self.slots.iter().map(|slot| u64::from(slot.failures) + u64::from(slot.bans)).sum()
+    }
+
+    fn add(&mut self, deed: Deed, time: Usec) {
+        let slot = self.slot(time / HOUR);
+        let count = if deed == Deed::Failure { &mut slot.failures } else { &mut slot.bans };
+        *count = count.saturating_add(1);
+        self.last = self.last.max(time);
     }
 
     /// The slot of an hour.
@@ -102,8 +117,9 @@ pub(crate) struct Question {
 #[serde(from = "Vec<Saved>", into = "Vec<Saved>")]
 pub(crate) struct Tops {
     of: BTreeMap<Key, Deeds>,
-    /// Those that would go first are first.
-    order: BTreeSet<(u64, Usec, Key)>,
+    /// Who would go first, each as it stood when it was put here. Most do more and more, which is noticed
+    /// only when room is needed; who stands lower than before is put here again.
+    order: BinaryHeap<Reverse<(Rank, Key)>>,
     /// The hour in which what is too old was last looked for.
     hour: u64,
 }
@@ -120,28 +136,33 @@ impl Tops {
             return;
         }
         let key = (source, Arc::clone(jail));
-        let mut deeds = self.take(&key).unwrap_or_default();
-        while self.of.len() >= MOST
-            && let Some((_, _, least)) = self.order.pop_first()
-        {
-            self.of.remove(&least);
+        if let Some(deeds) = self.of.get_mut(&key) {
+            deeds.add(deed, time);
+            return;
         }
-        let slot = deeds.slot(time / HOUR);
-        let count = if deed == Deed::Failure { &mut slot.failures } else { &mut slot.bans };
-        *count = count.saturating_add(1);
-        deeds.last = deeds.last.max(time);
-        self.put(key, deeds);
+        while self.of.len() >= MOST && self.drop_least() {}
+        let mut deeds = Deeds::default();
+        deeds.add(deed, time);
+        self.order.push(Reverse((deeds.rank(), key.clone())));
+        self.of.insert(key, deeds);
     }
 
     /// A failure has turned out to be none.
     pub(crate) fn take_back(&mut self, source: IpNet, jail: &Arc<str>, time: Usec) {
         let key = (source, Arc::clone(jail));
-        let Some(mut deeds) = self.take(&key) else { return };
+        let Some(deeds) = self.of.get_mut(&key) else { return };
         if let Some(slot) = deeds.slots.iter_mut().find(|slot| slot.hour == time / HOUR) {
             slot.failures = slot.failures.saturating_sub(1);
         }
         deeds.slots.retain(|slot| slot.failures > 0 || slot.bans > 0);
-        self.put(key, deeds);
+        if deeds.slots.is_empty() {
+            self.of.remove(&key);
+        } else {
+            self.order.push(Reverse((deeds.rank(), key)));
+        }
+        if self.order.len() > 2 * MOST {
+            self.put_in_order();
+        }
     }
 
     /// The sources that have done most.
@@ -164,7 +185,7 @@ impl Tops {
             TopOrder::Bans => (top.bans, top.failures, top.last),
             TopOrder::Last => (top.last, top.failures, top.bans),
         };
-        found.sort_by_key(|top| std::cmp::Reverse(rank(top)));
+        found.sort_by_key(|top| Reverse(rank(top)));
         found.truncate(question.limit);
         found
     }
@@ -172,32 +193,41 @@ impl Tops {
     /// Moves every time along with a clock that was set; the hours by whole hours.
     pub(crate) fn shift(&mut self, by: i64) {
         let hours = rounded(by, HOUR);
-        for (key, mut deeds) in std::mem::take(self).of {
+        for deeds in self.of.values_mut() {
             deeds.last = deeds.last.saturating_add_signed(by);
             deeds.slots.iter_mut().for_each(|slot| slot.hour = slot.hour.saturating_add_signed(hours));
-            self.put(key, deeds);
         }
+        self.hour = 0;
+        self.put_in_order();
     }
 
     fn forget_before(&mut self, hour: u64) {
-        for (key, mut deeds) in std::mem::take(&mut self.of) {
-            self.order.remove(&(deeds.weight(), deeds.last, key.clone()));
+        self.of.retain(|_, deeds| {
             deeds.slots.retain(|slot| slot.hour >= hour);
-            self.put(key, deeds);
-        }
+            !deeds.slots.is_empty()
+        });
+        self.put_in_order();
     }
 
-    fn take(&mut self, key: &Key) -> Option<Deeds> {
-        let deeds = self.of.remove(key)?;
-        self.order.remove(&(deeds.weight(), deeds.last, key.clone()));
-        Some(deeds)
+    /// Drops the source that has done least. False if there is none.
+    fn drop_least(&mut self) -> bool {
+        while let Some(Reverse((rank, key))) = self.order.pop() {
+            let Some(now) = self.of.get(&key).map(Deeds::rank) else { continue };
+            match now.cmp(&rank) {
+                Ordering::Greater => self.order.push(Reverse((now, key))),
+                Ordering::Equal => {
+                    self.of.remove(&key);
+                    return true;
+                }
+                // It was put here again when that became so.
+                Ordering::Less => {}
+            }
+        }
+        false
     }
 
-    fn put(&mut self, key: Key, deeds: Deeds) {
-        if !deeds.slots.is_empty() {
-            self.order.insert((deeds.weight(), deeds.last, key.clone()));
-            self.of.insert(key, deeds);
-        }
+    fn put_in_order(&mut self) {
+        self.order = self.of.iter().map(|(key, deeds)| Reverse((deeds.rank(), key.clone()))).collect();
     }
 }
 
@@ -225,9 +255,14 @@ impl From<Vec<Saved>> for Tops {
             slots.sort_by_key(|slot| slot.hour);
             slots.dedup_by_key(|slot| slot.hour);
             // What is there twice counts once.
-            tops.take(&(source.trunc(), Arc::clone(&jail)));
-            tops.put((source.trunc(), jail), Deeds { slots, last });
+            let key = (source.trunc(), jail);
+            if slots.is_empty() {
+                tops.of.remove(&key);
+            } else {
+                tops.of.insert(key, Deeds { slots, last });
+            }
         }
+        tops.put_in_order();
         tops
     }
 }
@@ -299,7 +334,7 @@ mod tests {
                         tops.hour = hour;
                     }
                 }
-                prop_assert_eq!(tops.of.len(), tops.order.len());
+                prop_assert!((tops.of.len()..=2 * MOST).contains(&tops.order.len()));
             }
             let since = since * 1_000_000;
             let jail = only.map(|jail| jails[usize::from(jail)].to_string());
@@ -325,13 +360,21 @@ mod tests {
             }
             // Nobody who has done more is left out.
             match order {
-                TopOrder::Failures => wanted.sort_by_key(|it| std::cmp::Reverse((it.1, it.2))),
-                TopOrder::Bans => wanted.sort_by_key(|it| std::cmp::Reverse((it.2, it.1))),
+                TopOrder::Failures => wanted.sort_by_key(|it| Reverse((it.1, it.2))),
+                TopOrder::Bans => wanted.sort_by_key(|it| Reverse((it.2, it.1))),
                 TopOrder::Last => return Ok(()),
             }
             let shown: Vec<(u64, u64)> = found.iter().map(|top| (top.failures, top.bans)).collect();
             let most: Vec<(u64, u64)> = wanted.iter().take(limit).map(|it| (it.1, it.2)).collect();
             prop_assert_eq!(shown, most);
+            // Where room is needed, who has done least goes first.
+            let mut ranks: Vec<(Rank, Key)> = tops.of.iter().map(|(key, deeds)| (deeds.rank(), key.clone())).collect();
+            ranks.sort();
+            for (_, key) in ranks {
+                prop_assert!(tops.of.contains_key(&key) && tops.drop_least());
+                prop_assert!(!tops.of.contains_key(&key));
+            }
+            prop_assert!(!tops.drop_least());
         }
     }
 
@@ -346,7 +389,8 @@ mod tests {
                 tops.add(source(1), &jail, Deed::Failure, now, now);
             }
         }
-        assert_eq!((tops.of.len(), tops.order.len()), (MOST, MOST));
+        assert_eq!(tops.of.len(), MOST);
+        assert!(tops.order.len() <= 2 * MOST, "{}", tops.order.len());
         let top = &tops.top(&Question { limit: 1, ..Question::default() })[0];
         assert_eq!((top.source, top.failures, top.last), (source(1), 2000, now - 99_000_000));
     }
@@ -360,7 +404,7 @@ mod tests {
         tops.add(source(2), &jail, Deed::Ban, (1003 + HOURS - 1) * HOUR, (1003 + HOURS - 1) * HOUR);
         assert_eq!(tops.of.len(), 2);
         tops.add(source(2), &jail, Deed::Ban, (1003 + HOURS) * HOUR, (1003 + HOURS) * HOUR);
-        assert_eq!((tops.of.len(), tops.order.len()), (1, 1));
+        assert_eq!(tops.of.len(), 1);
         tops.add(source(3), &jail, Deed::Ban, 1003 * HOUR, (1003 + HOURS) * HOUR);
         assert_eq!(tops.of.len(), 1, "too late for this table");
     }
