@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{Driver, Over};
-use crate::firewalld::State;
-use crate::firewalld::client::Firewalld;
-use crate::firewalld::messages;
-use crate::firewalld::messages::{ABSENT, NAMELESS};
+use super::{Driver, Over, phase::Wanted};
+use crate::firewalld::{
+    State,
+    client::Firewalld,
+    messages::{self, ABSENT, NAMELESS},
+};
 
 /// For how long firewalld may be on its way up before that is said to be a trouble.
 const START: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ impl Driver {
         self.next_question = Some(Instant::now() + LATER);
         let sentence = if coming { NAMELESS } else { ABSENT };
         self.enter(State::Down(sentence.to_owned()));
-        self.synced(&Err(if self.armed { sentence } else { messages::TAKEN_OUT }.to_owned()));
+        self.synced(&Err(if self.wanted == Wanted::Nothing { messages::TAKEN_OUT } else { sentence }.to_owned()));
         Ok(())
     }
 }

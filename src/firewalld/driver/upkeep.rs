@@ -8,7 +8,10 @@
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-use super::{Driver, LONGEST_PAUSE, Over, RELOAD_GAP};
+use super::{
+    Driver, LONGEST_PAUSE, Over, RELOAD_GAP,
+    phase::{Pause, Phase, Seen},
+};
 use crate::firewalld::Report;
 use crate::firewalld::client::{Firewalld, Trouble};
 use crate::firewalld::inspect::Inspection;
@@ -22,7 +25,7 @@ const SETTLE: u64 = 3000;
 
 impl Driver {
     /// Sees to it that ipsets and policy are in force, with as few calls as it takes.
-    pub(super) async fn look(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+    pub(super) async fn look(&mut self, firewalld: &Firewalld) -> Result<Seen, Over> {
         let layout = self.layout.clone();
         let found = self
             .call(async {
@@ -36,38 +39,46 @@ impl Driver {
             Ok(found) => found,
             Err(error) => {
                 self.fail(&Trouble::from(&error));
-                return Ok(());
+                return Ok(Seen::Missing);
             }
         };
         if layout != self.layout {
-            return Ok(());
+            return Ok(Seen::Missing);
         }
         self.unknown = unknown;
         self.plan.set_settle(if late { SETTLE } else { 0 });
         match runtime {
-            Runtime::Complete => self.met = true,
+            Runtime::Complete => Ok(Seen::InPlace),
             Runtime::OtherRules => match self.call(firewalld.set_rules(&rules)).await? {
                 Ok(()) => {
-                    self.met = true;
-                    self.checked = false;
                     self.tell(messages::RULES.to_owned());
+                    Ok(Seen::Corrected)
                 }
-                Err(error) => self.fail(&Trouble::from(&error)),
+                Err(error) => {
+                    self.fail(&Trouble::from(&error));
+                    Ok(Seen::Missing)
+                }
             },
-            Runtime::Missing => return self.bootstrap(firewalld).await,
+            Runtime::Missing => {
+                self.bootstrap(firewalld).await?;
+                Ok(Seen::Missing)
+            }
         }
-        Ok(())
     }
 
     /// The same, and the permanent configuration as well.
     pub(super) async fn check(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        self.checked = true;
-        self.met = false;
-        self.look(firewalld).await?;
-        if self.met && self.checked {
+        // What happens meanwhile takes it back.
+        self.phase = Phase::Checked;
+        match self.look(firewalld).await? {
+            Seen::InPlace => {}
+            Seen::Corrected => self.phase.check_again(),
+            Seen::Missing => self.phase = Phase::Unknown,
+        }
+        if self.phase == Phase::Checked {
             self.look_ahead(firewalld).await?;
         }
-        if self.met && self.checked && self.repair(firewalld).await? && !self.warned {
+        if self.phase == Phase::Checked && self.repair(firewalld).await? && !self.warned {
             self.warned = self.call(async { Ok(firewalld.keeps_entries().await) }).await?.unwrap_or(false);
             if self.warned {
                 self.tell(messages::KEEPS.to_owned());
@@ -120,7 +131,7 @@ impl Driver {
             && next > now
         {
             self.fail(&Trouble::Missing);
-            self.pause = Some(next.min(now + LONGEST_PAUSE));
+            self.pause = Some(Pause { until: next.min(now + LONGEST_PAUSE), is_firm: false });
             return Ok(());
         }
         if !self.repair(firewalld).await? {
@@ -163,7 +174,7 @@ impl Driver {
     }
 
     pub(super) async fn dismantle(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        self.remove = false;
+        self.wanted.remove();
         let result = if self.owner.is_none() {
             Err(messages::not_removed(&Trouble::Gone))
         } else {
@@ -171,7 +182,7 @@ impl Driver {
             reply.map_err(|error| messages::not_removed(&Trouble::from(&error)))
         };
         self.lost();
-        self.met = false;
+        self.phase = Phase::Unknown;
         // The objects are gone by our own doing: a later list may have them created at once.
         self.last_reload = None;
         if self.bypass.take().is_some() {

@@ -7,26 +7,32 @@
 //! so what it says it holds afterwards is from after that call, if it was carried out at all.
 
 mod absence;
+mod perform;
+mod phase;
 mod upkeep;
 
-use std::collections::BTreeSet;
-use std::future::{Future, pending};
-use std::pin::pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    future::{Future, pending},
+    pin::pin,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    time::{Instant, sleep_until},
+};
 
-use super::call::{Call, Edit};
-use super::client::{Firewalld, Trouble};
-use super::entry::text;
-use super::inbox::{Event, Inbox};
-use super::layout::Layout;
-use super::messages::Bypass;
-use super::messages::{self, CUT_OFF, DEAF, UNREACHED};
-use super::plan::{News, Next, Plan};
-use super::pool::Change;
-use super::{Order, Report, State};
+use self::phase::{Pause, Phase, Seen, Wanted};
+use super::{
+    Order, Report, State,
+    client::{Firewalld, Trouble},
+    inbox::{Event, Inbox},
+    layout::Layout,
+    messages::{self, Bypass, CUT_OFF, DEAF, UNREACHED},
+    plan::{News, Next, Plan},
+    pool::Change,
+};
 use crate::systemd::outgoing::{Outgoing, within};
 
 /// How often firewalld's list is compared with ours when nothing else gives cause to.
@@ -40,12 +46,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const BOUND: Duration = Duration::from_secs(120);
 /// If the bus itself has not answered for so long, it is not firewalld that is deaf.
 const SILENCE: Duration = Duration::from_secs(10);
-/// The pause after a failure, doubled each time.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A new ban doesn't sit out a long pause.
 const PAUSE_WITH_NEWS: Duration = Duration::from_secs(1);
-const PAUSE_IF_DENIED: Duration = Duration::from_secs(10);
 /// The least time between two reloads of the same firewalld: a reload costs all its users.
 const RELOAD_GAP: Duration = Duration::from_secs(60);
 
@@ -96,18 +100,14 @@ async fn setup(
         owner: None,
         absent_since: None,
         next_question: None,
-        armed: false,
-        remove: false,
+        wanted: Wanted::Nothing,
+        phase: Phase::Unknown,
         inspections: 0,
         syncs: 0,
         mended: Vec::new(),
         changes: 0,
-        stale: true,
-        checked: false,
-        met: false,
         failures: 0,
         pause: None,
-        hurry: true,
         audit: Instant::now() + AUDIT,
         looked: Instant::now(),
         last_reload: None,
@@ -121,7 +121,6 @@ async fn setup(
     Ok((driver, firewalld))
 }
 
-#[allow(clippy::struct_excessive_bools)] // independent facts, each with one reader
 struct Driver {
     outgoing: Outgoing,
     plan: Plan,
@@ -135,9 +134,8 @@ struct Driver {
     /// Since when it has none, as far as that matters, and when systemd is asked about it next.
     absent_since: Option<Instant>,
     next_question: Option<Instant>,
-    /// The daemon has given the whole list, and nobody has had the objects removed since.
-    armed: bool,
-    remove: bool,
+    wanted: Wanted,
+    phase: Phase,
     /// How many wait for a look at what firewalld holds.
     inspections: usize,
     /// How many wait for everything to be right, and the reply they will get.
@@ -145,17 +143,8 @@ struct Driver {
     mended: Vec<String>,
     /// How many entries and lists were written for them.
     changes: usize,
-    /// firewalld must be asked what it holds.
-    stale: bool,
-    /// Ipsets, policy and permanent configuration have been seen since the last event that may
-    /// have cost them.
-    checked: bool,
-    /// This owner has been seen with everything in place once.
-    met: bool,
     failures: u32,
-    pause: Option<Instant>,
-    /// A new ban may cut the pause short: not when it needs an admin to change anything.
-    hurry: bool,
+    pause: Option<Pause>,
     audit: Instant,
     /// When it was last compared.
     looked: Instant,
@@ -185,27 +174,26 @@ impl Driver {
             self.take(Event::Order(Some(order)))?;
         }
         let now = Instant::now();
-        if self.remove {
+        if let Wanted::Removal { .. } = self.wanted {
             return self.dismantle(firewalld).await;
         }
         if self.owner.is_none() {
             return self.absent(firewalld).await;
         }
-        if !self.armed {
+        if self.wanted == Wanted::Nothing {
             self.synced(&Err(messages::TAKEN_OUT.to_owned()));
             return self.wait(None).await;
         }
-        if let Some(pause) = self.pause.filter(|pause| *pause > now) {
-            return self.wait(Some(pause)).await;
+        if let Some(pause) = self.pause.filter(|pause| pause.until > now) {
+            return self.wait(Some(pause.until)).await;
         }
         self.pause = None;
         if now >= self.audit {
             self.audit = now + AUDIT;
             self.looked = now;
-            self.stale = true;
-            self.checked = false;
+            self.phase.lose();
         }
-        if self.stale {
+        if self.phase.is_stale() {
             return self.resync(firewalld).await;
         }
         let wait = match self.plan.next(self.ms()) {
@@ -213,7 +201,7 @@ impl Driver {
             Next::Wait(until) => Some(self.began + Duration::from_millis(until)),
             Next::Idle => None,
         };
-        if !self.checked {
+        if self.phase != Phase::Checked {
             return self.check(firewalld).await;
         }
         self.failures = 0;
@@ -288,8 +276,8 @@ impl Driver {
             Order::Block(scope, net) => {
                 let news = self.plan.block(&scope, net);
                 self.report(news);
-                if let Some(pause) = self.pause.filter(|_| self.hurry) {
-                    self.pause = Some(pause.min(Instant::now() + PAUSE_WITH_NEWS));
+                if let Some(pause) = self.pause.as_mut().filter(|pause| !pause.is_firm) {
+                    pause.until = pause.until.min(Instant::now() + PAUSE_WITH_NEWS);
                 }
             }
             Order::Release(scope, net) => {
@@ -300,7 +288,7 @@ impl Driver {
                 self.lay_out(Layout::new(&scopes));
                 let news = self.plan.replace(list);
                 self.report(news);
-                self.armed = true;
+                self.wanted.add_bans();
             }
             Order::Audit => self.audit = self.looked + AUDIT_GAP,
             Order::Suspect(scope, net) => self.plan.suspect(&scope, net),
@@ -314,10 +302,7 @@ impl Driver {
                 (self.pause, self.next_question) = (None, None);
             }
             Order::Inspect => self.inspections += 1,
-            Order::Remove => {
-                self.remove = true;
-                self.armed = false;
-            }
+            Order::Remove => self.wanted = Wanted::Removal { then_bans: false },
         }
     }
 
@@ -328,14 +313,13 @@ impl Driver {
             return;
         }
         if !layout.sets.iter().all(|set| self.layout.sets.contains(set)) {
-            self.met = false;
+            self.phase = Phase::Unknown;
             // It is by our own doing.
             self.last_reload = None;
         }
         self.plan.lay_out(&layout);
         self.layout = layout;
-        self.stale = true;
-        self.checked = false;
+        self.phase.lose();
     }
 
     /// firewalld has a new owner, or none.
@@ -347,7 +331,7 @@ impl Driver {
             self.enter(State::Starting);
         }
         if owner != self.owner {
-            self.met = false;
+            self.phase = Phase::Unknown;
             self.last_reload = None;
         }
         self.owner = owner;
@@ -357,28 +341,27 @@ impl Driver {
     /// millisecond from here on the banned get through.
     fn lost(&mut self) {
         self.plan.lost();
-        self.stale = true;
-        self.checked = false;
+        self.phase.lose();
         self.pause = None;
     }
 
     async fn resync(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        if !self.met {
+        if self.phase == Phase::Unknown {
             // Only with a firewalld that we don't know yet is this looked at first. Otherwise the
             // entries are what is urgent.
-            self.look(firewalld).await?;
-            if !self.met {
+            if self.look(firewalld).await? == Seen::Missing {
                 return Ok(());
             }
+            self.phase.see_objects();
         }
-        self.stale = false;
+        self.phase.see_entries();
         let mut lists = Vec::new();
         for set in self.layout.sets.clone() {
             match self.call(firewalld.entries(&set)).await? {
                 Ok(entries) => lists.push((set, entries)),
                 Err(error) => return self.trouble(firewalld, Trouble::from(&error)).await,
             }
-            if self.stale {
+            if self.phase.is_stale() {
                 // Reloaded meanwhile: the list is one of before, or may be.
                 return Ok(());
             }
@@ -391,88 +374,6 @@ impl Driver {
         }
         self.report(news);
         Ok(())
-    }
-
-    async fn perform(&mut self, firewalld: &Firewalld, call: &Call) -> Result<(), Over> {
-        let junk = self.plan.is_junk(call);
-        let reply = self.call(firewalld.perform(call)).await?;
-        if self.stale {
-            // The reply may be from before or after the loss. The resync will tell.
-            self.plan.forget();
-            return Ok(());
-        }
-        let trouble = match reply {
-            Ok(()) => {
-                self.changes += 1;
-                self.suspects.remove(&call.subject());
-                let news = self.plan.done(self.ms());
-                self.report(news);
-                return Ok(());
-            }
-            Err(error) => Trouble::from(&error),
-        };
-        let trouble = match (trouble, &call.edit) {
-            // It may be this entry alone that the kernel does not have.
-            (Trouble::Flushed(text), Edit::Remove(_)) => Trouble::Other(text),
-            (trouble, _) => trouble,
-        };
-        match (&trouble, &call.edit) {
-            (Trouble::Already, _) => {
-                // An entry that is listed but can't be found is still in force: look again.
-                self.stale = junk;
-                let news = self.plan.done(self.ms());
-                self.report(news);
-                Ok(())
-            }
-            // The first time it may be our idea of the set that is out of date, or of a whole
-            // list a single entry, which comes to light when they are entered one by one.
-            (Trouble::Refused(_), _) if self.suspects.insert(call.subject()) => {
-                self.plan.failed();
-                self.stale = true;
-                Ok(())
-            }
-            (Trouble::Refused(reason), Edit::Add(net)) => {
-                self.tell(messages::refused(&text(net), reason));
-                let news = self.plan.refused();
-                self.report(news);
-                Ok(())
-            }
-            (Trouble::Missing | Trouble::Denied | Trouble::Gone | Trouble::Silent, _) => {
-                self.plan.forget();
-                self.trouble(firewalld, trouble).await
-            }
-            _ => {
-                self.plan.failed();
-                self.trouble(firewalld, trouble).await
-            }
-        }
-    }
-
-    async fn trouble(&mut self, firewalld: &Firewalld, trouble: Trouble) -> Result<(), Over> {
-        self.stale = true;
-        if trouble == Trouble::Missing {
-            self.met = false;
-            return self.bootstrap(firewalld).await;
-        }
-        self.fail(&trouble);
-        Ok(())
-    }
-
-    /// Down, and for how long nothing is tried.
-    fn fail(&mut self, trouble: &Trouble) {
-        self.stale = true;
-        self.checked = false;
-        self.hurry = *trouble != Trouble::Denied;
-        let pause =
-            if self.hurry { (PAUSE * 2u32.pow(self.failures.min(10))).min(LONGEST_PAUSE) } else { PAUSE_IF_DENIED };
-        self.failures = self.failures.saturating_add(1);
-        self.pause = Some(Instant::now() + pause);
-        // The bus is about to say who owns firewalld's name, and systemd why nobody does.
-        if *trouble == Trouble::Gone && self.failures == 1 {
-            return;
-        }
-        self.enter(State::Down(messages::down(trouble)));
-        self.synced(&Err(messages::down(trouble)));
     }
 
     /// Answers whoever waits for everything to be right.
