@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::table::JailTable;
+
 /// One file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -17,38 +19,6 @@ pub(crate) struct Fragment {
     pub(crate) default: JailTable,
     #[serde(default)]
     pub(crate) jail: BTreeMap<Spanned<String>, JailTable>,
-}
-
-/// `[default]`, or `[jail.NAME]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct JailTable {
-    pub(crate) enabled: Option<Spanned<bool>>,
-    pub(crate) filter: Option<Spanned<String>>,
-    pub(crate) mode: Option<Spanned<String>>,
-    pub(crate) classes: Option<Spanned<Vec<String>>>,
-    pub(crate) maxretry: Option<Spanned<i64>>,
-    pub(crate) findtime: Option<Spanned<Time>>,
-    pub(crate) bantime: Option<Spanned<Time>>,
-    pub(crate) bantime_factor: Option<Spanned<i64>>,
-    pub(crate) bantime_max: Option<Spanned<Time>>,
-    pub(crate) bantime_jitter: Option<Spanned<Time>>,
-    pub(crate) forget: Option<Spanned<Time>>,
-    pub(crate) ignoreip: Option<Spanned<Vec<Spanned<String>>>>,
-    pub(crate) nat64_prefixes: Option<Spanned<Vec<Spanned<String>>>>,
-    pub(crate) ipv4_prefix: Option<Spanned<i64>>,
-    pub(crate) ipv6_prefix: Option<Spanned<i64>>,
-    pub(crate) max_sources: Option<Spanned<i64>>,
-    pub(crate) subnet_maxretry: Option<Spanned<i64>>,
-    pub(crate) subnet_ipv4_prefix: Option<Spanned<i64>>,
-    pub(crate) subnet_ipv6_prefix: Option<Spanned<i64>>,
-    pub(crate) ipv6_hopping: Option<Spanned<BTreeMap<String, i64>>>,
-    pub(crate) spare_logins: Option<Spanned<Switch>>,
-    pub(crate) spare_maxretry: Option<Spanned<i64>>,
-    pub(crate) cut: Option<Spanned<bool>>,
-    pub(crate) low_latency: Option<Spanned<bool>>,
-    pub(crate) ports: Option<Spanned<Ports>>,
-    pub(crate) action: Option<Spanned<String>>,
 }
 
 /// On, off, or on for so long.

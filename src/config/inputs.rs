@@ -14,13 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use toml::Spanned;
-
-use super::{
-    ConfigError, fail2ban,
-    fragments::{Fragment, JailTable, Ports, Switch, Time},
-    read_text,
-};
+use super::{ConfigError, fail2ban, fragments::Fragment, read_text, table::JailInput};
 use crate::util::suggest::toml_mistake;
 
 /// What is read where no directory has a `wardend.conf`: the very file that is installed.
@@ -75,38 +69,6 @@ impl Location {
     }
 }
 
-/// `[default]` or `[jail.NAME]` of all files together.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct JailInput {
-    pub(crate) place: Location,
-    pub(crate) enabled: Option<Located<bool>>,
-    pub(crate) filter: Option<Located<String>>,
-    pub(crate) mode: Option<Located<String>>,
-    pub(crate) classes: Option<Located<Vec<String>>>,
-    pub(crate) maxretry: Option<Located<i64>>,
-    pub(crate) findtime: Option<Located<Time>>,
-    pub(crate) bantime: Option<Located<Time>>,
-    pub(crate) bantime_factor: Option<Located<i64>>,
-    pub(crate) bantime_max: Option<Located<Time>>,
-    pub(crate) bantime_jitter: Option<Located<Time>>,
-    pub(crate) forget: Option<Located<Time>>,
-    pub(crate) ignoreip: Vec<Located<String>>,
-    pub(crate) nat64_prefixes: Option<Vec<Located<String>>>,
-    pub(crate) ipv4_prefix: Option<Located<i64>>,
-    pub(crate) ipv6_prefix: Option<Located<i64>>,
-    pub(crate) max_sources: Option<Located<i64>>,
-    pub(crate) subnet_maxretry: Option<Located<i64>>,
-    pub(crate) subnet_ipv4_prefix: Option<Located<i64>>,
-    pub(crate) subnet_ipv6_prefix: Option<Located<i64>>,
-    pub(crate) ipv6_hopping: Option<Located<BTreeMap<String, i64>>>,
-    pub(crate) spare_logins: Option<Located<Switch>>,
-    pub(crate) spare_maxretry: Option<Located<i64>>,
-    pub(crate) cut: Option<Located<bool>>,
-    pub(crate) low_latency: Option<Located<bool>>,
-    pub(crate) ports: Option<Located<Ports>>,
-    pub(crate) action: Option<Located<String>>,
-}
-
 /// All files together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inputs {
@@ -159,57 +121,6 @@ impl Inputs {
             self.jails.entry(name.into_inner()).or_default().add(table, source, at);
         }
         Ok(())
-    }
-}
-
-impl JailInput {
-    fn add(&mut self, table: JailTable, source: &Source, at: usize) {
-        fn lay<T>(over: &mut Option<Located<T>>, value: Option<Spanned<T>>, source: &Source) {
-            if let Some(value) = value {
-                let place = source.place(value.span().start);
-                *over = Some(Located { value: value.into_inner(), place });
-            }
-        }
-        self.place = source.place(at);
-        lay(&mut self.enabled, table.enabled, source);
-        lay(&mut self.filter, table.filter, source);
-        lay(&mut self.mode, table.mode, source);
-        lay(&mut self.classes, table.classes, source);
-        lay(&mut self.maxretry, table.maxretry, source);
-        lay(&mut self.findtime, table.findtime, source);
-        lay(&mut self.bantime, table.bantime, source);
-        lay(&mut self.bantime_factor, table.bantime_factor, source);
-        lay(&mut self.bantime_max, table.bantime_max, source);
-        lay(&mut self.forget, table.forget, source);
-        lay(&mut self.ipv4_prefix, table.ipv4_prefix, source);
-        lay(&mut self.ipv6_prefix, table.ipv6_prefix, source);
-        lay(&mut self.max_sources, table.max_sources, source);
-        lay(&mut self.bantime_jitter, table.bantime_jitter, source);
-        lay(&mut self.subnet_maxretry, table.subnet_maxretry, source);
-        lay(&mut self.subnet_ipv4_prefix, table.subnet_ipv4_prefix, source);
-        lay(&mut self.subnet_ipv6_prefix, table.subnet_ipv6_prefix, source);
-        lay(&mut self.ipv6_hopping, table.ipv6_hopping, source);
-        lay(&mut self.spare_logins, table.spare_logins, source);
-        lay(&mut self.spare_maxretry, table.spare_maxretry, source);
-        lay(&mut self.cut, table.cut, source);
-        lay(&mut self.low_latency, table.low_latency, source);
-        lay(&mut self.ports, table.ports, source);
-        lay(&mut self.action, table.action, source);
-        let entries = |list: Spanned<Vec<Spanned<String>>>| {
-            list.into_inner().into_iter().map(|entry| {
-                let place = source.place(entry.span().start);
-                Located { value: entry.into_inner(), place }
-            })
-        };
-        if let Some(list) = table.ignoreip {
-            if list.get_ref().is_empty() {
-                self.ignoreip.clear();
-            }
-            self.ignoreip.extend(entries(list));
-        }
-        if let Some(list) = table.nat64_prefixes {
-            self.nat64_prefixes = Some(entries(list).collect());
-        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! Configuration: from files to settings, in three steps.
 //!
 //! [`fragments`] parses one file, [`inputs`] finds all files and lays them over each other,
-//! each value keeping its file and line, and [`settings`] checks them. A mistake anywhere is
-//! one sentence with its place, and whatever configuration was in force stays in force.
+//! each value keeping its file and line, and [`settings`] checks them. Which settings there are is said
+//! once, in [`table`]. A mistake anywhere is one sentence with its place, and whatever configuration was
+//! in force stays in force.
 
 mod fail2ban;
 pub(crate) mod filters;
 mod fragments;
 mod inputs;
+mod layered;
 pub(crate) mod origin;
 mod settings;
+mod span;
+mod table;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -21,7 +25,7 @@ use std::{
 
 pub use self::settings::Settings;
 pub(crate) use self::{
-    settings::{parse_ban_time, parse_span},
+    span::{parse_ban_time, parse_span},
     unread::unread,
 };
 use crate::core::filter::FilterError;

@@ -11,8 +11,10 @@ use std::{
 
 use super::{
     ConfigError, filters,
-    fragments::{Ports, Switch, Time},
-    inputs::{Inputs, JailInput, Located},
+    fragments::{Ports, Switch},
+    inputs::{Inputs, Located},
+    layered::Layered,
+    span::parse_time,
 };
 use crate::{
     core::{
@@ -21,7 +23,7 @@ use crate::{
         net::{Prefixes, Translators, check_host_name, parse_network},
         record::Fields,
         scope::{Scope, parse_ports},
-        time::{USEC_PER_SEC, Usec},
+        time::{MINUTE, Usec},
     },
     util::suggest,
 };
@@ -115,68 +117,8 @@ fn no_jail(files: &[Arc<str>], disabled: &[String]) -> ConfigError {
     })
 }
 
-/// A jail's own values over `[default]`.
-struct Layered<'i> {
-    jail: &'i JailInput,
-    default: &'i JailInput,
-}
-
-impl<'i> Layered<'i> {
-    fn get<T>(&self, field: impl Fn(&'i JailInput) -> Option<&'i Located<T>>) -> Option<&'i Located<T>> {
-        field(self.jail).or_else(|| field(self.default))
-    }
-
-    /// A number within bounds, or its default.
-    fn number(
-        &self,
-        name: &str,
-        field: impl Fn(&'i JailInput) -> Option<&'i Located<i64>>,
-        bounds: std::ops::RangeInclusive<u32>,
-        default: u32,
-    ) -> Result<u32, ConfigError> {
-        let Some(located) = self.get(field) else { return Ok(default) };
-        u32::try_from(located.value).ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
-            located.error(format!(
-                "{name} is {}; write a number from {} to {}.",
-                located.value,
-                bounds.start(),
-                bounds.end()
-            ))
-        })
-    }
-
-    /// A time span in µs; none is infinite.
-    fn time(
-        &self,
-        name: &str,
-        field: impl Fn(&'i JailInput) -> Option<&'i Located<Time>>,
-        default: Option<Usec>,
-    ) -> Result<Option<Usec>, ConfigError> {
-        self.get(field).map_or(Ok(default), |located| {
-            parse_time(&located.value).map_err(|what| located.error(format!("{name} is {what}")))
-        })
-    }
-
-    /// As [`Self::time`], where "infinity" makes no sense.
-    fn finite(
-        &self,
-        name: &str,
-        field: impl Fn(&'i JailInput) -> Option<&'i Located<Time>> + Copy,
-        default: Usec,
-    ) -> Result<Usec, ConfigError> {
-        self.time(name, field, Some(default))?.ok_or_else(|| {
-            let place = self.get(field).map(|located| located.place.clone()).unwrap_or_default();
-            place.error(format!("{name} can't be infinite; write a span of time such as \"10min\"."))
-        })
-    }
-}
-
 /// The span of `spare-logins = true`.
 const SPARED: Usec = 60 * MINUTE;
-const MINUTE: Usec = 60 * USEC_PER_SEC;
-const WEEK: Usec = 7 * 24 * 60 * MINUTE;
-/// The longest span that is no infinity: 100 years.
-const LONGEST: Usec = 5218 * WEEK;
 
 fn jail(
     name: &str,
@@ -229,16 +171,13 @@ fn jail(
     Ok(JailSettings {
         name: name.to_owned(),
         classes: classes(input, &filter)?,
-        maxretry: input.number("maxretry", |table| table.maxretry.as_ref(), 1..=1000, 5)?,
-        findtime: input.finite("findtime", |table| table.findtime.as_ref(), 10 * MINUTE)?,
-        bantime: input.time("bantime", |table| table.bantime.as_ref(), Some(10 * MINUTE))?,
-        bantime_factor: input.number("bantime-factor", |table| table.bantime_factor.as_ref(), 1..=100, 2)?,
-        bantime_max: input.time("bantime-max", |table| table.bantime_max.as_ref(), Some(WEEK))?,
-        forget: input.time("forget", |table| table.forget.as_ref(), Some(4 * WEEK))?.unwrap_or(Usec::MAX),
-        bantime_jitter: match input.get(|table| table.bantime_jitter.as_ref()).map(|located| &located.value) {
-            Some(Time::Seconds(0)) => 0,
-            _ => input.finite("bantime-jitter", |table| table.bantime_jitter.as_ref(), 0)?,
-        },
+        maxretry: input.maxretry()?,
+        findtime: input.findtime()?,
+        bantime: input.bantime()?,
+        bantime_factor: input.bantime_factor()?,
+        bantime_max: input.bantime_max()?,
+        forget: input.forget()?.unwrap_or(Usec::MAX),
+        bantime_jitter: input.bantime_jitter()?,
         ignoreip: ignored.networks,
         names: ignored.names,
         resolved: IgnoreList::default(),
@@ -247,20 +186,16 @@ fn jail(
         own: Arc::default(),
         translators,
         spare_logins: spare_logins(input)?,
-        spare_maxretry: match input.number("spare-maxretry", |table| table.spare_maxretry.as_ref(), 0..=1000, 20)? {
+        spare_maxretry: match input.spare_maxretry()? {
             0 => None,
             limit => Some(limit),
         },
-        cut: input.get(|table| table.cut.as_ref()).is_none_or(|cut| cut.value),
-        low_latency: input.get(|table| table.low_latency.as_ref()).is_some_and(|always| always.value),
+        cut: input.cut()?,
+        low_latency: input.low_latency()?,
         subnet: subnet(input)?,
         hopping: hopping(input)?,
-        prefixes: Prefixes {
-            ipv4: prefix(input.number("ipv4-prefix", |table| table.ipv4_prefix.as_ref(), 8..=32, 32)?),
-            ipv6: prefix(input.number("ipv6-prefix", |table| table.ipv6_prefix.as_ref(), 16..=128, 64)?),
-        },
-        max_sources: input.number("max-sources", |table| table.max_sources.as_ref(), 100..=10_000_000, 100_000)?
-            as usize,
+        prefixes: Prefixes { ipv4: prefix(input.ipv4_prefix()?), ipv6: prefix(input.ipv6_prefix()?) },
+        max_sources: input.max_sources()? as usize,
         scope: Arc::new(scope(input, &filter)?),
         filter,
     })
@@ -384,9 +319,9 @@ fn scope(input: &Layered<'_>, filter: &Filter) -> Result<Scope, ConfigError> {
 }
 
 fn subnet(input: &Layered<'_>) -> Result<Option<Subnet>, ConfigError> {
-    let ipv4 = input.number("subnet-ipv4-prefix", |table| table.subnet_ipv4_prefix.as_ref(), 8..=31, 24)?;
-    let ipv6 = input.number("subnet-ipv6-prefix", |table| table.subnet_ipv6_prefix.as_ref(), 16..=127, 48)?;
-    match input.number("subnet-maxretry", |table| table.subnet_maxretry.as_ref(), 0..=1000, 0)? {
+    let ipv4 = input.subnet_ipv4_prefix()?;
+    let ipv6 = input.subnet_ipv6_prefix()?;
+    match input.subnet_maxretry()? {
         0 => Ok(None),
         1 => {
             let place = input.get(|table| table.subnet_maxretry.as_ref()).map(|located| located.place.clone());
@@ -429,48 +364,4 @@ fn hopping(input: &Layered<'_>) -> Result<Vec<Width>, ConfigError> {
 
 fn list(directories: &[PathBuf]) -> String {
     directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// A span of time as fail2ban's users write it (bare seconds) and as systemd.time(7) does; none
-/// is "infinity". The error is the end of a sentence.
-fn parse_time(time: &Time) -> Result<Option<Usec>, String> {
-    match time {
-        Time::Seconds(seconds) => u64::try_from(*seconds)
-            .ok()
-            .filter(|seconds| *seconds > 0)
-            .and_then(|seconds| seconds.checked_mul(USEC_PER_SEC))
-            .filter(|usec| *usec <= LONGEST)
-            .map(Some)
-            .ok_or_else(|| {
-                format!("{seconds} seconds; write more than zero and less than 100 years, or \"infinity\".")
-            }),
-        Time::Words(words) => parse_span(words),
-    }
-}
-
-/// Parses the duration of a ban that is ordered: as [`parse_span`], with other words for one without an
-/// end.
-pub(crate) fn parse_ban_time(words: &str) -> Result<Option<Usec>, String> {
-    if matches!(words, "-1" | "permanent" | "forever") { Ok(None) } else { parse_span(words) }
-}
-
-/// Parses words such as "10min", "1h 30min", "2weeks", "90" (seconds) or "infinity".
-pub(crate) fn parse_span(words: &str) -> Result<Option<Usec>, String> {
-    if words == "infinity" {
-        return Ok(None);
-    }
-    let duration = match words.parse::<u64>() {
-        Ok(seconds) => std::time::Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(words).map_err(|_| {
-            format!(
-                "'{words}', which is not a valid time span; write it as \"10min\", \"1h 30min\", \"2weeks\" or \"infinity\"."
-            )
-        })?,
-    };
-    // A bound keeps every sum of a time and a span far from the end of the numbers.
-    match Usec::try_from(duration.as_micros()).ok().filter(|usec| *usec <= LONGEST).ok_or(()) {
-        Ok(0) => Err(format!("'{words}'; write more than zero, or \"infinity\".")),
-        Ok(usec) => Ok(Some(usec)),
-        Err(()) => Err(format!("'{words}', which is longer than 100 years; write \"infinity\".")),
-    }
 }

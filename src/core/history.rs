@@ -8,12 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::time::{USEC_PER_SEC, Usec};
+use crate::core::time::{DAY, USEC_PER_SEC, Usec};
 
 /// An hour, in µs.
 pub(crate) const HOUR: Usec = 3600 * USEC_PER_SEC;
-/// A day, in µs.
-pub(crate) const DAY: Usec = 24 * HOUR;
 /// The number of hours that are kept.
 pub(crate) const HOURS: u64 = 7 * 24;
 /// The number of days that are kept.

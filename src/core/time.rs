@@ -5,6 +5,10 @@ pub type Usec = u64;
 
 /// Microseconds in one second.
 pub const USEC_PER_SEC: Usec = 1_000_000;
+/// In one minute.
+pub(crate) const MINUTE: Usec = 60 * USEC_PER_SEC;
+/// In one day.
+pub(crate) const DAY: Usec = 24 * 60 * MINUTE;
 
 /// A span of time in at most two units, as systemctl prints it: "1h 30min".
 pub(crate) fn span(usec: Usec) -> String {
