@@ -15,14 +15,25 @@ use zbus::{
 /// Where systemctl looks for it.
 pub(crate) const LOG_CONTROL_PATH: &str = "/org/freedesktop/LogControl1";
 
+/// Why the level was not changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LevelError {
+    #[error("There is no log level '{name}'; there are: {known}.")]
+    Unknown { name: String, known: String },
+    #[error("Logging is not set up yet.")]
+    Early,
+    #[error("The log level can't be changed: {0}.")]
+    Failed(String),
+}
+
 /// How much is said, and where.
 pub(crate) struct LogControl {
     /// The name of the level, as syslog has it.
     pub(crate) level: String,
     /// `journal` or `console`.
     pub(crate) target: &'static str,
-    /// Changes the level; the error is a sentence.
-    pub(crate) change: fn(&str) -> Result<(), String>,
+    /// Changes the level.
+    pub(crate) change: fn(&str) -> Result<(), LevelError>,
 }
 
 async fn only_root(connection: &Connection, header: Option<&Header<'_>>) -> fdo::Result<()> {
@@ -49,7 +60,7 @@ impl LogControl {
         level: String,
     ) -> fdo::Result<()> {
         only_root(connection, header.as_ref()).await?;
-        (self.change)(&level).map_err(fdo::Error::InvalidArgs)?;
+        (self.change)(&level).map_err(|error| fdo::Error::InvalidArgs(error.to_string()))?;
         self.level = level;
         Ok(())
     }

@@ -61,7 +61,7 @@ fn check_number(entries: usize) -> Result<(), Error> {
 }
 
 fn network(text: &str) -> Result<IpNet, Error> {
-    parse_network(text).map_err(Error::InvalidAddress)
+    Ok(parse_network(text)?)
 }
 
 /// The networks of a list.
@@ -397,7 +397,7 @@ impl Manager {
     #[zbus(proxy(allow_interactive_auth))]
     async fn reload(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
         self.authority.check(&header, "org.wardend1.reload", &[]).await?;
-        self.core.ask(Command::Reload).await?.map_err(Error::InvalidConfiguration)
+        self.core.ask(Command::Reload).await?
     }
 
     /// Compares what firewalld holds with what it should hold: the state (`starting`, `up`, `down`) with a
@@ -422,7 +422,7 @@ impl Manager {
     #[zbus(out_args("done"), proxy(allow_interactive_auth))]
     async fn sync_firewall(&self, #[zbus(header)] header: Header<'_>) -> Result<Vec<String>, Error> {
         self.authority.check(&header, "org.wardend1.reload", &[]).await?;
-        self.core.ask(Command::SyncFirewall).await?.map_err(Error::Failed)
+        self.core.ask(Command::SyncFirewall).await?
     }
 
     /// Removes wardend's policy and ipsets from firewalld, before wardend is uninstalled. A restart
@@ -430,7 +430,7 @@ impl Manager {
     #[zbus(proxy(allow_interactive_auth))]
     async fn remove_firewall(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
         self.authority.check(&header, "org.wardend1.unban", &[]).await?;
-        self.core.ask(Command::RemoveFirewall).await?.map_err(Error::Failed)
+        self.core.ask(Command::RemoveFirewall).await?
     }
 
     /// The version of wardend.

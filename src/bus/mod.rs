@@ -30,7 +30,7 @@ use zbus::{Connection, message::Header};
 use self::queue::{Queue, QueuedAnswer};
 pub(crate) use self::{
     jail::JailProxy,
-    logcontrol::{LOG_CONTROL_PATH, LogControl},
+    logcontrol::{LOG_CONTROL_PATH, LevelError, LogControl},
     manager::{Banned, Extended, Failure, Leak, Manager, ManagerProxy, ManagerSignals, Spared, Unbanned},
     publish::PublisherHandle,
     socket::{Load, connect},
@@ -122,10 +122,10 @@ pub(crate) enum Command {
         reply: Reply<Vec<Exception>>,
     },
     Explain(IpAddr, oneshot::Sender<Vec<Explanation>>),
-    Reload(oneshot::Sender<Result<(), String>>),
-    RemoveFirewall(oneshot::Sender<Result<(), String>>),
+    Reload(Reply<()>),
+    RemoveFirewall(Reply<()>),
     FirewallStatus(oneshot::Sender<FirewallStatus>),
-    SyncFirewall(oneshot::Sender<Result<Vec<String>, String>>),
+    SyncFirewall(Reply<Vec<String>>),
 }
 
 /// A window over the bans.

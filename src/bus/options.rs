@@ -207,7 +207,7 @@ impl BanTerms {
     pub(super) fn order_of(&self, entry: &Given) -> Result<BanOrder, Error> {
         let options = Options::new(entry, &Self::ENTRY)?;
         let address = options.text("Address")?.ok_or_else(|| wrong("An entry has no Address.".to_owned()))?;
-        let network = parse_network(address).map_err(Error::InvalidAddress)?;
+        let network = parse_network(address)?;
         let jail = options.text("Jail")?.or(self.jail.as_deref());
         let jail = jail.ok_or_else(|| {
             wrong(format!("{address} has no Jail; name it in the entry, or for all of them in the options."))

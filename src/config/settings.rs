@@ -299,7 +299,7 @@ fn scope(input: &Layered<'_>, filter: &Filter) -> Result<Scope, ConfigError> {
             Ports::Word(word) if word == "service" => filter.ports.clone(),
             Ports::Word(word) if word == "all" => Vec::new(),
             Ports::Word(word) => return Err(located.error(format!("ports is \"{word}\"; {FORM}"))),
-            Ports::List(list) => parse_ports(list).map_err(|what| located.error(what))?,
+            Ports::List(list) => parse_ports(list).map_err(|what| located.error(what.to_string()))?,
             Ports::Other(_) => {
                 return Err(located.error(format!("ports is neither a word nor a list of words; {FORM}")));
             }

@@ -1,7 +1,7 @@
 //! What a bus call can fail with. busctl and wardenctl print only the text, so each is a whole
 //! sentence.
 
-use crate::core::{ExceptionKind, engine::CommandError};
+use crate::core::{ExceptionKind, engine::CommandError, net::AddressError};
 
 /// An error of `org.wardend1`.
 #[derive(Debug, zbus::DBusError)]
@@ -23,6 +23,12 @@ pub(crate) enum Error {
     NotAuthorized(String),
     LimitsExceeded(String),
     Failed(String),
+}
+
+impl From<AddressError> for Error {
+    fn from(error: AddressError) -> Self {
+        Self::InvalidAddress(error.to_string())
+    }
 }
 
 impl From<CommandError> for Error {

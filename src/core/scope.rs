@@ -62,35 +62,56 @@ impl fmt::Display for Port {
     }
 }
 
-impl FromStr for Port {
-    /// The end of a sentence.
-    type Err = String;
+/// Why a text is neither a service nor a port: a sentence with the mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// Neither by its form.
+    #[error("'{0}' is neither a service (\"ssh\") nor a port (\"2222/tcp\", \"6000-6010/udp\").")]
+    Unknown(String),
+    /// Another protocol.
+    #[error("'{0}' names no protocol that has ports; write tcp, udp, sctp or dccp.")]
+    Protocol(String),
+    /// Out of bounds, or the wrong way round.
+    #[error("'{0}' is not a valid port; write a number from 1 to 65535, or two as in \"6000-6010/tcp\".")]
+    Number(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+/// Why a list of ports can't be used: a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PortsError {
+    #[error("ports is empty, so a ban would close nothing; write services and ports such as [\"ssh\", \"2222/tcp\"].")]
+    Empty,
+    #[error(
+        "ports has {0} entries, and each is a rule in firewalld; write at most {MOST_PORTS}, with ranges such as \
+         \"6000-6010/tcp\"."
+    )]
+    Many(usize),
+    #[error("ports: {0}")]
+    Port(#[from] PortError),
+}
+
+impl FromStr for Port {
+    type Err = PortError;
+
+    fn from_str(text: &str) -> Result<Self, PortError> {
         let Some((numbers, protocol)) = text.split_once('/') else {
             let is_name = text.len() <= 64
                 && text.starts_with(|first: char| first.is_ascii_alphabetic())
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-            return if is_name {
-                Ok(Self::Service(text.into()))
-            } else {
-                Err(format!("'{text}' is neither a service (\"ssh\") nor a port (\"2222/tcp\", \"6000-6010/udp\")."))
-            };
+            return if is_name { Ok(Self::Service(text.into())) } else { Err(PortError::Unknown(text.to_owned())) };
         };
         let protocol = match protocol {
             "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
             "sctp" => Protocol::Sctp,
             "dccp" => Protocol::Dccp,
-            _ => return Err(format!("'{text}' names no protocol that has ports; write tcp, udp, sctp or dccp.")),
+            _ => return Err(PortError::Protocol(text.to_owned())),
         };
         let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
         let number = |digits: &str| digits.parse::<u16>().ok().filter(|number| *number > 0);
         match (number(first), number(last)) {
             (Some(first), Some(last)) if first <= last => Ok(Self::Numbers(first, last, protocol)),
-            _ => Err(format!(
-                "'{text}' is not a valid port; write a number from 1 to 65535, or two as in \"6000-6010/tcp\"."
-            )),
+            _ => Err(PortError::Number(text.to_owned())),
         }
     }
 }
@@ -98,22 +119,15 @@ impl FromStr for Port {
 /// The most entries in a list of ports.
 const MOST_PORTS: usize = 1000;
 
-/// A list of services and ports. The error is a sentence.
-pub(crate) fn parse_ports(list: &[String]) -> Result<Vec<Port>, String> {
+/// A list of services and ports.
+pub(crate) fn parse_ports(list: &[String]) -> Result<Vec<Port>, PortsError> {
     if list.is_empty() {
-        return Err(
-            "ports is empty, so a ban would close nothing; write services and ports such as [\"ssh\", \"2222/tcp\"]."
-                .to_owned(),
-        );
+        return Err(PortsError::Empty);
     }
     if list.len() > MOST_PORTS {
-        return Err(format!(
-            "ports has {} entries, and each is a rule in firewalld; write at most {MOST_PORTS}, with ranges such as \
-             \"6000-6010/tcp\".",
-            list.len()
-        ));
+        return Err(PortsError::Many(list.len()));
     }
-    list.iter().map(|port| port.parse()).collect::<Result<_, String>>().map_err(|what| format!("ports: {what}"))
+    Ok(list.iter().map(|port| port.parse()).collect::<Result<_, PortError>>()?)
 }
 
 impl Scope {
@@ -189,7 +203,7 @@ mod tests {
             assert_eq!(text.parse::<Port>().unwrap().to_string(), text);
         }
         for text in ["", "22", "ssh port", "0/tcp", "65536/tcp", "9-1/tcp", "22/icmp", "22/", "-1/tcp", "1-2-3/tcp"] {
-            assert!(text.parse::<Port>().unwrap_err().ends_with('.'), "{text}");
+            assert!(text.parse::<Port>().unwrap_err().to_string().ends_with('.'), "{text}");
         }
     }
 

@@ -23,10 +23,13 @@ pub(super) fn run() -> anyhow::Result<()> {
 }
 
 fn answer(name: &str) -> Answer {
-    match check_host_name(name).and_then(|()| names::addresses(name, PATIENCE)) {
+    if let Err(why) = check_host_name(name) {
+        return Answer::Error(why.to_string());
+    }
+    match names::addresses(name, PATIENCE) {
         Ok(addresses) if addresses.is_empty() => Answer::Error("it has no address".to_owned()),
         Ok(addresses) => Answer::Addresses(addresses),
-        Err(why) => Answer::Error(why),
+        Err(why) => Answer::Error(why.to_string()),
     }
 }
 

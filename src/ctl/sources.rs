@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use super::time::duration;
-use crate::core::net::{parse_network, text_of};
+use crate::core::net::{AddressError, parse_network, text_of};
 
 /// The most networks that a range may take, so that a typing error in an IPv6 range can't take all memory.
 const MOST: usize = 1024;
@@ -59,8 +59,21 @@ fn from_file(file: &Path, sources: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Why a word names no sources.
+#[derive(Debug, thiserror::Error)]
+enum SourceError {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("{0:?} is not a range: write it as FIRST-LAST, both addresses of one family.")]
+    Range(String),
+    #[error("{0:?} is not a range: its last address comes before the first one.")]
+    Order(String),
+    #[error("{0:?} takes more than {MOST} networks; write the networks that are meant.")]
+    Networks(String),
+}
+
 /// Reads sources with commas between them.
-fn list(words: &str, sources: &mut Vec<String>) -> Result<(), String> {
+fn list(words: &str, sources: &mut Vec<String>) -> Result<(), SourceError> {
     let words = words.strip_suffix(',').unwrap_or(words);
     for word in words.split(',') {
         match word.split_once('-') {
@@ -75,12 +88,12 @@ fn list(words: &str, sources: &mut Vec<String>) -> Result<(), String> {
 }
 
 /// Reads a range as exactly the networks that make it up.
-fn range(word: &str, first: &str, last: &str, sources: &mut Vec<String>) -> Result<(), String> {
-    let invalid = || format!("{word:?} is not a range: write it as FIRST-LAST, both addresses of one family.");
+fn range(word: &str, first: &str, last: &str, sources: &mut Vec<String>) -> Result<(), SourceError> {
+    let invalid = || SourceError::Range(word.to_owned());
     let address = |text: &str| text.parse().map(|address: IpAddr| address.to_canonical()).map_err(|_| invalid());
     let (first, last) = (address(first)?, address(last)?);
     if first > last {
-        return Err(format!("{word:?} is not a range: its last address comes before the first one."));
+        return Err(SourceError::Order(word.to_owned()));
     }
     let networks: Vec<IpNet> = match (first, last) {
         (IpAddr::V4(first), IpAddr::V4(last)) => {
@@ -92,7 +105,7 @@ fn range(word: &str, first: &str, last: &str, sources: &mut Vec<String>) -> Resu
         _ => return Err(invalid()),
     };
     if networks.len() > MOST {
-        return Err(format!("{word:?} takes more than {MOST} networks; write the networks that are meant."));
+        return Err(SourceError::Networks(word.to_owned()));
     }
     sources.extend(networks.into_iter().map(text_of));
     Ok(())

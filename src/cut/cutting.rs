@@ -73,8 +73,12 @@ impl Cutting {
             let begun = self.begun.remove(&(Arc::clone(&cut.scope), *source));
             match &cut.outcome {
                 Ok(()) => events::cut(&text_of(*source), begun.map_or(Duration::ZERO, |begun| begun.elapsed())),
-                Err(why) if self.troubles.may_say(why.clone()) => events::not_cut(&text_of(*source), why),
-                Err(_) => {}
+                Err(why) => {
+                    let why = why.to_string();
+                    if self.troubles.may_say(why.clone()) {
+                        events::not_cut(&text_of(*source), &why);
+                    }
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ use clap::Parser;
 use ipnet::IpNet;
 
 use crate::{
-    core::net::{parse_network, text_of},
+    core::net::{AddressError, parse_network, text_of},
     kernel::addresses,
     util::text::count,
 };
@@ -46,7 +46,18 @@ struct Ports {
     last: u16,
 }
 
-fn parse(text: &str) -> Result<What, String> {
+/// What is wrong with the argument.
+#[derive(Debug, thiserror::Error)]
+enum WhatError {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("'{0}' is not a valid port (tcp22, udp6000:6010).")]
+    Port(String),
+    #[error("There is no address to cut.")]
+    NoAddress,
+}
+
+fn parse(text: &str) -> Result<What, WhatError> {
     let mut what = What { sources: Vec::new(), ports: Vec::new() };
     for word in text.split('_') {
         let ports = ["tcp", "udp"].into_iter().find_map(|protocol| Some((protocol, word.strip_prefix(protocol)?)));
@@ -55,11 +66,10 @@ fn parse(text: &str) -> Result<What, String> {
             continue;
         };
         let (first, last) = range.split_once(':').unwrap_or((range, range));
-        let number =
-            |digits: &str| digits.parse().map_err(|_| format!("'{word}' is not a valid port (tcp22, udp6000:6010)."));
+        let number = |digits: &str| digits.parse().map_err(|_| WhatError::Port(word.to_owned()));
         what.ports.push(Ports { protocol, first: number(first)?, last: number(last)? });
     }
-    if what.sources.is_empty() { Err("There is no address to cut.".to_owned()) } else { Ok(what) }
+    if what.sources.is_empty() { Err(WhatError::NoAddress) } else { Ok(what) }
 }
 
 impl What {

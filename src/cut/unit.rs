@@ -38,10 +38,28 @@ const PORTS_PATIENCE: Duration = Duration::from_secs(10);
 const NAME: &str = "org.freedesktop.systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 
-const DENIED: &str = "polkit does not let wardend start wardend-cut@.service (check that polkitd is running \
-                      and that /usr/share/polkit-1/rules.d/50-wardend.rules is installed)";
-const FAILED: &str = "wardend-cut@.service has failed (see journalctl -u 'wardend-cut@*')";
-const DEAF: &str = "systemd does not say what has become of wardend-cut@.service";
+/// Why connections live on: a part of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CutError {
+    #[error(
+        "polkit does not let wardend start wardend-cut@.service (check that polkitd is running and that \
+         /usr/share/polkit-1/rules.d/50-wardend.rules is installed)"
+    )]
+    Denied,
+    #[error("wardend-cut@.service has failed (see journalctl -u 'wardend-cut@*')")]
+    Failed,
+    #[error("systemd does not say what has become of wardend-cut@.service")]
+    Deaf,
+    /// In systemd's words.
+    #[error("systemd does not start wardend-cut@.service: {0}")]
+    NotStarted(String),
+    #[error("firewalld does not say what ports {service} has: {why}")]
+    PortsUnknown { service: String, why: String },
+    #[error("its ban closes no TCP or UDP port")]
+    NoPorts,
+    #[error("its ban closes more ports than fit into the name of a unit")]
+    ManyPorts,
+}
 
 #[proxy(
     interface = "org.freedesktop.systemd1.Manager",
@@ -85,13 +103,12 @@ impl Job {
 /// What is to be closed: the connections of a source to what its ban closes.
 pub(crate) type CutTarget = (Arc<Scope>, IpNet);
 
-/// What has become of the connections of these sources; an error is the part of a sentence that
-/// says why they live on.
+/// What has become of the connections of these sources.
 #[derive(Debug)]
 pub(crate) struct Cut {
     pub(crate) scope: Arc<Scope>,
     pub(crate) sources: Vec<IpNet>,
-    pub(crate) outcome: Result<(), String>,
+    pub(crate) outcome: Result<(), CutError>,
 }
 
 /// The sources whose turn has not come yet, each once.
@@ -176,7 +193,7 @@ struct Cutter {
 
 impl Cutter {
     /// Starts the unit, and waits for its end. What else comes in is taken in meanwhile.
-    async fn cut(&mut self, unit: &str) -> Result<(), String> {
+    async fn cut(&mut self, unit: &str) -> Result<(), CutError> {
         let deadline = Instant::now() + PATIENCE;
         self.job.expect(unit);
         let mut call = pin!(self.systemd.start_unit(unit, "replace"));
@@ -190,12 +207,12 @@ impl Cutter {
                     reply.map_err(|error| not_started(&error))?;
                 }
                 Some(target) = self.targets.recv() => self.queue.push(target),
-                () = sleep_until(deadline) => return Err(DEAF.to_owned()),
+                () = sleep_until(deadline) => return Err(CutError::Deaf),
             }
             // The signal may overtake the reply.
             match self.job.result().as_deref() {
                 Some("done") if started => return Ok(()),
-                Some(_) if started => return Err(FAILED.to_owned()),
+                Some(_) if started => return Err(CutError::Failed),
                 _ => {}
             }
         }
@@ -205,7 +222,7 @@ impl Cutter {
 impl Firewalld {
     /// The ports of a scope, for the end of a unit's instance; none if it is all of them. Only
     /// firewalld knows the ports of its services.
-    async fn cut_ports(&self, scope: &Scope) -> Result<String, String> {
+    async fn cut_ports(&self, scope: &Scope) -> Result<String, CutError> {
         let mut ports = BTreeSet::new();
         let mut services: Vec<String> = Vec::new();
         for it in scope.ports() {
@@ -221,7 +238,7 @@ impl Firewalld {
                 Ok(settings) => settings,
                 // Then no rule names it either, see messages::unknown.
                 Err(error) if Trouble::from(&error) == Trouble::Missing => continue,
-                Err(error) => return Err(format!("firewalld does not say what ports {service} has: {error}")),
+                Err(error) => return Err(CutError::PortsUnknown { service, why: error.to_string() }),
             };
             let listed = settings.get("ports").and_then(|ports| ports.try_clone().ok());
             let listed: Vec<(String, String)> = listed.and_then(|ports| ports.try_into().ok()).unwrap_or_default();
@@ -231,28 +248,26 @@ impl Firewalld {
             }
         }
         if !scope.ports().is_empty() && ports.is_empty() {
-            return Err("its ban closes no TCP or UDP port".to_owned());
+            return Err(CutError::NoPorts);
         }
         let text = ports.into_iter().fold(String::new(), |text, port| text + "_" + &port);
         if text.len() > LONGEST_PORTS {
-            return Err("its ban closes more ports than fit into the name of a unit".to_owned());
+            return Err(CutError::ManyPorts);
         }
         Ok(text)
     }
 }
 
-fn not_started(error: &zbus::Error) -> String {
+fn not_started(error: &zbus::Error) -> CutError {
     if let zbus::Error::FDO(error) = error
         && matches!(**error, fdo::Error::AccessDenied(_) | fdo::Error::InteractiveAuthorizationRequired(_))
     {
-        return DENIED.to_owned();
+        return CutError::Denied;
     }
-    match error {
-        zbus::Error::MethodError(_, Some(text), _) => {
-            format!("systemd does not start wardend-cut@.service: {}", text.trim_end_matches('.'))
-        }
-        other => format!("systemd does not start wardend-cut@.service: {other}"),
-    }
+    CutError::NotStarted(match error {
+        zbus::Error::MethodError(_, Some(text), _) => text.trim_end_matches('.').to_owned(),
+        other => other.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use tokio::sync::{
 
 use super::health::Health;
 use crate::{
-    bus::Counted,
+    bus::{Counted, Reply},
     contract::{
         bus::{FirewallStatus, SetRow},
+        error::Error,
         problem::{Kind, Problem},
     },
     core::{engine::Engine, net::text_of, scope::Scope, time::Usec},
@@ -27,9 +28,6 @@ use crate::{
 
 /// What is reported after [`crate::bus::Command::RemoveFirewall`].
 const REMOVED: &str = "wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a reload or restart of wardend puts them back.";
-
-/// Whoever waits for what was done.
-type Reply<T> = oneshot::Sender<Result<T, String>>;
 
 /// What the driver or the cutter says.
 pub(super) enum Said {
@@ -178,7 +176,7 @@ impl Firewall {
                     self.state = State::Down(REMOVED.to_owned());
                     events::firewall_lost(REMOVED);
                 }
-                let _ = reply.send(outcome);
+                let _ = reply.send(outcome.map_err(Error::Failed));
                 removed
             }
             Report::Inspected(inspection) => {
@@ -189,7 +187,7 @@ impl Firewall {
             }
             Report::Synced(outcome) => {
                 if let Some(reply) = self.syncs.pop_front() {
-                    let _ = reply.send(outcome);
+                    let _ = reply.send(outcome.map_err(Error::Failed));
                 }
                 false
             }

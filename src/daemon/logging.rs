@@ -15,7 +15,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::bus::LogControl;
+use crate::bus::{LevelError, LogControl};
 
 /// The levels of syslog, the loudest need first, with what they let pass. What is worse than an
 /// error wardend does not say, so these stand for silence.
@@ -75,14 +75,14 @@ pub(super) fn init() -> LogControl {
     LogControl { level: USUAL.to_owned(), target, change }
 }
 
-/// Lets pass what belongs to a level, from now on. The error is the sentence for who asked.
-fn change(name: &str) -> Result<(), String> {
+/// Lets pass what belongs to a level, from now on.
+fn change(name: &str) -> Result<(), LevelError> {
     let level = by_name(name).ok_or_else(|| {
         let names: Vec<&str> = LEVELS.iter().map(|(name, _)| *name).collect();
-        format!("There is no log level '{name}'; there are: {}.", names.join(", "))
+        LevelError::Unknown { name: name.to_owned(), known: names.join(", ") }
     })?;
-    let handle = FILTER.get().ok_or("Logging is not set up yet.")?;
-    handle.reload(filter(level)).map_err(|error| format!("The log level can't be changed: {error}."))
+    let handle = FILTER.get().ok_or(LevelError::Early)?;
+    handle.reload(filter(level)).map_err(|error| LevelError::Failed(error.to_string()))
 }
 
 #[cfg(test)]

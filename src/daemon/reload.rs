@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     config::Settings,
+    contract::error::Error,
     journal::{Follower, events},
     systemd::resolved::Names,
     util::time::now,
@@ -29,7 +30,7 @@ impl Daemon {
             Step::Read(Err(error)) | Step::Opened(_, Err(error)) => {
                 events::bad_config(&error.to_string());
                 for reply in self.end_reload(Some(&error)) {
-                    let _ = reply.send(Err(error.to_string()));
+                    let _ = reply.send(Err(Error::InvalidConfiguration(error.to_string())));
                 }
             }
         }

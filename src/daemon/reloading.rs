@@ -8,15 +8,16 @@
 
 use std::{path::PathBuf, pin::Pin};
 
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use crate::{
+    bus,
     config::{ConfigError, Settings},
     journal::{Follower, JournalError, Position},
 };
 
 /// Who asked, and waits for the outcome; a signal doesn't.
-pub(super) type Reply = oneshot::Sender<Result<(), String>>;
+pub(super) type Reply = bus::Reply<()>;
 
 /// Why a reload has failed.
 #[derive(Debug, thiserror::Error)]

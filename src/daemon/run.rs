@@ -96,7 +96,7 @@ impl Daemon {
     pub(super) async fn new(settings: Settings, directories: Vec<PathBuf>) -> Result<Self, Fatal> {
         let outgoing = Outgoing::connect().await.map_err(Fatal::Bus)?;
         if let Err(why) = outgoing.own_name().await {
-            events::no_client_name(&why);
+            events::no_client_name(&why.to_string());
         }
         let load = Arc::default();
         let served = bus::connect(Arc::clone(&load)).await.map_err(Fatal::Bus)?;

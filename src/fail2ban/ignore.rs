@@ -81,7 +81,7 @@ impl List {
             Ok(network) if network.addr().is_loopback() => return,
             Ok(network) => text_of(network),
             Err(what) if word.contains('/') || !word.contains(|c: char| c.is_ascii_alphabetic()) => {
-                return self.leave(&word, &what, place);
+                return self.leave(&word, &what.to_string(), place);
             }
             Err(_)
                 if ["localhost", "localhost.localdomain", "ip6-localhost"].contains(&word.to_lowercase().as_str()) =>
@@ -93,7 +93,7 @@ impl List {
                     self.names.push(word.clone());
                     word
                 }
-                Err(what) => return self.leave(&word, &what, place),
+                Err(what) => return self.leave(&word, &what.to_string(), place),
             },
         };
         if !self.entries.iter().any(|known| known.text == text) {

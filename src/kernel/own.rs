@@ -33,8 +33,25 @@ const LONGEST: usize = 8 * 1024 * 1024;
 pub(crate) enum Heard {
     /// These are the addresses now.
     Own(BTreeSet<IpAddr>),
-    /// Nobody answers: the middle of a sentence.
-    Lost(String),
+    /// Nobody answers.
+    Lost(OwnError),
+}
+
+/// Why nobody answers: the middle of a sentence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OwnError {
+    #[error("{0} can't be used ({1})")]
+    Socket(String, io::Error),
+    #[error("it gave no answer within {} s", PATIENCE.as_secs())]
+    Late,
+    #[error("what it says is not a list of addresses ({0})")]
+    Nonsense(serde_json::Error),
+    #[error("what it says has no end")]
+    Endless,
+    #[error("it has ended")]
+    Ended,
+    #[error(transparent)]
+    Broken(#[from] io::Error),
 }
 
 /// The task, which ends with this.
@@ -91,19 +108,15 @@ async fn run(socket: &str, sender: mpsc::Sender<Heard>) {
 }
 
 /// Hands on what is written until somebody goes away: the receiver, or the writer and why.
-async fn read(socket: &str, sender: &mpsc::Sender<Heard>, answered: &mut bool) -> Result<(), String> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| format!("{socket} can't be used ({error})"))?;
+async fn read(socket: &str, sender: &mpsc::Sender<Heard>, answered: &mut bool) -> Result<(), OwnError> {
+    let unusable = |error| OwnError::Socket(socket.to_owned(), error);
+    let stream = UnixStream::connect(socket).await.map_err(unusable)?;
     let mut text = Vec::new();
     loop {
         let reading = line(&stream, &mut text);
-        let line = if *answered {
-            reading.await?
-        } else {
-            let late = || format!("it gave no answer within {} s", PATIENCE.as_secs());
-            timeout(PATIENCE, reading).await.map_err(|_| late())??
-        };
-        let addresses: BTreeSet<IpAddr> = serde_json::from_slice(&line)
-            .map_err(|error| format!("what it says is not a list of addresses ({error})"))?;
+        let line =
+            if *answered { reading.await? } else { timeout(PATIENCE, reading).await.map_err(|_| OwnError::Late)?? };
+        let addresses: BTreeSet<IpAddr> = serde_json::from_slice(&line).map_err(OwnError::Nonsense)?;
         *answered = true;
         if sender.send(Heard::Own(addresses)).await.is_err() {
             return Ok(());
@@ -112,7 +125,7 @@ async fn read(socket: &str, sender: &mpsc::Sender<Heard>, answered: &mut bool) -
 }
 
 /// The next line; `text` keeps what comes behind it.
-async fn line(stream: &UnixStream, text: &mut Vec<u8>) -> Result<Vec<u8>, String> {
+async fn line(stream: &UnixStream, text: &mut Vec<u8>) -> Result<Vec<u8>, OwnError> {
     let mut chunk = [0; 4096];
     loop {
         if let Some(end) = text.iter().position(|byte| *byte == b'\n') {
@@ -120,20 +133,20 @@ async fn line(stream: &UnixStream, text: &mut Vec<u8>) -> Result<Vec<u8>, String
             return Ok(std::mem::replace(text, rest));
         }
         if text.len() > LONGEST {
-            return Err("what it says has no end".to_owned());
+            return Err(OwnError::Endless);
         }
-        stream.readable().await.map_err(|error| error.to_string())?;
+        stream.readable().await?;
         match stream.try_read(&mut chunk) {
-            Ok(0) => return Err("it has ended".to_owned()),
+            Ok(0) => return Err(OwnError::Ended),
             Ok(length) => text.extend_from_slice(&chunk[..length]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
 /// What is wrong, and what mends it.
-pub(crate) fn problem(why: &str) -> Problem {
+pub(crate) fn problem(why: &OwnError) -> Problem {
     Problem {
         what: format!(
             "wardend does not learn which addresses this machine has, because wardend-addresses.socket does not work: {why}; only those that it knew before, loopback and ignoreip are protected."
@@ -167,13 +180,13 @@ mod tests {
         }
         let (program, _) = listener.accept().await.unwrap();
         program.try_write(b"nonsense\n").unwrap();
-        assert!(matches!(heard.recv().await, Some(Heard::Lost(why)) if why.contains("not a list of addresses")));
+        assert!(matches!(heard.recv().await, Some(Heard::Lost(OwnError::Nonsense(_)))));
         task.abort();
         drop(task.await);
 
         let (sender, mut heard) = mpsc::channel(1);
         let task = tokio::spawn(run("/nonexistent/socket", sender));
-        assert!(matches!(heard.recv().await, Some(Heard::Lost(why)) if why.contains("can't be used")));
+        assert!(matches!(heard.recv().await, Some(Heard::Lost(OwnError::Socket(..)))));
         task.abort();
     }
 }

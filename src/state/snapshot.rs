@@ -90,32 +90,46 @@ fn write(snapshot: &Snapshot, mut to: impl Write) -> io::Result<()> {
     to.flush()
 }
 
-/// Reads a document. The error says what is wrong with it, as the middle of a sentence.
-fn read(text: &[u8]) -> Result<Snapshot, String> {
-    let damaged = |error: serde_json::Error| format!("is damaged ({error})");
+/// What is wrong with a document: the middle of a sentence.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("can't be read ({0})")]
+    Unreadable(io::Error),
+    #[error("is damaged ({0})")]
+    Damaged(#[from] serde_json::Error),
+    #[error("is damaged (its checksum is another)")]
+    Checksum,
+    #[error("has version {0}, and this wardend reads version {VERSION}")]
+    Version(u32),
+    #[error("names no place in a journal ('{0}')")]
+    Cursor(String),
+}
+
+/// Reads a document.
+fn read(text: &[u8]) -> Result<Snapshot, LoadError> {
     // The version first: a later format need not parse as this one.
-    match serde_json::from_slice::<Version>(text).map_err(damaged)? {
+    match serde_json::from_slice::<Version>(text)? {
         Version { version: VERSION } => {}
-        Version { version } => return Err(format!("has version {version}, and this wardend reads version {VERSION}")),
+        Version { version } => return Err(LoadError::Version(version)),
     }
-    let document: Document<'_> = serde_json::from_slice(text).map_err(damaged)?;
+    let document: Document<'_> = serde_json::from_slice(text)?;
     let hash = fnv::add(fnv::START, document.state.get().as_bytes());
     if document.checksum != format!("{hash:016x}") {
-        return Err("is damaged (its checksum is another)".to_owned());
+        return Err(LoadError::Checksum);
     }
-    let snapshot: Snapshot = serde_json::from_str(document.state.get()).map_err(damaged)?;
+    let snapshot: Snapshot = serde_json::from_str(document.state.get())?;
     match &snapshot.cursor {
-        Some(cursor) if cursor.moment().is_none() => Err(format!("names no place in a journal ('{cursor}')")),
+        Some(cursor) if cursor.moment().is_none() => Err(LoadError::Cursor(cursor.to_string())),
         _ => Ok(snapshot),
     }
 }
 
 /// As [`read`]; none, if there is no such file.
-fn read_file(path: &Path) -> Result<Option<Snapshot>, String> {
+fn read_file(path: &Path) -> Result<Option<Snapshot>, LoadError> {
     match fs::read(path) {
         Ok(text) => read(&text).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("can't be read ({error})")),
+        Err(error) => Err(LoadError::Unreadable(error)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::{io, net::IpAddr};
 
 use tokio::net::UnixStream;
 
+use super::resolved::ResolveError;
 use crate::contract::resolve::Answer;
 
 /// Where the unit listens.
@@ -12,13 +13,9 @@ pub(super) const SOCKET: &str = "/run/wardend-resolve.sock";
 /// An answer of more bytes is not believed.
 const LONGEST: usize = 64 * 1024;
 
-/// Asks for a name; the error is the middle of a sentence.
-pub(super) async fn ask(socket: &str, name: &str) -> Result<Vec<IpAddr>, String> {
-    let unusable = |error: io::Error| {
-        format!(
-            "{socket} can't be used ({error}); run `systemctl restart wardend-resolve.socket` (`systemctl unmask` before it, if it is masked)"
-        )
-    };
+/// Asks for a name.
+pub(super) async fn ask(socket: &str, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    let unusable = |error: io::Error| ResolveError::Socket(socket.to_owned(), error);
     let stream = UnixStream::connect(socket).await.map_err(unusable)?;
     // A socket that was just opened has room for a name, so it is written whole.
     loop {
@@ -42,8 +39,8 @@ pub(super) async fn ask(socket: &str, name: &str) -> Result<Vec<IpAddr>, String>
     }
     match serde_json::from_slice(&text) {
         Ok(Answer::Addresses(addresses)) => Ok(addresses),
-        Ok(Answer::Error(why)) => Err(why),
-        Err(_) => Err("wardend-resolve@.service gave no answer; see `journalctl -u 'wardend-resolve@*'`".to_owned()),
+        Ok(Answer::Error(why)) => Err(ResolveError::Unknown(why)),
+        Err(_) => Err(ResolveError::NoAnswer),
     }
 }
 
@@ -57,7 +54,9 @@ mod tests {
     async fn an_answer_is_taken_and_silence_has_a_reason() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket").display().to_string();
-        assert!(ask(&path, "home.example.org").await.unwrap_err().contains("restart wardend-resolve.socket"));
+        assert!(
+            ask(&path, "home.example.org").await.unwrap_err().to_string().contains("restart wardend-resolve.socket")
+        );
         let listener = UnixListener::bind(&path).unwrap();
         for (said, expected) in [
             ("{\"addresses\":[\"192.0.2.7\"]}\n", Ok(vec![IpAddr::from([192, 0, 2, 7])])),
@@ -82,7 +81,7 @@ mod tests {
             let (answer, ()) = tokio::join!(asking, program);
             match expected {
                 Ok(addresses) => assert_eq!(answer.unwrap(), addresses),
-                Err(why) => assert!(answer.unwrap_err().starts_with(why), "{said}"),
+                Err(why) => assert!(answer.unwrap_err().to_string().starts_with(why), "{said}"),
             }
         }
     }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -26,6 +27,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the names of resolved's errors begin.
 const ERRORS: &str = "org.freedesktop.resolve1.";
+
+/// Why a name has no addresses: the middle of a sentence.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResolveError {
+    /// In the resolver's words.
+    #[error("{0}")]
+    Unknown(String),
+    #[error("the resolver gave no answer within {} s", PATIENCE.as_secs())]
+    Late,
+    #[error(
+        "{0} can't be used ({1}); run `systemctl restart wardend-resolve.socket` (`systemctl unmask` before it, if it is masked)"
+    )]
+    Socket(String, io::Error),
+    #[error("wardend-resolve@.service gave no answer; see `journalctl -u 'wardend-resolve@*'`")]
+    NoAnswer,
+}
 
 /// Which addresses the names have.
 pub(crate) type Addresses = BTreeMap<String, Vec<IpAddr>>;
@@ -93,8 +110,7 @@ async fn run(connection: Connection, names: Vec<String>, sender: mpsc::Sender<Ad
         let mut changed = false;
         for name in &names {
             let asked = tokio::time::timeout(PATIENCE, addresses(&resolver, name)).await;
-            let late = || format!("the resolver gave no answer within {} s", PATIENCE.as_secs());
-            match asked.unwrap_or_else(|_| Err(late())) {
+            match asked.unwrap_or(Err(ResolveError::Late)) {
                 Ok(mut found) => {
                     found.sort_unstable();
                     changed |= known.insert(name.clone(), found.clone()) != Some(found);
@@ -118,13 +134,14 @@ async fn run(connection: Connection, names: Vec<String>, sender: mpsc::Sender<Ad
     }
 }
 
-/// What a name means; the error is the middle of a sentence.
-async fn addresses(resolver: &ResolveProxy<'_>, name: &str) -> Result<Vec<IpAddr>, String> {
+/// What a name means.
+async fn addresses(resolver: &ResolveProxy<'_>, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
     match resolver.resolve_hostname(0, name, 0, 0).await {
         Ok((found, ..)) => Ok(found.iter().filter_map(|(_, _, bytes)| address(bytes)).collect()),
         // It is there, and this is its answer.
         Err(zbus::Error::MethodError(error, text, _)) if error.starts_with(ERRORS) => {
-            Err(text.unwrap_or_else(|| error.to_string()).trim_end_matches('.').to_owned())
+            let text = text.unwrap_or_else(|| error.to_string());
+            Err(ResolveError::Unknown(text.trim_end_matches('.').to_owned()))
         }
         Err(_) => resolve_unit::ask(resolve_unit::SOCKET, name).await,
     }

@@ -1,11 +1,13 @@
 //! Addresses and networks: how people write them, what counts as one source, and which IPv6
 //! addresses stand for an IPv4 host.
 
+mod error;
 mod source;
 mod text;
 mod translators;
 
 pub use self::{
+    error::{AddressError, HostNameError, Mistake, Networks, PrefixError},
     source::{Prefixes, text_of},
     text::{check_host_name, parse_network},
     translators::Translators,

@@ -9,39 +9,39 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 
-use super::text_of;
+use super::error::{AddressError, HostNameError, Mistake, Networks};
 
 /// Reads what somebody has written for a source: an address or a network. IPv4-mapped ones
 /// (::ffff:203.0.113.7) are IPv4.
 ///
 /// # Errors
 /// A sentence with the mend.
-pub fn parse_network(text: &str) -> Result<IpNet, String> {
+pub fn parse_network(text: &str) -> Result<IpNet, AddressError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         if address.is_unspecified() {
-            return Err(format!("{text} is not a host address; specify an address or a network."));
+            return Err(AddressError::Unspecified(text.to_owned()));
         }
         return Ok(address.to_canonical().into());
     }
     let Ok(network) = text.parse::<IpNet>() else {
         return Err(match instead(text) {
-            Some(what) => format!("'{text}' {what}."),
-            None => format!("'{text}' is neither an address (203.0.113.7) nor a network (203.0.113.0/24)."),
+            Some(mistake) => AddressError::Mistyped(text.to_owned(), mistake),
+            None => AddressError::Unknown(text.to_owned()),
         });
     };
     if network.prefix_len() == 0 {
-        return Err(format!("{text} is everybody; name a smaller network."));
+        return Err(AddressError::Everybody(text.to_owned()));
     }
     match canonical(network.trunc()) {
-        Some(network) if network.prefix_len() == 0 => Err(format!("{text} is all of IPv4; name a smaller network.")),
+        Some(network) if network.prefix_len() == 0 => Err(AddressError::AllOfIpv4(text.to_owned())),
         Some(network) => Ok(network),
         None => Err(match network.addr().to_canonical() {
             // Whoever writes this counts the bits of the IPv4 address alone.
             IpAddr::V4(address) if network.prefix_len() <= 32 => {
                 let meant = IpNet::V4(Ipv4Net::new(address, network.prefix_len()).unwrap_or_default().trunc());
-                format!("{text} holds all of IPv4; if {} is meant, write that.", text_of(meant))
+                AddressError::MappedLength(text.to_owned(), meant)
             }
-            _ => format!("{text} holds all of IPv4 (as ::ffff:0:0/96); name a smaller network."),
+            _ => AddressError::HoldsIpv4(text.to_owned()),
         }),
     }
 }
@@ -58,53 +58,53 @@ pub(crate) fn canonical(network: IpNet) -> Option<IpNet> {
     (!inner.contains(&MAPPED)).then_some(network)
 }
 
-/// What a text that is no address may have been meant to be: the end of a sentence.
-fn instead(text: &str) -> Option<String> {
+/// What is wrong with a text that may have been meant to be an address.
+fn instead(text: &str) -> Option<Mistake> {
     let parses = |text: &str| text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok();
     let trimmed = text.trim();
     if trimmed != text && parses(trimmed) {
-        return Some(format!("has blanks around it; write {trimmed}"));
+        return Some(Mistake::Blanks(trimmed.to_owned()));
     }
     let words: Vec<&str> = text.split([',', ';', ' ']).filter(|word| !word.is_empty()).collect();
     if words.len() > 1 && words.iter().all(|word| parses(word)) {
-        return Some(format!("holds {} entries; write each by itself", words.len()));
+        return Some(Mistake::Entries(words.len()));
     }
     if let Some((address, mask)) = text.split_once('/')
         && let (Ok(address), Ok(mask)) = (address.parse::<Ipv4Addr>(), mask.parse::<Ipv4Addr>())
     {
         return Some(match Ipv4Net::with_netmask(address, mask) {
-            Ok(network) => format!("has a netmask; write the length of its prefix, as in {}", network.trunc()),
-            Err(_) => format!("has a netmask that is none; write a network as in {address}/24"),
+            Ok(network) => Mistake::Netmask(network.trunc()),
+            Err(_) => Mistake::BrokenNetmask(address),
         });
     }
-    if let Some(range) = text.split_once('-').and_then(|(first, last)| range(first, last)) {
-        return Some(format!("is a range; write networks{range}"));
+    if let Some(networks) = text.split_once('-').and_then(|(first, last)| range(first, last)) {
+        return Some(Mistake::Range(networks));
     }
     if let Some((address, interface)) = text.split_once('%')
         && address.parse::<Ipv6Addr>().is_ok()
     {
-        return Some(format!("names an interface ('%{interface}'); write {address}"));
+        return Some(Mistake::Interface { address: address.to_owned(), interface: interface.to_owned() });
     }
     if let Some(inner) = text.strip_prefix('[') {
         let (address, rest) = inner.split_once(']')?;
         let length = rest.strip_prefix('/').filter(|length| length.parse::<u8>().is_ok());
         let plain = length.map_or_else(|| address.to_owned(), |length| format!("{address}/{length}"));
-        return parses(&plain).then(|| format!("has brackets; write {plain}"));
+        return parses(&plain).then_some(Mistake::Brackets(plain));
     }
     if let Some((address, port)) = text.rsplit_once(':')
         && address.parse::<Ipv4Addr>().is_ok()
         && !port.is_empty()
     {
-        return Some(format!("has a port; write {address}"));
+        return Some(Mistake::Port(address.to_owned()));
     }
     if let Some(address) = text.strip_suffix('.').filter(|address| parses(address)) {
-        return Some(format!("ends in a dot; write {address}"));
+        return Some(Mistake::Dot(address.to_owned()));
     }
     numbers(text)
 }
 
-/// The networks of a range, where it is one and they are few.
-fn range(first: &str, last: &str) -> Option<String> {
+/// The networks of a range, if it is one: a few more than are named.
+fn range(first: &str, last: &str) -> Option<Networks> {
     let (first, last) = (first.trim(), last.trim());
     let networks: Vec<IpNet> = if let Ok(first) = first.parse::<Ipv4Addr>() {
         // The last part may stand for the whole.
@@ -115,15 +115,11 @@ fn range(first: &str, last: &str) -> Option<String> {
     } else {
         Ipv6Subnets::new(first.parse().ok()?, last.parse().ok()?, 0).take(9).map(IpNet::V6).collect()
     };
-    let names: Vec<String> = networks.iter().map(|network| text_of(*network)).collect();
-    Some(match names.len() {
-        1..=8 => format!(": {}", names.join(", ")),
-        _ => " that hold it, such as 203.0.113.0/24".to_owned(),
-    })
+    Some(Networks(networks))
 }
 
 /// What is made of numbers and dots, as an IPv4 address is, and is none.
-fn numbers(text: &str) -> Option<String> {
+fn numbers(text: &str) -> Option<Mistake> {
     let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let bare = address.trim_end_matches(".*").trim_end_matches('.');
     let parts: Vec<&str> = bare.split('.').collect();
@@ -137,21 +133,18 @@ fn numbers(text: &str) -> Option<String> {
         return (parts.len() <= 4
             && parts.iter().any(hexadecimal)
             && parts.iter().all(|part| hexadecimal(part) || digits(part)))
-        .then(|| {
-            "is an address in a form that others read otherwise; write it as four decimal numbers (203.0.113.7)"
-                .to_owned()
-        });
+        .then_some(Mistake::Hexadecimal);
     }
     let octets: Option<Vec<u8>> = parts.iter().map(|part| part.parse::<u8>().ok()).collect();
     let Some(octets) = octets.filter(|octets| octets.len() <= 4) else {
-        return Some("is not an address: it has four numbers from 0 to 255 (203.0.113.7)".to_owned());
+        return Some(Mistake::Numbers);
     };
     if octets.len() == 4 {
         let address = Ipv4Addr::from([octets[0], octets[1], octets[2], octets[3]]);
         return Some(match length {
-            Some(_) if bare == address.to_string() => "has a length that no network has; it is from 1 to 32".to_owned(),
-            Some(length) => format!("has a number with zeros ahead of it; write {address}/{length}"),
-            None => format!("has a number with zeros ahead of it; write {address}"),
+            Some(_) if bare == address.to_string() => Mistake::Length,
+            Some(length) => Mistake::Zeros(format!("{address}/{length}")),
+            None => Mistake::Zeros(address.to_string()),
         });
     }
     let mut whole = [0; 4];
@@ -159,15 +152,15 @@ fn numbers(text: &str) -> Option<String> {
     let known = u8::try_from(octets.len() * 8).unwrap_or(32);
     let length = length.and_then(|length| length.parse().ok()).filter(|length| (1..=32).contains(length));
     let network = Ipv4Net::new(Ipv4Addr::from(whole), length.unwrap_or(known)).unwrap_or_default();
-    Some(format!("is not a complete address; write all four numbers, or the network {}", network.trunc()))
+    Some(Mistake::Incomplete(network.trunc()))
 }
 
 /// Whether a text can be the name of a host in the DNS: RFC 1123 §2.1, with a domain, and no mistyped
-/// address. The error is the end of a sentence.
+/// address.
 ///
 /// # Errors
 /// If it can't.
-pub fn check_host_name(text: &str) -> Result<(), String> {
+pub fn check_host_name(text: &str) -> Result<(), HostNameError> {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
@@ -177,33 +170,25 @@ pub fn check_host_name(text: &str) -> Result<(), String> {
     };
     let name = text.strip_suffix('.').unwrap_or(text);
     if !name.bytes().any(|byte| byte.is_ascii_alphabetic()) || name.len() > 253 || !name.split('.').all(is_label) {
-        return parse_network(text).map(|_| ());
+        return Ok(parse_network(text).map(drop)?);
     }
     let Some((_, top)) = name.rsplit_once('.') else {
         // Words of other programs' lists; and a name without a domain means what the resolver's search
         // list makes of it, which is no one's to rely on.
-        return Err(match name.to_ascii_lowercase().as_str() {
-            "localhost" | "loopback" | "self" | "ignoreself" => {
-                format!(
-                    "'{text}' is not a host name; loopback is never banned anyway, and other addresses are named one by one."
-                )
-            }
-            "any" | "all" | "everybody" => {
-                format!("'{text}' is not a host name; to disable banning, stop wardend or set `enabled = false`.")
-            }
-            "none" | "nobody" | "null" => format!("'{text}' is not a host name; for none, write an empty list."),
-            _ => format!(
-                "'{text}' is a single word; write an address (203.0.113.7), a network (203.0.113.0/24), or the name \
-                 of a host with its domain (office.example.org)."
-            ),
-        });
+        let error = match name.to_ascii_lowercase().as_str() {
+            "localhost" | "loopback" | "self" | "ignoreself" => HostNameError::OwnWord,
+            "any" | "all" | "everybody" => HostNameError::EverybodyWord,
+            "none" | "nobody" | "null" => HostNameError::NobodyWord,
+            _ => HostNameError::Word,
+        };
+        return Err(error(text.to_owned()));
     };
     // No top-level domain begins with a digit (RFC 3696 §2), but 198.51.100.7-20 and 127.0x1 do.
     if !top.starts_with(|first: char| first.is_ascii_alphabetic()) {
-        return parse_network(text).map(|_| ());
+        return Ok(parse_network(text).map(drop)?);
     }
     if top.eq_ignore_ascii_case("localhost") || top.eq_ignore_ascii_case("localdomain") {
-        return Err(format!("'{text}' is this machine; loopback is never banned anyway, so drop it."));
+        return Err(HostNameError::ThisMachine(text.to_owned()));
     }
     Ok(())
 }
@@ -213,6 +198,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::core::net::text_of;
 
     #[test]
     fn what_means_the_same_is_written_in_one_form() {
@@ -231,7 +217,7 @@ mod tests {
             ("fe80::1", "fe80::1"),
             ("2000::/3", "2000::/3"),
         ] {
-            assert_eq!(parse_network(text).map(text_of).as_deref(), Ok(network), "{text}");
+            assert_eq!(parse_network(text).map(text_of), Ok(network.to_owned()), "{text}");
         }
     }
 
@@ -280,7 +266,7 @@ mod tests {
             ("office.example.org", "neither an address"),
             ("203.0.113.7/", "from 1 to 32"),
         ] {
-            let error = parse_network(text).unwrap_err();
+            let error = parse_network(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
             assert!(error.ends_with('.'), "{text}: {error}");
         }
@@ -311,7 +297,7 @@ mod tests {
             ("*.example.org", "neither an address"),
             ("office.example.123", "neither an address"),
         ] {
-            let error = check_host_name(text).unwrap_err();
+            let error = check_host_name(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
     }

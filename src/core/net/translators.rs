@@ -25,6 +25,8 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::error::PrefixError;
+
 /// The prefixes of the admin's own translators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Translators(Arc<[Ipv6Net]>);
@@ -93,24 +95,20 @@ impl Form {
 }
 
 impl Translators {
-    /// The prefix of a translator, as an admin writes it. The error is the end of a sentence.
+    /// The prefix of a translator, as an admin writes it.
     ///
     /// # Errors
     /// If no translator can have it.
-    pub fn parse(text: &str) -> Result<Ipv6Net, String> {
-        let prefix = text.parse::<Ipv6Net>().map_err(|_| {
-            format!("'{text}' is not an IPv6 network; write the prefix of the translator, such as 2001:db8:64::/96.")
-        })?;
+    pub fn parse(text: &str) -> Result<Ipv6Net, PrefixError> {
+        let prefix = text.parse::<Ipv6Net>().map_err(|_| PrefixError::NotIpv6(text.to_owned()))?;
         if !LENGTHS.contains(&prefix.prefix_len()) {
-            return Err(format!(
-                "{text} has a length that no translator uses (RFC 6052); it is 32, 40, 48, 56, 64 or 96."
-            ));
+            return Err(PrefixError::Length(text.to_owned()));
         }
         if prefix.trunc() != prefix {
-            return Err(format!("{text} has bits behind its prefix; write {}.", prefix.trunc()));
+            return Err(PrefixError::Bits(text.to_owned(), prefix.trunc()));
         }
         if prefix.prefix_len() == 96 && u128::from(prefix.addr()) >> 56 & 0xff != 0 {
-            return Err(format!("{text} has bits 64 to 71 set, which RFC 6052 wants zero; check the prefix."));
+            return Err(PrefixError::Reserved(text.to_owned()));
         }
         Ok(prefix)
     }
@@ -234,7 +232,7 @@ mod tests {
             ("2001:db8::1/96", "write 2001:db8::/96."),
             ("2001:db8:0:0:100::/96", "bits 64 to 71"),
         ] {
-            let error = Translators::parse(text).unwrap_err();
+            let error = Translators::parse(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
     }

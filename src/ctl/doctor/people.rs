@@ -88,7 +88,10 @@ pub(super) async fn names(scene: &Scene) -> Vec<Finding> {
     for (name, jails) in names {
         let asked = name.to_owned();
         let resolved = tokio::task::spawn_blocking(move || kernel::names::addresses(&asked, PATIENCE / 3)).await;
-        let addresses = match resolved.map_err(|error| error.to_string()).and_then(|resolved| resolved) {
+        let addresses = match resolved
+            .map_err(|error| error.to_string())
+            .and_then(|resolved| resolved.map_err(|error| error.to_string()))
+        {
             Ok(addresses) => addresses,
             Err(why) => {
                 found.push(Finding::problem(

@@ -72,6 +72,15 @@ struct Life {
     asked: Mutex<Option<Instant>>,
 }
 
+/// Why the bus does not give a name: a part of a sentence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NameError {
+    #[error("another connection owns it")]
+    Taken,
+    #[error(transparent)]
+    Bus(#[from] zbus::Error),
+}
+
 impl Outgoing {
     /// Connects to the system bus.
     pub(crate) async fn connect() -> zbus::Result<Self> {
@@ -91,12 +100,12 @@ impl Outgoing {
     /// # Errors
     ///
     /// Why the bus does not give it.
-    pub(crate) async fn own_name(&self) -> Result<(), String> {
+    pub(crate) async fn own_name(&self) -> Result<(), NameError> {
         let answer = self.ask_bus("RequestName", &(CLIENT_NAME, DO_NOT_QUEUE)).await;
         match answer.and_then(|answer| answer.body().deserialize::<u32>()) {
             Ok(answer) if OWNED.contains(&answer) => Ok(()),
-            Ok(_) => Err("another connection owns it".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(_) => Err(NameError::Taken),
+            Err(error) => Err(error.into()),
         }
     }
 
