@@ -33,7 +33,7 @@ pub(crate) const REFUSED: &str = "f96d6f01a64e48f28b0ada6360ab48c1";
 pub(crate) const FIREWALL_REPAIRED: &str = "8e013d0610044be1838e9551df96252d";
 /// A source is not banned, because somebody has logged in from there not long ago.
 pub(crate) const SPARED: &str = "ef39d02b2ef64442a5aeee1b99147826";
-/// A source that is banned has reached sshd.
+/// A source that is banned has reached the service.
 pub(crate) const LEAK: &str = "4b43e43002ef4b8a815bda340bf56295";
 /// A table is full.
 pub(crate) const CROWDED: &str = "d330c0c8c8084774b20b334bcf6a4619";

@@ -13,7 +13,7 @@ use crate::contract::latency::{BOUNDS, Latency};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Numbers {
     pub(crate) version: String,
-    /// Banned sources that have reached sshd, since the daemon started.
+    /// Banned sources that have reached the service, since the daemon started.
     pub(crate) leaks: u64,
     /// `starting`, `up` or `down`.
     pub(crate) firewall: String,
@@ -75,7 +75,12 @@ pub(crate) fn render(numbers: &Numbers) -> String {
     let mut text = String::new();
     family(&mut text, "wardend_build", "info", "The version of the daemon.");
     sample(&mut text, "wardend_build_info", &[("version", &numbers.version)], 1);
-    family(&mut text, "wardend_leaks", "counter", "Banned sources that have reached sshd since the daemon started.");
+    family(
+        &mut text,
+        "wardend_leaks",
+        "counter",
+        "Banned sources that have reached their service since the daemon started.",
+    );
     sample(&mut text, "wardend_leaks_total", &[], numbers.leaks);
     family(&mut text, "wardend_journal_records", "counter", "Journal records read since the daemon started.");
     sample(&mut text, "wardend_journal_records_total", &[], numbers.records);

@@ -154,7 +154,7 @@ impl Event {
                     style: Style::Bad,
                     name: "leak",
                     source: leak.source.to_owned(),
-                    what: format!("{} reached sshd all the same: {}", leak.address, leak.rule),
+                    what: format!("{} reached the service nevertheless: {}", leak.address, leak.rule),
                     json: json!({ "address": leak.address, "rule": leak.rule }),
                 }
             }

@@ -375,7 +375,7 @@ fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
     );
 }
 
-/// A source that is banned has reached sshd; the firewall is looked at again.
+/// A source that is banned has reached the service; the firewall is looked at again.
 fn leak(jail: &str, ban: &str, failure: &Failure) {
     let address = failure.address.to_string();
     warn!(

@@ -101,7 +101,7 @@ pub enum Effect {
         /// How many.
         count: usize,
     },
-    /// A source that is banned has reached sshd all the same.
+    /// A source that is banned has reached the service nevertheless.
     Leak {
         /// The jail of the ban.
         jail: Arc<str>,
