@@ -1,7 +1,12 @@
 //! The entries of a list in a call: each has its answer in its place, and one that can't be read keeps
 //! no other from being done.
 
-use crate::{contract::error::Error, core::engine::CommandError};
+use ipnet::IpNet;
+
+use crate::{
+    contract::error::Error,
+    core::{engine::CommandError, net::parse_network},
+};
 
 /// A list as it was read.
 pub(super) struct Entries<T> {
@@ -45,5 +50,15 @@ impl<T> Entries<T> {
             let outcome = read.and_then(|()| Ok(outcomes.next().ok_or_else(none)??));
             (given, outcome)
         })
+    }
+}
+
+impl Entries<IpNet> {
+    /// The networks of a list.
+    pub(super) fn of_networks(addresses: Vec<String>) -> Self {
+        Self::read(addresses.into_iter().map(|address| {
+            let network = parse_network(&address).map_err(Error::from);
+            (address, network)
+        }))
     }
 }

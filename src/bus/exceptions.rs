@@ -7,7 +7,6 @@ use zbus::message::Header;
 use super::{
     Command, Core,
     entries::Entries,
-    manager,
     options::{Given, Options},
     polkit::Authority,
 };
@@ -46,7 +45,7 @@ fn networks(addresses: Vec<String>) -> Result<Entries<IpNet>, Error> {
     let wrong = |what: String| Err(Error::InvalidArgument(what));
     match addresses.len() {
         0 => wrong("The list of addresses is empty.".to_owned()),
-        1..=MOST => Ok(manager::networks(addresses)),
+        1..=MOST => Ok(Entries::of_networks(addresses)),
         _ => wrong(format!("The list has more than {MOST} addresses; call once for each part of it.")),
     }
 }

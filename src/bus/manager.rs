@@ -64,14 +64,6 @@ fn network(text: &str) -> Result<IpNet, Error> {
     Ok(parse_network(text)?)
 }
 
-/// The networks of a list.
-pub(super) fn networks(addresses: Vec<String>) -> Entries<IpNet> {
-    Entries::read(addresses.into_iter().map(|address| {
-        let network = network(&address);
-        (address, network)
-    }))
-}
-
 #[interface(name = "org.wardend1.Manager", proxy(default_service = "org.wardend1", default_path = "/org/wardend1"))]
 impl Manager {
     /// The bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for permanent), which ban
@@ -202,7 +194,7 @@ impl Manager {
         let of = origin.as_ref().map_or("", |origin| origin.word());
         let details = [("jail", jail), ("origin", of)];
         self.authority.check_many(&header, "org.wardend1.unban", &details, addresses.len()).await?;
-        let mut entries = networks(addresses);
+        let mut entries = Entries::of_networks(addresses);
         let (networks, jail) = (entries.take(), (!jail.is_empty()).then(|| jail.to_owned()));
         let outcomes = self.core.ask(|reply| Command::Unban { networks, jail, origin, reply }).await??;
         let outcome = |(address, outcome)| match outcome {

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConfigError, fail2ban, fragments::Fragment, read_text, table::JailInput};
+use super::{ConfigError, fail2ban, fragments::Fragment, place::Location, read_text, table::JailInput};
 use crate::util::suggest::toml_mistake;
 
 /// What is read where no directory has a `wardend.conf`: the very file that is installed.
@@ -33,39 +33,6 @@ fn mistake(error: &toml::de::Error, line: &str) -> String {
             let slip = plain.contains("did you mean");
             if slip { plain } else { fail2ban::mistake(error.message(), line).unwrap_or(plain) }
         }
-    }
-}
-
-/// A value with the file and line it comes from.
-#[derive(Clone, Debug)]
-pub(crate) struct Located<T> {
-    pub(crate) value: T,
-    pub(crate) place: Location,
-}
-
-/// A file and a line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Location {
-    pub(crate) file: Arc<str>,
-    pub(crate) line: usize,
-}
-
-impl<T> Located<T> {
-    /// An error at this place.
-    pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
-        self.place.error(what)
-    }
-}
-
-impl std::fmt::Display for Location {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
-impl Location {
-    pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
-        ConfigError::At { file: self.file.to_string(), line: self.line, what: what.into() }
     }
 }
 
@@ -115,10 +82,10 @@ impl Inputs {
             place.error(mistake(&error, line))
         })?;
         self.files.push(Arc::clone(&source.name));
-        self.default.add(fragment.default, source, 0);
+        self.default.add(fragment.default, |at| source.place(at), 0);
         for (name, table) in fragment.jail {
             let at = name.span().start;
-            self.jails.entry(name.into_inner()).or_default().add(table, source, at);
+            self.jails.entry(name.into_inner()).or_default().add(table, |at| source.place(at), at);
         }
         Ok(())
     }

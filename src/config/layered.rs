@@ -1,13 +1,13 @@
-//! A jail's own values over those of `[default]`, and how each kind of value is read.
+//! How each kind of value is read, from a jail's own over those of `[default]`.
 
-use super::{ConfigError, fragments::Time, inputs::Located, span::parse_time, table::JailInput};
+use super::{
+    ConfigError,
+    place::Located,
+    span::parse_time,
+    table::{JailInput, Layered},
+    value::Time,
+};
 use crate::core::time::Usec;
-
-/// A jail's own values over `[default]`.
-pub(super) struct Layered<'i> {
-    pub(super) jail: &'i JailInput,
-    pub(super) default: &'i JailInput,
-}
 
 /// The name of a setting in the files.
 fn written(name: &str) -> String {

@@ -11,12 +11,14 @@ mod fragments;
 mod inputs;
 mod layered;
 pub(crate) mod origin;
+mod place;
 mod settings;
 mod span;
 mod table;
 #[cfg(test)]
 mod tests;
 mod unread;
+mod value;
 
 use std::{
     fs, io,

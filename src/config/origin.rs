@@ -13,7 +13,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-pub(crate) use super::inputs::Location;
+pub(crate) use super::place::Location;
 use super::{
     ConfigError,
     inputs::{Inputs, Source, built_in, sources},

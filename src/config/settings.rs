@@ -11,10 +11,11 @@ use std::{
 
 use super::{
     ConfigError, filters,
-    fragments::{Ports, Switch},
-    inputs::{Inputs, Located},
-    layered::Layered,
+    inputs::Inputs,
+    place::Located,
     span::parse_time,
+    table::Layered,
+    value::{Ports, Switch},
 };
 use crate::{
     core::{

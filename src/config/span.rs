@@ -1,6 +1,6 @@
 //! Spans of time, as fail2ban's users write them (bare seconds) and as systemd.time(7) does.
 
-use super::fragments::Time;
+use super::value::Time;
 use crate::core::time::{DAY, USEC_PER_SEC, Usec};
 
 /// The longest span that is no infinity: 100 years.

@@ -12,9 +12,8 @@ use toml::Spanned;
 
 use super::{
     ConfigError,
-    fragments::{Ports, Switch, Time},
-    inputs::{Located, Location, Source},
-    layered::Layered,
+    place::{Located, Location},
+    value::{Ports, Switch, Time},
 };
 use crate::core::time::{DAY, MINUTE, Usec};
 
@@ -44,13 +43,13 @@ macro_rules! settings {
 
         impl JailInput {
             /// Lays a table over those before.
-            pub(super) fn add(&mut self, table: JailTable, source: &Source, at: usize) {
-                self.place = source.place(at);
+            pub(super) fn add(&mut self, table: JailTable, place: impl Fn(usize) -> Location, at: usize) {
+                self.place = place(at);
                 $(if let Some(value) = table.$name {
-                    let place = source.place(value.span().start);
+                    let place = place(value.span().start);
                     self.$name = Some(Located { value: value.into_inner(), place });
                 })*
-                self.add_lists(table.ignoreip, table.nat64_prefixes, source);
+                self.add_lists(table.ignoreip, table.nat64_prefixes, place);
             }
         }
 
@@ -132,16 +131,22 @@ settings! {
     action: String, "Action";
 }
 
+/// A jail's own values over `[default]`.
+pub(super) struct Layered<'i> {
+    pub(super) jail: &'i JailInput,
+    pub(super) default: &'i JailInput,
+}
+
 impl JailInput {
     fn add_lists(
         &mut self,
         ignoreip: Option<Spanned<Vec<Spanned<String>>>>,
         nat64_prefixes: Option<Spanned<Vec<Spanned<String>>>>,
-        source: &Source,
+        place: impl Fn(usize) -> Location,
     ) {
         let entries = |list: Spanned<Vec<Spanned<String>>>| {
             list.into_inner().into_iter().map(|entry| {
-                let place = source.place(entry.span().start);
+                let place = place(entry.span().start);
                 Located { value: entry.into_inner(), place }
             })
         };

@@ -1,17 +1,32 @@
 //! The addresses of a name, where there is no systemd-resolved: wardend-resolve.socket starts a program
 //! for whoever connects, which has the network that the daemon lacks and asks getaddrinfo(3).
 
-use std::{io, net::IpAddr};
+use std::{io, net::IpAddr, time::Duration};
 
 use tokio::net::UnixStream;
 
-use super::resolved::ResolveError;
 use crate::contract::resolve::Answer;
 
 /// Where the unit listens.
 pub(super) const SOCKET: &str = "/run/wardend-resolve.sock";
 /// An answer of more bytes is not believed.
 const LONGEST: usize = 64 * 1024;
+
+/// Why a name has no addresses: the middle of a sentence.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResolveError {
+    /// In the resolver's words.
+    #[error("{0}")]
+    Unknown(String),
+    #[error("the resolver gave no answer within {} s", .0.as_secs())]
+    Late(Duration),
+    #[error(
+        "{0} can't be used ({1}); run `systemctl restart wardend-resolve.socket` (`systemctl unmask` before it, if it is masked)"
+    )]
+    Socket(String, io::Error),
+    #[error("wardend-resolve@.service gave no answer; see `journalctl -u 'wardend-resolve@*'`")]
+    NoAnswer,
+}
 
 /// Asks for a name.
 pub(super) async fn ask(socket: &str, name: &str) -> Result<Vec<IpAddr>, ResolveError> {

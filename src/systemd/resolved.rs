@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -14,7 +13,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use zbus::{Connection, proxy};
 
-use super::resolve_unit;
+use super::resolve_unit::{self, ResolveError};
 use crate::{core::jail::JailSettings, journal::events};
 
 /// How often the names are asked for.
@@ -27,22 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the names of resolved's errors begin.
 const ERRORS: &str = "org.freedesktop.resolve1.";
-
-/// Why a name has no addresses: the middle of a sentence.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ResolveError {
-    /// In the resolver's words.
-    #[error("{0}")]
-    Unknown(String),
-    #[error("the resolver gave no answer within {} s", PATIENCE.as_secs())]
-    Late,
-    #[error(
-        "{0} can't be used ({1}); run `systemctl restart wardend-resolve.socket` (`systemctl unmask` before it, if it is masked)"
-    )]
-    Socket(String, io::Error),
-    #[error("wardend-resolve@.service gave no answer; see `journalctl -u 'wardend-resolve@*'`")]
-    NoAnswer,
-}
 
 /// Which addresses the names have.
 pub(crate) type Addresses = BTreeMap<String, Vec<IpAddr>>;
@@ -110,7 +93,7 @@ async fn run(connection: Connection, names: Vec<String>, sender: mpsc::Sender<Ad
         let mut changed = false;
         for name in &names {
             let asked = tokio::time::timeout(PATIENCE, addresses(&resolver, name)).await;
-            match asked.unwrap_or(Err(ResolveError::Late)) {
+            match asked.unwrap_or(Err(ResolveError::Late(PATIENCE))) {
                 Ok(mut found) => {
                     found.sort_unstable();
                     changed |= known.insert(name.clone(), found.clone()) != Some(found);
