@@ -168,6 +168,18 @@ impl Jail {
         self.settings.borrow().hopping.iter().map(|width| (width.prefix, width.times)).collect()
     }
 
+    /// Whether the open connections of a source are closed when it is banned.
+    #[zbus(property)]
+    fn cut(&self) -> bool {
+        self.settings.borrow().cut
+    }
+
+    /// Whether records are read immediately at all times.
+    #[zbus(property)]
+    fn low_latency(&self) -> bool {
+        self.settings.borrow().low_latency
+    }
+
     /// The services and ports that its bans block; `all` for all ports.
     #[zbus(property)]
     fn ports(&self) -> Vec<String> {

@@ -122,9 +122,9 @@ settings! {
     /// The number of failures for other names that end that; 0 for no limit.
     spare_maxretry: i64 => u32 = number(0..=1000, 20), "SpareMaxRetry";
     /// Whether what a banned source has open is closed.
-    cut: bool => bool = switch(true), "";
+    cut: bool => bool = switch(true), "Cut";
     /// Whether each record matters at once.
-    low_latency: bool => bool = switch(false), "";
+    low_latency: bool => bool = switch(false), "LowLatency";
     /// What its bans close.
     ports: Ports, "Ports";
     /// How they close it.
