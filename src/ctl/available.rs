@@ -47,6 +47,9 @@ struct Available {
     enable: Option<String>,
     /// Why it can't be used.
     error: Option<String>,
+    /// Whether anything is known of it.
+    #[serde(skip)]
+    is_loaded: bool,
 }
 
 /// Whether the service's log is in the journal.
@@ -65,7 +68,7 @@ enum Log {
 pub(super) async fn show(config: Option<&Path>, json: Json) -> anyhow::Result<()> {
     let directories = super::directories(config)?;
     let bus = Connection::system().await.ok();
-    let in_use = in_use(&directories);
+    let in_use = in_use(&directories)?;
     let mut all = Vec::new();
     for name in filters::names(&directories)? {
         all.push(look(name, &directories, bus.as_ref(), &in_use).await);
@@ -73,7 +76,8 @@ pub(super) async fn show(config: Option<&Path>, json: Json) -> anyhow::Result<()
     if let Some(mode) = json.mode() {
         return print_json(&all, mode);
     }
-    let (here, not_here): (Vec<Available>, Vec<Available>) = all.into_iter().partition(|it| !it.units.is_empty());
+    let (here, not_here): (Vec<Available>, Vec<Available>) =
+        all.into_iter().partition(|it| !it.units.is_empty() || !it.is_loaded);
     print(&here)?;
     if bus.is_none() {
         line("The system bus can't be reached, so nothing is known of what runs here.")?;
@@ -96,7 +100,7 @@ async fn look(
     name: String,
     directories: &[PathBuf],
     bus: Option<&Connection>,
-    in_use: &Result<BTreeSet<(String, String)>, ConfigError>,
+    in_use: &BTreeSet<(String, String)>,
 ) -> Available {
     let mut fields = Fields::default();
     let mut it = Available {
@@ -110,11 +114,10 @@ async fn look(
         files: Vec::new(),
         file_units: Vec::new(),
         enable: None,
-        error: in_use.as_ref().err().map(ToString::to_string),
+        error: None,
+        is_loaded: false,
     };
-    if let Ok(in_use) = in_use {
-        it.jails = in_use.iter().filter(|(filter, _)| *filter == it.filter).map(|(_, jail)| jail.clone()).collect();
-    }
+    it.jails = in_use.iter().filter(|(filter, _)| *filter == it.filter).map(|(_, jail)| jail.clone()).collect();
     let texts = match filters::texts(&it.filter, directories) {
         Ok(texts) => texts.unwrap_or_default(),
         Err(error) => {
@@ -132,6 +135,7 @@ async fn look(
     if let Err(error) = filters::is_usable(&filter) {
         it.error = Some(error.to_string());
     }
+    it.is_loaded = true;
     it.description.clone_from(&filter.description);
     it.ports = filter.ports.iter().map(ToString::to_string).collect();
     it.files.clone_from(&filter.files);
@@ -217,7 +221,7 @@ fn advice(it: &Available) -> Option<String> {
     if let Some(table) = &it.enable {
         sentences.push(format!(
             "`wardenctl replay --jail {name} --since -7d` shows whom it would have banned. To use it: \
-             echo '{table}' > /etc/wardend/wardend.conf.d/{name}.conf && systemctl reload wardend"
+             mkdir -p /etc/wardend/wardend.conf.d && echo '{table}' > /etc/wardend/wardend.conf.d/{name}.conf && systemctl reload wardend"
         ));
     }
     (!sentences.is_empty()).then(|| format!("{name}: {}", sentences.join(" ")))
@@ -240,6 +244,7 @@ mod tests {
             file_units: vec!["wardend-file@var-log-x.service".to_owned()],
             enable: jails.is_empty().then(|| "[jail.nginx]".to_owned()),
             error: None,
+            is_loaded: true,
         }
     }
 
