@@ -41,7 +41,7 @@ struct Available {
     setup: Option<String>,
     /// The text files that the program writes by itself.
     files: Vec<PathBuf>,
-    /// The units that bring these into the journal.
+    /// The units that bring those of them into the journal that are here.
     file_units: Vec<String>,
     /// What to write into a file in wardend.conf.d; nothing if a jail uses it.
     enable: Option<String>,
@@ -64,6 +64,13 @@ enum Log {
     Unknown,
 }
 
+impl Available {
+    /// Whether its service runs, or writes a file, or nobody knows.
+    fn is_here(&self) -> bool {
+        !self.units.is_empty() || !self.file_units.is_empty() || !self.is_loaded
+    }
+}
+
 /// Shows the filters for services that run here.
 pub(super) async fn show(config: Option<&Path>, json: Json) -> anyhow::Result<()> {
     let directories = super::directories(config)?;
@@ -76,8 +83,7 @@ pub(super) async fn show(config: Option<&Path>, json: Json) -> anyhow::Result<()
     if let Some(mode) = json.mode() {
         return print_json(&all, mode);
     }
-    let (here, not_here): (Vec<Available>, Vec<Available>) =
-        all.into_iter().partition(|it| !it.units.is_empty() || !it.is_loaded);
+    let (here, not_here): (Vec<Available>, Vec<Available>) = all.into_iter().partition(Available::is_here);
     print(&here)?;
     if bus.is_none() {
         line("The system bus can't be reached, so nothing is known of what runs here.")?;
@@ -139,7 +145,8 @@ async fn look(
     it.description.clone_from(&filter.description);
     it.ports = filter.ports.iter().map(ToString::to_string).collect();
     it.files.clone_from(&filter.files);
-    it.file_units = filter.files.iter().map(|file| units::of_path(FILE_UNIT, file)).collect();
+    let here = filter.files.iter().filter(|file| file.is_file());
+    it.file_units = here.map(|file| units::of_path(FILE_UNIT, file)).collect();
     it.units = running(bus, &filter).await.unwrap_or_default().into_iter().map(|unit| unit.name).collect();
     it.log = match last(&filter, fields) {
         Ok(Some(last)) => Log::Seen(last),
@@ -205,6 +212,11 @@ fn advice(it: &Available) -> Option<String> {
         )),
         // It may be done: what is seen may also be a part of the log.
         (Some(setup), _) if it.enable.is_some() => sentences.push(format!("It needs this set-up: {setup}.")),
+        (None, Log::Silent) if !it.file_units.is_empty() => sentences.push(format!(
+            "It reads a text file. To have that brought into the journal, see wardend-file@.service(8): systemctl enable \
+             --now {}.",
+            quoted(&it.file_units)
+        )),
         (None, Log::Silent) => sentences.push(format!(
             "The journal has no record of it. If somebody has tried to log in since {unit} started, see whether it logs to \
              the journal."
@@ -212,10 +224,9 @@ fn advice(it: &Available) -> Option<String> {
         _ => {}
     }
     if it.log == Log::Silent && it.setup.is_some() && !it.file_units.is_empty() {
-        let units: Vec<String> = it.file_units.iter().map(|unit| format!("'{unit}'")).collect();
         sentences.push(format!(
             "Or, if it can only write files, bring them into the journal (wardend-file@.service(8)): systemctl enable --now {}.",
-            units.join(" ")
+            quoted(&it.file_units)
         ));
     }
     if let Some(table) = &it.enable {
@@ -225,6 +236,11 @@ fn advice(it: &Available) -> Option<String> {
         ));
     }
     (!sentences.is_empty()).then(|| format!("{name}: {}", sentences.join(" ")))
+}
+
+/// Names of units, for a shell.
+fn quoted(units: &[String]) -> String {
+    units.iter().map(|unit| format!("'{unit}'")).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -264,7 +280,12 @@ mod tests {
         assert_eq!(advice(&available(Log::Seen(1), None, &["web"])), None);
         let partly = advice(&available(Log::Seen(1), Some("write x into /etc/y"), &[])).unwrap();
         assert!(partly.starts_with("nginx: It needs this set-up: write x into /etc/y. `wardenctl"), "{partly}");
-        let never = advice(&available(Log::Silent, None, &["web"])).unwrap();
-        assert!(never.starts_with("nginx: The journal has no record of it."), "{never}");
+        let file = advice(&available(Log::Silent, None, &["web"])).unwrap();
+        assert!(
+            file.contains("It reads a text file.") && file.ends_with("'wardend-file@var-log-x.service'."),
+            "{file}"
+        );
+        let silent = Available { file_units: Vec::new(), ..available(Log::Silent, None, &["web"]) };
+        assert!(advice(&silent).unwrap().starts_with("nginx: The journal has no record of it."));
     }
 }
