@@ -49,7 +49,7 @@ export function sentence(error) {
 }
 
 /**
- * Tells: "presence" (whether it is running), "properties", "bans" (the list has changed), "activity" (a failure,
+ * Tells: "connect" (calls can be made), "presence" (whether it is running), "properties", "bans" (the list has changed), "activity" (a failure,
  * a leak or a spared source) and "jails".
  */
 export class Wardend extends EventTarget {
@@ -68,6 +68,11 @@ export class Wardend extends EventTarget {
     }
 
     start() {
+        // Whether there is administrative access is known soon, and everything would be asked for twice otherwise.
+        const known = new Promise(resolve => {
+            this.permission.addEventListener("changed", resolve, { once: true });
+            setTimeout(resolve, this.permission.allowed === null ? 1000 : 0);
+        });
         // Changes go over root's bridge as soon as there is one, and that takes a new channel.
         this.permission.addEventListener("changed", () => {
             const admin = this.permission.allowed === true;
@@ -75,13 +80,14 @@ export class Wardend extends EventTarget {
                 return;
             this.admin = admin;
             this.tell("admin");
-            if (this.present)
+            if (this.client)
                 this.connect();
         });
-        this.observe();
+        this.observe(known);
     }
 
-    observe() {
+    /** @param {Promise<any>} known */
+    observe(known) {
         const bus = cockpit.dbus(BUS, { bus: "system" });
         const match = { path: BUS_PATH, interface: BUS, member: "NameOwnerChanged", arg0: NAME };
         bus.subscribe(match, (_path, _interface, _member, [, , owner]) => {
@@ -90,11 +96,15 @@ export class Wardend extends EventTarget {
             else
                 this.lose();
         });
-        bus.call(BUS_PATH, BUS, "NameHasOwner", [NAME], { type: "s" }).then(([owned]) => {
-            if (!owned)
-                this.lose();
-            else if (!this.present)
+        bus.call(BUS_PATH, BUS, "NameHasOwner", [NAME], { type: "s" }).then(async ([owned]) => {
+            await known;
+            // It may have started or stopped since.
+            if (this.client || this.present === false)
+                return;
+            if (owned)
                 this.connect();
+            else
+                this.lose();
         }, error => this.fail(error));
     }
 
@@ -117,6 +127,8 @@ export class Wardend extends EventTarget {
             Object.assign(this.properties, plain(changed));
             this.tell("properties");
         });
+        // The bans are asked for at the same time.
+        this.tell("connect");
         client.call(PATH, PROPERTIES, "GetAll", [MANAGER], { type: "s" }).then(([properties]) => {
             if (this.client !== client)
                 return;

@@ -70,11 +70,11 @@ wardend.addEventListener("presence", () => {
         return;
     }
     wardend.problem = "";
-    bans.load();
     showState(wardend);
     for (const part of Object.values(parts))
         part();
 });
+wardend.addEventListener("connect", () => bans.load());
 wardend.addEventListener("admin", () => setAccess(wardend.admin));
 wardend.addEventListener("bans", () => {
     bans.refresh();
