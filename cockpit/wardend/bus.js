@@ -183,6 +183,15 @@ export class Wardend extends EventTarget {
     }
 }
 
+/**
+ * The names of jails, first of those that watch something: people ban where they are attacked.
+ * @param {Replies["ListJails"][0]} jails
+ */
+export function names(jails) {
+    const watching = jails.filter(([, , , , , more]) => plain(more).Filter);
+    return [...watching, ...jails.filter(jail => !watching.includes(jail))].map(([name]) => name);
+}
+
 /** Starts the daemon, as `systemctl start` does. */
 export function startDaemon() {
     const systemd = cockpit.dbus("org.freedesktop.systemd1", { bus: "system", superuser: "try" });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // The dialogs that ban, ignore and pause. What the daemon answers is shown beside the field that it is about.
 
-import { plain, sentence, variants } from "./bus.js";
+import { names, plain, sentence, variants } from "./bus.js";
 import { $, h, say } from "./dom.js";
 
 /** @typedef {import("./bus.js").Wardend} Wardend */
@@ -156,11 +156,29 @@ function report(done, addresses, refusals) {
 }
 
 /**
+ * The jails to choose from, which somebody quick may need before the page has asked for them.
  * @param {Wardend} wardend
- * @param {string[]} jails
+ * @param {string[]} known
+ */
+async function choice(wardend, known) {
+    if (known.length > 0)
+        return known;
+    try {
+        const [jails] = await wardend.call("ListJails");
+        return names(jails);
+    } catch (error) {
+        say(sentence(error).message, true);
+        return [];
+    }
+}
+
+/**
+ * @param {Wardend} wardend
+ * @param {string[]} known the jails
  * @param {string} [address]
  */
-export function askBan(wardend, jails, address = "") {
+export async function askBan(wardend, known, address = "") {
+    const jails = await choice(wardend, known);
     open({
         title: "Ban",
         text: "An address stands for its source: by default, an IPv6 address for its /64.",
@@ -193,10 +211,11 @@ export function askBan(wardend, jails, address = "") {
 
 /**
  * @param {Wardend} wardend
- * @param {string[]} jails
+ * @param {string[]} known the jails
  * @param {string} [address]
  */
-export function askIgnore(wardend, jails, address = "") {
+export async function askIgnore(wardend, known, address = "") {
+    const jails = await choice(wardend, known);
     open({
         title: "Ignore",
         text: "Who is ignored is never counted or banned, and bans of their addresses end.",

@@ -2,7 +2,7 @@
 // All but the bans: the state, the chart, the sources, the jails, and who is never banned.
 
 import { change } from "./access.js";
-import { plain, sentence, settings, variants } from "./bus.js";
+import { names, plain, sentence, settings, variants } from "./bus.js";
 import { $, absolute, ago, arrange, button, h, isForever, left, now, number, row, say, span, svg, table } from "./dom.js";
 import { explainInDialog } from "./explain.js";
 import { askBan, askIgnore, askPause } from "./orders.js";
@@ -140,9 +140,8 @@ export async function showJails(wardend) {
                 : change("Pause…", () => askPause(wardend, name), { "aria-label": `Pause ${name}` }),
         ]);
     }));
-    const names = jails.map(([name]) => name);
     const rows = all.flatMap((line, index) => {
-        const settingsRow = opened.get(names[index]);
+        const settingsRow = opened.get(jails[index][0]);
         return settingsRow ? [line, settingsRow] : [line];
     });
     const old = $("jails").querySelector("tbody");
@@ -155,9 +154,8 @@ export async function showJails(wardend) {
         const again = [...$("jails").querySelectorAll("button")].find(one => (one.getAttribute("aria-label") || one.textContent) === focused);
         again?.focus();
     }
-    // First those that watch something: people ban where they are attacked.
     watching = new Set(jails.filter(([, , , , , more]) => plain(more).Filter).map(([name]) => name));
-    return [...names.filter(name => watching.has(name)), ...names.filter(name => !watching.has(name))];
+    return names(jails);
 }
 
 /**
@@ -208,10 +206,10 @@ export async function showIgnored(wardend) {
     const [entries] = await wardend.call("ListIgnored");
     const columns = ["Who", "Jails", "Left", "From", "Actions"];
     const rows = entries.map(plain).map(entry => {
-        const names = entry.Addresses?.length > 0 ? entry.Addresses.join(", ") : "not resolved";
+        const addresses = entry.Addresses?.length > 0 ? entry.Addresses.join(", ") : "not resolved";
         const ordered = entry.Origin === "command";
         return row(columns, [
-            entry.Name ? `${entry.Name} (${names})` : entry.Source,
+            entry.Name ? `${entry.Name} (${addresses})` : entry.Source,
             entry.Jails?.length > 0 ? entry.Jails.join(", ") : "all",
             left(entry.UntilUSec ?? -1, entry.Permanent ?? true),
             ordered
