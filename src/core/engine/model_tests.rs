@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::{
+    engine::enforce::ban_end,
     jail::{Subnet, Width},
     net::Prefixes,
     record::Cursor,

@@ -1,6 +1,7 @@
 //! Bans and unbans that are ordered.
 
 use super::*;
+use crate::core::bans::Origin;
 
 fn order(source: &str) -> BanOrder {
     BanOrder::new(net(source), "sshd")
