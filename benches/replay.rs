@@ -116,8 +116,8 @@ fn compile_floor() -> String {
 /// The journal matches of the shipped filter, as words of a shell.
 fn matches() -> String {
     let settings = Settings::load(&[]).expect("the shipped configuration is right");
-    let fields = &settings.jails[0].filter.records.fields;
-    let all = fields.iter().flat_map(|(name, _, values)| values.iter().map(move |value| format!("'{name}={value}'")));
+    let fields = settings.jails[0].filter.records.fields();
+    let all = fields.flat_map(|(name, _, values)| values.iter().map(move |value| format!("'{name}={value}'")));
     all.collect::<Vec<_>>().join(" ")
 }
 

@@ -34,10 +34,10 @@ impl Tested {
     /// The address that the filter reads in a message of sshd.
     fn address(&self, written: &Written) -> Option<IpAddr> {
         let mut record = Record::new(&self.fields, 0, Cursor::from("c"));
-        for (_, field, values) in &self.filter.records.fields {
+        for (_, field, values) in self.filter.records.fields() {
             record.set(*field, values[0].as_bytes());
         }
-        for field in &self.filter.records.same {
+        for field in self.filter.records.same() {
             record.set(*field, b"4711");
         }
         record.set(FieldId::MESSAGE, &written.message);

@@ -14,7 +14,7 @@ fuzz_target!(|text: &str| {
     match Filter::load("fuzz", &[FilterText::new("fuzz.toml", text)], &mut fields) {
         Ok(filter) => {
             let mut record = Record::new(&fields, 0, Cursor::from("c"));
-            for (_, field, values) in &filter.records.fields {
+            for (_, field, values) in filter.records.fields() {
                 record.set(*field, values[0].as_bytes());
             }
             record.set(FieldId::MESSAGE, b"Failed password for root from 203.0.113.7 port 4242 ssh2");

@@ -36,10 +36,10 @@ fn stands_in(address: IpAddr, message: &[u8]) -> bool {
 fuzz_target!(|message: &[u8]| {
     let (filter, fields) = sshd();
     let mut record = Record::new(fields, 0, Cursor::from("c"));
-    for (_, field, values) in &filter.records.fields {
+    for (_, field, values) in filter.records.fields() {
         record.set(*field, values[0].as_bytes());
     }
-    for field in &filter.records.same {
+    for field in filter.records.same() {
         record.set(*field, b"4711");
     }
     record.set(FieldId::MESSAGE, message);

@@ -22,15 +22,31 @@ use crate::core::{
 /// The filters that are installed; read from here where no directory has them.
 const BUILT_IN: [(&str, &str); 1] = [("sshd", include_str!("../../filters/sshd.toml"))];
 
+/// Where the users of services are. A user that only a directory service knows is none of a service's.
+const USERS: &str = "/etc/passwd";
+
+/// The number of a user, see passwd(5).
+fn number_of(users: &str, name: &str) -> Option<u32> {
+    let mut fields = users.lines().map(|line| line.split(':'));
+    fields.find_map(|mut fields| (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?)
+}
+
 /// Loads the filter `name` with its drop-ins; none if there is no such file.
 pub(crate) fn load(name: &str, directories: &[PathBuf], fields: &mut Fields) -> Result<Option<Filter>, ConfigError> {
     let Some(texts) = texts(name, directories)? else { return Ok(None) };
     Ok(Some(usable(Filter::load(name, &texts, fields)?)?))
 }
 
-/// A filter whose condition holds on this machine.
+/// A filter that knows this machine's users.
+pub(crate) fn knowing(mut filter: Filter) -> Filter {
+    let users = fs::read_to_string(USERS).unwrap_or_default();
+    filter.know_users(|name| number_of(&users, name));
+    filter
+}
+
+/// The same, of a filter whose condition holds on this machine.
 pub(crate) fn usable(filter: Filter) -> Result<Filter, ConfigError> {
-    is_usable(&filter).map(|()| filter)
+    is_usable(&filter).map(|()| knowing(filter))
 }
 
 /// Whether the condition of a filter holds on this machine.

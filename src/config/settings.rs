@@ -172,7 +172,10 @@ fn jail(
     Ok(JailSettings {
         name: name.to_owned(),
         classes: classes(input, &filter)?,
-        maxretry: input.maxretry()?,
+        maxretry: match suggested_maxretry(input, &filter) {
+            Some(limit) => limit,
+            None => input.maxretry()?,
+        },
         findtime: input.findtime()?,
         bantime: input.bantime()?,
         bantime_factor: input.bantime_factor()?,
@@ -233,6 +236,15 @@ fn classes(input: &Layered<'_>, filter: &Filter) -> Result<Vec<String>, ConfigEr
         let place = mode.map_or(&input.jail.place, |located| &located.place);
         place.error(format!("filter '{filter}' has no mode '{name}'; {}", suggest::instead(name, filter.mode_names())))
     })
+}
+
+/// What the filter says of `maxretry` in the jail's mode, if the jail itself doesn't say: such a mode counts what
+/// honest clients cause as well, so what `[default]` says of wrong passwords is not meant for it.
+fn suggested_maxretry(input: &Layered<'_>, filter: &Filter) -> Option<u32> {
+    if input.jail.maxretry.is_some() || input.get(|table| table.classes.as_ref()).is_some() {
+        return None;
+    }
+    filter.maxretry(input.get(|table| table.mode.as_ref()).map_or("normal", |located| &located.value))
 }
 
 /// What is in `ignoreip`: networks, and names whose addresses have to be asked for.

@@ -132,7 +132,7 @@ async fn look(
         }
     };
     let filter = match Filter::load(&it.filter, &texts, &mut fields) {
-        Ok(filter) => Arc::new(filter),
+        Ok(filter) => Arc::new(filters::knowing(filter)),
         Err(error) => {
             it.error = Some(error.to_string());
             return it;

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use crate::{
     config::{Settings, VENDOR_DIRECTORY, filters, origin},
-    core::filter::FilterText,
+    core::{filter::FilterText, jail::JailSettings},
     kernel::names,
 };
 
@@ -31,8 +31,30 @@ pub(super) fn hints(directories: &[PathBuf], settings: Option<&Settings>) -> Vec
             found.extend(masked(&texts).into_iter().map(|sentence| Hint { what: name.clone(), sentence }));
         }
     }
+    found.extend(settings.into_iter().flat_map(without_users));
     found.extend(settings.into_iter().flat_map(unresolved));
     found
+}
+
+/// Jails whose filter reads records of users none of whom is here.
+fn without_users(settings: &Settings) -> Vec<Hint> {
+    let gone = settings.jails.iter().filter(|jail| {
+        let users = jail.filter.users();
+        !users.is_empty() && users.values().all(Option::is_none)
+    });
+    let hint = |jail: &JailSettings| {
+        let users: Vec<&str> = jail.filter.users().keys().map(String::as_str).collect();
+        Hint {
+            what: jail.name.clone(),
+            sentence: format!(
+                "The filter '{}' reads records of {}, and there is no such user on this machine, so the jail may count \
+                 nothing. If the service has been installed since, run systemctl reload wardend.",
+                jail.filter.name,
+                users.join(" or ")
+            ),
+        }
+    };
+    gone.map(hint).collect()
 }
 
 /// Values of `[default]` that hold for no jail.

@@ -4,6 +4,7 @@
 //! each what was proven and how long that took. It goes on after a mistake, so one run shows all.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     path::{Path, PathBuf},
     time::Instant,
@@ -52,7 +53,12 @@ struct Verdict {
     usec: u128,
     /// What the filter says of its program, and the proof believes.
     claims: Vec<String>,
+    /// The users whose records it reads, by name, and their numbers here.
+    users: BTreeMap<String, Option<u32>>,
     error: Option<String>,
+    /// The filter is sound, and its condition doesn't hold on this machine.
+    #[serde(skip)]
+    unmet: bool,
     /// What is probably not meant, though it is no error.
     warning: Option<String>,
     /// The word for that in the table.
@@ -71,6 +77,11 @@ impl Verdict {
         Self { what: path, error, ..Self::default() }
     }
 
+    /// An installed filter need not fit this machine: whether a jail wants it, the configuration tells.
+    fn unless_unused(self) -> Self {
+        if self.unmet { Self { ok: true, warning: self.error, error: None, mark: "unused", ..self } } else { self }
+    }
+
     fn unread(path: &Path, what: &str) -> Self {
         let path = path.display().to_string();
         let warning = Some(format!("{path}: nothing reads this file: {what}."));
@@ -84,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.files.is_empty() {
         for name in filters::names(&directories)? {
             let texts = filters::texts(&name, &directories).map(Option::unwrap_or_default);
-            verdicts.push(verdict(&name, &name, texts));
+            verdicts.push(verdict(&name, &name, texts).unless_unused());
         }
         for folder in filters::stray_folders(&directories)? {
             let what = format!("there is no filter '{}', so nothing in this folder is used", name_of(&folder));
@@ -99,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Err(error) => (None, Some(error)),
         };
         // A filter's mistake has been told with the filter.
-        if !matches!(error, Some(ConfigError::Filter(_))) {
+        if !matches!(error, Some(ConfigError::Filter(_))) || verdicts.iter().all(|verdict| verdict.ok) {
             verdicts.push(Verdict {
                 what: "configuration".to_owned(),
                 ok: error.is_none(),
@@ -108,6 +119,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 pairs: 0,
                 usec,
                 claims: Vec::new(),
+                users: BTreeMap::new(),
+                unmet: false,
                 error: error.map(|error| error.to_string()),
                 warning: None,
                 mark: "",
@@ -176,18 +189,21 @@ fn texts_of(file: &Path, directories: &[PathBuf]) -> Result<Vec<FilterText>, Con
 fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) -> Verdict {
     let began = Instant::now();
     let drop_ins = texts.as_ref().map_or(0, |texts| texts.len().saturating_sub(1));
-    let filter = texts.and_then(|texts| filters::usable(Filter::load(name, &texts, &mut Fields::default())?));
+    let filter = texts.and_then(|texts| Ok(filters::knowing(Filter::load(name, &texts, &mut Fields::default())?)));
+    let unmet = filter.as_ref().ok().and_then(|filter| filters::is_usable(filter).err());
     let usec = began.elapsed().as_micros();
     let rules = filter.as_ref().map_or(0, |filter| filter.rules().count());
     Verdict {
         what: what.to_owned(),
-        ok: filter.is_ok(),
+        ok: filter.is_ok() && unmet.is_none(),
         drop_ins,
         rules,
         pairs: rules * rules.saturating_sub(1) / 2,
         usec,
         claims: filter.as_ref().map(claims).unwrap_or_default(),
-        error: filter.err().map(|error| error.to_string()),
+        users: filter.as_ref().map(|filter| filter.users().clone()).unwrap_or_default(),
+        unmet: unmet.is_some(),
+        error: filter.err().or(unmet).map(|error| error.to_string()),
         warning: None,
         mark: "",
     }
@@ -233,6 +249,13 @@ fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
     for verdict in verdicts.iter().filter(|verdict| !verdict.claims.is_empty()) {
         line(&format!("\n{} is proven if this is true of its program:", verdict.what))?;
         verdict.claims.iter().try_for_each(|claim| line(&format!("  {claim}")))?;
+    }
+    for verdict in verdicts.iter().filter(|verdict| !verdict.users.is_empty()) {
+        let each = verdict.users.iter().map(|(name, number)| match number {
+            Some(number) => format!("{name} ({number})"),
+            None => format!("{name} (not on this machine)"),
+        });
+        line(&format!("\n{} reads records of the users {}.", verdict.what, each.collect::<Vec<_>>().join(", ")))?;
     }
     for sentence in verdicts.iter().filter_map(|verdict| verdict.error.as_ref().or(verdict.warning.as_ref())) {
         line(&format!("\n{sentence}"))?;

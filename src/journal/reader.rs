@@ -18,7 +18,7 @@ use super::{
     lanes::{Group, Lanes, c_string, deal, matches_of},
 };
 use crate::core::{
-    filter::{Filter, Wants},
+    filter::{Filter, RecordMatch, Wants},
     record::{Cursor, FieldId, Fields, Record},
     time::Usec,
 };
@@ -78,7 +78,7 @@ pub struct Loss {
 pub struct Reader {
     journal: Lanes,
     filters: Vec<Arc<Filter>>,
-    /// The lane of each of the filters.
+    /// The lane of each kind of records of each of the filters.
     dealt: Vec<usize>,
     fields: Arc<Fields>,
     /// Of every entry all fields are fetched, whatever its message.
@@ -101,10 +101,10 @@ impl Reader {
             Some(name) if first.usage()? == 0 => return Err(JournalError::Empty(name)),
             _ => {}
         }
-        let groups: Vec<Group> = filters.iter().enumerate().map(|(place, _)| group(&filters, place)).collect();
-        // What looks like a filter's may come on top, in the same lane.
-        let all =
-            |(place, group)| matches_of(group) + lookalikes(&filters, place).iter().map(matches_of).sum::<usize>();
+        let kinds = kinds(&filters);
+        let groups: Vec<Group> = (0..kinds.len()).map(|place| group(&kinds, place)).collect();
+        // What looks like a kind's may come on top, in the same lane.
+        let all = |(place, group)| matches_of(group) + lookalikes(&kinds, place).iter().map(matches_of).sum::<usize>();
         let dealt = deal(&groups.iter().enumerate().map(all).collect::<Vec<_>>());
         let mut dealt_out = Lanes::new(first);
         for _ in 0..dealt.last().copied().unwrap_or(0) {
@@ -137,8 +137,9 @@ impl Reader {
     /// # Errors
     /// If sd-journal has no memory.
     pub fn with_lookalikes(mut self) -> Result<Self, JournalError> {
+        let kinds = kinds(&self.filters);
         for (place, lane) in self.dealt.iter().enumerate() {
-            for group in lookalikes(&self.filters, place) {
+            for group in lookalikes(&kinds, place) {
                 self.journal.match_group(*lane, &group)?;
             }
         }
@@ -256,24 +257,32 @@ impl Reader {
     }
 }
 
-/// What an entry of a filter must hold, as far as the index is asked; nothing, if that is what another
-/// filter before it asks for.
-fn group(filters: &[Arc<Filter>], place: usize) -> Group {
-    let records = &filters[place].records;
-    if filters[..place].iter().any(|known| known.records == *records) {
+/// The kinds of records of all filters.
+fn kinds(filters: &[Arc<Filter>]) -> Vec<&RecordMatch> {
+    filters.iter().flat_map(|filter| filter.records.kinds()).collect()
+}
+
+/// What an entry of a kind must hold, as far as the index is asked; nothing, if that is what another
+/// kind before it asks for.
+fn group(kinds: &[&RecordMatch], place: usize) -> Group {
+    let records = kinds[place];
+    if kinds[..place].iter().any(|known| known.fields == records.fields) {
         return Group::new();
     }
+    // The index knows whole values only.
+    let is_whole = |(_, _, values): &&(String, FieldId, Vec<String>)| values.iter().all(|value| !value.contains('*'));
     let is_common = |name: &String| COMMON.contains(&name.as_str());
-    let telling = records.fields.iter().any(|(name, ..)| !is_common(name));
-    let asked = records.fields.iter().filter(|(name, ..)| !telling || !is_common(name));
+    let telling = records.fields.iter().filter(is_whole).any(|(name, ..)| !is_common(name));
+    let asked = records.fields.iter().filter(is_whole).filter(|(name, ..)| !telling || !is_common(name));
     asked.map(|(name, _, values)| (name.clone(), values.clone())).collect()
 }
 
-/// What a filter's units and programs write under any name, if they are to be looked at.
-fn lookalikes(filters: &[Arc<Filter>], place: usize) -> Vec<Group> {
-    let records = &filters[place].records;
+/// What the units and programs of a kind write under any name, if they are to be looked at.
+fn lookalikes(kinds: &[&RecordMatch], place: usize) -> Vec<Group> {
+    let records = kinds[place];
+    let is_known = |known: &&RecordMatch| (&known.units, &known.programs) == (&records.units, &records.programs);
     // Without a list of programs a unit may write thousands of records that nobody asks for.
-    if records.programs.is_empty() || filters[..place].iter().any(|known| known.records == *records) {
+    if records.programs.is_empty() || kinds[..place].iter().any(is_known) {
         return Vec::new();
     }
     let units = records.units.iter().filter(|unit| !unit.contains('*')).cloned();

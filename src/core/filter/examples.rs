@@ -8,6 +8,7 @@ use super::{
     Filter, FilterError,
     load::Written,
     proof::{ProofError, Work},
+    records::Kinds,
 };
 
 impl Filter {
@@ -41,7 +42,7 @@ impl Filter {
                 )?;
             }
             for example in &table.ignore {
-                let found = self.find(example.get_ref().as_bytes());
+                let found = self.find(example.get_ref().as_bytes(), Kinds::ALL);
                 if found.is_some_and(|(found, _)| *self.rule(found).name == **rule) {
                     return Err(text.error(
                         example.span().start,
@@ -60,7 +61,7 @@ impl Filter {
     }
 
     fn check(&self, rule: &str, message: &str, address: Option<&str>, user: Option<&str>) -> Result<(), String> {
-        let Some((found, tokens)) = self.find(message.as_bytes()) else {
+        let Some((found, tokens)) = self.find(message.as_bytes(), Kinds::ALL) else {
             return Err("is matched by no rule".to_owned());
         };
         if *self.rule(found).name != *rule {

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::{Filter, Found, Rule, address, pattern, proof::Work};
+use super::{Filter, Found, Rule, address, pattern, proof::Work, records::Kinds};
 use crate::core::record::Record;
 
 /// A message that a rule reads.
@@ -59,7 +59,7 @@ impl Rule {
 impl Filter {
     /// Reads a message as the daemon would.
     pub(crate) fn examine<'m>(&self, message: &'m [u8], altered: bool) -> Option<Reading<'_, 'm>> {
-        let (id, tokens) = self.find(message)?;
+        let (id, tokens) = self.find(message, Kinds::ALL)?;
         Some(self.reading(Found { id, tokens, length: message.len(), altered }))
     }
 

@@ -5,9 +5,12 @@
 //! is the raw half of raw-then-resolved: it says what the files say. What they mean, and whether
 //! they can be used, is for [`super::load`].
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned, MapAccess, SeqAccess, Visitor},
+};
 use toml::Spanned;
 
 use super::{FilterError, framing::FramingWord};
@@ -55,9 +58,10 @@ pub(crate) struct FilterFile {
     /// The text files that the program writes by itself, and that the filter can read as well.
     #[serde(default)]
     pub(crate) files: Vec<Spanned<PathBuf>>,
-    /// Field name → values; `units` is no field but the list of unit names, `programs` that of
-    /// program names, and `same` a list of fields.
-    pub(crate) records: Spanned<BTreeMap<String, Vec<String>>>,
+    /// Mode name → the number of failures that lead to a ban, where a jail does not say.
+    #[serde(default)]
+    pub(crate) maxretry: BTreeMap<String, Spanned<u32>>,
+    pub(crate) records: Spanned<RecordsTable>,
     #[serde(default)]
     pub(crate) message: MessageTable,
     /// Mode name → classes that a jail in this mode counts.
@@ -71,12 +75,83 @@ pub(crate) struct FilterFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DropIn {
     /// Values to add to those of `[records]`.
-    pub(crate) records: Option<Spanned<BTreeMap<String, Vec<String>>>>,
+    pub(crate) records: Option<Spanned<RecordsTable>>,
     /// Rules that are not to be used: of the filter, or of drop-ins that come earlier.
     #[serde(default)]
     pub(crate) mask: Vec<Spanned<String>>,
     #[serde(rename = "rule", default)]
     pub(crate) rules: Vec<RuleTable>,
+}
+
+/// `[records]`: field name → values; `units` is no field but the list of unit names, `programs` that of
+/// program names, and `same` a list of fields. And the tables in it: kinds of records, by their names,
+/// of which each has what all have in common as well.
+#[derive(Debug, Default)]
+pub(crate) struct RecordsTable {
+    pub(crate) common: BTreeMap<String, Vec<String>>,
+    pub(crate) kinds: BTreeMap<String, KindTable>,
+}
+
+impl RecordsTable {
+    /// The number of values in it.
+    pub(crate) fn len(&self) -> usize {
+        let own = self.kinds.values().flat_map(|kind| kind.fields.values());
+        self.common.values().chain(own).map(Vec::len).sum()
+    }
+}
+
+/// `[records.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct KindTable {
+    /// In place of what `[message]` says.
+    pub(crate) framing: Option<FramingWord>,
+    pub(crate) chunk_size: Option<usize>,
+    pub(crate) chunk_mark: Option<String>,
+    pub(crate) client_text: Option<String>,
+    #[serde(flatten)]
+    pub(crate) fields: BTreeMap<String, Vec<String>>,
+}
+
+/// What stands behind a name in `[records]`.
+enum Entry {
+    Values(Vec<String>),
+    Kind(KindTable),
+}
+
+impl<'de> Deserialize<'de> for RecordsTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut table = Self::default();
+        for (name, entry) in BTreeMap::<String, Entry>::deserialize(deserializer)? {
+            match entry {
+                Entry::Values(values) => drop(table.common.insert(name, values)),
+                Entry::Kind(kind) => drop(table.kinds.insert(name, kind)),
+            }
+        }
+        Ok(table)
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of values, or a table with a kind of records")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Entry, A::Error> {
+                Deserialize::deserialize(de::value::SeqAccessDeserializer::new(values)).map(Entry::Values)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Entry, A::Error> {
+                Deserialize::deserialize(de::value::MapAccessDeserializer::new(table)).map(Entry::Kind)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// `[message]`.
@@ -141,12 +216,20 @@ pub(crate) struct RuleTable {
     pub(crate) class: Option<Spanned<String>>,
     pub(crate) counts: Counts,
     pub(crate) pattern: Spanned<String>,
+    /// The kinds of records that the rule reads; none for all.
+    #[serde(default)]
+    pub(crate) records: Vec<Spanned<String>>,
     /// Rules with the same word here are two views of the same attempts: of their counts in a
-    /// session only the largest counts.
+    /// session, or of an address where there is none, only the largest counts.
     pub(crate) attempt: Option<Spanned<String>>,
     /// The message is the last one of its session.
     #[serde(default)]
     pub(crate) ends_session: bool,
+    /// The number of failures that each of the message's counts as.
+    pub(crate) weight: Option<Spanned<u32>>,
+    /// The message is the first one of its session: whatever was open under the same name is over.
+    #[serde(default)]
+    pub(crate) begins_session: bool,
     /// The message belongs to no session: the listener wrote it.
     #[serde(default)]
     pub(crate) standalone: bool,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     FilterError,
-    file::{Condition, Counts, MessageTable},
+    file::{Condition, Counts, KindTable, MessageTable},
     load::{Checked, Written},
     pattern::Pattern,
     proof::{self, Automaton, Cuts, Embedded, Piece, ProofError, Work},
@@ -54,6 +54,8 @@ pub(super) struct Mark {
 
 /// What a filter says of its records, resolved.
 pub(super) struct Declared {
+    /// The name of the kind of records.
+    kind: String,
     pub(super) framing: Framing,
     pub(super) clients: ClientText,
     /// Lines of standard output are not read: nothing was said of them.
@@ -62,15 +64,54 @@ pub(super) struct Declared {
     pub(super) cut_at: Option<usize>,
 }
 
+/// What a filter says of how a kind of records is made: in its table, or else in `[message]`. With the
+/// places in the file.
+pub(super) struct Said<'t> {
+    pub(super) framing: Option<FramingWord>,
+    at: usize,
+    chunk_size: Option<usize>,
+    chunk_mark: Option<(&'t str, usize)>,
+    client_text: Option<(&'t str, usize)>,
+}
+
+impl<'t> Said<'t> {
+    /// `at`: where `[records]` stands.
+    pub(super) fn of(table: &'t MessageTable, kind: Option<&'t KindTable>, at: usize) -> Self {
+        let client_text = table.client_text.as_ref().map(|text| (text.get_ref().as_str(), text.span().start));
+        let own = kind.and_then(|kind| Some((kind.client_text.as_deref()?, at)));
+        let client_text = own.or(client_text);
+        match kind {
+            Some(kind) if kind.framing.is_some() || kind.chunk_size.is_some() || kind.chunk_mark.is_some() => Self {
+                framing: kind.framing,
+                at,
+                chunk_size: kind.chunk_size,
+                chunk_mark: kind.chunk_mark.as_deref().map(|mark| (mark, at)),
+                client_text,
+            },
+            _ => Self {
+                framing: table.framing.as_ref().map(|framing| *framing.get_ref()),
+                at: table.framing.as_ref().map_or(0, |framing| framing.span().start),
+                chunk_size: table.chunk_size,
+                chunk_mark: table.chunk_mark.as_ref().map(|mark| (mark.get_ref().as_str(), mark.span().start)),
+                client_text,
+            },
+        }
+    }
+}
+
 impl Declared {
-    /// Reads `[message]`. The error is a sentence, and a place in the file.
-    pub(super) fn of(table: &MessageTable, records: &RecordMatch, work: &mut Work) -> Result<Self, (usize, String)> {
-        let clients = match &table.client_text {
+    /// Reads what is said of a kind of records. The error is a sentence, and a place in the file.
+    pub(super) fn of(
+        table: &MessageTable,
+        said: &Said<'_>,
+        records: &RecordMatch,
+        work: &mut Work,
+    ) -> Result<Self, (usize, String)> {
+        let clients = match said.client_text {
             None => ClientText::default(),
-            Some(text) => ClientText::parse(text.get_ref()).map_err(|what| (text.span().start, format!("{what}.")))?,
+            Some((text, at)) => ClientText::parse(text).map_err(|what| (at, format!("{what}.")))?,
         };
-        let at = table.framing.as_ref().map_or(0, |framing| framing.span().start);
-        let declared = table.framing.as_ref().map(|framing| *framing.get_ref());
+        let (at, declared) = (said.at, said.framing);
         let transports = records.fields.iter().find(|(name, ..)| name == "_TRANSPORT").map(|(_, _, values)| values);
         let asks_for_lines = transports.is_some_and(|values| values.iter().any(|value| value == "stdout"));
         if table.forgeable_lines && declared.is_some_and(|declared| declared != FramingWord::Datagrams) {
@@ -89,7 +130,7 @@ impl Declared {
                     .to_owned(),
             ));
         }
-        if declared != Some(FramingWord::Chunks) && (table.chunk_size.is_some() || table.chunk_mark.is_some()) {
+        if declared != Some(FramingWord::Chunks) && (said.chunk_size.is_some() || said.chunk_mark.is_some()) {
             return Err((
                 at,
                 "chunk-size and chunk-mark are for framing = \"chunks\"; add it, or drop them.".to_owned(),
@@ -98,16 +139,16 @@ impl Declared {
         let framing = match declared {
             Some(FramingWord::Lines) => Framing::Lines,
             Some(FramingWord::Chunks) => {
-                let Some(size) = table.chunk_size else {
+                let Some(size) = said.chunk_size else {
                     return Err((
                         at,
                         "framing is \"chunks\" without chunk-size; say from how many bytes on a message is cut up."
                             .to_owned(),
                     ));
                 };
-                let mark = table.chunk_mark.as_ref().map(|mark| {
-                    Mark::of(mark.get_ref(), work).map_err(|what| (mark.span().start, format!("chunk-mark {what}.")))
-                });
+                let mark = said
+                    .chunk_mark
+                    .map(|(mark, at)| Mark::of(mark, work).map_err(|what| (at, format!("chunk-mark {what}."))));
                 Framing::Chunks(size, mark.transpose()?)
             }
             None if asks_for_lines && !table.forgeable_lines => Framing::Lines,
@@ -120,14 +161,17 @@ impl Declared {
             Framing::Chunks(size, _) => Some(size),
         };
         let cut_at = [limit, table.truncated_at].into_iter().flatten().min();
-        Ok(Self { framing, clients, no_lines, cut_at })
+        Ok(Self { kind: records.name.clone(), framing, clients, no_lines, cut_at })
     }
 }
 
 impl Declared {
-    /// What `[message]` says of the program, as far as the proof has to believe it.
-    pub(super) fn claims(&self, table: &MessageTable) -> Vec<Claimed> {
-        let says = |token: &str, what: String| Claimed { token: token.to_owned(), what };
+    /// What is said of how the program makes these records, as far as the proof has to believe it.
+    pub(super) fn framing_claims(&self) -> Vec<Claimed> {
+        let says = |token: &str, what: String| match self.kind.as_str() {
+            "" => Claimed { token: token.to_owned(), what },
+            kind => Claimed { token: format!("{token} of records.{kind}"), what },
+        };
         let framing = match &self.framing {
             Framing::Datagrams => says("framing", "makes one record of each message".to_owned()),
             Framing::Lines => says("framing", "makes a record of each line".to_owned()),
@@ -142,6 +186,13 @@ impl Declared {
                 ),
             ),
         };
+        let clients = self.clients.claim().map(|claim| says(&claim.token, claim.what));
+        [Some(framing), clients].into_iter().flatten().collect()
+    }
+
+    /// What `[message]` says of the program whatever kind of records it writes.
+    pub(super) fn claims(table: &MessageTable) -> Vec<Claimed> {
+        let says = |token: &str, what: String| Claimed { token: token.to_owned(), what };
         let length =
             table.truncated_at.map(|length| says("truncated-at", format!("drops what is behind {length} bytes")));
         let lines =
@@ -156,8 +207,7 @@ impl Declared {
                 )
             }
         };
-        let clients = self.clients.claim();
-        [Some(framing), length, lines, Some(address), clients].into_iter().flatten().collect()
+        [length, lines, Some(address)].into_iter().flatten().collect()
     }
 }
 
@@ -176,8 +226,8 @@ impl Mark {
 pub(super) fn prove(
     declared: &Declared,
     truncated_at: Option<usize>,
-    rules: &[Written<'_>],
-    checked: &[Checked],
+    rules: &[&Written<'_>],
+    checked: &[&Checked],
     work: &mut Work,
 ) -> Result<(), FilterError> {
     if matches!(declared.framing, Framing::Datagrams) {
@@ -216,14 +266,34 @@ pub(super) fn prove(
     Ok(())
 }
 
+/// Whether a rule reads the first piece of a message as it reads the whole, wherever that is cut. Only where the
+/// other pieces have a mark, so that it reads none of these.
+pub(super) fn reads_first_pieces(
+    declared: &Declared,
+    index: usize,
+    checked: &[&Checked],
+    work: &mut Work,
+) -> Result<bool, ProofError> {
+    let Framing::Chunks(_, Some(_)) = declared.framing else { return Ok(false) };
+    let rule = &checked[index].automaton;
+    for other in checked {
+        let message = other.broad();
+        let anywhere = vec![true; message.states()];
+        if proof::embedded(message, rule, Cuts::Anywhere(&anywhere), Piece::First, work)?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 struct Proof<'p, 't> {
     declared: &'p Declared,
     /// The length at which messages are cut without a mark.
     size: Option<usize>,
     /// For each rule, where its messages can be as long as that.
     far: Vec<Option<Vec<bool>>>,
-    rules: &'p [Written<'t>],
-    checked: &'p [Checked],
+    rules: &'p [&'p Written<'t>],
+    checked: &'p [&'p Checked],
 }
 
 impl Proof<'_, '_> {

@@ -179,6 +179,25 @@ fn what_is_true_of_the_program_makes_a_filter_of_them() {
     assert!(claims.iter().any(|claim| claim.contains("makes one record of each message")), "{claims:?}");
 }
 
+/// A name that is long enough to have the message cut must not hide the attempt.
+#[test]
+fn the_first_of_marked_pieces_is_believed_if_its_address_can_be_no_other() {
+    let chunks = "framing = 'chunks'\nchunk-size = 40\nchunk-mark = '>>'";
+    let filter = |pattern: &str| filter("_TRANSPORT = ['syslog']\n_UID = ['0']", chunks, &[pattern]);
+    let read = |pattern: &str, message: &str| {
+        let mut fields = Fields::default();
+        let filter = load_with(&filter(pattern), &mut fields).unwrap();
+        let mut record = Record::new(&fields, 0, Cursor::from("c"));
+        record.set(FieldId::MESSAGE, message.as_bytes());
+        filter.read(&record).unwrap().address.is_some()
+    };
+    let long = "x".repeat(60);
+    assert!(read("failed for (<WORD>) \\[<ADDR>\\]: <TEXT>", &format!("failed for (x) [192.0.2.1]: {long}")));
+    let last = "failed for <TEXT without \"\\n\"> from <ADDR>";
+    assert!(read(last, "failed for x from 192.0.2.1"));
+    assert!(!read(last, &format!("failed for {long} from 192.0.2.1")), "the true end may be in another piece");
+}
+
 #[test]
 fn pieces_without_a_mark_are_anybodys() {
     let by = |message: &str, pattern: &str| filter("_TRANSPORT = ['syslog']\n_UID = ['0']", message, &[pattern]);

@@ -16,15 +16,17 @@ use std::{
 };
 
 use regex::bytes::Regex;
+use toml::Spanned;
 
 use super::{
-    Filter, FilterError, FilterText, RecordMatch, Rule, Way,
+    Filter, FilterError, FilterText, MOST_TIMES, Records, Rule, Way,
     dispatch::Dispatch,
     file::{Counts, DropIn, FilterFile, MessageTable, RuleTable},
-    framing::{self, Declared},
-    pattern::Pattern,
+    framing::{self, Declared, Said},
+    pattern::{COUNT, Pattern, SESSION},
     programs,
     proof::{self, Automaton, Fooled, ProofError, Work},
+    records::Kinds,
     tokens::{Claimed, ClientText},
     two_ended::{Tails, TwoEnded},
 };
@@ -99,10 +101,10 @@ pub(super) fn load_within(
     let file: FilterFile = main.parse()?;
     let modes: Vec<(String, Vec<String>)> = file.modes.get_ref().clone().into_iter().collect();
     let mut records =
-        RecordMatch::new(file.records.get_ref(), fields).map_err(|what| main.error(file.records.span().start, what))?;
+        Records::new(file.records.get_ref(), fields).map_err(|what| main.error(file.records.span().start, what))?;
 
     for (name, values, at) in [
-        ("[records]", file.records.get_ref().values().map(Vec::len).sum::<usize>(), file.records.span().start),
+        ("[records]", file.records.get_ref().len(), file.records.span().start),
         ("[modes]", modes.iter().map(|(_, classes)| classes.len()).sum(), file.modes.span().start),
         ("session", file.message.session.len(), 0),
     ] {
@@ -112,12 +114,108 @@ pub(super) fn load_within(
     }
 
     let advice = Advice::of(main, &file)?;
-    programs::check(&file.message, &records).map_err(|(at, what)| main.error(at, what))?;
-    let declared = Declared::of(&file.message, &records, work).map_err(|(at, what)| main.error(at, what))?;
-    records.no_lines = declared.no_lines;
+    let (declared, clients) = framings(main, &file, &mut records, work)?;
+    let rules = written(main, file.rules, drop_ins, &mut records)?;
+    if rules.is_empty() {
+        return Err(main.error(0, "the filter has no [[rule]], so it would never see anything."));
+    }
 
-    let mut rules = Vec::with_capacity(file.rules.len().min(MAX_RULES));
-    add(&mut rules, file.rules, main)?;
+    let has_session = !file.message.session.is_empty();
+    let mut checked = Vec::with_capacity(rules.len());
+    let mut states = 0;
+    for rule in &rules {
+        meaning(rule, has_session, &modes)?;
+        let sound = check(rule, &clients, has_session, work)?;
+        states += sound.automaton.states();
+        if states > MAX_STATES {
+            return Err(rule.pattern_error(format!(
+                "with rule '{}' the filter is too large to prove ({states} states, at most {MAX_STATES}); write its \
+                 patterns with fewer counted repetitions.",
+                rule.name()
+            )));
+        }
+        checked.push(sound);
+    }
+    let first = precedence(&rules)?;
+    pairs(&rules, &checked, &first, work)?;
+    let kinds = kinds(&rules, &records)?;
+    let cut_at = prove_kinds(&file.message, &declared, &kinds, &rules, &checked, work)?;
+
+    let mut attempts: Vec<String> = Vec::new();
+    let mut tails = Tails::default();
+    let mut compiled = Vec::with_capacity(rules.len());
+    let mut beginnings = Vec::with_capacity(rules.len());
+    let mut sizes = Vec::with_capacity(rules.len());
+    for index in in_order(&rules, &first)? {
+        let (rule, sound) = (&rules[index], &checked[index]);
+        let compiled_rule = compile(rule, sound, &mut attempts, &mut tails, work)?;
+        compiled.push(Rule { kinds: kinds[index], truncated_at: cut_at[index], ..compiled_rule });
+        sizes.push(sound.automaton.states());
+        beginnings.push(sound.pattern.beginnings());
+    }
+    let maxretry = suggested(main, &file.maxretry, &modes)?;
+    let session = file.message.session.iter().map(|name| fields.intern(name)).collect();
+    let pid = file.message.session.iter().any(|name| name == "_PID").then_some(FieldId::PID);
+    let filter = Filter {
+        name: name.to_owned(),
+        description: file.description,
+        maxretry,
+        records,
+        ports: advice.ports,
+        setup: advice.setup,
+        files: advice.files,
+        users: BTreeMap::new(),
+        session,
+        pid,
+        claims: claims(&file.message, &declared, &rules, &checked),
+        condition: file.message.address_if.map(|condition| programs::condition(main, condition)),
+        clients,
+        forgeable_lines: file.message.forgeable_lines,
+        signs: file.message.signs.into_iter().map(|sign| sign.into_bytes().into()).collect(),
+        modes,
+        dispatch: Dispatch::new(&beginnings),
+        rules: compiled,
+    };
+    filter.run_examples(&rules, &sizes, work)?;
+    Ok(filter)
+}
+
+/// How each kind of records is made, and what clients may write in any.
+fn framings(
+    main: &FilterText,
+    file: &FilterFile,
+    records: &mut Records,
+    work: &mut Work,
+) -> Result<(Vec<Declared>, ClientText), FilterError> {
+    let mut declared = Vec::new();
+    for kind in records.kinds_mut() {
+        let said = Said::of(&file.message, file.records.get_ref().kinds.get(&kind.name), file.records.span().start);
+        let mistake = |(at, what): (usize, String)| main.error(at, what);
+        programs::check(&file.message, said.framing, kind).map_err(mistake)?;
+        let made = Declared::of(&file.message, &said, kind, work).map_err(mistake)?;
+        kind.no_lines = made.no_lines;
+        declared.push(made);
+    }
+    // What rules read may come in records of several kinds, so it is what clients may write in any.
+    let clients = match &file.message.client_text {
+        None => ClientText::default(),
+        Some(text) => {
+            let mistake = |what: String| main.error(text.span().start, format!("{what}."));
+            ClientText::parse(text.get_ref()).map_err(mistake)?
+        }
+    };
+    Ok((declared, clients))
+}
+
+/// The filter's own rules, with the drop-ins over them.
+fn written<'t>(
+    main: &'t FilterText,
+    own: Vec<RuleTable>,
+    drop_ins: &'t [FilterText],
+    records: &mut Records,
+) -> Result<Vec<Written<'t>>, FilterError> {
+    let mut rules = Vec::with_capacity(own.len().min(MAX_RULES));
+    add(&mut rules, own, main)?;
     for text in drop_ins {
         let drop_in: DropIn = text.parse()?;
         if let Some(more) = &drop_in.records {
@@ -131,64 +229,35 @@ pub(super) fn load_within(
         }
         add(&mut rules, drop_in.rules, text)?;
     }
-    if rules.is_empty() {
-        return Err(main.error(0, "the filter has no [[rule]], so it would never see anything."));
-    }
+    Ok(rules)
+}
 
-    let has_session = !file.message.session.is_empty();
-    let mut checked = Vec::with_capacity(rules.len());
-    let mut states = 0;
-    for rule in &rules {
-        meaning(rule, has_session, &modes)?;
-        let sound = check(rule, &declared.clients, work)?;
-        states += sound.automaton.states();
-        if states > MAX_STATES {
-            return Err(rule.pattern_error(format!(
-                "with rule '{}' the filter is too large to prove ({states} states, at most {MAX_STATES}); write its \
-                 patterns with fewer counted repetitions.",
-                rule.name()
-            )));
+/// Proves the records of each kind. Returns for each rule from which length on a record may have been cut.
+fn prove_kinds(
+    message: &MessageTable,
+    declared: &[Declared],
+    kinds: &[Kinds],
+    rules: &[Written<'_>],
+    checked: &[Checked],
+    work: &mut Work,
+) -> Result<Vec<Option<usize>>, FilterError> {
+    let mut cut_at: Vec<Option<usize>> = rules.iter().map(|rule| rule.table.truncated_at).collect();
+    for (place, declared) in declared.iter().enumerate() {
+        let of_kind = |index: &usize| kinds[*index].meet(Kinds::only(place));
+        let own: Vec<&Written<'_>> = (0..rules.len()).filter(of_kind).map(|index| &rules[index]).collect();
+        let sound: Vec<&Checked> = (0..rules.len()).filter(of_kind).map(|index| &checked[index]).collect();
+        framing::prove(declared, message.truncated_at, &own, &sound, work)?;
+        for (index, place) in (0..rules.len()).filter(of_kind).enumerate() {
+            let unproven = |error: ProofError| {
+                let name = rules[place].name();
+                rules[place].pattern_error(format!("rule '{name}' is refused: {error}."))
+            };
+            let whole = framing::reads_first_pieces(declared, index, &sound, work).map_err(unproven)?;
+            let limit = if whole { message.truncated_at } else { declared.cut_at };
+            cut_at[place] = [cut_at[place], limit].into_iter().flatten().min();
         }
-        checked.push(sound);
     }
-    let first = precedence(&rules)?;
-    pairs(&rules, &checked, &first, work)?;
-    framing::prove(&declared, file.message.truncated_at, &rules, &checked, work)?;
-
-    let mut attempts: Vec<String> = Vec::new();
-    let mut tails = Tails::default();
-    let mut compiled = Vec::with_capacity(rules.len());
-    let mut beginnings = Vec::with_capacity(rules.len());
-    let mut sizes = Vec::with_capacity(rules.len());
-    for index in in_order(&rules, &first)? {
-        let (rule, sound) = (&rules[index], &checked[index]);
-        compiled.push(compile(rule, sound, &mut attempts, &mut tails, work)?);
-        sizes.push(sound.automaton.states());
-        beginnings.push(sound.pattern.beginnings());
-    }
-    let session = file.message.session.iter().map(|name| fields.intern(name)).collect();
-    let pid = file.message.session.iter().any(|name| name == "_PID").then_some(FieldId::PID);
-    let filter = Filter {
-        name: name.to_owned(),
-        description: file.description,
-        records,
-        ports: advice.ports,
-        setup: advice.setup,
-        files: advice.files,
-        session,
-        pid,
-        truncated_at: declared.cut_at,
-        claims: claims(&file.message, &declared, &rules, &checked),
-        condition: file.message.address_if.map(|condition| programs::condition(main, condition)),
-        clients: declared.clients,
-        forgeable_lines: file.message.forgeable_lines,
-        signs: file.message.signs.into_iter().map(|sign| sign.into_bytes().into()).collect(),
-        modes,
-        dispatch: Dispatch::new(&beginnings),
-        rules: compiled,
-    };
-    filter.run_examples(&rules, &sizes, work)?;
-    Ok(filter)
+    Ok(cut_at)
 }
 
 /// What a filter says for people and jails: the ports of its service, and how its log comes into the journal.
@@ -230,7 +299,7 @@ impl Advice {
 /// What the filter says of its program: in `[message]`, and with the tokens of its rules.
 fn claims(
     table: &MessageTable,
-    declared: &Declared,
+    declared: &[Declared],
     rules: &[Written<'_>],
     checked: &[Checked],
 ) -> Vec<(Claimed, Vec<Arc<str>>)> {
@@ -243,8 +312,39 @@ fn claims(
             }
         }
     }
-    let own = declared.claims(table).into_iter().map(|claim| (claim, Vec::new()));
+    let framing = declared.iter().flat_map(Declared::framing_claims);
+    let own = framing.chain(Declared::claims(table)).map(|claim| (claim, Vec::new()));
     own.chain(all).collect()
+}
+
+/// The number of failures that lead to a ban, for the modes of which the filter says so.
+fn suggested(
+    main: &FilterText,
+    maxretry: &BTreeMap<String, Spanned<u32>>,
+    modes: &[(String, Vec<String>)],
+) -> Result<BTreeMap<String, u32>, FilterError> {
+    for (mode, limit) in maxretry {
+        if !modes.iter().any(|(known, _)| known == mode) {
+            let instead = instead(mode, modes.iter().map(|(name, _)| name.as_str()));
+            return Err(main.error(limit.span().start, format!("maxretry: there is no mode '{mode}'; {instead}")));
+        }
+        if !(1..=1000).contains(limit.get_ref()) {
+            return Err(main.error(
+                limit.span().start,
+                format!("maxretry of the mode '{mode}' is {}; write a number from 1 to 1000.", limit.get_ref()),
+            ));
+        }
+    }
+    Ok(maxretry.iter().map(|(mode, limit)| (mode.clone(), *limit.get_ref())).collect())
+}
+
+/// The kinds of records that each rule reads.
+fn kinds(rules: &[Written<'_>], records: &Records) -> Result<Vec<Kinds>, FilterError> {
+    let of = |rule: &Written<'_>| {
+        let names = rule.table.records.iter().map(|name| (name.get_ref().as_str(), name.span().start));
+        records.named(names).map_err(|(at, what)| rule.text.error(at, what))
+    };
+    rules.iter().map(of).collect()
 }
 
 fn add<'t>(rules: &mut Vec<Written<'t>>, tables: Vec<RuleTable>, text: &'t FilterText) -> Result<(), FilterError> {
@@ -316,13 +416,22 @@ fn meaning(rule: &Written<'_>, has_session: bool, modes: &[(String, Vec<String>)
             format!("rule '{name}' counts as {counts}; only failures can be views of one attempt. Drop the line."),
         ));
     }
+    if let Some(weight) = &table.weight {
+        let mistake = |what: String| Err(rule.text.error(weight.span().start, format!("rule '{name}' {what}")));
+        if table.counts != Counts::Failure {
+            return mistake(format!("counts as {counts}; only failures have a weight. Drop the line."));
+        }
+        if !(1..=MOST_TIMES).contains(weight.get_ref()) {
+            return mistake(format!("has the weight {}; write a number from 1 to {MOST_TIMES}.", weight.get_ref()));
+        }
+    }
     let alone = table.standalone || !has_session;
     if table.counts == Counts::Refusal && !alone {
         return at_name(format!(
             "rule '{name}' counts as {counts}, which is turned away before there is a session; add standalone = true."
         ));
     }
-    if alone && !matches!(table.counts, Counts::Failure | Counts::Refusal | Counts::Nothing) {
+    if alone && !matches!(table.counts, Counts::Failure | Counts::Refusal | Counts::Success | Counts::Nothing) {
         return at_name(format!(
             "rule '{name}' counts as {counts}, which says something of a session, but {}; let it count as failure.",
             if table.standalone { "the rule is standalone" } else { "[message] names no session" }
@@ -341,11 +450,14 @@ fn meaning(rule: &Written<'_>, has_session: bool, modes: &[(String, Vec<String>)
     if alone && table.ends_session {
         return at_name(format!("rule '{name}' belongs to no session, so it can't end one; drop ends-session."));
     }
+    if alone && table.begins_session {
+        return at_name(format!("rule '{name}' belongs to no session, so it can't begin one; drop begins-session."));
+    }
     Ok(())
 }
 
 /// Expands a pattern, and proves it by itself.
-fn check(rule: &Written<'_>, clients: &ClientText, work: &mut Work) -> Result<Checked, FilterError> {
+fn check(rule: &Written<'_>, clients: &ClientText, has_session: bool, work: &mut Work) -> Result<Checked, FilterError> {
     let name = rule.name();
     let pattern = Pattern::expand(rule.table.pattern.get_ref(), clients)
         .map_err(|what| rule.pattern_error(format!("the pattern of rule '{name}' {what}.")))?;
@@ -364,6 +476,27 @@ fn check(rule: &Written<'_>, clients: &ClientText, work: &mut Work) -> Result<Ch
     if !pattern.has_address && rule.table.standalone && matches!(rule.table.counts, Counts::Failure | Counts::Refusal) {
         return Err(rule.pattern_error(format!(
             "rule '{name}' has no <ADDR>, and as it is standalone there is no session to take an address from."
+        )));
+    }
+    let alone = rule.table.standalone || !has_session;
+    if !pattern.has_address && alone && (rule.table.attempt.is_some() || rule.table.counts == Counts::Success) {
+        return Err(rule
+            .pattern_error(format!("rule '{name}' has no <ADDR>, and there is no session to take an address from.")));
+    }
+    if pattern.has(SESSION) && alone {
+        return Err(rule.pattern_error(format!(
+            "rule '{name}' has <SESSION>, but {}.",
+            if has_session {
+                "it is standalone"
+            } else {
+                "[message] names no session; add session = [\"_BOOT_ID\", \"_PID\"]"
+            }
+        )));
+    }
+    if pattern.has(COUNT) && rule.table.counts != Counts::Failure {
+        return Err(rule.pattern_error(format!(
+            "rule '{name}' has <COUNT>, which is a number of failures, and counts as {}; write <NUM>.",
+            rule.table.counts.as_str()
         )));
     }
     if let Some(fooled) = proof::alone(&automaton, work).map_err(unproven)? {
@@ -457,11 +590,12 @@ fn same_meaning(one: &RuleTable, two: &RuleTable) -> bool {
             table.class.as_ref().map(|class| class.get_ref().clone()),
             table.attempt.as_ref().map(|attempt| attempt.get_ref().clone()),
             table.counts,
-            table.ends_session,
+            (table.begins_session, table.ends_session),
             table.standalone,
             table.gives_up,
             table.after_login,
             table.truncated_at,
+            table.weight.as_ref().map(|weight| *weight.get_ref()),
         )
     };
     of(one) == of(two)
@@ -524,14 +658,17 @@ fn compile(
         name: rule.name().into(),
         class: table.class.as_ref().map(|class| class.get_ref().clone()),
         counts: table.counts,
+        begins_session: table.begins_session,
         ends_session: table.ends_session,
         standalone: table.standalone,
         gives_up: table.gives_up,
         after_login: table.after_login,
         attempt,
+        weight: table.weight.as_ref().map_or(1, |weight| *weight.get_ref()),
         pattern: table.pattern.get_ref().clone(),
         way,
         attacker_first: pattern.attacker_first,
         truncated_at: table.truncated_at,
+        kinds: Kinds::ALL,
     })
 }

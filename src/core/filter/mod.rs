@@ -16,6 +16,8 @@ mod file;
 mod framing;
 #[cfg(test)]
 mod framing_tests;
+#[cfg(test)]
+mod kinds_tests;
 mod load;
 mod pattern;
 mod programs;
@@ -26,24 +28,28 @@ mod tests;
 mod tokens;
 mod two_ended;
 
-use std::{fmt, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
 use regex::bytes::{Captures, Regex};
 
 pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
 use self::{
     dispatch::Dispatch,
+    records::Kinds,
     tokens::{Claimed, ClientText},
     two_ended::TwoEnded,
 };
 pub use self::{
     file::{Condition, Counts, FilterText},
-    records::{Claim, RecordMatch, Stranger},
+    records::{Claim, RecordMatch, Records, Stranger},
 };
 use crate::core::{
     record::{FieldId, Fields, Record},
     scope::Port,
 };
+
+/// The most failures that one record can tell of.
+const MOST_TIMES: u32 = 100;
 
 /// A mistake in a filter file: where, what, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,11 +79,14 @@ pub struct Filter {
     pub setup: Option<String>,
     /// The text files that the program writes by itself.
     pub files: Vec<PathBuf>,
+    /// The number of failures that lead to a ban, for the modes that need another than usual.
+    maxretry: BTreeMap<String, u32>,
     /// Which records it reads.
-    pub records: RecordMatch,
+    pub records: Records,
+    /// The users by whose names it selects, with their numbers; none where there is no such user.
+    users: BTreeMap<String, Option<u32>>,
     session: Vec<FieldId>,
     pid: Option<FieldId>,
-    truncated_at: Option<usize>,
     clients: ClientText,
     claims: Vec<(Claimed, Vec<std::sync::Arc<str>>)>,
     condition: Option<(Condition, FilterError)>,
@@ -98,6 +107,8 @@ pub struct Rule {
     pub class: Option<String>,
     /// What its messages say.
     pub counts: Counts,
+    /// Its messages are the first of their session.
+    pub begins_session: bool,
     /// Its messages are the last of their session.
     pub ends_session: bool,
     /// Its messages belong to no session.
@@ -108,10 +119,14 @@ pub struct Rule {
     pub gives_up: bool,
     /// Index of the attempt that it shares with other rules, see [`file::RuleTable::attempt`].
     pub(crate) attempt: Option<usize>,
+    /// The number of failures that each of its messages counts as.
+    weight: u32,
     pattern: String,
     way: Way,
     attacker_first: bool,
     truncated_at: Option<usize>,
+    /// The records that it reads.
+    kinds: Kinds,
 }
 
 /// How a pattern reads a message.
@@ -156,6 +171,8 @@ pub struct Sighting<'r> {
     pub user: Option<&'r [u8]>,
     /// The client's port.
     pub port: Option<u16>,
+    /// The number of failures that the message tells of.
+    pub times: u32,
     /// The session that the record belongs to, if the filter knows sessions and the record has
     /// the fields of the key.
     pub session: Option<SessionKey>,
@@ -199,13 +216,14 @@ impl Filter {
         Self {
             name: String::new(),
             description: "No records are read.".to_owned(),
-            records: RecordMatch::none(),
             ports: Vec::new(),
             setup: None,
             files: Vec::new(),
+            maxretry: BTreeMap::new(),
+            records: Records::none(),
+            users: BTreeMap::new(),
             session: Vec::new(),
             pid: None,
-            truncated_at: None,
             clients: ClientText::default(),
             claims: Vec::new(),
             condition: None,
@@ -229,6 +247,22 @@ impl Filter {
             ],
             ..Self::none()
         }
+    }
+
+    /// The number of failures that lead to a ban in this mode, if the filter says so.
+    pub fn maxretry(&self, mode: &str) -> Option<u32> {
+        self.maxretry.get(mode).copied()
+    }
+
+    /// Looks up the users that the filter names: what they are on this machine, the core can't know. Until
+    /// then, and where there is no such user, nobody's records are theirs.
+    pub fn know_users(&mut self, number: impl Fn(&str) -> Option<u32>) {
+        self.users = self.records.know_users(number);
+    }
+
+    /// The users that the filter names, with their numbers, where there is such a user.
+    pub fn users(&self) -> &BTreeMap<String, Option<u32>> {
+        &self.users
     }
 
     /// Whether it reads no records.
@@ -264,8 +298,7 @@ impl Filter {
 
     /// The units that write its records: names, and globs.
     pub(crate) fn units(&self) -> Vec<&str> {
-        let named = self.records.fields.iter().filter(|(name, ..)| name == "_SYSTEMD_UNIT");
-        self.records.units.iter().chain(named.flat_map(|(.., values)| values)).map(String::as_str).collect()
+        self.records.units().map(String::as_str).collect()
     }
 
     /// What is wanted of a record with this message.
@@ -283,9 +316,14 @@ impl Filter {
         self.signs.iter().any(|sign| message.starts_with(sign))
     }
 
+    /// Whether it says how it shows that the service is used.
+    pub(crate) fn has_signs(&self) -> bool {
+        !self.signs.is_empty()
+    }
+
     /// Whether some rule reads the message as an attempt.
     pub(crate) fn reads_attempt(&self, message: &[u8]) -> bool {
-        self.find(message).is_some_and(|(rule, _)| self.rule(rule).counts.has_class())
+        self.find(message, Kinds::ALL).is_some_and(|(rule, _)| self.rule(rule).counts.has_class())
     }
 
     /// Whether lines of the program's standard output need to be seen, whatever they say.
@@ -309,16 +347,25 @@ impl Filter {
             return None;
         }
         let address = self.address(id, &tokens, length, altered);
-        let session = if rule.standalone { None } else { self.session_key(record, tokens.pid) };
-        let address_first = !rule.attacker_first;
-        Some(Sighting { rule: id, address, user: tokens.user, port: tokens.port(), session, forgeable, address_first })
+        let session = if rule.standalone { None } else { self.session_key(record, &tokens) };
+        Some(Sighting {
+            rule: id,
+            address,
+            user: tokens.user,
+            port: tokens.port(),
+            times: tokens.times().saturating_mul(rule.weight).min(MOST_TIMES),
+            session,
+            forgeable,
+            address_first: !rule.attacker_first,
+        })
     }
 
     /// The rule that reads a record's message as it was sent; or without the line break with which some
     /// programs end all of theirs; or, where no rule reads that, as journald has stored it.
     fn find_in<'r>(&self, record: &'r Record) -> Option<Found<'r>> {
+        let kinds = self.records.of(record);
         let found = |message, length, altered| {
-            let (id, tokens) = self.find(message)?;
+            let (id, tokens) = self.find(message, kinds)?;
             Some(Found { id, tokens, length, altered })
         };
         let Some(sent) = record.sent() else {
@@ -330,9 +377,10 @@ impl Filter {
             .or_else(|| found(record.message(), sent.len(), true))
     }
 
-    /// The rule that reads a message.
-    fn find<'m>(&self, message: &'m [u8]) -> Option<(RuleId, Tokens<'m>)> {
-        self.dispatch.candidates(message).find_map(|rule| Some((RuleId(rule), self.rules[rule].read(message)?)))
+    /// The rule that reads a message in a record of one of these kinds.
+    fn find<'m>(&self, message: &'m [u8], kinds: Kinds) -> Option<(RuleId, Tokens<'m>)> {
+        let mut candidates = self.dispatch.candidates(message).filter(|rule| self.rules[*rule].kinds.meet(kinds));
+        candidates.find_map(|rule| Some((RuleId(rule), self.rules[rule].read(message)?)))
     }
 
     /// The address that a rule took from a message, if it can be trusted. `altered`: journald has not
@@ -351,8 +399,7 @@ impl Filter {
     /// as cut off as well.
     fn may_be_cut(&self, rule: RuleId, length: usize, altered: bool) -> bool {
         let rule = self.rule(rule);
-        let mut limits = [rule.truncated_at, self.truncated_at].into_iter().flatten();
-        rule.attacker_first && (altered || limits.any(|limit| length >= limit))
+        rule.attacker_first && (altered || rule.truncated_at.is_some_and(|limit| length >= limit))
     }
 
     /// The process that a record is from, where a process is a session.
@@ -360,16 +407,17 @@ impl Filter {
         str::from_utf8(record.get(self.pid?)?).ok()?.parse().ok()
     }
 
-    /// The session of a record; `pid` stands in for `_PID` where a message speaks of another
-    /// process than the one that wrote it.
-    fn session_key(&self, record: &Record, pid: Option<&[u8]>) -> Option<SessionKey> {
+    /// The session of a record. `<PID>` stands in for `_PID` where a message speaks of another
+    /// process than the one that wrote it; `<SESSION>` tells the sessions of one process apart.
+    fn session_key(&self, record: &Record, tokens: &Tokens<'_>) -> Option<SessionKey> {
         if self.session.is_empty() {
             return None;
         }
-        let values = self.session.iter().map(|field| match pid {
+        let values = self.session.iter().map(|field| match tokens.pid {
             Some(pid) if Some(*field) == self.pid => Some(pid),
             _ => record.get(*field),
         });
+        let values = values.chain(tokens.session.map(Some));
         let length = values.clone().map(|value| Some(value?.len() + 1)).sum::<Option<usize>>()?;
         let mut key = Vec::with_capacity(length - 1);
         for value in values.flatten() {
@@ -400,12 +448,30 @@ struct Tokens<'m> {
     user: Option<&'m [u8]>,
     pid: Option<&'m [u8]>,
     port: Option<&'m [u8]>,
+    count: Option<&'m [u8]>,
+    session: Option<&'m [u8]>,
 }
 
 impl<'m> Tokens<'m> {
     fn of(captures: &Captures<'m>) -> Self {
         let of = |name| captures.name(name).map(|token| token.as_bytes());
-        Self { address: of(pattern::ADDR), user: of(pattern::USER), pid: of(pattern::PID), port: of(pattern::PORT) }
+        Self {
+            address: of(pattern::ADDR),
+            user: of(pattern::USER),
+            pid: of(pattern::PID),
+            port: of(pattern::PORT),
+            count: of(pattern::COUNT),
+            session: of(pattern::SESSION),
+        }
+    }
+
+    /// The number of failures: one, if the message doesn't say.
+    fn times(&self) -> u32 {
+        let Some(count) = self.count else { return 1 };
+        std::str::from_utf8(count)
+            .ok()
+            .and_then(|count| count.parse().ok())
+            .map_or(1, |count: u32| count.min(MOST_TIMES))
     }
 
     fn port(&self) -> Option<u16> {

@@ -38,6 +38,10 @@ pub(crate) const USER: &str = "USER";
 pub(crate) const PID: &str = "PID";
 /// Name of the capture group of the first `<PORT>`, the client's.
 pub(crate) const PORT: &str = "PORT";
+/// Name of the capture group of `<COUNT>`.
+pub(crate) const COUNT: &str = "COUNT";
+/// Name of the capture group of `<SESSION>`.
+pub(crate) const SESSION: &str = "SESSION";
 
 /// A pattern with its tokens replaced.
 #[derive(Debug)]
@@ -100,6 +104,13 @@ impl Pattern {
             };
             let token = tokens::find(&after[1..close], clients)?;
             attacker_seen |= has_repetition(before);
+            if token.group == Some(SESSION) && attacker_seen {
+                return Err(
+                    "has <SESSION> behind text that a client may choose, who could name the session of somebody else; \
+                     let it stand ahead of all that varies"
+                        .to_owned(),
+                );
+            }
             let begin = expression.len();
             // Behind the client's port there may be the server's.
             if let Some(group) = token.group.filter(|group| *group != PORT || !seen.contains(group)) {
@@ -137,12 +148,21 @@ impl Pattern {
         Ok(Self { expression, attacker, hir, doubted, claims, attacker_first, has_address: seen.contains(&ADDR) })
     }
 
+    /// Whether it has a token of this group.
+    pub(crate) fn has(&self, group: &str) -> bool {
+        self.expression.contains(&format!("(?P<{group}>"))
+    }
+
     /// What stands before and behind the attacker text, if these are expressions by themselves and
     /// the address is in the second; and whether the text is a `<USER>`.
     pub(crate) fn halves(&self) -> Option<(&str, bool, &str)> {
         let (place, user) = self.attacker.clone()?;
         let (head, tail) = (&self.expression[..place.start], &self.expression[place.end..]);
         let group = format!("(?P<{ADDR}>");
+        // What is to be kept must be in the second.
+        if head.contains("(?P<") {
+            return None;
+        }
         ([head, tail].into_iter().all(stands_alone) && tail.contains(&group)).then_some((head, user, tail))
     }
 

@@ -63,7 +63,11 @@ const FACTS: [(&[&str], &[&str], Fact); 4] = [
 
 /// Whether a filter says what is known of its program, and whether that leaves anything to read. The error is
 /// a sentence, and a place in the file.
-pub(super) fn check(table: &MessageTable, records: &RecordMatch) -> Result<(), (usize, String)> {
+pub(super) fn check(
+    table: &MessageTable,
+    framing: Option<FramingWord>,
+    records: &RecordMatch,
+) -> Result<(), (usize, String)> {
     let form = table.address.as_ref().map(|form| *form.get_ref());
     let at = table.address.as_ref().map_or(0, |form| form.span().start);
     for (names, units, fact) in FACTS {
@@ -80,9 +84,7 @@ pub(super) fn check(table: &MessageTable, records: &RecordMatch) -> Result<(), (
                     ),
                 ));
             }
-            Fact::Chunks(record, mend)
-                if table.framing.as_ref().map(|it| *it.get_ref()) != Some(FramingWord::Chunks) =>
-            {
+            Fact::Chunks(record, mend) if framing != Some(FramingWord::Chunks) => {
                 let at = table.framing.as_ref().map_or(0, |it| it.span().start);
                 return Err((
                     at,

@@ -7,15 +7,229 @@
 
 use std::collections::BTreeMap;
 
+use super::file::RecordsTable;
 use crate::core::record::{FieldId, Fields, Record};
 
 /// The longest program name in `_COMM`: the kernel cuts it off there.
 const COMM_LENGTH: usize = 15;
 
+/// The most kinds of records of a filter.
+const MOST_KINDS: usize = 16;
+
+/// The field whose values may be names of users.
+const UID: &str = "_UID";
+
+/// All kinds of records that a filter reads; a single one without a name, if it names none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records(Vec<RecordMatch>);
+
+/// Some of the kinds of records of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kinds(u16);
+
+impl Kinds {
+    pub(super) const ALL: Self = Self(u16::MAX);
+
+    /// The kind at this place.
+    pub(super) fn only(place: usize) -> Self {
+        Self(1 << place)
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether there is one that is in both.
+    pub(super) fn meet(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl Records {
+    /// Reads `[records]`. The error is a sentence.
+    pub(super) fn new(table: &RecordsTable, fields: &mut Fields) -> Result<Self, String> {
+        if table.kinds.is_empty() {
+            return Ok(Self(vec![RecordMatch::new("", &table.common, fields)?]));
+        }
+        if table.kinds.len() > MOST_KINDS {
+            return Err(format!(
+                "there are {} kinds of records; name at most {MOST_KINDS}, or make two filters of this one.",
+                table.kinds.len()
+            ));
+        }
+        let kind = |(name, own): (&String, &super::file::KindTable)| {
+            if !is_kind_name(name) {
+                return Err(format!(
+                    "[records.{name}]: '{name}' is not a valid name for a kind of records; use lowercase letters, digits \
+                     and '-', as in [records.access]."
+                ));
+            }
+            let mut all = table.common.clone();
+            all.extend(own.fields.clone());
+            RecordMatch::new(name, &all, fields).map_err(|what| format!("[records.{name}]: {what}"))
+        };
+        table.kinds.iter().map(kind).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// No records at all.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each kind.
+    pub fn kinds(&self) -> impl Iterator<Item = &RecordMatch> {
+        self.0.iter()
+    }
+
+    /// The fields that kinds ask for, with their values.
+    pub fn fields(&self) -> impl Iterator<Item = &(String, FieldId, Vec<String>)> {
+        self.0.iter().flat_map(|kind| &kind.fields)
+    }
+
+    /// Fields that must hold the same value, of a kind or another.
+    pub fn same(&self) -> impl Iterator<Item = &FieldId> {
+        self.0.iter().flat_map(|kind| &kind.same)
+    }
+
+    pub(super) fn kinds_mut(&mut self) -> impl Iterator<Item = &mut RecordMatch> {
+        self.0.iter_mut()
+    }
+
+    /// The kinds of these names; all of them, if none is named. The error is a sentence, and the place of
+    /// the name.
+    pub(super) fn named<'n>(&self, names: impl Iterator<Item = (&'n str, usize)>) -> Result<Kinds, (usize, String)> {
+        let mut kinds: Option<Kinds> = None;
+        for (name, at) in names {
+            let Some(place) = self.0.iter().position(|kind| kind.name == *name) else {
+                let known: Vec<&str> =
+                    self.0.iter().map(|kind| kind.name.as_str()).filter(|it| !it.is_empty()).collect();
+                let mend = if known.is_empty() {
+                    "[records] has no kinds; write a table [records.NAME] for each".to_owned()
+                } else {
+                    format!("there are: {}", known.join(", "))
+                };
+                return Err((at, format!("there are no records '{name}'; {mend}.")));
+            };
+            let this = Kinds::only(place);
+            kinds = Some(kinds.map_or(this, |others| others.and(this)));
+        }
+        Ok(kinds.unwrap_or(Kinds::ALL))
+    }
+
+    /// Adds what a drop-in adds.
+    pub(super) fn extend(&mut self, table: &RecordsTable) -> Result<(), String> {
+        for (name, own) in &table.kinds {
+            if own.framing.is_some()
+                || own.chunk_size.is_some()
+                || own.chunk_mark.is_some()
+                || own.client_text.is_some()
+            {
+                return Err(format!(
+                    "[records.{name}]: a drop-in can't say how records are made; copy the filter to change that."
+                ));
+            }
+            let Some(kind) = self.0.iter_mut().find(|kind| kind.name == *name) else {
+                return Err(format!("there are no records '{name}' that a drop-in could add to."));
+            };
+            kind.extend(&own.fields)?;
+        }
+        for (name, values) in &table.common {
+            let one = BTreeMap::from([(name.clone(), values.clone())]);
+            let results: Vec<Result<(), String>> = self.0.iter_mut().map(|kind| kind.extend(&one)).collect();
+            // What one kind doesn't ask for, another may.
+            if results.iter().all(Result::is_err) {
+                results.into_iter().collect::<Result<(), _>>()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the numbers of users in the place of their names. Returns the names, with the number if the
+    /// user is there. What nobody has is nobody's record.
+    pub(super) fn know_users(&mut self, number: impl Fn(&str) -> Option<u32>) -> BTreeMap<String, Option<u32>> {
+        let mut known = BTreeMap::new();
+        for kind in &mut self.0 {
+            for value in kind.fields.iter_mut().filter(|(name, ..)| name == UID).flat_map(|(_, _, values)| values) {
+                if value.bytes().all(|byte| byte.is_ascii_digit()) {
+                    continue;
+                }
+                let found = number(value);
+                known.insert(value.clone(), found);
+                if let Some(number) = found {
+                    *value = number.to_string();
+                }
+            }
+        }
+        known
+    }
+
+    /// Globs for the units that may write these.
+    pub(crate) fn units(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().flat_map(|kind| {
+            let present = kind.fields.iter().filter(|(_, field, _)| *field == FieldId::UNIT);
+            kind.units.iter().chain(present.flat_map(|(_, _, values)| values))
+        })
+    }
+
+    /// Whether a unit, or one that nobody can name any more, may have written one of these.
+    pub(crate) fn may_come_from(&self, unit: &str) -> bool {
+        self.0.iter().any(|kind| kind.may_come_from(unit))
+    }
+
+    /// Whether a unit is one of those that may have written these.
+    pub(crate) fn is_unit(&self, unit: &[u8]) -> bool {
+        self.0.iter().any(|kind| kind.is_unit(unit))
+    }
+
+    /// Whether all trusted fields of a kind hold that the kernel or journald write.
+    pub(crate) fn is_roots(&self, record: &Record) -> bool {
+        self.0.iter().any(|kind| kind.is_roots(record))
+    }
+
+    /// The first trusted field whose value is another than that of every kind, with that value.
+    pub(crate) fn differing<'r>(&'r self, record: &'r Record) -> Option<(&'r str, &'r [u8])> {
+        self.0.first()?.differing(record)
+    }
+
+    /// The name under which a record was written.
+    pub(crate) fn identifier<'r>(&self, record: &'r Record) -> Option<&'r [u8]> {
+        self.0.iter().find_map(|kind| kind.identifier(record))
+    }
+
+    /// Whether a record is one of these, as far as it tells by itself.
+    pub fn matches(&self, record: &Record) -> bool {
+        matches!(self.claim(record), Claim::Ours | Claim::Perhaps)
+    }
+
+    /// Whose a record is: the best that a kind has to say of it.
+    pub fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
+        self.0.iter().map(|kind| kind.claim(record)).max_by_key(Claim::rank).unwrap_or(Claim::No)
+    }
+
+    /// The kinds that a record is of. All of them, if nobody's record is read: what it would mean is asked.
+    pub(super) fn of(&self, record: &Record) -> Kinds {
+        let [_, _, ..] = self.0.as_slice() else { return Kinds::ALL };
+        let ranks: Vec<u8> = self.0.iter().map(|kind| kind.claim(record).rank()).collect();
+        // Where a kind is certain, a rule of one that is not has no say.
+        let best = ranks.iter().copied().max().unwrap_or_default();
+        if best < Claim::Perhaps.rank() {
+            return Kinds::ALL;
+        }
+        let places = ranks.iter().enumerate().filter(|(_, rank)| **rank == best);
+        places.map(|(place, _)| Kinds::only(place)).reduce(Kinds::and).unwrap_or(Kinds::ALL)
+    }
+}
+
 /// Which journal records a filter reads: fields that all must hold, each with its values, and
 /// the units and programs that may have written them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordMatch {
+    /// The name of the kind; empty where there is only one.
+    pub name: String,
     /// Field name, its place in a record, and the values of which it must hold one.
     pub fields: Vec<(String, FieldId, Vec<String>)>,
     /// Globs for `_SYSTEMD_UNIT`.
@@ -44,6 +258,18 @@ pub enum Claim<'r> {
     Stranger(Stranger<'r>),
 }
 
+impl Claim<'_> {
+    /// More for what is more of the service's.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::No => 0,
+            Self::Stranger(_) => 1,
+            Self::Perhaps => 2,
+            Self::Ours => 3,
+        }
+    }
+}
+
 /// Why a record that looks like the service's is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stranger<'r> {
@@ -58,9 +284,15 @@ pub enum Stranger<'r> {
 }
 
 impl RecordMatch {
-    pub(super) fn new(table: &BTreeMap<String, Vec<String>>, fields: &mut Fields) -> Result<Self, String> {
-        let mut matches =
-            Self { fields: Vec::new(), units: Vec::new(), programs: Vec::new(), same: Vec::new(), no_lines: false };
+    pub(super) fn new(kind: &str, table: &BTreeMap<String, Vec<String>>, fields: &mut Fields) -> Result<Self, String> {
+        let mut matches = Self {
+            name: kind.to_owned(),
+            fields: Vec::new(),
+            units: Vec::new(),
+            programs: Vec::new(),
+            same: Vec::new(),
+            no_lines: false,
+        };
         for (name, values) in table {
             if values.is_empty() {
                 return Err(format!("{name} has no value, so no record could match; name one or drop the line."));
@@ -90,17 +322,26 @@ impl RecordMatch {
                     .to_owned(),
             );
         }
+        matches.check_users()?;
         matches.check_programs()?;
         Ok(matches)
     }
 
-    /// No records at all: every other match asks for a field that only journald can write.
-    pub(super) fn none() -> Self {
-        Self { fields: Vec::new(), units: Vec::new(), programs: Vec::new(), same: Vec::new(), no_lines: false }
-    }
-
-    pub(super) fn is_none(&self) -> bool {
-        self.fields.is_empty()
+    /// A user is a number or a name.
+    fn check_users(&self) -> Result<(), String> {
+        let values = self.fields.iter().filter(|(name, ..)| name == UID).flat_map(|(_, _, values)| values);
+        let is_user = |value: &str| match value.as_bytes() {
+            [first, rest @ ..] if first.is_ascii_alphabetic() || *first == b'_' => {
+                rest.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte))
+            }
+            _ => value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<u32>().is_ok(),
+        };
+        match values.into_iter().find(|value| !is_user(value)) {
+            None => Ok(()),
+            Some(odd) => {
+                Err(format!("_UID has '{odd}'; write the number of a user, or the name, such as \"postfix\"."))
+            }
+        }
     }
 
     /// Adds what a drop-in adds.
@@ -131,6 +372,7 @@ impl RecordMatch {
                 }
             }
         }
+        self.check_users()?;
         self.check_programs()
     }
 
@@ -151,7 +393,10 @@ impl RecordMatch {
 
     /// Whether a unit, or one that nobody can name any more, may have written one of these.
     pub(crate) fn may_come_from(&self, unit: &str) -> bool {
-        !self.is_none() && (unit.is_empty() || self.units.is_empty() || self.is_unit(unit.as_bytes()))
+        let mut present = self.fields.iter().filter(|(_, field, _)| *field == FieldId::UNIT);
+        unit.is_empty()
+            || present.all(|(_, _, values)| values.iter().any(|glob| glob_matches(glob.as_bytes(), unit.as_bytes())))
+                && (self.units.is_empty() || self.is_unit(unit.as_bytes()))
     }
 
     /// Whether a unit is one of those that may have written these.
@@ -184,7 +429,7 @@ impl RecordMatch {
 
     /// Whose a record is.
     pub fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
-        if self.is_none() || !self.fields.iter().all(|field| holds(record, field)) {
+        if !self.fields.iter().all(|field| holds(record, field)) {
             return Claim::No;
         }
         if self.no_lines && record.is_line() {
@@ -235,7 +480,19 @@ impl RecordMatch {
 
 /// Whether a record holds one of a field's values.
 fn holds(record: &Record, (_, field, values): &(String, FieldId, Vec<String>)) -> bool {
-    record.get(*field).is_some_and(|value| values.iter().any(|wanted| wanted.as_bytes() == value))
+    let is = |value: &[u8]| match *field {
+        // The one field of which the filter need not know the whole value.
+        FieldId::UNIT => values.iter().any(|glob| glob_matches(glob.as_bytes(), value)),
+        _ => values.iter().any(|wanted| wanted.as_bytes() == value),
+    };
+    record.get(*field).is_some_and(is)
+}
+
+/// A name for a kind of records.
+fn is_kind_name(name: &str) -> bool {
+    !name.is_empty()
+        && !["units", "programs", "same"].contains(&name)
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// A field name that journald accepts (systemd: `journal_field_valid`).
@@ -280,7 +537,7 @@ mod tests {
             ("programs", &["sshd", "sshd-session"]),
             ("same", &["SYSLOG_PID", "_PID"]),
         ]);
-        RecordMatch::new(&table, fields).unwrap()
+        RecordMatch::new("", &table, fields).unwrap()
     }
 
     fn record(fields: &Fields, values: &[(&str, &str)]) -> Record {
@@ -356,9 +613,9 @@ mod tests {
     #[test]
     fn a_filter_without_units_and_programs_goes_by_its_fields() {
         let mut fields = Fields::default();
-        let matches = RecordMatch::new(&table(&[("_UID", &["0"])]), &mut fields).unwrap();
+        let matches = RecordMatch::new("", &table(&[("_UID", &["0"])]), &mut fields).unwrap();
         assert_eq!(matches.claim(&record(&fields, &[])), Claim::Ours);
-        let units = RecordMatch::new(&table(&[("_UID", &["0"]), ("units", &["x.service"])]), &mut fields).unwrap();
+        let units = RecordMatch::new("", &table(&[("_UID", &["0"]), ("units", &["x.service"])]), &mut fields).unwrap();
         assert_eq!(units.claim(&record(&fields, &[])), Claim::Perhaps);
     }
 }

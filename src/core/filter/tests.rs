@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Counts, Filter, FilterError, FilterText, Why, Withheld, load::load_within, proof::Work};
+use super::{Counts, Filter, FilterError, FilterText, Why, Withheld, load::load_within, proof::Work, records::Kinds};
 use crate::core::record::{Cursor, FieldId, Fields, Record};
 
 const HEAD: &str =
@@ -302,7 +302,7 @@ fn a_message_that_may_have_been_cut_off_gives_no_address_behind_attacker_text() 
     let filter = Filter::load("x", &[text], &mut fields).unwrap();
     let read = |message: &str, raw: bool| {
         let mut record = Record::new(&fields, 0, Cursor::from("c"));
-        for (_, field, values) in &filter.records.fields {
+        for (_, field, values) in filter.records.fields() {
             record.set(*field, values[0].as_bytes());
         }
         record.set(FieldId::MESSAGE, message.as_bytes());
@@ -453,7 +453,7 @@ fn the_filters_for_text_files_take_the_address_ahead_of_whatever_a_client_writes
     let nginx = load("nginx-file", include_str!("../../../filters/nginx-file.toml"));
     let apache = load("apache-file", include_str!("../../../filters/apache-file.toml"));
     let address = |filter: &Filter, message: &str| {
-        let (rule, tokens) = filter.find(message.as_bytes())?;
+        let (rule, tokens) = filter.find(message.as_bytes(), Kinds::ALL)?;
         let address = filter.address(rule, &tokens, message.len(), false)?.to_string();
         Some((filter.rule(rule).name.to_string(), address))
     };

@@ -6,7 +6,7 @@
 //! name that can be looked up in a manual, and `wardenctl verify` lists them ([`Claimed`]). A class of
 //! the author's own, such as `[^"]*`, says the same without a name, and is not believed.
 
-use super::pattern::{ADDR, PID, PORT, USER};
+use super::pattern::{ADDR, COUNT, PID, PORT, SESSION, USER};
 
 /// A token of a pattern: its name between the angle brackets, and what it stands for.
 struct Token {
@@ -44,7 +44,7 @@ macro_rules! scoped {
 /// The tokens. `<ADDR>` takes any run of address characters: more than an IP parser accepts,
 /// so what is proven of it holds for real addresses. `<ACCOUNT>` is the name of an account that
 /// exists, so no attacker has chosen it.
-const TOKENS: [Token; 14] = [
+const TOKENS: [Token; 16] = [
     Token { name: "ADDR", group: Some(ADDR), stands: Stands::Own(scoped!("[0-9A-Fa-f:.]+")), claim: None },
     Token { name: "ADDR4", group: Some(ADDR), stands: Stands::Own("[0-9]{1,3}(?:\\.[0-9]{1,3}){3}"), claim: None },
     Token {
@@ -81,6 +81,8 @@ const TOKENS: [Token; 14] = [
     },
     Token { name: "PORT", group: Some(PORT), stands: Stands::Own("[0-9]{1,5}"), claim: None },
     Token { name: "PID", group: Some(PID), stands: Stands::Own("[0-9]{1,10}"), claim: None },
+    Token { name: "COUNT", group: Some(COUNT), stands: Stands::Own("[0-9]{1,6}"), claim: None },
+    Token { name: "SESSION", group: Some(SESSION), stands: Stands::Own("[0-9A-Za-z+/=_-]{1,64}"), claim: None },
     Token { name: "NUM", group: None, stands: Stands::Own("[0-9]+"), claim: None },
     Token { name: "PRINT", group: None, stands: Stands::Own(print!()), claim: None },
     Token { name: "KEY", group: None, stands: Stands::Own(concat!("[A-Z0-9-]+ ", print!())), claim: None },

@@ -65,7 +65,7 @@ impl Tails {
     }
 
     fn make(tail: &str, work: &mut Work) -> Result<Option<Regex>, ProofError> {
-        let nameless = [pattern::ADDR, pattern::PID, pattern::PORT]
+        let nameless = [pattern::ADDR, pattern::PID, pattern::PORT, pattern::COUNT, pattern::SESSION]
             .iter()
             .fold(tail.to_owned(), |tail, name| tail.replace(&format!("(?P<{name}>"), "(?:"));
         let place = format!("(?s-u:.*)(?P<{}>{nameless})", pattern::ADDR);
@@ -92,7 +92,8 @@ impl TwoEnded {
         let tail = self.tail.captures(message)?;
         let rest = &message[..tail.get(0)?.start()];
         let begin = self.head.end(rest)?;
-        Some(Tokens { user: self.user.then(|| &rest[begin..]), ..Tokens::of(&tail) })
+        let tokens = Tokens::of(&tail);
+        Some(if self.user { Tokens { user: Some(&rest[begin..]), ..tokens } } else { tokens })
     }
 }
 

@@ -205,6 +205,7 @@ impl Jail {
             counted: self.counted[sighting.rule.index()],
             address,
             user: sighting.user,
+            times: sighting.times,
             time,
             cursor: record.cursor.as_ref(),
             forgeable: sighting.forgeable,
@@ -219,6 +220,7 @@ impl Jail {
                     address,
                     user: line.user.map(|user| String::from_utf8_lossy(user).into()),
                     port: sighting.port,
+                    times: sighting.times,
                     time,
                     cursor: record.cursor.clone(),
                     session: sighting.session,
@@ -268,7 +270,7 @@ impl Jail {
         now: Usec,
         out: &mut Vec<Verdict>,
     ) {
-        for HeldBack { rule, address, user, port, time, cursor, session, forgeable } in held {
+        for HeldBack { rule, address, user, port, times, time, cursor, session, forgeable } in held {
             // The filter may be another by now.
             let Some((index, rule)) = filter.rules().enumerate().find(|(_, known)| known.name == rule) else {
                 continue;
@@ -278,6 +280,7 @@ impl Jail {
                 counted: self.counted[index],
                 address,
                 user: user.as_deref().map(str::as_bytes),
+                times,
                 time,
                 cursor: cursor.as_ref(),
                 forgeable,
@@ -297,6 +300,8 @@ impl Jail {
         out: &mut Vec<Verdict>,
     ) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
+        // Where no session tells which lines are views of one attempt, the address does.
+        let session = session.or_else(|| line.rule.attempt.and(line.address).map(|it| format!("from {it}").into()));
         match (session, line.address) {
             (Some(key), Some(address))
                 if line.rule.after_login
@@ -313,7 +318,8 @@ impl Jail {
                 self.refuse(line.failure(address), now.max(line.time), out);
             }
             (None, Some(address)) if line.counted && line.rule.counts == Counts::Failure => {
-                outcomes.push(Outcome::Failure(line.failure(address), line.time));
+                let each = (0..line.times).map(|_| Outcome::Failure(line.failure(address), line.time));
+                outcomes.extend(each);
             }
             (None, Some(address)) if line.rule.counts == Counts::Success => {
                 outcomes.push(Outcome::Login(address, line.time, line.name()));

@@ -57,11 +57,17 @@ pub(super) struct HeldBack {
     pub(super) user: Option<Box<str>>,
     #[serde(default)]
     pub(super) port: Option<u16>,
+    #[serde(default = "once")]
+    pub(super) times: u32,
     pub(super) time: Usec,
     pub(super) cursor: Option<Cursor>,
     pub(super) session: Option<SessionKey>,
     #[serde(default)]
     pub(super) forgeable: bool,
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// What is known of a process. Of nearly all there is only that they are the service's, and
@@ -333,6 +339,7 @@ mod tests {
             address: None,
             user: None,
             port: None,
+            times: 1,
             time,
             cursor: None,
             session: None,

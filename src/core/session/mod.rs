@@ -81,6 +81,8 @@ pub(crate) struct SessionMessage<'a> {
     pub(crate) counted: bool,
     pub(crate) address: Option<IpAddr>,
     pub(crate) user: Option<&'a [u8]>,
+    /// The number of failures that the line tells of, if it is one of failures.
+    pub(crate) times: u32,
     pub(crate) time: Usec,
     /// None of a line that counts for nothing by itself.
     pub(crate) cursor: Option<&'a Cursor>,
@@ -173,6 +175,12 @@ impl Sessions {
     /// Takes one line of the session `key`.
     pub(crate) fn observe(&mut self, key: SessionKey, line: &SessionMessage<'_>, out: &mut Vec<Outcome>) {
         let ends = line.rule.ends_session && !line.forgeable;
+        if line.rule.begins_session
+            && !line.forgeable
+            && let Some(session) = self.remove(&key)
+        {
+            session.end(line.time, out);
+        }
         if let Some(session) = self.open.get_mut(&key) {
             let (nameless, alone) = (session.address.is_none(), session.alone);
             let tells = session.take(line, out);
@@ -389,10 +397,13 @@ impl Session {
         }
         match line.rule.counts {
             Counts::Failure if line.counted => {
-                tells = self.is_another(line);
-                // What was presumed has counted already.
-                if tells && !std::mem::take(&mut self.presumed) {
-                    self.fail(line.failure(NOBODY), line.time, out);
+                for _ in 0..line.times {
+                    let another = self.is_another(line);
+                    // What was presumed has counted already.
+                    if another && !std::mem::take(&mut self.presumed) {
+                        self.fail(line.failure(NOBODY), line.time, out);
+                    }
+                    tells |= another;
                 }
             }
             Counts::Pending if line.counted => {

@@ -24,6 +24,7 @@ fn filter() -> Filter {
         ("pardon", "counts = 'pardon'"),
         ("nothing", "counts = 'nothing'"),
         ("pending", "counts = 'pending'\nclass = 'auth'"),
+        ("begin", "counts = 'nothing'\nbegins-session = true"),
         ("given-up", "counts = 'evidence'\nclass = 'auth'\nends-session = true\ngives-up = true"),
     ] {
         text.push_str(&format!("[[rule]]\nname = '{name}'\n{more}\npattern = '{name} <ADDR>'\n"));
@@ -104,6 +105,7 @@ fn run(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
             counted: step.counted,
             address: step.address.map(address),
             user: None,
+            times: 1,
             time: step.time,
             cursor: Some(&cursor),
             forgeable: false,
@@ -172,6 +174,38 @@ fn a_session_has_one_address() {
 }
 
 #[test]
+fn a_first_line_begins_another_session_of_the_same_name() {
+    let one_after_the_other = [step(1, "begin", 7, 0), step(1, "failure", None, 1), step(1, "begin", 8, 2)];
+    let after = [step(1, "failure", None, 3), step(1, "success", None, 4)];
+    let steps = [&one_after_the_other[..], &after[..]].concat();
+    assert_eq!(run(&steps), [("1".into(), "failure".into(), address(7), 1)], "the success is of the second one");
+    let evidence = [step(1, "begin", 7, 0), step(1, "evidence", None, 1), step(1, "begin", 8, 2)];
+    assert_eq!(run(&evidence), [("1".into(), "evidence".into(), address(7), 1)], "the first one has ended");
+}
+
+#[test]
+fn a_line_can_tell_of_several_failures() {
+    let filter = filter();
+    let mut sessions = Sessions::default();
+    let mut out = Vec::new();
+    let cursor = Cursor::from("c");
+    for (name, times) in [("a1", 1), ("a1", 1), ("a2", 3), ("failure", 2), ("failure", 0)] {
+        let line = SessionMessage {
+            rule: rule(&filter, name),
+            counted: true,
+            address: Some(address(7)),
+            user: None,
+            times,
+            time: 0,
+            cursor: Some(&cursor),
+            forgeable: false,
+        };
+        sessions.observe("1".into(), &line, &mut out);
+    }
+    assert_eq!(out.len(), 5, "three attempts, of which one view has seen two, and two others: {out:?}");
+}
+
+#[test]
 fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
     let filter = filter();
     let mut sessions = Sessions::default();
@@ -182,6 +216,7 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
         counted: true,
         address: Some(address(7)),
         user: None,
+        times: 1,
         time: 0,
         cursor: Some(&cursor),
         forgeable: false,
@@ -214,6 +249,7 @@ fn short_sessions_leave_nothing_behind() {
             counted: true,
             address,
             user: None,
+            times: 1,
             time: key,
             cursor: Some(&cursor),
             forgeable: false,
@@ -320,7 +356,7 @@ proptest! {
             let cursor = Cursor::from(index.to_string());
             let line = SessionMessage {
                 rule: rule(&filter, step.rule), counted: step.counted, address: step.address.map(address),
-                user: None, time: step.time, cursor: Some(&cursor), forgeable: false,
+                user: None, times: 1, time: step.time, cursor: Some(&cursor), forgeable: false,
             };
             for (sessions, out) in [(&mut whole, &mut one), (&mut split, &mut two)] {
                 let_time_pass(sessions, step.time, out);

@@ -24,6 +24,7 @@ use self::{
 };
 use super::output::{Json, Table, closing, line, print_json, printable};
 use crate::{
+    config::filters,
     core::{
         filter::{Counts, Filter, Nearest, Reading, Rule, Why, Withheld},
         record::{Fields, Record},
@@ -65,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let directories = super::directories(arguments.config.as_deref())?;
     let (name, texts) = super::verify::texts_by_name_or_path(&arguments.filter, &directories)?;
     let mut fields = Fields::default();
-    let filter = Filter::load(&name, &texts, &mut fields)?;
+    let filter = filters::knowing(Filter::load(&name, &texts, &mut fields)?);
     match &arguments.message {
         Some(message) => one(&filter, message, arguments.json),
         None => journal(&Arc::new(filter), fields, arguments),

@@ -24,6 +24,9 @@ const ADDRESS: &str = "ADDR";
 /// Bound on the size of a compiled pattern, in bytes.
 const MAX_COMPILED: usize = 1 << 18;
 
+/// Longer than any address with its scope.
+const LONG: usize = 512;
+
 /// The node for the end of the message, from which nothing is read.
 pub(super) const END: usize = 0;
 
@@ -154,12 +157,18 @@ impl Automaton {
         let mut here = vec![false; self.nodes.len()];
         self.start().iter().for_each(|&node| here[node] = true);
         let size = self.size();
+        // No address fills a message, though the pattern of one has no end.
+        let is_short = bytes > LONG;
+        let goes = |node: &Node, next: usize| {
+            !(is_short && node.phase == Phase::Inside && self.nodes[next].phase == Phase::Inside)
+        };
         // A way that is longer than there are nodes goes in a circle, and so can be of any length.
         for _ in 0..bytes.min(self.nodes.len()) {
             work.spend(size)?;
             let before = mem::replace(&mut here, vec![false; self.nodes.len()]);
             for (node, _) in self.nodes.iter().zip(before).filter(|(_, reached)| *reached) {
-                node.moves.iter().flat_map(|step| self.fan(step)).for_each(|&next| here[next] = true);
+                let nexts = node.moves.iter().flat_map(|step| self.fan(step));
+                nexts.filter(|&&next| goes(node, next)).for_each(|&next| here[next] = true);
             }
         }
         let mut open: Vec<usize> = (0..here.len()).filter(|node| here[*node]).collect();
