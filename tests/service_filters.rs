@@ -1,38 +1,58 @@
-//! The filters for other services than sshd, on journals of the real programs under attack: each attacker has
-//! the number of failures that they made, and nobody else has any.
+//! The filters for other services than sshd, on journals of the real programs under attack, read by the
+//! daemon's own reader and counted by its engine: each attacker has the number of failures that they made, and
+//! nobody else has any.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps in vain has failed")]
 
-use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 use wardend::core::{
     filter::{Filter, FilterText},
-    record::{Cursor, Fields, Record},
+    record::{Cursor, FieldId, Fields, Record},
 };
 
 #[path = "support/hostile.rs"]
 mod hostile;
+
+/// What users were on the recorded machines; they are given out when a package is installed.
+const USERS: [(&str, &str); 11] = [
+    ("Debian-exim", "101"),
+    ("ejabberd", "116"),
+    ("haproxy", "107"),
+    ("openldap", "108"),
+    ("postfix", "101"),
+    ("postgres", "109"),
+    ("proxy", "13"),
+    ("tinyproxy", "111"),
+    ("www-data", "33"),
+    ("nobody", "65534"),
+    ("caddy", "999"),
+];
 
 struct Tested {
     filter: Filter,
     fields: Fields,
 }
 
-fn filter(name: &str) -> Tested {
+fn text(name: &str) -> FilterText {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("filters/{name}.toml"));
-    let mut fields = Fields::default();
-    let text = FilterText::new(&path, fs::read_to_string(&path).unwrap());
-    let filter = Filter::load(name, &[text], &mut fields).unwrap_or_else(|error| panic!("{error}"));
-    Tested { filter, fields }
+    let text = fs::read_to_string(&path).unwrap();
+    FilterText::new(path, text)
 }
 
-fn bytes(value: &Value) -> Vec<u8> {
-    match value {
-        Value::String(text) => text.as_bytes().to_vec(),
-        Value::Array(bytes) => bytes.iter().map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap()).collect(),
-        other => panic!("{other} is not a field's value"),
-    }
+fn filter(name: &str) -> Tested {
+    let mut fields = Fields::default();
+    let filter = Filter::load(name, &[text(name)], &mut fields).unwrap_or_else(|error| panic!("{error}"));
+    Tested { filter, fields }
 }
 
 fn read_text(name: &str, end: &str) -> String {
@@ -40,28 +60,47 @@ fn read_text(name: &str, end: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// Failures by address, of these classes.
-fn failures(tested: &Tested, recording: &str, classes: &[&str]) -> BTreeMap<IpAddr, u64> {
-    let mut counted = BTreeMap::new();
-    for line in read_text(recording, "jsonl").lines() {
-        let entry: Value = serde_json::from_str(line).unwrap();
-        let mut record = Record::new(&tested.fields, 0, Cursor::from("c"));
-        for (name, value) in entry.as_object().unwrap() {
-            if let Some(field) = tested.fields.find(name.as_bytes()) {
-                record.set(field, &bytes(value));
-            }
-        }
-        if !tested.filter.records.matches(&record) {
-            continue;
-        }
-        let Some(sighting) = tested.filter.read(&record) else { continue };
-        let class = tested.filter.rule(sighting.rule).class.clone().unwrap();
-        if classes.contains(&class.as_str()) {
-            let address = sighting.address.unwrap_or_else(|| panic!("no address: {line}"));
-            *counted.entry(address).or_insert(0) += 1;
-        }
+/// A filter's text with the numbers of the recorded machine in the place of its users.
+fn of_machine(name: &str, recording: &str) -> String {
+    let number = |line: &str| {
+        USERS.iter().fold(line.to_owned(), |line, (user, number)| {
+            let number = if recording.ends_with("debian12") && *user == "postfix" { "103" } else { number };
+            line.replace(&format!("\"{user}\""), &format!("\"{number}\""))
+        })
+    };
+    let text = text(name).text;
+    let lines = text.lines().map(|line| if line.starts_with("_UID = ") { number(line) } else { line.to_owned() });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Failures by address in this mode of a filter, as `wardenctl replay` counts them.
+fn failures(name: &str, recording: &str, mode: &str) -> BTreeMap<IpAddr, u64> {
+    let journal = support::journal(&format!("services/{recording}"));
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    for folder in ["wardend.conf.d", "filters"] {
+        fs::create_dir_all(directory.join(folder)).unwrap();
     }
-    counted
+    fs::write(directory.join(format!("filters/{name}.toml")), of_machine(name, recording)).unwrap();
+    let jail = format!("[jail.{name}]\nenabled = true\nmode = \"{mode}\"\nmaxretry = 1000\nipv6-prefix = 128\n");
+    fs::write(directory.join("wardend.conf.d/test.conf"), jail).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_wardenctl"))
+        .args(["replay", "--json=short", "--jail", name, "--config"])
+        .arg(directory)
+        .arg("--file")
+        .arg(journal)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines = lines.map(|line| serde_json::from_slice::<Value>(line).unwrap());
+    let sources = lines.filter(|line| line["source"].is_string());
+    sources
+        .map(|line| {
+            let source = line["source"].as_str().unwrap().split('/').next().unwrap().parse().unwrap();
+            (source, line["failures"].as_u64().unwrap())
+        })
+        .collect()
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -76,9 +115,10 @@ struct Score {
 
 /// Holds what a filter counts against the truth of a recording. Whoever has no failure must have none, and so
 /// must every address that nobody attacked from.
-fn score(recording: &str, classes: &[&str], truth: &[&str]) -> Score {
-    let name = recording.split('-').next().unwrap();
-    let mut counted = failures(&filter(name), recording, classes);
+fn score(recording: &str, counting: &str, truth: &[&str]) -> Score {
+    let name = recording.strip_suffix("-debian13").or_else(|| recording.strip_suffix("-debian12")).unwrap();
+    let name = name.strip_suffix("-chunks").unwrap_or(name);
+    let mut counted = failures(name, recording, counting);
     let labels: Value = serde_json::from_str(&read_text(recording, "labels.json")).unwrap();
     let (mut score, mut wanted) = (Score::default(), BTreeMap::new());
     for scenario in labels["scenarios"].as_array().unwrap() {
@@ -91,6 +131,10 @@ fn score(recording: &str, classes: &[&str], truth: &[&str]) -> Score {
     }
     for (address, made) in wanted {
         match (made, counted.remove(&address).unwrap_or(0)) {
+            // Requests without a password, which HAProxy's log doesn't tell from others (wardend.filter(5)).
+            (0, 1)
+                if recording == "haproxy-debian13"
+                    && ["198.51.100.5", "198.51.100.49"].contains(&&*address.to_string()) => {}
             (0, found) => assert_eq!(found, 0, "{recording}: {address} did nothing wrong"),
             (made, found) if made == found => score.exact += 1,
             (made, 0) => {
@@ -109,73 +153,253 @@ fn score(recording: &str, classes: &[&str], truth: &[&str]) -> Score {
 
 #[test]
 fn cockpit_counts_each_wrong_password() {
-    assert_eq!(score("cockpit-debian13", &["auth"], &["password_failures"]), Score { exact: 12, wrong: 0, missed: 0 });
+    assert_eq!(score("cockpit-debian13", "normal", &["password_failures"]), Score { exact: 12, wrong: 0, missed: 0 });
 }
 
 /// Names that vsftpd doesn't give to PAM are not logged at all, and neither is who tries no password.
 #[test]
 fn vsftpd_counts_whom_it_logs() {
     for release in ["vsftpd-debian13", "vsftpd-debian12"] {
-        let score = score(release, &["auth"], &["password_failures", "probes"]);
+        let score = score(release, "normal", &["password_failures", "probes"]);
         assert_eq!((score.exact, score.wrong), (13, 0), "{release}: {score:?}");
     }
 }
 
-/// rsync logs who lists modules and who sends garbage as it logs everybody.
+/// rsync logs who lists modules and who sends garbage as it logs everybody. Two of the probes left nothing but one
+/// record without a unit, which nobody vouches for.
 #[test]
 fn rsyncd_counts_wrong_passwords_and_unknown_modules() {
-    let passwords = score("rsyncd-debian13", &["auth"], &["password_failures"]);
+    let passwords = score("rsyncd-debian13", "normal", &["password_failures"]);
     assert_eq!(passwords, Score { exact: 17, wrong: 0, missed: 0 });
-    let all = score("rsyncd-debian13", &["auth", "probe"], &["password_failures", "probes"]);
-    assert_eq!(all, Score { exact: 23, wrong: 0, missed: 2 });
+    let all = score("rsyncd-debian13", "aggressive", &["password_failures", "probes"]);
+    assert_eq!(all, Score { exact: 21, wrong: 0, missed: 4 });
 }
 
 #[test]
 fn proftpd_counts_whom_it_logs() {
-    let score = score("proftpd-debian13", &["auth"], &["password_failures", "probes"]);
+    let score = score("proftpd-debian13", "normal", &["password_failures", "probes"]);
     assert_eq!((score.exact, score.wrong), (26, 0), "{score:?}");
 }
 
 #[test]
 fn dropbear_counts_wrong_passwords() {
-    let score = score("dropbear-debian13", &["auth"], &["password_failures"]);
+    let score = score("dropbear-debian13", "normal", &["password_failures"]);
     assert_eq!((score.exact, score.wrong), (23, 0), "{score:?}");
+}
+
+/// Of each recording: the mode, what of the truth it counts, and how many attackers are exact, wrong and missed.
+///
+/// Who is missed left no record with an address that can be trusted: on Debian 12 Dovecot served no submission, and
+/// nginx lost nine records to a full queue; six clients of nginx met an error log on standard error; names that are
+/// too long for lighttpd and Monit, and with a line break for ejabberd, Squid and PostgreSQL.
+const COUNTED: [(&str, &str, &[&str], [usize; 3]); 19] = [
+    ("postfix-debian13", "normal", &["password_failures"], [33, 0, 0]),
+    ("postfix-debian12", "normal", &["password_failures"], [33, 0, 0]),
+    ("dovecot-debian13", "normal", &["password_failures"], [37, 0, 0]),
+    ("dovecot-debian12", "normal", &["password_failures"], [35, 0, 2]),
+    ("nginx-debian13", "normal", &["password_failures"], [29, 0, 6]),
+    ("nginx-debian12", "normal", &["password_failures"], [20, 0, 15]),
+    ("apache-debian13", "normal", &["password_failures"], [23, 0, 0]),
+    ("exim-debian13", "normal", &["password_failures"], [34, 0, 0]),
+    ("exim-chunks-debian13", "normal", &["password_failures"], [2, 0, 0]),
+    ("haproxy-debian13", "normal", &["password_failures"], [23, 0, 0]),
+    ("lighttpd-debian13", "normal", &["password_failures"], [22, 0, 1]),
+    ("slapd-debian13", "normal", &["password_failures"], [5, 0, 0]),
+    ("postgresql-debian13", "normal", &["password_failures"], [12, 0, 1]),
+    ("squid-debian13", "normal", &["password_failures"], [7, 0, 1]),
+    ("tinyproxy-debian13", "normal", &["password_failures"], [2, 0, 0]),
+    ("openvpn-debian13", "normal", &["password_failures"], [3, 0, 0]),
+    ("monit-debian13", "normal", &["password_failures"], [7, 0, 1]),
+    ("ejabberd-debian13", "normal", &["password_failures"], [10, 0, 1]),
+    ("samba-debian13", "normal", &["password_failures"], [12, 0, 0]),
+];
+
+/// Whoever is missed or counted otherwise is named in the test's output, and in wardend.filter(5) why.
+#[test]
+fn each_service_counts_whom_it_logs_and_nobody_else() {
+    let all = COUNTED.map(|(recording, mode, truth, wanted)| {
+        let Score { exact, wrong, missed } = score(recording, mode, truth);
+        (recording, wanted, [exact, wrong, missed])
+    });
+    let other: Vec<_> = all.iter().filter(|(_, wanted, found)| found != wanted).collect();
+    assert!(other.is_empty(), "recording, exact, wrong and missed wanted, and found: {other:#?}");
+}
+
+/// What a program makes of a client's text.
+type Escape = fn(&[u8]) -> Vec<u8>;
+
+/// The formats of the programs: the filter, what is ahead of the client's text, behind it, and how it is escaped.
+/// `{R}` is the client's address.
+const FORMATS: [(&str, &str, &str, Escape); 21] = [
+    ("apache", "[auth_basic:error] [pid 944:tid 961] [client {R}:46819] AH01618: user ", " not found: /p/", broken),
+    (
+        "cockpit",
+        "pam_unix(cockpit:auth): authentication failure; logname= uid=0 euid=0 tty= ruser= rhost={R}  user=",
+        "",
+        raw,
+    ),
+    (
+        "dovecot",
+        "imap-login: Login aborted: Logged out (auth failed, 1 attempts in 2 secs) (auth_failed): user=<",
+        ">, method=PLAIN, rip={R}, lip=192.0.2.10, TLS, session=<abc>",
+        marked,
+    ),
+    (
+        "dovecot",
+        "pam_unix(dovecot:auth): authentication failure; logname= uid=0 euid=0 tty=dovecot ruser=",
+        " rhost={R} ",
+        raw,
+    ),
+    (
+        "ejabberd",
+        "2026-11-25 07:46:26.622+00:00 [warning] (tls|<0.520.0>) Failed c2s PLAIN authentication for ",
+        "@localhost from ::ffff:{R}: Invalid username or password",
+        at_cut,
+    ),
+    (
+        "exim",
+        "2026-11-25 07:31:40 plain_server authenticator failed for (x) [{R}]: 535 Incorrect authentication data (set_id=",
+        ")",
+        broken,
+    ),
+    (
+        "exim",
+        "2026-11-25 07:31:40 plain_server authenticator failed for (",
+        ") [{R}]: 535 Incorrect authentication data (set_id=x)",
+        word,
+    ),
+    (
+        "haproxy",
+        "{R}:40991 [25/Nov/2026:07:44:52.234] f f/<NOSRV> 0/-1/-1/-1/0 401 246 - - LR-- 3/3/0/0/0 0/0 {} \"GET /",
+        " HTTP/1.1\"",
+        quoted,
+    ),
+    ("lighttpd", "(mod_auth.c.862) password doesn't match for /private/ username: ", " IP: {R}", raw),
+    ("monit", "HttpRequest: access denied -- client [{R}]: unknown user '", "'", raw),
+    (
+        "nginx",
+        "2026/11/25 07:46:14 [error] 398#398: *2 user \"",
+        "\": password mismatch, client: {R}, server: , request: \"GET / HTTP/1.1\"",
+        colon_cut,
+    ),
+    ("nginx", "{R} - - [25/Nov/2026:07:46:16 +0000] \"GET /", " HTTP/1.1\" 404 146 \"-\" \"-\"", quoted),
+    (
+        "postfix",
+        "warning: unknown[{R}]: SASL LOGIN authentication failed: (reason unavailable), sasl_username=",
+        "",
+        marked,
+    ),
+    ("postfix", "NOQUEUE: reject: RCPT from unknown[{R}]: 454 4.7.1 <", ">: Relay access denied; from=<x>", marked),
+    ("pure-ftpd", "(?@{R}) [WARNING] Authentication failed for user [", "]", raw),
+    ("rsyncd", "auth failed on module priv from UNKNOWN ({R}) for ", ": no matching rule", raw),
+    ("rsyncd", "unknown module '", "' tried from UNKNOWN ({R})", raw),
+    (
+        "samba",
+        "  {\"timestamp\": \"2026-11-25T07:27:30.430242+0000\", \"type\": \"Authentication\", \"Authentication\": {\"version\": {\"major\": 1, \"minor\": 3}, \"eventId\": 4625, \"logonId\": \"0\", \"logonType\": 3, \"status\": \"NT_STATUS_NO_SUCH_USER\", \"localAddress\": \"ipv4:192.0.2.10:445\", \"remoteAddress\": \"ipv4:{R}:46975\", \"clientAccount\": \"",
+        "\"}}",
+        quoted,
+    ),
+    ("squid", "1795591513.662    318 {R} TCP_DENIED/407 3466 GET http://192.0.2.10/ ", " HIER_NONE/- text/html", raw),
+    (
+        "vsftpd",
+        "pam_unix(vsftpd:auth): authentication failure; logname= uid=0 euid=0 tty=ftp ruser=",
+        " rhost={R} ",
+        word,
+    ),
+    (
+        "proftpd",
+        "vm (host.example[{R}]) - USER ",
+        ": no such user found from host.example [{R}] to ::ffff:192.0.2.10:21",
+        raw,
+    ),
+];
+
+fn raw(text: &[u8]) -> Vec<u8> {
+    text.to_vec()
+}
+
+/// Without blanks and control bytes.
+fn word(text: &[u8]) -> Vec<u8> {
+    text.iter().copied().filter(|byte| *byte > b' ' && *byte != 0x7f).collect()
+}
+
+/// With a mark in the place of each unprintable byte.
+fn marked(text: &[u8]) -> Vec<u8> {
+    text.iter().map(|byte| if (b' '..0x7f).contains(byte) { *byte } else { b'?' }).collect()
+}
+
+/// With escaped line breaks.
+fn broken(text: &[u8]) -> Vec<u8> {
+    text.iter().flat_map(|byte| if *byte == b'\n' { b"\\n".to_vec() } else { vec![*byte] }).collect()
+}
+
+/// With quotation marks, backslashes and control bytes escaped.
+fn quoted(text: &[u8]) -> Vec<u8> {
+    let escaped = |byte: &u8| match byte {
+        b'"' | b'\\' | 0..b' ' | 0x7f.. => format!("\\x{byte:02x}").into_bytes(),
+        byte => vec![*byte],
+    };
+    text.iter().flat_map(escaped).collect()
+}
+
+/// As far as the first colon.
+fn colon_cut(text: &[u8]) -> Vec<u8> {
+    text.split(|byte| *byte == b':').next().unwrap_or_default().to_vec()
+}
+
+/// As far as the first '@'.
+fn at_cut(text: &[u8]) -> Vec<u8> {
+    text.split(|byte| *byte == b'@').next().unwrap_or_default().to_vec()
 }
 
 /// The programs' formats with fresh names.
 #[test]
 fn no_hostile_name_is_read_as_somebody_elses_failure() {
-    let peer = "203.0.113.9";
-    let own: IpAddr = peer.parse().unwrap();
-    let filters = ["vsftpd", "rsyncd", "cockpit"].map(|name| (name, filter(name)));
-    let mut read = 0;
-    for (name, _) in hostile::names(1711, 3000) {
-        let word: Vec<u8> = name.iter().copied().filter(|byte| *byte > b' ').collect();
-        let line = |parts: &[&[u8]]| parts.concat();
-        let pam = b"authentication failure; logname= uid=0 euid=0";
-        let messages = [
-            (0, line(&[b"pam_unix(vsftpd:auth): ", pam, b" tty=ftp ruser=", &word, b" rhost=", peer.as_bytes(), b" "])),
-            (
-                1,
-                line(&[
-                    b"auth failed on module priv from UNKNOWN (",
-                    peer.as_bytes(),
-                    b") for ",
-                    &name,
-                    b": no matching rule",
-                ]),
-            ),
-            (1, line(&[b"unknown module '", &name, b"' tried from UNKNOWN (", peer.as_bytes(), b")"])),
-            (2, line(&[b"pam_unix(cockpit:auth): ", pam, b" tty= ruser= rhost=", peer.as_bytes(), b"  user=", &name])),
-        ];
-        for (of, message) in messages {
-            let (filter_name, tested) = &filters[of];
-            let mut record = Record::new(&tested.fields, 0, Cursor::from("c"));
-            record.set(wardend::core::record::FieldId::MESSAGE, &message);
-            let found = tested.filter.read(&record).and_then(|sighting| sighting.address);
-            assert!(found.is_none_or(|address| address == own), "{filter_name}: {}", message.escape_ascii());
-            read += usize::from(found.is_some());
+    let mut filters: BTreeMap<&str, Tested> = BTreeMap::new();
+    let mut read: BTreeMap<(&str, usize), usize> = BTreeMap::new();
+    let mut sent = 0;
+    for (name, _) in hostile::names(1711, 1500) {
+        sent += 1;
+        for (index, (service, ahead, behind, escape)) in FORMATS.iter().enumerate() {
+            let peer = if index % 2 == 0 { "203.0.113.9" } else { "2001:db8:77::9" };
+            let own: IpAddr = peer.parse().unwrap();
+            let fill = |part: &str| part.replace("{R}", peer).into_bytes();
+            let message = [fill(ahead), escape(&name), fill(behind)].concat();
+            let tested = filters.entry(service).or_insert_with(|| filter(service));
+            // A program that writes lines makes a record of each.
+            let lines: Vec<&[u8]> = match *service {
+                "ejabberd" => message.split(|byte| *byte == b'\n').collect(),
+                _ => vec![&message],
+            };
+            for line in lines {
+                let mut record = Record::new(&tested.fields, 0, Cursor::from("c"));
+                record.set(FieldId::MESSAGE, line);
+                let found = tested.filter.read(&record).and_then(|sighting| sighting.address);
+                assert!(found.is_none_or(|address| address == own), "{service}: {}", message.escape_ascii());
+                *read.entry((service, index)).or_default() += usize::from(found.is_some());
+            }
         }
     }
-    assert!(read > 11_000, "{read} are read");
+    println!("of {sent} names: {read:?}");
+    for ((service, _), count) in read {
+        assert!(count * 2 > sent, "{service}: {count} of {sent} are read");
+    }
+}
+
+/// What a jail needs is in the filter: the ports of the service, and the users that differ between machines by name.
+#[test]
+fn each_filter_names_its_ports_and_no_number_that_differs_between_machines() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("filters");
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
+        let Tested { filter, .. } = filter(&name);
+        assert!(name == "sshd" || !filter.ports.is_empty(), "{name} names no ports");
+        let users = filter.records.fields().filter(|(field, ..)| field == "_UID").flat_map(|(_, _, values)| values);
+        for user in users {
+            assert!(user == "0" || user.starts_with(|first: char| first.is_ascii_alphabetic()), "{name}: {user}");
+        }
+        names.insert(name);
+    }
+    assert!(names.len() >= 22, "{names:?}");
 }
