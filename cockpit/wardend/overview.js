@@ -215,7 +215,7 @@ export async function showIgnored(wardend) {
             ordered
                 ? h("span", { title: absolute(entry.SinceUSec) }, ["by order", entry.Reason].filter(part => part).join(": "))
                 : `${entry.File}:${entry.Line}`,
-            ordered && change("End", () => unignore(wardend, entry), { "aria-label": `No longer ignore ${entry.Source}` }),
+            ordered && change("No longer ignore", () => unignore(wardend, entry), { "aria-label": `No longer ignore ${entry.Source}` }),
         ]);
     });
     $("ignored").replaceChildren(rows.length === 0
