@@ -88,6 +88,14 @@ fn built_by(builder: &'static str, release: Release) -> PathBuf {
     tree.clone()
 }
 
+/// A layer with packages over the tree of a release, made now if this host has none yet.
+pub(crate) fn layer(release: Release, packages: &[&str]) -> PathBuf {
+    let build = Command::new(script("layer")).arg(release.name()).args(packages).stderr(Stdio::inherit()).output();
+    let build = build.expect("tests/lab/layer starts");
+    assert!(build.status.success(), "there is no {} with {packages:?} to boot", release.name());
+    PathBuf::from(String::from_utf8_lossy(&build.stdout).trim())
+}
+
 /// The right to run one machine; waits while others hold all of them.
 pub(crate) struct Slot;
 
@@ -144,14 +152,16 @@ impl Lease {
         self.dir().join("merged")
     }
 
-    /// Lays an empty layer over `tree`, so that the machine may change what it likes.
-    pub(crate) fn mount(&self, tree: &Path) {
+    /// Lays an empty layer over the others, the uppermost first, so that the machine may change what it
+    /// likes.
+    pub(crate) fn mount<'p>(&self, lower: impl Iterator<Item = &'p PathBuf>) {
         let dir = self.dir();
+        let lower: Vec<_> = lower.map(|path| path.to_string_lossy()).collect();
         // `volatile` leaves out fsync: what a machine writes need not outlive the host, and
         // power cuts here only kill processes.
         let options = format!(
             "volatile,lowerdir={},upperdir={},workdir={}",
-            tree.display(),
+            lower.join(":"),
             dir.join("upper").display(),
             dir.join("work").display()
         );

@@ -48,6 +48,7 @@ mod sshd;
 mod start;
 mod state;
 mod survive;
+mod tasks;
 mod textfile;
 mod walls;
 
@@ -153,6 +154,8 @@ scenarios! {
         an_entry_that_only_firewalld_believes_in_is_entered_anew;
     readme:
         the_readme_holds_for_a_new_user;
+    tasks:
+        everyday_tasks_take_the_commands_of_the_documents;
     package:
         the_package_comes_works_and_goes_without_a_trace,
         purged_while_the_daemon_is_down_it_leaves_nothing_either;

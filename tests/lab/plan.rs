@@ -24,6 +24,7 @@ pub(crate) struct Plan {
     release: Release,
     wardend: bool,
     cockpit: bool,
+    packages: Vec<&'static str>,
     files: Vec<(String, String)>,
     copies: Vec<(PathBuf, String)>,
     commands: Vec<String>,
@@ -31,7 +32,15 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(release: Release) -> Self {
-        Self { release, wardend: true, cockpit: false, files: Vec::new(), copies: Vec::new(), commands: Vec::new() }
+        Self {
+            release,
+            wardend: true,
+            cockpit: false,
+            packages: Vec::new(),
+            files: Vec::new(),
+            copies: Vec::new(),
+            commands: Vec::new(),
+        }
     }
 
     /// Leaves wardend out.
@@ -43,6 +52,12 @@ impl Plan {
     /// Takes a tree that has Cockpit.
     pub(crate) fn with_cockpit(mut self) -> Self {
         self.cockpit = true;
+        self
+    }
+
+    /// Has packages of Debian on it that the tree lacks.
+    pub(crate) fn packages(mut self, packages: &[&'static str]) -> Self {
+        self.packages.extend(packages);
         self
     }
 
@@ -83,10 +98,11 @@ impl Plan {
     pub(crate) fn boot(self) -> Machine {
         host::require_lab();
         let tree = if self.cockpit { host::tree_with_cockpit(self.release) } else { host::tree(self.release) };
+        let layer = (!self.packages.is_empty()).then(|| host::layer(self.release, &self.packages));
         let slot = Slot::take();
         let lease = Lease::new();
         let network = host::exclusively(|| {
-            lease.mount(&tree);
+            lease.mount(layer.iter().chain([&tree]));
             Network::new(lease.name())
         });
         self.furnish(&lease.root());
