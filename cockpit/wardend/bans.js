@@ -3,7 +3,7 @@
 
 import { change } from "./access.js";
 import { plain, sentence, variants } from "./bus.js";
-import { $, ago, arrange, button, h, left, number, row, say, soon } from "./dom.js";
+import { $, ago, arrange, button, h, left, number, row, say, single, soon } from "./dom.js";
 import { explain, explainInDialog } from "./explain.js";
 
 /** @typedef {import("./bus.js").Wardend} Wardend */
@@ -40,6 +40,7 @@ export class Bans {
         this.rows = new Map();
         /** @type {Map<string, HTMLTableRowElement>} the opened rows */
         this.opened = new Map();
+        this.load = single(() => this.ask());
         this.refresh = soon(150, () => this.load());
 
         const search = soon(200, () => this.first());
@@ -99,7 +100,7 @@ export class Bans {
         }
     }
 
-    async load() {
+    async ask() {
         const asked = ++this.asked;
         const match = /** @type {HTMLInputElement} */ ($("search")).value.trim();
         const what = variants({

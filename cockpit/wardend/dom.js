@@ -239,6 +239,28 @@ export function soon(delay, action) {
 }
 
 /**
+ * Has one run of `action` at a time, and one more after it if it was asked for meanwhile: a daemon that is
+ * busy is not asked more and more.
+ * @param {() => Promise<any>} action it handles its errors
+ */
+export function single(action) {
+    let running = false;
+    let again = false;
+    return async () => {
+        if (running) {
+            again = true;
+            return;
+        }
+        running = true;
+        do {
+            again = false;
+            await action();
+        } while (again);
+        running = false;
+    };
+}
+
+/**
  * Says what the user's own action has done.
  * @param {string} text
  * @param {boolean} [failed]

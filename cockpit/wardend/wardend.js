@@ -4,7 +4,7 @@
 import { setAccess } from "./access.js";
 import { Bans } from "./bans.js";
 import { Wardend, sentence, serverTime, startDaemon, viewersAddress } from "./bus.js";
-import { $, say, setServerTime, soon } from "./dom.js";
+import { $, say, setServerTime, single, soon } from "./dom.js";
 import { askBan, askIgnore, prepareDialogs } from "./orders.js";
 import { showChart, showIgnored, showJails, showNumbers, showOwnAddress, showSources, showState } from "./overview.js";
 import { followTheme } from "./theme.js";
@@ -22,14 +22,17 @@ let address = "";
  * @param {() => Promise<any>} action
  */
 function attempt(action) {
-    return () => {
+    return single(async () => {
         if (!wardend.present)
             return;
-        action().catch(error => {
+        try {
+            await action();
+        } catch (thrown) {
+            const error = /** @type {any} */ (thrown);
             if (wardend.present && !error.problem)
                 say(sentence(error).message, true);
-        });
-    };
+        }
+    });
 }
 
 const parts = {
