@@ -4,7 +4,7 @@
 //! JSON text that ends with a zero byte. A pipe needs no port, so the browser can be in a network
 //! namespace, that of the attackers, while the test is outside.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
@@ -287,29 +287,29 @@ impl Browser {
         faults
     }
 
-    /// Answers to requests of the page's own files since the last call: path, and bytes on the wire.
-    pub(crate) fn requests(&mut self) -> Vec<(String, u64)> {
+    /// What the page's own files have cost since the last call: their number, and the bytes on the wire.
+    pub(crate) fn requests(&mut self) -> (usize, u64) {
         let _ = self.evaluate("1");
-        let mut sizes: Vec<(String, String, u64)> = Vec::new();
-        for event in &self.events {
+        let mut known = BTreeMap::new();
+        self.events.retain(|event| {
             let parameters = &event["params"];
-            let id = parameters["requestId"].as_str().unwrap_or_default();
+            let id = parameters["requestId"].as_str().unwrap_or_default().to_owned();
             match event["method"].as_str().unwrap_or_default() {
                 "Network.responseReceived" => {
-                    let url = parameters["response"]["url"].as_str().unwrap_or_default();
-                    if let Some((_, file)) = url.rsplit_once("/wardend/") {
-                        sizes.push((id.to_owned(), file.to_owned(), 0));
+                    if parameters["response"]["url"].as_str().is_some_and(|url| url.contains("/wardend/")) {
+                        known.insert(id, 0);
                     }
                 }
                 "Network.loadingFinished" => {
-                    if let Some(known) = sizes.iter_mut().find(|(known, ..)| known == id) {
-                        known.2 = parameters["encodedDataLength"].as_u64().unwrap_or_default();
+                    if let Some(bytes) = known.get_mut(&id) {
+                        *bytes = parameters["encodedDataLength"].as_u64().unwrap_or_default();
                     }
                 }
-                _ => {}
+                method => return !method.starts_with("Network."),
             }
-        }
-        sizes.into_iter().map(|(_, file, size)| (file, size)).collect()
+            false
+        });
+        (known.len(), known.values().sum())
     }
 }
 
