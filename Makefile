@@ -77,6 +77,8 @@ install: install-page
 		install -D -m 644 units/wardend-$$unit $(DESTDIR)$(unitdir)/wardend-$$unit || exit; \
 		sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend-$$unit || exit; \
 	done
+	install -D -m 644 -t $(DESTDIR)$(unitdir) units/wardend-digest.timer units/wardend-digest.service
+	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-digest.service
 	install -D -m 644 units/wardend.sysusers $(DESTDIR)$(sysusersdir)/wardend.conf
 	install -D -m 644 units/wardend.preset $(DESTDIR)$(presetdir)/80-wardend.preset
 	install -D -m 644 units/wardend.catalog $(DESTDIR)$(catalogdir)/wardend.catalog

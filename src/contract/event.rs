@@ -8,6 +8,7 @@ use super::journal::{
     NOT_CUT, PAUSED, PROBLEM, PROBLEM_GONE, READ_AGAIN, REFUSED, RELOADED, RESUMED, SNAPSHOT, SNAPSHOT_BACK, SPARED,
     SUSPECTED, UNBAN, UNIGNORED, UNREAD, UNSUSPECTED, WITHHELD,
 };
+use crate::core::time::{USEC_PER_SEC, Usec};
 
 /// The word for a kind of record, by its MESSAGE_ID. A kind that only a newer daemon writes has none.
 const WORDS: [(&str, &str); 36] = [
@@ -48,6 +49,10 @@ const WORDS: [(&str, &str); 36] = [
     (READ_AGAIN, "bus"),
     (NO_CLIENT_NAME, "bus"),
 ];
+
+/// How long a problem may take to be reported again after a restart, if it is still there: some are looked
+/// for only once a minute.
+pub(crate) const COMES_BACK: Usec = 180 * USEC_PER_SEC;
 
 /// The word for a MESSAGE_ID.
 pub(crate) fn word(id: &str) -> &'static str {

@@ -23,7 +23,7 @@ use crate::{
     core::{cursor::Cursor, time::Usec},
     journal::{
         Where,
-        own_records::{Moves, OwnRecord, OwnRecords, STARTED, user},
+        own_records::{Moves, OwnRecord, OwnRecords, user},
     },
     util::files,
 };
@@ -152,7 +152,7 @@ pub(super) fn run(options: &Events) -> anyhow::Result<()> {
 /// MESSAGE_ID, is none.
 fn show(record: &OwnRecord, position: &Cursor, options: &Events) -> anyhow::Result<bool> {
     let id = record.get("MESSAGE_ID");
-    if id.is_empty() || id == STARTED {
+    if id.is_empty() || record.is_of_systemd() {
         return Ok(false);
     }
     let word = event::word(id);

@@ -7,7 +7,10 @@
 
 use std::fmt::Write as _;
 
-use crate::contract::latency::{BOUNDS, Latency};
+use crate::contract::{
+    latency::{BOUNDS, Latency},
+    notify::Status,
+};
 
 /// Everything that is exported.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +27,8 @@ pub(crate) struct Numbers {
     /// How far reading is behind, in µs.
     pub(crate) lag_usec: u64,
     pub(crate) latency: Latency,
+    /// The handlers that wardend-notify serves.
+    pub(crate) handlers: Vec<Status>,
 }
 
 fn render_latency(latency: &Latency, text: &mut String) {
@@ -66,6 +71,8 @@ pub(crate) struct JailNumbers {
 
 /// One number of a jail.
 type OfJail = fn(&JailNumbers) -> u64;
+/// One number of a handler.
+type OfHandler = fn(&Status) -> u64;
 
 /// The states of the firewall, each of which is exported as 0 or 1.
 const FIREWALL_STATES: [&str; 3] = ["starting", "up", "down"];
@@ -115,8 +122,48 @@ pub(crate) fn render(numbers: &Numbers) -> String {
             sample(&mut text, &sampled, &[("jail", &jail.name)], value(jail));
         }
     }
+    if !numbers.handlers.is_empty() {
+        render_handlers(&numbers.handlers, &mut text);
+    }
     text.push_str("# EOF\n");
     text
+}
+
+/// The families of the handlers of notifications: they are there only where handlers are.
+fn render_handlers(handlers: &[Status], text: &mut String) {
+    let per_handler: [(&str, &str, &str, OfHandler); 6] = [
+        ("wardend_notify_waiting_events", "gauge", "Events that wait for the handler.", |handler| handler.waiting),
+        ("wardend_notify_failing", "gauge", "Whether the handler has failed and is tried again.", |handler| {
+            u64::from(handler.failing_since_usec.is_some())
+        }),
+        ("wardend_notify_events", "counter", "Events handed over since the handler was set up.", |handler| {
+            handler.events
+        }),
+        ("wardend_notify_batches", "counter", "Batches handed over since the handler was set up.", |handler| {
+            handler.batches
+        }),
+        ("wardend_notify_failures", "counter", "Failed attempts since the handler was set up.", |handler| {
+            handler.failures
+        }),
+        ("wardend_notify_omitted", "counter", "Events that were dropped, or only counted.", |handler| handler.omitted),
+    ];
+    for (name, kind, help, value) in per_handler {
+        family(text, name, kind, help);
+        let sampled = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        for handler in handlers {
+            sample(text, &sampled, &[("handler", &handler.name)], value(handler));
+        }
+    }
+    let last = "wardend_notify_last_success_timestamp_seconds";
+    let _ = writeln!(
+        text,
+        "# TYPE {last} gauge\n# UNIT {last} seconds\n# HELP {last} When the handler has taken a batch for the last time."
+    );
+    for handler in handlers {
+        if let Some(usec) = handler.last_success_usec {
+            let _ = writeln!(text, "{last}{{handler=\"{}\"}} {}", escaped(&handler.name), seconds(usec));
+        }
+    }
 }
 
 fn family(text: &mut String, name: &str, kind: &str, help: &str) {
@@ -163,6 +210,14 @@ mod tests {
             lost: 1,
             lag_usec: 20_000,
             latency: Latency::default(),
+            handlers: vec![Status {
+                name: "mail".to_owned(),
+                waiting: 3,
+                events: 40,
+                failing_since_usec: Some(1),
+                last_success_usec: Some(1_795_459_200_500_000),
+                ..Status::default()
+            }],
         }
     }
 
@@ -182,6 +237,10 @@ mod tests {
             "wardend_jail_failing_sources{jail=\"sshd\"} 3",
             "wardend_jail_sessions{jail=\"sshd\"} 4",
             "wardend_jail_bans{jail=\"a\\\"b\\\\c\\nd\"} 0",
+            "wardend_notify_waiting_events{handler=\"mail\"} 3",
+            "wardend_notify_failing{handler=\"mail\"} 1",
+            "wardend_notify_events_total{handler=\"mail\"} 40",
+            "wardend_notify_last_success_timestamp_seconds{handler=\"mail\"} 1795459200.5",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
@@ -242,6 +301,7 @@ mod tests {
                 assert!(rest.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() >= 0.0, "{line}");
             }
         }
-        assert_eq!(seen.len(), 13);
+        assert_eq!(seen.len(), 20);
+        assert!(!render(&Numbers::default()).contains("notify"));
     }
 }

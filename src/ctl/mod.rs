@@ -228,7 +228,7 @@ impl Verb {
                 | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
                 | Self::Addresses
                 | Self::Resolve
-                | Self::Notify(notify::Notify::Test { .. })
+                | Self::Notify(notify::Notify::Test { .. } | notify::Notify::Digest { .. })
                 | Self::Watch(_)
         );
         !follows && !acts

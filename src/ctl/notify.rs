@@ -1,23 +1,36 @@
 //! `wardenctl notify`: the handlers of wardend-notify, and a test of one.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 use serde_json::json;
 
-use super::output::{Cell, Json, Style, Table, closing, line, print_json, relative};
+use super::{
+    output::{Cell, Json, Style, Table, closing, line, print_json, relative, when},
+    report,
+};
 use crate::{
     contract::notify::{DIRECTORY, Head, Status},
     core::time::span,
     notify::{
-        event::{Kind, made_up},
+        event::{Event, Kind, digest, made_up},
         hand::{HandError, Handover, lock},
         handler::{self, Handler},
         host,
     },
     util::{suggest::instead, text::count, time::now},
 };
+
+/// For how long, and with which pauses, a handler that fails gets the report again.
+const TRY: Duration = Duration::from_secs(12 * 3600);
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
 const NOT_RUNNING: &str = "wardend-notify is not running; start it with `systemctl start wardend-notify`.";
 
@@ -35,12 +48,19 @@ pub(super) enum Notify {
         #[arg(add = handlers())]
         name: String,
     },
+    /// Hand the report of yesterday to the handlers that ask for it
+    Digest {
+        /// Try again for 12 hours if a handler fails; wardend-digest.service runs it
+        #[arg(long, hide = true)]
+        retry: bool,
+    },
 }
 
 pub(super) fn notify(verb: &Notify) -> anyhow::Result<()> {
     match verb {
         Notify::List { json } => list(*json),
         Notify::Test { name } => test(name),
+        Notify::Digest { retry } => yesterday(*retry),
     }
 }
 
@@ -55,6 +75,15 @@ fn handlers() -> ArgValueCandidates {
 /// What wardend-notify says of a handler; nothing, if it does not serve it.
 pub(super) fn status(name: &str) -> Option<Status> {
     serde_json::from_slice(&fs::read(Path::new(DIRECTORY).join(format!("{name}.status"))).ok()?).ok()
+}
+
+/// What wardend-notify says of all handlers that it serves.
+pub(super) fn statuses() -> Vec<Status> {
+    let names = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".status").map(str::to_owned));
+    let mut statuses: Vec<Status> = names.filter_map(|name| status(&name)).collect();
+    statuses.sort_by(|a, b| a.name.cmp(&b.name));
+    statuses
 }
 
 fn list(json: Json) -> anyhow::Result<()> {
@@ -134,21 +163,75 @@ fn test(name: &str) -> anyhow::Result<()> {
     if !lock(directory, name).exists() {
         bail!("wardend-notify does not serve '{name}' yet; run `systemctl restart wardend-notify`.");
     }
-    let head = Head {
-        handler: name.to_owned(),
-        host: host(),
-        summary: "1 made-up ban".to_owned(),
-        events: 1,
-        test: true,
-        settings: handler.settings.clone(),
-        ..Head::default()
-    };
-    match Handover::new(directory, head, &[made_up(now())]).run() {
+    match hand_over(handler, "1 made-up ban".to_owned(), true, made_up(now())) {
         Ok(()) => line(&format!("{name} has taken a made-up ban; see `journalctl -u {}`.", handler::unit(name))),
-        Err(HandError::Write { error, .. }) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        Err(error) if is_denied(&error) => {
             bail!("Only root may test a handler; run `sudo wardenctl notify test {name}`.")
         }
         Err(error) => Err(error).context("The test has failed"),
+    }
+}
+
+/// Hands one event to a handler, beside what wardend-notify hands over.
+fn hand_over(handler: &Handler, summary: String, test: bool, event: Event) -> Result<(), HandError> {
+    let head = Head {
+        handler: handler.name.clone(),
+        host: host(),
+        summary,
+        events: 1,
+        test,
+        settings: handler.settings.clone(),
+        ..Head::default()
+    };
+    Handover::new(Path::new(DIRECTORY), head, &[event]).run()
+}
+
+fn is_denied(error: &HandError) -> bool {
+    matches!(error, HandError::Write { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+/// Hands the report of yesterday to each handler that asks for it.
+fn yesterday(retry: bool) -> anyhow::Result<()> {
+    let (mut handlers, _) = handler::read(Path::new(handler::DIRECTORY))?;
+    handlers.retain(|handler| handler.events.contains(&Kind::Digest));
+    if handlers.is_empty() {
+        bail!("No handler in {} asks for \"digest\"; set one up, see wardend-notify(8).", handler::DIRECTORY);
+    }
+    let (text, report, since, until) = report::yesterday()?;
+    let event = digest(&text, &report, since, until);
+    let summary = format!("report of {}", when(since).split(' ').next().unwrap_or_default());
+    let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+    loop {
+        let mut failed = Vec::new();
+        handlers.retain(|handler| match hand_over(handler, summary.clone(), false, event.clone()) {
+            Ok(()) => {
+                let _ = line(&format!("{} has taken the {summary}.", handler.name));
+                false
+            }
+            Err(error) if is_denied(&error) => {
+                failed.push(format!("{}: Only root may hand a report over: {error}", handler.name));
+                true
+            }
+            Err(HandError::Write { .. }) if !Path::new(DIRECTORY).is_dir() => {
+                failed.push(format!("{}: {NOT_RUNNING}", handler.name));
+                true
+            }
+            Err(error) => {
+                failed.push(format!("{}: {error}", handler.name));
+                true
+            }
+        });
+        if handlers.is_empty() {
+            return Ok(());
+        }
+        if !retry || begun.elapsed() >= TRY {
+            bail!("Not all handlers have taken the {summary}. {}", failed.join(" "));
+        }
+        for what in failed {
+            line(&what)?;
+        }
+        thread::sleep(pause);
+        pause = (2 * pause).min(LONGEST_PAUSE);
     }
 }
 
@@ -173,7 +256,7 @@ mod tests {
         table.row(row(&handlers[0], None, true));
         let text = format!("{table:?}");
         for part in [
-            "banned imported degraded",
+            "banned imported degraded digest",
             "1min, at most every 10min",
             "never",
             "3",

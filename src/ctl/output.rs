@@ -199,7 +199,12 @@ impl<const N: usize> Table<N> {
     }
 
     pub(super) fn print(&self) -> anyhow::Result<()> {
-        Ok(pager::write(&self.render(legend()))?)
+        Ok(pager::write(&self.text())?)
+    }
+
+    /// What [`Self::print`] prints.
+    pub(super) fn text(&self) -> String {
+        self.render(legend())
     }
 
     fn render(&self, legend: bool) -> String {

@@ -4,24 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     events::Source,
-    output::{Json, Style, Table, line, print_json, printable, when},
+    output::{Json, Style, Table, print_json, printable, when},
+    pager,
     time::parse,
 };
 use crate::{
     contract::{
-        event,
+        event::{self, COMES_BACK},
         journal::{BAN, FIREWALL_BACK, JOURNAL_LOSS, LEAK, PROBLEM_GONE, SPARED, UNBAN},
     },
     core::time::{Usec, span},
-    journal::own_records::{OwnRecord, STARTED},
+    journal::{
+        Where,
+        own_records::{OwnRecord, OwnRecords, STARTED, user},
+    },
     util::{text::count, time::now},
 };
 
-/// How long a problem may take to be reported again after a restart, if it is still there.
-const COMES_BACK: Usec = 180_000_000;
+/// The number of sources that are listed.
+const LINES: usize = 10;
 
 /// Options of `report`.
 #[derive(Debug, clap::Args)]
@@ -32,7 +37,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
     /// Show this number of the sources with the most bans
-    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 10)]
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = LINES)]
     lines: usize,
     #[command(flatten)]
     json: Json,
@@ -193,7 +198,22 @@ impl Reading {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let since = parse(&arguments.since).context("--since")?;
     let until = arguments.source.until()?.unwrap_or_else(now);
-    let mut records = arguments.source.open()?;
+    let (report, oldest) = read(arguments.source.open()?, since, until, arguments.lines)?;
+    match arguments.json.mode() {
+        Some(mode) => print_json(&report, mode),
+        None => Ok(pager::write(&text(&report, oldest))?),
+    }
+}
+
+/// The report of yesterday, as text and as JSON, and the time that it covers.
+pub(super) fn yesterday() -> anyhow::Result<(String, Value, Usec, Usec)> {
+    let (since, until) = (parse("yesterday")?, parse("today")?);
+    let (report, oldest) = read(OwnRecords::open(&Where::System, user())?, since, until, LINES)?;
+    Ok((text(&report, oldest), serde_json::to_value(&report)?, since, until))
+}
+
+/// What there is to report, and when the journal begins.
+fn read(mut records: OwnRecords, since: Usec, until: Usec, lines: usize) -> anyhow::Result<(Report, Option<Usec>)> {
     records.seek_time(since)?;
     let mut reading = Reading::default();
     while let Some(record) = records.next()? {
@@ -203,45 +223,46 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         reading.take(&record);
     }
     let oldest = records.oldest()?;
-    let report = reading.end(since, until, arguments.lines);
-    match arguments.json.mode() {
-        Some(mode) => print_json(&report, mode),
-        None => print(&report, oldest),
-    }
+    Ok((reading.end(since, until, lines), oldest))
 }
 
-fn print(report: &Report, oldest: Option<Usec>) -> anyhow::Result<()> {
-    line(&format!("From {} to {}", when(report.since_usec), when(report.until_usec)))?;
+fn text(report: &Report, oldest: Option<Usec>) -> String {
+    let mut text = String::new();
+    let mut line = |words: &str| {
+        text.push_str(words);
+        text.push('\n');
+    };
+    line(&format!("From {} to {}", when(report.since_usec), when(report.until_usec)));
     if let Some(oldest) = oldest.filter(|oldest| *oldest > report.since_usec) {
-        line(&Style::Warning.paint(&format!("The journal only begins at {}.", when(oldest))))?;
+        line(&Style::Warning.paint(&format!("The journal only begins at {}.", when(oldest))));
     }
     let warned = |number: u64| (if number > 0 { Style::Warning } else { Style::Plain }).paint(&number.to_string());
     let sources = count(report.sources, "source", "sources");
     let origins: Vec<String> =
         report.origins.iter().map(|(origin, bans)| format!("{} {bans}", printable(origin))).collect();
     let origins = if origins.is_empty() { String::new() } else { format!(" ({})", origins.join(", ")) };
-    line(&format!("     Bans: {} of {sources}{origins}, {} permanent", report.bans, report.permanent_bans))?;
+    line(&format!("     Bans: {} of {sources}{origins}, {} permanent", report.bans, report.permanent_bans));
     if report.jails.len() > 1 {
         let jails: Vec<String> =
             report.jails.iter().map(|(jail, bans)| format!("{} {bans}", printable(jail))).collect();
-        line(&format!("           {}", jails.join(", ")))?;
+        line(&format!("           {}", jails.join(", ")));
     }
-    line(&format!("   Unbans: {}", report.unbans))?;
-    line(&format!(" Failures: {}, of sources that were banned or spared", report.failures))?;
-    line(&format!("   Spared: {}", warned(report.spared)))?;
-    line(&format!("    Leaks: {}", warned(report.leaks)))?;
-    line(&format!("     Lost: {} messages, dropped by journald", warned(report.lost)))?;
-    line(&format!("   Starts: {}", report.starts))?;
+    line(&format!("   Unbans: {}", report.unbans));
+    line(&format!(" Failures: {}, of sources that were banned or spared", report.failures));
+    line(&format!("   Spared: {}", warned(report.spared)));
+    line(&format!("    Leaks: {}", warned(report.leaks)));
+    line(&format!("     Lost: {} messages, dropped by journald", warned(report.lost)));
+    line(&format!("   Starts: {}", report.starts));
     if !report.top.is_empty() {
-        line("")?;
+        line("");
         let mut table = Table::new(["SOURCE", "BANS", "FAILURES", "LAST BAN"]);
         for top in &report.top {
             table.row([top.source.clone(), top.bans.to_string(), top.failures.to_string(), when(top.last_usec)]);
         }
-        table.print()?;
+        line(table.text().trim_end());
     }
     if !report.degraded.is_empty() {
-        line("")?;
+        line("");
         let mut table = Table::new(["DEGRADED", "SINCE", "FOR", "WHY"]);
         for degraded in &report.degraded {
             let length = degraded
@@ -249,9 +270,9 @@ fn print(report: &Report, oldest: Option<Usec>) -> anyhow::Result<()> {
                 .map_or_else(|| "still".to_owned(), |until| span(until.saturating_sub(degraded.since_usec)));
             table.row([degraded.problem.clone(), when(degraded.since_usec), length, degraded.what.clone()]);
         }
-        table.print()?;
+        line(table.text().trim_end());
     }
-    Ok(())
+    text
 }
 
 #[cfg(test)]

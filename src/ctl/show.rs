@@ -9,6 +9,7 @@ use zbus::proxy::CacheProperties;
 use super::{
     available,
     bus::{Refused, end, manager, on_the_bus, sentence},
+    notify,
     output::{Json, Style, Table, closing, line, print_json, printable},
     scrape, textfile,
 };
@@ -231,6 +232,7 @@ async fn numbers() -> anyhow::Result<String> {
         leaks: manager.n_leaks().await.map_err(sentence)?,
         firewall: manager.firewall_state().await.map_err(sentence)?,
         jails,
+        handlers: notify::statuses(),
     };
     Ok(metrics::render(&numbers))
 }

@@ -21,6 +21,8 @@ const UNIT: &str = "wardend.service";
 const USER: &str = "wardend";
 /// `SD_MESSAGE_UNIT_STARTED` of sd-messages.h: systemd says that wardend is up.
 pub(crate) const STARTED: &str = "39f53479d3a045ac8e11786248231fbf";
+/// `SD_MESSAGE_UNIT_FAILURE_RESULT` of sd-messages.h: systemd says that wardend has failed.
+pub(crate) const FAILED: &str = "d9b373ed55a64feb8242e02dbe79a49c";
 /// The longest value that is kept of a field; evidence is the longest.
 const LONGEST: usize = 64 * 1024;
 
@@ -44,18 +46,18 @@ impl OwnRecord {
         self.get(field).parse().ok()
     }
 
+    /// Whether it is systemd's word on wardend, and not wardend's own.
+    pub(crate) fn is_of_systemd(&self) -> bool {
+        [STARTED, FAILED].contains(&self.get("MESSAGE_ID"))
+    }
+
     /// Whether the fields that no user can write prove that wardend wrote it, or systemd about wardend.
     fn is_proven(&self, uid: Option<u32>) -> bool {
         match self.get("_SYSTEMD_UNIT") {
             UNIT => true,
             // As a user of its own, wardend shares its number with nobody.
             "" if self.get("_PID") != "1" => uid.is_some_and(|uid| self.get("_UID") == uid.to_string()),
-            _ => {
-                self.get("_PID") == "1"
-                    && self.get("_UID") == "0"
-                    && self.get("UNIT") == UNIT
-                    && self.get("MESSAGE_ID") == STARTED
-            }
+            _ => self.get("_PID") == "1" && self.get("_UID") == "0" && self.get("UNIT") == UNIT && self.is_of_systemd(),
         }
     }
 }
@@ -80,7 +82,8 @@ impl OwnRecords {
         if let Some(uid) = uid {
             journal.match_group(0, &vec![one("_UID", &uid.to_string())])?;
         }
-        journal.match_group(0, &vec![one("MESSAGE_ID", STARTED), one("UNIT", UNIT)])?;
+        let ids = vec![STARTED.to_owned(), FAILED.to_owned()];
+        journal.match_group(0, &vec![("MESSAGE_ID".to_owned(), ids), one("UNIT", UNIT)])?;
         Ok(Self { journal, place: place.clone(), uid })
     }
 
@@ -196,6 +199,8 @@ mod tests {
                 true,
             ),
             (&[("MESSAGE_ID", STARTED), ("UNIT", UNIT), ("_PID", "77"), ("_UID", "1000")], false),
+            (&[("MESSAGE_ID", FAILED), ("UNIT", UNIT), ("_PID", "1"), ("_UID", "0")], true),
+            (&[("MESSAGE_ID", FAILED), ("UNIT", UNIT), ("_PID", "77"), ("_UID", "1000")], false),
             (&[id, ("UNIT", UNIT), ("_PID", "1"), ("_UID", "0")], false),
         ] {
             assert_eq!(record(fields).is_proven(Some(990)), proven, "{fields:?}");

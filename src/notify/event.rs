@@ -8,12 +8,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    contract::journal::{
-        BAD_CONFIG, BAN, FIREWALL_BACK, FIREWALL_LOST, JOURNAL_GONE, JOURNAL_LOSS, LEAK, LIST_TAKEN, PROBLEM,
-        PROBLEM_GONE, REFUSED, SPARED, UNBAN,
+    contract::{
+        event,
+        journal::{
+            BAD_CONFIG, BAN, FIREWALL_BACK, JOURNAL_GONE, JOURNAL_LOSS, LEAK, LIST_TAKEN, PROBLEM_GONE, REFUSED,
+            SPARED, UNBAN,
+        },
     },
     core::time::Usec,
-    journal::own_records::{OwnRecord, STARTED},
+    journal::own_records::{FAILED, OwnRecord, STARTED},
 };
 
 /// The kind of an event, as a handler asks for it.
@@ -34,12 +37,22 @@ pub(crate) enum Kind {
     Degraded,
     /// Records were lost before they were counted.
     Lost,
+    /// What has happened in a day, if wardend-digest.timer is enabled.
+    Digest,
 }
 
 impl Kind {
     /// All kinds that a handler can ask for.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Banned, Self::Unbanned, Self::Spared, Self::Leak, Self::Imported, Self::Degraded, Self::Lost];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Banned,
+        Self::Unbanned,
+        Self::Spared,
+        Self::Leak,
+        Self::Imported,
+        Self::Degraded,
+        Self::Lost,
+        Self::Digest,
+    ];
 
     /// Its name in a handler's file.
     pub(crate) fn name(self) -> &'static str {
@@ -51,6 +64,7 @@ impl Kind {
             Self::Imported => "imported",
             Self::Degraded => "degraded",
             Self::Lost => "lost",
+            Self::Digest => "digest",
         }
     }
 
@@ -64,10 +78,14 @@ impl Kind {
             Self::Imported => ("list of bans", "lists of bans"),
             Self::Degraded => ("change of wardend's health", "changes of wardend's health"),
             Self::Lost => ("loss of records", "losses of records"),
+            Self::Digest => ("report", "reports"),
         };
         format!("{number} {}", if number == 1 { one } else { many })
     }
 }
+
+/// The problem that wardend does not run.
+pub(super) const SERVICE: &str = "service";
 
 /// What a record says to handlers.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,36 +111,35 @@ pub(crate) enum Meaning {
     Problem(String, Event),
     /// The problem of this kind is solved.
     Solved(String, Event),
-    /// wardend has started: problems from before may be gone.
-    Started,
+    /// systemd says that wardend has failed. wardend may have said why.
+    Failed(Event),
+    /// wardend has started: problems from before may be gone, and this is over.
+    Started(Event),
 }
 
 /// What a record means.
 pub(crate) fn meaning(record: &OwnRecord, users: bool) -> Meaning {
     let id = record.get("MESSAGE_ID");
+    if let Some(problem) = event::problem(id, record.get("WARDEND_PROBLEM")) {
+        let kind = problem.to_owned();
+        return if [PROBLEM_GONE, FIREWALL_BACK].contains(&id) {
+            Meaning::Solved(kind, health(record, "healthy", problem))
+        } else {
+            Meaning::Problem(kind, health(record, "degraded", problem))
+        };
+    }
     match id {
         BAN => Meaning::Event(ban(record, users)),
         UNBAN => Meaning::Event(unban(record)),
         SPARED | LEAK => Meaning::Event(failing(record, if id == LEAK { Kind::Leak } else { Kind::Spared })),
         LIST_TAKEN => Meaning::Event(imported(record)),
         JOURNAL_LOSS | JOURNAL_GONE => Meaning::Event(lost(record)),
-        PROBLEM => Meaning::Problem(problem_of(record), health(record, "degraded", &problem_of(record))),
-        PROBLEM_GONE => Meaning::Solved(problem_of(record), health(record, "healthy", &problem_of(record))),
-        FIREWALL_LOST => problem("firewall", record),
-        FIREWALL_BACK => Meaning::Solved("firewall".to_owned(), health(record, "healthy", "firewall")),
-        REFUSED => problem("start", record),
+        REFUSED => Meaning::Problem(SERVICE.to_owned(), health(record, "degraded", SERVICE)),
+        FAILED => Meaning::Failed(health(record, "degraded", SERVICE)),
         BAD_CONFIG => Meaning::Event(health(record, "degraded", "configuration")),
-        STARTED => Meaning::Started,
+        STARTED => Meaning::Started(healthy_or_not(record.time, "healthy", SERVICE, "wardend is running again.")),
         _ => Meaning::None,
     }
-}
-
-fn problem(kind: &str, record: &OwnRecord) -> Meaning {
-    Meaning::Problem(kind.to_owned(), health(record, "degraded", kind))
-}
-
-fn problem_of(record: &OwnRecord) -> String {
-    record.get("WARDEND_PROBLEM").to_owned()
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -223,6 +240,15 @@ pub(crate) fn gone_with_restart(problem: &str, time: Usec) -> Event {
 pub(crate) fn not_held(message: &str, time: Usec) -> Event {
     let fields = object(json!({ "event": Kind::Lost.name(), "time_usec": time, "message": message }));
     Event { kind: Kind::Lost, key: format!("not-held/{time}"), jail: String::new(), count: u64::MAX, fields }
+}
+
+/// What has happened between two times, as `wardenctl report` says it.
+pub(crate) fn digest(text: &str, report: &Value, since: Usec, until: Usec) -> Event {
+    let fields = object(json!({
+        "event": Kind::Digest.name(), "time_usec": until, "since_usec": since, "until_usec": until, "message": text,
+        "report": report,
+    }));
+    Event { kind: Kind::Digest, key: format!("digest/{since}/{until}"), jail: String::new(), count: u64::MAX, fields }
 }
 
 /// A made-up ban, for a test of a handler.

@@ -20,8 +20,11 @@ use std::{
 use tokio::time::{sleep, timeout};
 use zbus::{Connection, OwnedObjectPath, proxy, proxy::CacheProperties};
 
-use super::{event::Event, handler, state::replace};
-use crate::{contract::notify::Head, util::fnv};
+use super::{event::Event, handler};
+use crate::{
+    contract::notify::Head,
+    util::{files, fnv},
+};
 
 /// How often to look whether a unit has come to rest, where no signal says it.
 const LOOK: Duration = Duration::from_secs(5);
@@ -74,6 +77,12 @@ trait Unit {
     fn active_state(&self) -> zbus::Result<String>;
 }
 
+#[proxy(interface = "org.freedesktop.systemd1.Service", default_service = "org.freedesktop.systemd1")]
+trait Service {
+    #[zbus(property)]
+    fn result(&self) -> zbus::Result<String>;
+}
+
 /// A batch, ready to be handed over.
 pub(crate) struct Handover {
     directory: PathBuf,
@@ -106,7 +115,7 @@ impl Handover {
         let unwritten = |error| HandError::Write { path: path.display().to_string(), error };
         let lock = File::open(lock(&self.directory, &self.handler)).map_err(unwritten)?;
         lock.lock().map_err(unwritten)?;
-        replace(&path, &self.text, 0o600, false).map_err(unwritten)?;
+        files::replace(&path, &self.text, 0o600).map_err(unwritten)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unwritten)?;
         runtime.block_on(start(&handler::unit(&self.handler)))
     }
@@ -134,6 +143,8 @@ async fn start(name: &str) -> Result<(), HandError> {
         .await
         .map_err(|_| HandError::Silent)?
         .map_err(|error| not_started(name, &error))?;
+    let service = ServiceProxy::builder(&connection).path(path.clone());
+    let service = answer(service.cache_properties(CacheProperties::No).build()).await?;
     let unit = UnitProxy::builder(&connection).path(path);
     let unit = answer(unit.cache_properties(CacheProperties::No).build()).await?;
     while !rests(&unit).await? {
@@ -150,6 +161,9 @@ async fn start(name: &str) -> Result<(), HandError> {
                 if signal.job == *job {
                     return match signal.result {
                         "done" => Ok(()),
+                        "failed" => {
+                            Err(HandError::Failed { unit: name.to_owned(), result: answer(service.result()).await? })
+                        }
                         result => Err(HandError::Failed { unit: name.to_owned(), result: result.to_owned() }),
                     };
                 }

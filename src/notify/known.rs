@@ -11,19 +11,19 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, Meaning, gone_with_restart};
+use super::event::{Event, Meaning, SERVICE, gone_with_restart};
 use crate::{
-    contract::journal::{BAN, LIST_TAKEN},
-    core::time::{USEC_PER_SEC, Usec},
+    contract::{
+        event::COMES_BACK,
+        journal::{BAN, LIST_TAKEN},
+    },
+    core::time::Usec,
     journal::own_records::{OwnRecord, STARTED},
     util::fnv,
 };
 
 /// The number of keys that are remembered.
 const MOST: usize = 10_000;
-/// How long a problem may take to come back after a restart of wardend; some are looked for only once a minute.
-const COMES_BACK: Usec = 180 * USEC_PER_SEC;
-
 /// The bans of a list that is no longer than this are reported one by one, as somebody gave them to
 /// wardenctl.
 const SHORT: u64 = 20;
@@ -132,17 +132,20 @@ impl Problems {
         match meaning {
             Meaning::None => None,
             Meaning::Event(event) => Some(event),
+            Meaning::Failed(_) if self.0.contains_key(SERVICE) => None,
+            Meaning::Failed(event) => self.filter(Meaning::Problem(SERVICE.to_owned(), event), time),
             Meaning::Problem(kind, event) => {
                 let what = event.fields.get("message").and_then(|text| text.as_str()).unwrap_or_default().to_owned();
                 let known = self.0.insert(kind, Told { what: what.clone(), doubtful: None });
                 known.is_none_or(|known| known.what != what).then_some(event)
             }
             Meaning::Solved(kind, event) => self.0.remove(&kind).map(|_| event),
-            Meaning::Started => {
+            Meaning::Started(event) => {
+                let over = self.0.remove(SERVICE);
                 for told in self.0.values_mut() {
                     told.doubtful = Some(time);
                 }
-                None
+                over.map(|_| event)
             }
         }
     }
@@ -172,7 +175,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        contract::journal::{PROBLEM, PROBLEM_GONE},
+        contract::journal::{PROBLEM, PROBLEM_GONE, REFUSED},
+        journal::own_records::FAILED,
         notify::event::meaning,
     };
 
@@ -193,6 +197,19 @@ mod tests {
         assert!(read(&mut problems, PROBLEM_GONE, "Solved.", 6));
         assert!(!read(&mut problems, PROBLEM_GONE, "Solved.", 7), "nobody knew of it");
         assert!(read(&mut problems, PROBLEM, "The journal is gone.", 8), "it has begun again");
+    }
+
+    #[test]
+    fn that_wardend_does_not_run_is_told_once_with_its_reason_and_so_is_that_it_runs_again() {
+        let mut problems = Problems::default();
+        assert!(!read(&mut problems, STARTED, "Started.", 1), "nobody thought otherwise");
+        assert!(read(&mut problems, FAILED, "Failed with result 'signal'.", 2));
+        assert!(read(&mut problems, REFUSED, "It can't start.", 3), "now there is a reason");
+        for time in 4..8 {
+            assert!(!read(&mut problems, FAILED, "Failed with result 'exit-code'.", time));
+            assert!(!read(&mut problems, REFUSED, "It can't start.", time));
+        }
+        assert!(read(&mut problems, STARTED, "Started.", 9) && !read(&mut problems, STARTED, "Started.", 10));
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +14,7 @@ use super::known::{Keys, Lists, Problems};
 use crate::{
     contract::notify::Status,
     core::{cursor::Cursor, time::Usec},
+    util::files,
 };
 
 /// How far a handler has been served.
@@ -67,24 +67,9 @@ pub(crate) fn load(path: &Path) -> Result<Option<State>, String> {
 /// Keeps a state.
 pub(crate) fn save(path: &Path, state: &State) -> Result<(), String> {
     let text = serde_json::to_vec(state).unwrap_or_default();
-    replace(path, &text, 0o644, true).map_err(|error| {
+    files::replace_durably(path, &text, 0o644).map_err(|error| {
         format!("{} can't be written ({error}); after a restart, events may be delivered again.", path.display())
     })
-}
-
-/// Writes a file so that at every moment a whole one has its name.
-pub(crate) fn replace(path: &Path, text: &[u8], mode: u32, durable: bool) -> io::Result<()> {
-    use io::Write as _;
-
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new").tempfile_in(directory)?;
-    file.write_all(text)?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-    if durable {
-        file.as_file().sync_data()?;
-    }
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

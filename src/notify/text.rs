@@ -94,8 +94,14 @@ pub(super) fn body(batch: &Received) -> String {
     let mut text = String::new();
     let (banned, others): (Vec<_>, Vec<_>) = batch.events.iter().partition(|event| word(event, "event") == "banned");
     for event in &others {
-        let sentence = plain(word(event, "message"));
-        let _ = writeln!(text, "{}  {sentence}", time(event));
+        let message = word(event, "message");
+        if word(event, "event") == "digest" {
+            for line in message.lines() {
+                let _ = writeln!(text, "{}", plain(line));
+            }
+        } else {
+            let _ = writeln!(text, "{}  {}", time(event), plain(message));
+        }
     }
     if !others.is_empty() && !banned.is_empty() {
         text.push('\n');
@@ -139,6 +145,16 @@ pub(super) mod tests {
             "\n"
         );
         Received::parse(lines.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_digest_is_the_report_line_by_line() {
+        let mut batch = hostile();
+        batch.events.truncate(1);
+        batch.events[0].insert("event".to_owned(), "digest".into());
+        batch.events[0].insert("message".to_owned(), "From then\n  Bans: 3\u{1b}\n".into());
+        batch.head.omitted = 0;
+        assert_eq!(body(&batch), "From then\n  Bans: 3\u{fffd}\n");
     }
 
     #[test]

@@ -188,6 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn the_templates_of_the_manual_are_valid_and_hold_what_has_happened() {
+        let mut page = include_str!("../../man/wardend-notify.8").to_owned();
+        for (roff, plain) in [("\\*(Aq", "'"), ("\\e", "\\"), ("\\&", ""), ("\\fI", ""), ("\\fR", "")] {
+            page = page.replace(roff, plain);
+        }
+        let templates: Vec<&str> = page.lines().filter(|line| line.starts_with("body = '")).collect();
+        assert_eq!(templates.len(), 5, "Slack, Discord, Telegram, ntfy, Matrix");
+        for template in templates {
+            let settings: std::collections::BTreeMap<String, String> = toml::from_str(template).unwrap();
+            let body = request_body(&with(&[("body", &settings["body"])])).unwrap();
+            let value: Value = serde_json::from_slice(&body).unwrap();
+            let strings = value.as_object().unwrap().values().filter_map(Value::as_str);
+            assert!(strings.clone().any(|text| text.contains("203.0.113.7")), "{template}");
+            assert!(strings.clone().any(|text| text.contains("wardend on web1")), "{template}");
+            assert!(!strings.clone().any(|text| text.contains('$') && !text.contains("$(touch")), "{template}");
+        }
+    }
+
+    #[test]
     fn what_was_put_in_is_not_filled_again() {
         let mut batch = with(&[]);
         batch.head.host = "$TEXT".to_owned();

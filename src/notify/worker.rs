@@ -6,7 +6,8 @@
 //! one cursor.
 
 use std::{
-    fs::File,
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::{
         Arc,
@@ -31,7 +32,10 @@ use crate::{
         JournalError, Where, events,
         own_records::{OwnRecord, OwnRecords},
     },
-    util::time::{format, now},
+    util::{
+        files,
+        time::{format, now},
+    },
 };
 
 /// How long to sleep while nothing waits: journald wakes the thread when something was written.
@@ -124,7 +128,10 @@ impl Worker {
 
     /// Serves the handler until the process ends.
     pub(crate) fn run(mut self) {
-        if let Err(error) = File::create(lock(&self.places.run, &self.handler.name)) {
+        // Who may open it can lock it, and hold the handler up.
+        let mut private = OpenOptions::new();
+        private.create(true).append(true).mode(0o600);
+        if let Err(error) = private.open(lock(&self.places.run, &self.handler.name)) {
             self.say(&format!("{} can't be written: {error}.", self.places.run.display()));
         }
         loop {
@@ -310,7 +317,7 @@ impl Worker {
         if self.status != self.shown {
             let text = serde_json::to_vec(&self.status).unwrap_or_default();
             // Who reads it sees that it is old or missing.
-            let _ = state::replace(&self.places.run.join(format!("{}.status", self.handler.name)), &text, 0o644, false);
+            let _ = files::replace(&self.places.run.join(format!("{}.status", self.handler.name)), &text, 0o644);
             self.shown = self.status.clone();
         }
     }

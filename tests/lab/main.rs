@@ -183,6 +183,8 @@ scenarios! {
     [debian13]
     notify:
         a_ban_reaches_each_handler_and_one_that_hangs_holds_up_no_other,
+        a_burst_of_bans_is_handed_over_in_a_few_batches,
+        a_real_mail_system_and_a_web_server_receive_a_batch,
         whatever_is_killed_no_event_is_lost_and_a_lost_journal_is_reported;
     alive:
         a_bus_that_does_not_answer_is_reported_and_in_the_end_the_daemon_is_restarted;

@@ -111,7 +111,7 @@ fn files(machine: &Machine) -> BTreeSet<String> {
 /// What of wardend is known outside of files.
 fn traces(machine: &Machine) -> String {
     machine.run(
-        "getent passwd wardend; getent group wardend; firewall-cmd --get-ipsets | grep wardend; \
+        "getent passwd wardend wardend-notify wardend-mail; getent group wardend wardend-notify wardend-mail; firewall-cmd --get-ipsets | grep wardend; \
          firewall-cmd --permanent --get-ipsets | grep wardend; firewall-cmd --get-policies | grep wardend; \
          firewall-cmd --permanent --get-policies | grep wardend; nft list ruleset | grep wardend; \
          systemctl list-units --all --plain --no-legend 'wardend*' '*wardend1*'; \
