@@ -56,8 +56,6 @@ pub(super) struct Jails<'c> {
     pub(super) converted: Vec<(&'c str, &'c str)>,
     /// Those that fail2ban goes on with.
     pub(super) stay: Vec<&'c str>,
-    /// What bans whoever was banned again and again, from all that is guarded.
-    pub(super) recidive: Option<&'c str>,
 }
 
 pub(super) fn orders(bans: &[Ban], jails: &Jails<'_>, now_usec: u64) -> Orders {
@@ -70,29 +68,20 @@ pub(super) fn orders(bans: &[Ban], jails: &Jails<'_>, now_usec: u64) -> Orders {
             all.over += 1;
             continue;
         }
-        let ours: Vec<&str> = match jails.converted.iter().find(|(theirs, _)| *theirs == ban.jail) {
-            Some((_, ours)) => vec![ours],
-            None if jails.stay.contains(&ban.jail.as_str()) => {
-                *all.stay.entry(ban.jail.clone()).or_default() += 1;
-                continue;
-            }
-            // It kept its addresses out of every service, so each jail does.
-            None if jails.recidive == Some(ban.jail.as_str()) => {
-                jails.converted.iter().map(|(_, ours)| *ours).collect()
-            }
-            None => {
-                *all.gone.entry(ban.jail.clone()).or_default() += 1;
-                continue;
-            }
+        let Some((_, ours)) = jails.converted.iter().find(|(theirs, _)| *theirs == ban.jail) else {
+            let stays = jails.stay.contains(&ban.jail.as_str());
+            let of = if stays { &mut all.stay } else { &mut all.gone };
+            *of.entry(ban.jail.clone()).or_default() += 1;
+            continue;
         };
-        all.given.extend(ours.into_iter().map(|jail| Order {
+        all.given.push(Order {
             theirs: ban.jail.clone(),
-            jail: jail.to_owned(),
+            jail: (*ours).to_owned(),
             address: ban.address.clone(),
             since_usec: usec(ban.since).min(now_usec),
             until_usec,
             count: u32::try_from(ban.count.max(1)).unwrap_or(u32::MAX),
-        }));
+        });
     }
     all
 }
@@ -128,9 +117,8 @@ mod tests {
     #[test]
     fn bans_in_force_go_to_the_jail_that_theirs_became_and_the_others_are_counted() {
         let jails = Jails {
-            converted: vec![("ssh", "sshd"), ("proftpd", "proftpd")],
-            stay: vec!["nginx-http-auth"],
-            recidive: Some("recidive"),
+            converted: vec![("ssh", "sshd"), ("recidive", "recidive")],
+            stay: vec!["nginx-http-auth", "recidive"],
         };
         let bans = [
             ban("ssh", "203.0.113.7", 1000, 600),
@@ -153,8 +141,7 @@ mod tests {
             [
                 "sshd 203.0.113.7 1000000000 Some(1600000000)",
                 "sshd 203.0.113.8 1000000000 None",
-                "sshd 2001:db8::7 1000000000 None",
-                "proftpd 2001:db8::7 1000000000 None",
+                "recidive 2001:db8::7 1000000000 None",
             ]
         );
         assert_eq!(all.over, 2);

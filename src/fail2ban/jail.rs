@@ -14,7 +14,7 @@ use super::{
     setup::{Files, Found, Place, Setup},
     span::Span,
 };
-use crate::util::text::count;
+use crate::{core::filter::BANS, util::text::count};
 
 /// Filters of fail2ban, and those of wardend that read the same, the first that is installed. The mode is
 /// that of wardend's, where the name alone decides it.
@@ -129,8 +129,7 @@ impl Jail<'_> {
         Left { jail: self.section.to_owned(), place, why: why.into(), stays }
     }
 
-    /// None is recidive.
-    pub(super) fn convert(mut self, exact: bool, rules: &mut Vec<OwnRule>) -> Result<Option<Converted>, Left> {
+    pub(super) fn convert(mut self, exact: bool, rules: &mut Vec<OwnRule>) -> Result<Converted, Left> {
         let (filter, place) = match self.text("filter") {
             Some((Ok(text), place)) => (text, place),
             Some((Err(what), place)) => {
@@ -145,9 +144,6 @@ impl Jail<'_> {
         let Some(call) = calls(&filter).into_iter().next() else {
             return Err(self.left(Some(place), "its filter is empty, so fail2ban counts nothing there", false));
         };
-        if call.name == "recidive" {
-            return Ok(None);
-        }
         let Some((ours, named_mode)) = self.filter(&call.name) else {
             return Err(self.no_filter(&call.name, rules));
         };
@@ -211,7 +207,7 @@ impl Jail<'_> {
         self.warn_of_the_rest(&call, &ours);
         self.note_rules(&call.name, &ours, rules);
         let place = self.setup.place(self.section).cloned().unwrap_or(place);
-        Ok(Some(Converted {
+        Ok(Converted {
             theirs: self.section.to_owned(),
             name: self.section.to_owned(),
             filter: ours,
@@ -222,7 +218,7 @@ impl Jail<'_> {
             warnings: self.warnings,
             grows,
             has_blocktype: blocktype.is_some(),
-        }))
+        })
     }
 
     /// Rules of an administrator's own, which are listed and not converted.
@@ -255,6 +251,10 @@ impl Jail<'_> {
 
     /// wardend's filter for one of fail2ban's, and the mode that its name means.
     fn filter(&self, theirs: &str) -> Option<(String, Option<&'static str>)> {
+        // A jail over the bans of the others has one that is in no file.
+        if theirs == "recidive" {
+            return Some((BANS.to_owned(), None));
+        }
         let Some((_, candidates, mode)) = FILTERS.iter().find(|(name, ..)| *name == theirs) else {
             // Of the same name.
             return self.installed.modes(theirs).map(|_| (theirs.to_owned(), None));
@@ -285,6 +285,9 @@ impl Jail<'_> {
     }
 
     fn mode(&mut self, call: &Call, named: Option<&str>, ours: &str, place: &Place) -> Option<(String, String)> {
+        if ours == BANS {
+            return None;
+        }
         let modes = self.installed.modes(ours).unwrap_or_default();
         if let Some(mode) = named {
             self.warn(place, format!("'{}' counts what mode = \"{mode}\" of the filter {ours} counts and no more; here that mode counts failed logins too", call.name));
@@ -564,6 +567,10 @@ impl Jail<'_> {
                 place,
                 what: format!("publickey={key} counts each refused key; wardend counts the refused keys of a connection once, because agents offer several unasked"),
             });
+        }
+        // It counts bans, wherever they are logged.
+        if ours == BANS {
+            return;
         }
         if ours != BUILT_IN {
             let note = JOURNAL.iter().find(|(filter, _)| *filter == ours).map(|(_, note)| format!(" ({note})"));

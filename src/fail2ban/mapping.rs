@@ -11,15 +11,13 @@ use super::{
     jail::Jail,
     rules::{self, OwnRule, Proposal},
     setup::{Error, Files, Place, Remark, Setup},
-    span::Span,
 };
-use crate::core::filter::Filter;
+use crate::core::filter::{BANS, Filter};
 
 /// The jail that wardend has without any configuration.
 pub(super) const BUILT_IN: &str = "sshd";
 /// wardend's defaults, in seconds.
 pub(super) const BANTIME: u64 = 600;
-const BANTIME_MAX: u64 = 604_800;
 
 /// What there is on wardend's side.
 pub(crate) trait Installed {
@@ -101,13 +99,10 @@ pub(crate) struct Conversion {
     pub(crate) shared_ignored: Vec<ignore::Entry>,
     pub(crate) converted: Vec<Converted>,
     pub(crate) left: Vec<Left>,
-    /// The jail whose job is done by bantime-max.
-    pub(crate) recidive: Option<(String, Place)>,
     pub(crate) remarks: Vec<Remark>,
     pub(crate) differences: Vec<String>,
     pub(crate) rules: Vec<OwnRule>,
     pub(crate) proposals: Vec<Proposal>,
-    pub(crate) exact: bool,
 }
 
 impl Conversion {
@@ -118,14 +113,21 @@ impl Conversion {
 
     /// The jails to leave on there. One that looks over all others stays while there is one.
     pub(super) fn stays_on(&self) -> impl Iterator<Item = &str> {
-        let recidive = self.recidive.as_ref().filter(|_| self.left_running().next().is_some());
-        self.left_running().map(|left| &*left.jail).chain(recidive.map(|(section, _)| &**section))
+        let over_all = self.converted.iter().filter(|jail| jail.counts_bans() && self.left_running().next().is_some());
+        self.left_running().map(|left| &*left.jail).chain(over_all.map(|jail| &*jail.theirs))
     }
 
     /// The jails to turn off there.
     pub(super) fn turned_off(&self) -> impl Iterator<Item = &str> {
-        let recidive = self.recidive.as_ref().filter(|_| self.left_running().next().is_none());
-        self.converted.iter().map(|jail| &*jail.theirs).chain(recidive.map(|(section, _)| &**section))
+        let off = |jail: &&Converted| !jail.counts_bans() || self.left_running().next().is_none();
+        self.converted.iter().filter(off).map(|jail| &*jail.theirs)
+    }
+}
+
+impl Converted {
+    /// It counts the bans of the others.
+    fn counts_bans(&self) -> bool {
+        self.filter == BANS
     }
 }
 
@@ -136,21 +138,17 @@ pub(crate) fn convert(
     installed: &dyn Installed,
     exact: bool,
 ) -> Result<Conversion, Error> {
-    let mut all = Conversion { exact, remarks: setup.remarks.clone(), ..Conversion::default() };
+    let mut all = Conversion { remarks: setup.remarks.clone(), ..Conversion::default() };
     let enabled = enabled(setup, &mut all.remarks)?;
-    let mut recidive = None;
     for section in &enabled {
         let jail = Jail { setup, section, files, installed, warnings: Vec::new() };
         match jail.convert(exact, &mut all.rules) {
-            Ok(Some(converted)) => all.converted.push(converted),
-            Ok(None) => recidive = Some(section.clone()),
+            Ok(converted) => all.converted.push(converted),
             Err(left) => all.left.push(left),
         }
     }
+    count_bans(&mut all);
     name(&mut all.converted);
-    if let Some(section) = recidive {
-        escalate(setup, &section, &mut all);
-    }
     share_ignored(&mut all.converted, &mut all.shared_ignored);
     unknown_keys(setup, &enabled, &mut all.remarks);
     all.differences = differences(&all.converted, exact);
@@ -232,49 +230,26 @@ fn name(converted: &mut [Converted]) {
     }
 }
 
-/// What recidive was for, bans that grow do.
-fn escalate(setup: &Setup, section: &str, all: &mut Conversion) {
-    let place = setup.place(section).cloned();
-    let bantime = setup.get(section, "bantime");
-    let span = bantime.as_ref().and_then(|found| {
-        let text = setup.resolve(section, &found.value.raw).ok()?;
-        Span::parse(&text).ok()
-    });
-    let from = bantime.map(|found| found.value.place.clone());
-    let place = from.clone().or(place).unwrap_or_else(|| Place { file: "jail.conf".into(), line: 0, shipped: true });
-    let span = span.unwrap_or(Span::Seconds(BANTIME_MAX));
-    let exact = all.exact;
-    for jail in &mut all.converted {
-        let max = jail.settings.iter().position(|setting| setting.key == "bantime-max");
-        let longest = max.map_or(BANTIME_MAX, |at| {
-            let text = jail.settings[at].value.trim_matches('"').to_owned();
-            crate::config::parse_span(&text).ok().flatten().map_or(u64::MAX, |usec| usec / 1_000_000)
-        });
-        if span.seconds() > longest && (jail.grows || !exact) {
-            let setting = Setting { key: "bantime-max", value: quoted(&span.text()), from: place.to_string() };
-            match max {
-                Some(at) => jail.settings[at] = setting,
-                None => {
-                    let at =
-                        jail.settings.iter().position(|setting| setting.key == "ports").unwrap_or(jail.settings.len());
-                    jail.settings.insert(at, setting);
-                }
-            }
+/// What counts the bans of others needs others, and there goes on for those that stay.
+fn count_bans(all: &mut Conversion) {
+    let (over_all, others): (Vec<_>, Vec<_>) = all.converted.drain(..).partition(Converted::counts_bans);
+    let alone = others.is_empty();
+    all.converted = others;
+    for jail in over_all {
+        if alone {
+            let why = "it counts the bans of other jails, and none of them was converted".to_owned();
+            all.left.push(Left { jail: jail.theirs, place: jail.place, why, stays: true });
+            continue;
         }
+        if all.left_running().next().is_some() {
+            let what = format!(
+                "[{}] counts the bans of wardend's jails here; leave it on in fail2ban, too, for the jails that stay there",
+                shortened(&jail.theirs)
+            );
+            all.remarks.push(Remark { place: jail.place.clone(), what });
+        }
+        all.converted.push(jail);
     }
-    let growing = if exact {
-        "with --exact no ban grows, so nothing does its job"
-    } else {
-        "here each further ban of a source in a jail is longer, up to bantime-max"
-    };
-    all.remarks.push(Remark {
-        place: place.clone(),
-        what: format!(
-            "[{section}] has no jail here: its bans (bantime {}) were for sources that were banned again and again, in any jail; {growing}",
-            span.text()
-        ),
-    });
-    all.recidive = Some((section.to_owned(), place));
 }
 
 /// The list of `[DEFAULT]` goes where it protects jails to come as well, if no jail has another one.

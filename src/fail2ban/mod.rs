@@ -70,14 +70,13 @@ impl Import {
         let jails = bans::Jails {
             converted: self.conversion.converted.iter().map(|jail| (&*jail.theirs, &*jail.name)).collect(),
             stay: self.conversion.stays_on().collect(),
-            recidive: self.conversion.recidive.as_ref().map(|(section, _)| &**section),
         };
         bans::orders(bans, &jails, now_usec)
     }
 
     /// The jails of fail2ban's whose bans are to be taken over.
     pub(crate) fn jails_with_bans(&self) -> Vec<&str> {
-        self.conversion.turned_off().collect()
+        self.conversion.converted.iter().map(|jail| &*jail.theirs).collect()
     }
 
     /// The names here of the jails that were converted.

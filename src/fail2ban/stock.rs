@@ -50,6 +50,7 @@ pub(super) const VALUES: &[(&str, &str, &str)] = &[
     ("postfix-sasl", "filter", "postfix[mode=auth]"),
     ("recidive", "banaction", "%(banaction_allports)s"),
     ("recidive", "bantime", "1w"),
+    ("recidive", "findtime", "1d"),
 ];
 
 /// Names that its files of paths define.
