@@ -147,7 +147,8 @@ msrv:
 
 check: needs
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --test lab -- -D warnings
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test lab --example lab -- -D warnings
 	@$(MAKE) --no-print-directory licenses msrv
 	$(CARGO) test --locked
 	WARDEND_HISTORIES=100000 $(CARGO) test --locked --release --lib model

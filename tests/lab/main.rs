@@ -7,50 +7,13 @@
 //! sentence instead of passing for no reason.
 
 #![allow(clippy::expect_used, reason = "a test that expects in vain has failed")]
+#![allow(clippy::too_many_lines, reason = "a scenario is told from its beginning to its end")]
 #![allow(dead_code, reason = "the lab's tool and its tests share modules and use parts of them")]
 
-mod alive;
-mod attack;
-mod bans;
-mod blind;
-mod browser;
-mod bus;
-mod bypass;
-mod client;
-mod compare;
-mod cut;
-mod deaf;
-mod doctor;
-mod events;
-mod faults;
-mod forged;
-mod greedy;
-mod ground;
-mod handover;
-mod host;
-mod hostile;
-mod lists;
-mod machine;
+mod harness;
 #[path = "../support/maker.rs"]
 mod maker;
-mod names;
-mod network;
-mod notify;
-mod open;
-mod own;
-mod package;
-mod packets;
-mod page;
-mod peer;
-mod plan;
-mod readme;
-mod sshd;
-mod start;
-mod state;
-mod survive;
-mod tasks;
-mod textfile;
-mod walls;
+mod scenarios;
 
 /// Makes each named function a test of each release, or of those that are named before it, and one
 /// to be asked for of the others; README.md here says which runs where.
@@ -61,22 +24,22 @@ macro_rules! scenarios {
         [debian13] $($once:ident: $($of_once:ident),+ $(,)?;)+
     ) => {
         mod debian12 {
-            use crate::machine::Release;
-            $($(#[test] fn $scenario() { crate::$module::$scenario(Release::Debian12); })+)+
-            $($(#[test] fn $of_ends() { crate::$ends::$of_ends(Release::Debian12); })+)+
-            $($(#[test] #[ignore = "runs on Debian 13"] fn $of_once() { crate::$once::$of_once(Release::Debian12); })+)+
+            use crate::harness::machine::Release;
+            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario(Release::Debian12); })+)+
+            $($(#[test] fn $of_ends() { crate::scenarios::$ends::$of_ends(Release::Debian12); })+)+
+            $($(#[test] #[ignore = "runs on Debian 13"] fn $of_once() { crate::scenarios::$once::$of_once(Release::Debian12); })+)+
         }
         mod debian13 {
-            use crate::machine::Release;
-            $($(#[test] fn $scenario() { crate::$module::$scenario(Release::Debian13); })+)+
-            $($(#[test] #[ignore = "runs on Debian 12 and 14"] fn $of_ends() { crate::$ends::$of_ends(Release::Debian13); })+)+
-            $($(#[test] fn $of_once() { crate::$once::$of_once(Release::Debian13); })+)+
+            use crate::harness::machine::Release;
+            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario(Release::Debian13); })+)+
+            $($(#[test] #[ignore = "runs on Debian 12 and 14"] fn $of_ends() { crate::scenarios::$ends::$of_ends(Release::Debian13); })+)+
+            $($(#[test] fn $of_once() { crate::scenarios::$once::$of_once(Release::Debian13); })+)+
         }
         mod debian14 {
-            use crate::machine::Release;
-            $($(#[test] fn $scenario() { crate::$module::$scenario(Release::Debian14); })+)+
-            $($(#[test] fn $of_ends() { crate::$ends::$of_ends(Release::Debian14); })+)+
-            $($(#[test] #[ignore = "runs on Debian 13"] fn $of_once() { crate::$once::$of_once(Release::Debian14); })+)+
+            use crate::harness::machine::Release;
+            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario(Release::Debian14); })+)+
+            $($(#[test] fn $of_ends() { crate::scenarios::$ends::$of_ends(Release::Debian14); })+)+
+            $($(#[test] #[ignore = "runs on Debian 13"] fn $of_once() { crate::scenarios::$once::$of_once(Release::Debian14); })+)+
         }
     };
 }

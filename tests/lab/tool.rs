@@ -8,23 +8,15 @@
 #![allow(clippy::expect_used, reason = "at a terminal a panic message is the answer")]
 #![allow(dead_code, reason = "the lab's tool and its tests share modules and use parts of them")]
 
-mod attack;
-mod demo;
+#[path = "scenarios/forged.rs"]
 mod forged;
-mod host;
-mod latency;
-mod live;
-mod machine;
-mod network;
-mod peer;
-mod plan;
-mod recordings;
-mod scale;
-mod shell;
+mod harness;
+mod tools;
 
 use std::process::ExitCode;
 
-use machine::Release;
+use harness::machine::Release;
+use tools::{demo, latency, live, recordings, scale, shell};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();

@@ -1,0 +1,35 @@
+//! What wardend shows in a booted machine, a file for each subject; `main.rs` lists what runs where.
+
+pub(crate) mod alive;
+pub(crate) mod bans;
+pub(crate) mod blind;
+pub(crate) mod bus;
+pub(crate) mod bypass;
+pub(crate) mod client;
+pub(crate) mod compare;
+pub(crate) mod cut;
+pub(crate) mod deaf;
+pub(crate) mod doctor;
+pub(crate) mod events;
+pub(crate) mod faults;
+pub(crate) mod forged;
+pub(crate) mod greedy;
+pub(crate) mod ground;
+pub(crate) mod handover;
+pub(crate) mod hostile;
+pub(crate) mod lists;
+pub(crate) mod names;
+pub(crate) mod notify;
+pub(crate) mod open;
+pub(crate) mod own;
+pub(crate) mod package;
+pub(crate) mod packets;
+pub(crate) mod page;
+pub(crate) mod readme;
+pub(crate) mod sshd;
+pub(crate) mod start;
+pub(crate) mod state;
+pub(crate) mod survive;
+pub(crate) mod tasks;
+pub(crate) mod textfile;
+pub(crate) mod walls;
