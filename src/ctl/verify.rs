@@ -59,6 +59,9 @@ struct Verdict {
     /// The filter is sound, and its condition doesn't hold on this machine.
     #[serde(skip)]
     unmet: bool,
+    /// An installed filter that no jail uses: what the proof relies on is listed where it is asked for.
+    #[serde(skip)]
+    idle: bool,
     /// What is probably not meant, though it is no error.
     warning: Option<String>,
     /// The word for that in the table.
@@ -109,6 +112,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Ok(settings) => (Some(settings), None),
             Err(error) => (None, Some(error)),
         };
+        if let Some(settings) = &settings {
+            for verdict in &mut verdicts {
+                verdict.idle = verdict.ok && !settings.jails.iter().any(|jail| jail.filter.name == verdict.what);
+            }
+        }
         // A filter's mistake has been told with the filter.
         if !matches!(error, Some(ConfigError::Filter(_))) || verdicts.iter().all(|verdict| verdict.ok) {
             verdicts.push(Verdict {
@@ -121,6 +129,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 claims: Vec::new(),
                 users: BTreeMap::new(),
                 unmet: false,
+                idle: false,
                 error: error.map(|error| error.to_string()),
                 warning: None,
                 mark: "",
@@ -203,6 +212,7 @@ fn verdict(what: &str, name: &str, texts: Result<Vec<FilterText>, ConfigError>) 
         claims: filter.as_ref().map(claims).unwrap_or_default(),
         users: filter.as_ref().map(|filter| filter.users().clone()).unwrap_or_default(),
         unmet: unmet.is_some(),
+        idle: false,
         error: filter.err().or(unmet).map(|error| error.to_string()),
         warning: None,
         mark: "",
@@ -246,16 +256,20 @@ fn print(verdicts: &[Verdict], json: Json) -> anyhow::Result<()> {
         ]);
     }
     table.print()?;
-    for verdict in verdicts.iter().filter(|verdict| !verdict.claims.is_empty()) {
+    let (idle, used): (Vec<_>, Vec<_>) = verdicts.iter().partition(|verdict| verdict.idle);
+    for verdict in used.iter().filter(|verdict| !verdict.claims.is_empty()) {
         line(&format!("\n{} is proven if this is true of its program:", verdict.what))?;
         verdict.claims.iter().try_for_each(|claim| line(&format!("  {claim}")))?;
     }
-    for verdict in verdicts.iter().filter(|verdict| !verdict.users.is_empty()) {
+    for verdict in used.iter().filter(|verdict| !verdict.users.is_empty()) {
         let each = verdict.users.iter().map(|(name, number)| match number {
             Some(number) => format!("{name} ({number})"),
             None => format!("{name} (not on this machine)"),
         });
         line(&format!("\n{} reads records of the users {}.", verdict.what, each.collect::<Vec<_>>().join(", ")))?;
+    }
+    if idle.iter().any(|verdict| !verdict.claims.is_empty()) {
+        line("\nNo jail uses the other filters; `wardenctl verify FILE` lists what the proof of one relies on.")?;
     }
     for sentence in verdicts.iter().filter_map(|verdict| verdict.error.as_ref().or(verdict.warning.as_ref())) {
         line(&format!("\n{sentence}"))?;
