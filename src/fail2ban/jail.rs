@@ -14,7 +14,10 @@ use super::{
     setup::{Files, Found, Place, Setup},
     span::Span,
 };
-use crate::{core::filter::BANS, util::text::count};
+use crate::{
+    core::filter::{BANS, Filter},
+    util::text::count,
+};
 
 /// Filters of fail2ban, and those of wardend that read the same, the first that is installed. The mode is
 /// that of wardend's, where the name alone decides it.
@@ -259,8 +262,18 @@ impl Jail<'_> {
             // Of the same name.
             return self.installed.modes(theirs).map(|_| (theirs.to_owned(), None));
         };
+        // A program that writes a text file by itself says nothing else in the journal.
+        let of_file = candidates.iter().map(|name| format!("{name}-file"));
+        if let Some(ours) = of_file.filter(|_| self.reads_files()).find(|name| self.installed.modes(name).is_some()) {
+            return Some((ours, *mode));
+        }
         let ours = candidates.iter().find(|name| self.installed.modes(name).is_some())?;
         Some(((*ours).to_owned(), *mode))
+    }
+
+    /// Whether the jail reads text files there.
+    fn reads_files(&self) -> bool {
+        !self.plain("backend").is_some_and(|(backend, _)| backend.trim().to_lowercase().starts_with("systemd"))
     }
 
     fn no_filter(&mut self, filter: &str, rules: &mut Vec<OwnRule>) -> Left {
@@ -493,6 +506,16 @@ impl Jail<'_> {
         }
     }
 
+    /// The units that bring the text file into the journal that a filter reads.
+    fn file_units(&self, ours: &str) -> Vec<String> {
+        if !ours.ends_with("-file") {
+            return Vec::new();
+        }
+        let units = |filter: Filter| filter.units().into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let units = self.installed.load(ours, "").map(units).unwrap_or_default();
+        units.into_iter().filter(|unit| unit.starts_with("wardend-file@")).collect()
+    }
+
     /// Whether bans refuse, if somebody has chosen that.
     fn blocktype(&self, actions: Option<&[Action]>) -> Option<(bool, String)> {
         let bans = actions.unwrap_or_default().iter().filter(|action| matches!(action.kind, Kind::Ban | Kind::BanAll));
@@ -570,6 +593,20 @@ impl Jail<'_> {
         }
         // It counts bans, wherever they are logged.
         if ours == BANS {
+            return;
+        }
+        let units = self.file_units(ours);
+        if !units.is_empty() {
+            let logpath =
+                self.plain("logpath").map(|(path, place)| (format!("logpath = {}: ", shortened(path.trim())), place));
+            let (logpath, place) = logpath.map_or((String::new(), None), |(path, place)| (path, Some(place)));
+            let place = place.or_else(|| self.setup.place(self.section).cloned());
+            let units = units.join(" or ");
+            let what = format!(
+                "{logpath}the filter {ours} reads what {units} brings into the journal (wardend-file@.service(8)); \
+                 enable it with `systemctl enable --now`"
+            );
+            self.warnings.push(Warning { place, what });
             return;
         }
         if ours != BUILT_IN {
