@@ -11,10 +11,10 @@ use crate::harness::machine::{Machine, Release};
 use crate::harness::peer;
 
 /// sshd's jail is as Debian has it, with an administrator's own thresholds, and an action whose bans may be
-/// networks, which the sets of Debian's default can't hold. The other jail reads a file.
+/// networks, which the sets of Debian's default can't hold. The other jail guards what wardend has no filter for.
 const JAILS: &str = "[DEFAULT]\nignoreself = false\nusedns = no\nbanaction = iptables-multiport\n\
     [sshd]\nmaxretry = 3\nbantime = 1h\nignoreip = 192.0.2.99\n\
-    [other]\nenabled = true\nfilter = nginx-http-auth\nbackend = polling\nlogpath = /var/log/other.log\nport = http\n";
+    [other]\nenabled = true\nfilter = asterisk\nbackend = polling\nlogpath = /var/log/other.log\nport = http\n";
 
 /// Who is banned: for ever, by an attack over IPv6, and as one of a network.
 const BANNED: [&str; 3] = ["203.0.113.7", "2001:db8:66::7", "203.0.113.37"];
