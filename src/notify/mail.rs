@@ -37,7 +37,8 @@ pub(super) struct Addresses<'a> {
 /// Hands a mail to sendmail.
 pub(super) fn send(mail: &str) -> anyhow::Result<()> {
     let mut sendmail =
-        Command::new(SENDMAIL).args(["-t", "-i"]).stdin(Stdio::piped()).spawn().with_context(|| {
+        // What Exim leaves to a process in the background ends with the unit, and the mail would wait for its queue.
+        Command::new(SENDMAIL).args(["-t", "-i", "-odf"]).stdin(Stdio::piped()).spawn().with_context(|| {
             format!("{SENDMAIL} can't be started; install a mail system such as postfix, or msmtp-mta")
         })?;
     let written = sendmail.stdin.take().map(|mut stdin| stdin.write_all(mail.as_bytes()));

@@ -126,8 +126,9 @@ fn follow() -> Result<(), Fatal> {
     for handler in handlers {
         let (places, moves) = (places.clone(), Arc::clone(&moves));
         let name = handler.name.chars().take(15).collect();
-        let serve = move || Worker::new(handler, places, moves).run();
-        thread::Builder::new().name(name).spawn(serve).map_err(Fatal::Thread)?;
+        // A new handler receives what happens from here on, so before anybody hears that all is ready.
+        let worker = Worker::new(handler, places, moves);
+        thread::Builder::new().name(name).spawn(move || worker.run()).map_err(Fatal::Thread)?;
     }
     let status = match mistakes.len() {
         0 => format!("Serving {}.", count(number, "handler", "handlers")),

@@ -62,7 +62,7 @@ pub(crate) fn a_ban_reaches_each_handler_and_one_that_hangs_holds_up_no_other(re
     let subject = format!("To: admin@example.org\nSubject: wardend on {}: 1 ban\n", machine.run("uname -n").trim());
     assert!(mail.starts_with(&subject), "{mail}");
     assert!(mail.contains("\n203.0.113.7  sshd  ") && mail.contains("    wardenctl explain 203.0.113.7\n"), "{mail}");
-    assert_eq!(machine.run("cat /var/mail/words").trim(), "-t -i");
+    assert_eq!(machine.run("cat /var/mail/words").trim(), "-t -i -odf");
 
     machine.run("wardenctl ban 203.0.113.8 --for 1h");
     machine.wait_until("the next ban too", || has(&machine, "203.0.113.8"));
@@ -172,7 +172,8 @@ pub(crate) fn whatever_is_killed_no_event_is_lost_and_a_lost_journal_is_reported
         }
         let list: Vec<String> = (0..4).map(|host| format!("198.51.{round}.{host}")).collect();
         let ban = format!("wardenctl ban {} --for 1h >/dev/null 2>&1", list.join(" "));
-        machine.wait_until("wardend takes the bans", || machine.try_run(&ban).code != 3);
+        // In force, or only decided, because firewalld is still asked; without an answer, they may be either.
+        machine.wait_until("wardend takes the bans", || [0, 6].contains(&machine.try_run(&ban).code));
         let victim = ["wardend-notify", "wardend-notify@log", "wardend"][round % 3];
         machine.try_run(&format!("systemctl kill --signal=KILL {victim}"));
     }
@@ -248,9 +249,12 @@ pub(crate) fn a_burst_of_bans_is_handed_over_in_a_few_batches(release: Release) 
     };
     // The first order makes ipset and policy.
     burst(0, 1);
-    if size > 1000 {
-        let (_, took, init) = burst(1, size);
+    let without = |first: usize| {
+        let (_, took, init) = burst(first, size);
         println!("without wardend-notify: {size} bans in force after {took:.2} s, process 1 used {init} ms");
+    };
+    if size > 1000 {
+        without(1);
     }
     machine.run("systemctl start wardend-notify");
     let process = machine.run("systemctl show -p MainPID --value wardend-notify");
@@ -278,6 +282,11 @@ pub(crate) fn a_burst_of_bans_is_handed_over_in_a_few_batches(release: Release) 
         machine.run(&format!("grep -E 'VmHWM|RssAnon' /proc/{}/status | tr -s '\\n\\t ' ' '", process.trim())),
     );
     assert!(times.len() <= 2 + size / 300, "{} batches", times.len());
+    // What was there before makes each burst slower than the one before, so it is compared with both.
+    if size > 1000 {
+        machine.run("systemctl stop wardend-notify");
+        without(1 + 2 * size);
+    }
 }
 
 /// Writes what it receives by HTTP on port 8080 and by SMTP on port 2525 to files.
@@ -328,6 +337,8 @@ pub(crate) fn a_real_mail_system_and_a_web_server_receive_a_batch(release: Relea
         )
         .command("chmod 600 /etc/wardend/notify.d/webhook.url /etc/wardend/notify.d/webhook.header")
         .boot();
+    // Exim asks for its own name, and waits for a server that does not answer.
+    machine.run("echo 'nameserver 127.0.0.1' >/etc/resolv.conf; echo \"127.0.0.1 $(uname -n).example.org $(uname -n)\" >>/etc/hosts");
     let into = machine.root().join("root");
     for package in fs::read_dir(&packages).expect("there are packages of this release").flatten() {
         fs::copy(package.path(), into.join(package.file_name())).expect("a package can be copied");
