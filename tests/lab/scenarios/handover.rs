@@ -122,6 +122,17 @@ fn go_over(machine: &Machine) {
     let again = machine.try_run("wardenctl import fail2ban --write --bans").stdout;
     assert!(again.contains("[sshd] to [jail.sshd]: 0 banned, 0 extended, 3 already banned; 1 permanent."), "{again}");
     assert!(again.contains("is already as it should be"), "{again}");
+    // Without its database, the daemon is asked. It gives a ban by hand the bantime of the moment, so that
+    // none is permanent for it.
+    machine.run("mv /var/lib/fail2ban/fail2ban.sqlite3 /root/");
+    let asked = machine.try_run("wardenctl import fail2ban --bans");
+    assert!(
+        asked
+            .stdout
+            .contains("from fail2ban-client:\n  [sshd] to [jail.sshd]: 0 banned, 0 extended, 3 already banned."),
+        "{asked:?}"
+    );
+    machine.run("mv /root/fail2ban.sqlite3 /var/lib/fail2ban/");
     machine.wait_until("firewalld holds all three", || {
         let state = machine.try_run("wardenctl firewall status");
         state.code == 0 && machine.run("wardenctl list --json=short").matches("\"in_force\":true").count() == 3
