@@ -450,7 +450,13 @@ impl Jail<'_> {
             self.warn(&place, format!("ignoreip: {what}"));
         }
         if !list.names.is_empty() {
-            self.warn(&value.place, format!("ignoreip has host names ({}), which wardend asks systemd-resolved for; see that it runs (`systemctl enable --now systemd-resolved`), or write addresses", list.names.join(", ")));
+            self.warn(
+                &value.place,
+                format!(
+                    "ignoreip has host names ({}); see with `wardenctl status` that wardend knows their addresses",
+                    list.names.join(", ")
+                ),
+            );
         }
         (list.entries, shared)
     }
