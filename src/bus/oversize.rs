@@ -52,7 +52,7 @@ impl Oversize {
         } else {
             return Ok(None);
         };
-        // An error answers a call, of which nothing else matters.
+        // An error replies to a call, and nothing else of it matters.
         let call = Message::method_call("/", NONE).sender(key.0.as_str()).serial(serial).build(&())?;
         Message::error(&call.header(), ERROR).build(&text).map(Some)
     }

@@ -51,7 +51,7 @@ impl Settings {
     /// that of the filter of this name.
     ///
     /// # Errors
-    /// As [`Self::load`]; or that there is no such jail, and no such filter.
+    /// As [`Self::load`]; also if there is neither such a jail nor such a filter.
     pub(crate) fn load_jail(directories: &[PathBuf], name: &str) -> Result<Self, ConfigError> {
         let mut inputs = Inputs::read(directories)?;
         let filters = filters::names(directories)?;

@@ -3,7 +3,7 @@
 use super::value::Time;
 use crate::core::time::{DAY, USEC_PER_SEC, Usec};
 
-/// The longest span that is no infinity: 100 years.
+/// The longest finite span: 100 years.
 const LONGEST: Usec = 5218 * 7 * DAY;
 
 /// Why a span can't be used. The text is the end of a sentence, after "NAME is".

@@ -64,12 +64,12 @@ macro_rules! settings {
         pub(super) const ROWS: &[(&str, &str)] =
             &[$((stringify!($name), $property),)* ("ignoreip", "NIgnoreIP"), ("nat64_prefixes", "NAT64Prefixes")];
 
-        /// The bounds and the default of what is read in one way, as they stand in the table.
+        /// The bounds and the defaults of the settings that are read in one way, as in the table.
         #[cfg(test)]
         pub(super) const READ: &[(&str, &str, &str)] =
             &[$($((stringify!($name), stringify!($kind), stringify!($($how)*)),)?)*];
 
-        /// What is read in one way.
+        /// The settings that are read in one way.
         #[cfg(test)]
         pub(super) fn values(input: &Layered<'_>) -> Vec<(&'static str, String)> {
             vec![$($({

@@ -16,7 +16,7 @@ pub(crate) enum Switch {
 pub(crate) enum Ports {
     Word(String),
     List(Vec<String>),
-    /// Told in a better sentence than serde has.
+    /// Reported in a better sentence than serde's.
     Other(serde::de::IgnoredAny),
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Status {
     pub(crate) events: u64,
     pub(crate) batches: u64,
     pub(crate) failures: u64,
-    /// Events that were given up, or of which only the number was handed over.
+    /// Events that were dropped, or whose number alone was handed over.
     pub(crate) omitted: u64,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Head {
     pub(crate) key: String,
     /// What has happened, in a few words.
     pub(crate) summary: String,
-    /// The number of events, of which the last `omitted` are not among the lines.
+    /// The number of events; the last `omitted` of them have no line.
     pub(crate) events: u64,
     pub(crate) omitted: u64,
     /// It was made up by `wardenctl notify test`.

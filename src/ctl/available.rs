@@ -25,7 +25,7 @@ use crate::{
 /// The template of the units that bring text files into the journal.
 const FILE_UNIT: &str = "wardend-file@.service";
 
-/// What is said of a filter. A key of the JSON output each.
+/// What is reported of a filter; each field is a key of the JSON output.
 #[derive(Debug, Serialize)]
 struct Available {
     filter: String,
@@ -37,7 +37,7 @@ struct Available {
     ports: Vec<String>,
     #[serde(flatten)]
     log: Log,
-    /// What brings the log into the journal, if it isn't there by itself.
+    /// How to bring the log into the journal, if it isn't there by default.
     setup: Option<String>,
     /// The text files that the program writes by itself.
     files: Vec<PathBuf>,
@@ -210,7 +210,7 @@ fn advice(it: &Available) -> Option<String> {
         (Some(setup), Log::Silent) => sentences.push(format!(
             "Its log does not reach the journal. To change that, and then reload {unit}: {setup}."
         )),
-        // It may be done: what is seen may also be a part of the log.
+        // It may be done already, or the records that were seen are only a part of the log.
         (Some(setup), _) if it.enable.is_some() => sentences.push(format!("It needs this set-up: {setup}.")),
         (None, Log::Silent) if !it.file_units.is_empty() => sentences.push(format!(
             "It reads a text file. To have that brought into the journal, see wardend-file@.service(8): systemctl enable \

@@ -36,7 +36,7 @@ pub(super) fn hints(directories: &[PathBuf], settings: Option<&Settings>) -> Vec
     found
 }
 
-/// Jails whose filter reads records of users none of whom is here.
+/// Jails whose filter reads records of users, if none of these users exists here.
 fn without_users(settings: &Settings) -> Vec<Hint> {
     let gone = settings.jails.iter().filter(|jail| {
         let users = jail.filter.users();

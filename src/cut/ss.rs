@@ -53,7 +53,7 @@ enum WhatError {
     Address(#[from] AddressError),
     #[error("'{0}' is not a valid port (tcp22, udp6000:6010).")]
     Port(String),
-    #[error("There is no address to cut.")]
+    #[error("No address to cut was given.")]
     NoAddress,
 }
 

@@ -48,7 +48,7 @@ pub(crate) enum CutError {
     Denied,
     #[error("wardend-cut@.service has failed (see journalctl -u 'wardend-cut@*')")]
     Failed,
-    #[error("systemd does not say what has become of wardend-cut@.service")]
+    #[error("systemd does not report the result of wardend-cut@.service")]
     Deaf,
     /// In systemd's words.
     #[error("systemd does not start wardend-cut@.service: {0}")]

@@ -165,7 +165,7 @@ impl Blind {
     /// Reports whether what the watched services do can be read. Where that takes a look into files, the
     /// report comes out of [`Self::explained`].
     pub(super) fn look<'f>(&mut self, filters: impl Iterator<Item = &'f Filter>, health: &mut Health) {
-        // A web server has visitors all day of whom its error log says nothing.
+        // A web server has visitors all day that its error log does not mention.
         let units = filters.filter(|filter| filter.has_signs()).flat_map(|filter| filter.records.units());
         let visits = self.visits.look(units.map(String::as_str), Instant::now());
         match self.finding(now()).or(visits.map(Finding::Unseen)) {

@@ -1,4 +1,4 @@
-//! The daemon's end of the firewall: what it has been told, what it has said, and who waits for that.
+//! The daemon's end of the firewall: what was ordered, what was reported, and who waits for a report.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -39,7 +39,7 @@ pub(super) struct Firewall {
     orders: UnboundedSender<Order>,
     reports: UnboundedReceiver<Report>,
     state: State,
-    /// What was last told of an outage of it that is not over.
+    /// What was last reported of an outage that is not over.
     outage: String,
     /// Bans that it has not confirmed yet, with the time of the record that led to each.
     waiting: HashMap<(Arc<Scope>, IpNet), Usec>,
@@ -133,7 +133,7 @@ impl Firewall {
         }
     }
 
-    /// Takes in what was heard. True if it has changed what is published.
+    /// Takes a report. True if this has changed what is published.
     pub(super) fn hear(&mut self, said: Said, engine: &Engine, counted: &mut Counted, health: &mut Health) -> bool {
         match said {
             Said::Report(report) => self.take(report, engine, counted, health),
@@ -239,7 +239,7 @@ impl Firewall {
         }
     }
 
-    /// What firewalld holds, as the bus tells it.
+    /// What firewalld holds, as the bus reports it.
     fn status(&self, inspection: Inspection) -> FirewallStatus {
         let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let (state, mut message) = self.words();

@@ -50,7 +50,7 @@ impl Pace {
         (self.interval, self.ticked) = (IDLE_TICK, Instant::now());
     }
 
-    /// When the engine is to be woken, for what is due at a time.
+    /// When the engine is to be woken next.
     pub(super) fn next_wake(&self, due: Option<Usec>) -> Instant {
         let sleep = due.map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.saturating_sub(now())));
         // Where the journal thread is not that far yet, it is asked again in a moment.

@@ -127,7 +127,7 @@ impl Presence {
         (opened, self.recognize(engine, health))
     }
 
-    /// Tells the engine who is there, as far as their addresses are known. True if that is new.
+    /// Reports to the engine who is logged in, as far as their addresses are known. True if that is new.
     pub(super) fn recognize(&mut self, engine: &mut Engine, health: &mut Health) -> bool {
         let mut addresses = self.present.addresses.clone();
         self.nameless.clear();

@@ -1,4 +1,4 @@
-//! What can be read of the daemon at any time, and when others were last told that it has changed.
+//! What can be read of the daemon at any time, and when a change of it was last announced.
 
 use tokio::{sync::watch, time::Instant};
 

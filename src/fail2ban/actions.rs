@@ -123,7 +123,7 @@ pub(crate) fn actions(text: &str) -> Vec<Action> {
     calls(text).into_iter().map(Action::new).collect()
 }
 
-/// What `blocktype` says: whether it refuses; none if that can't be told.
+/// Whether `blocktype` refuses; none if that can't be determined.
 pub(crate) fn refuses(blocktype: &str) -> Option<bool> {
     let word = blocktype.trim().to_ascii_lowercase();
     match word.split_whitespace().next().unwrap_or_default() {

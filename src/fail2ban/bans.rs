@@ -62,7 +62,7 @@ pub(super) fn orders(bans: &[Ban], jails: &Jails<'_>, now_usec: u64) -> Orders {
     let usec = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000);
     let mut all = Orders::default();
     for ban in bans {
-        // Beyond all times there is no end.
+        // An end later than all times is none.
         let until_usec = ban.until().map(usec).filter(|until| *until < u64::MAX);
         if until_usec.is_some_and(|until| until <= now_usec) {
             all.over += 1;

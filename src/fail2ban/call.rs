@@ -36,7 +36,7 @@ pub(crate) fn calls(text: &str) -> Vec<Call> {
     calls
 }
 
-/// The options up to the closing bracket, and what is behind it.
+/// The options up to the closing bracket, and the text after it.
 fn options(mut rest: &str) -> (Vec<(String, String)>, &str) {
     let mut options = Vec::new();
     loop {

@@ -123,7 +123,7 @@ pub(crate) fn growth(
     Ok(growth)
 }
 
-/// The factor by which each number is the one before; none if there is no such factor that wardend takes.
+/// The factor from each number to the next; none if wardend accepts no such factor.
 fn constant_ratio(numbers: &[i64]) -> Option<u64> {
     let first = *numbers.first()?;
     if first < 1 {

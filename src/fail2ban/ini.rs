@@ -163,7 +163,7 @@ pub(crate) fn parse(text: &str) -> Result<Ini, Mistake> {
     Ok(ini)
 }
 
-/// The line without what is a comment, and whether there was one.
+/// The line without its comment, and whether there was one.
 fn without_comment(line: &str) -> (&str, bool) {
     let trimmed = line.trim();
     if trimmed.starts_with(['#', ';']) {

@@ -75,7 +75,7 @@ const WITH_MODES: [&str; 10] = [
     "traefik-auth",
 ];
 
-/// What has to be so that the records of a service are in the journal, for those of which it often is not.
+/// What brings the records of a service into the journal, for services whose records are often not there.
 const JOURNAL: [(&str, &str); 2] = [
     ("proftpd", "ProFTPD logs to the journal only if its configuration has no SystemLog"),
     ("vsftpd", "vsftpd's own log is a file; PAM's records, which wardend reads, are in the journal"),
@@ -262,7 +262,7 @@ impl Jail<'_> {
             // Of the same name.
             return self.installed.modes(theirs).map(|_| (theirs.to_owned(), None));
         };
-        // A program that writes a text file by itself says nothing else in the journal.
+        // A program that writes its own text file does not log to the journal.
         let of_file = candidates.iter().map(|name| format!("{name}-file"));
         if let Some(ours) = of_file.filter(|_| self.reads_files()).find(|name| self.installed.modes(name).is_some()) {
             return Some((ours, *mode));
@@ -461,7 +461,7 @@ impl Jail<'_> {
         (list.entries, shared)
     }
 
-    /// All actions of the jail; none if they can't be told.
+    /// All actions of the jail; none if they can't be determined.
     fn actions(&mut self) -> Option<(Vec<Action>, Place)> {
         let (text, place) = self.text("action")?;
         match text {

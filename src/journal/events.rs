@@ -32,7 +32,7 @@ use crate::{
         net::text_of,
         time::{Usec, span},
     },
-    util::time::format,
+    util::{text::count, time::format},
 };
 
 /// Writes what has happened.
@@ -466,7 +466,8 @@ pub(crate) fn given_up(handler: &str, events: u64, what: &str) {
         MESSAGE_ID = GIVEN_UP,
         WARDEND_HANDLER = handler,
         WARDEND_EVENTS = events,
-        "Handler {handler} has failed for a day, so {events} events are dropped: {what}"
+        "Handler {handler} has failed for a day; dropped {}: {what}",
+        count(usize::try_from(events).unwrap_or(usize::MAX), "event", "events")
     );
 }
 

@@ -44,9 +44,9 @@ pub(crate) enum OwnError {
     Socket(String, io::Error),
     #[error("it gave no answer within {} s", PATIENCE.as_secs())]
     Late,
-    #[error("what it says is not a list of addresses ({0})")]
+    #[error("its output is not a list of addresses ({0})")]
     Nonsense(serde_json::Error),
-    #[error("what it says has no end")]
+    #[error("its output does not end")]
     Endless,
     #[error("it has ended")]
     Ended,

@@ -15,7 +15,7 @@ use crate::core::{
     tops::Deed,
 };
 
-/// How long after the begin of a ban what its source still gets through is no wonder: firewalld
+/// How long after the start of a ban connections of its source are still to be expected: firewalld
 /// takes a moment, and an answer may have been on its way.
 const LEAK_GRACE: Usec = 2 * USEC_PER_SEC;
 /// The most failures that are kept with the ban of a network.
@@ -169,7 +169,7 @@ impl Engine {
         self.ban_network(index, network, at, failures, login, out);
     }
 
-    /// Bans a network in place of what is banned in it, if that would end no later.
+    /// Bans a network instead of the sources in it, if their bans would end no later.
     fn ban_network(
         &mut self,
         index: usize,

@@ -53,7 +53,7 @@ pub(crate) struct FilterFile {
     /// The ports of the service, as in a jail.
     #[serde(default)]
     pub(crate) ports: Vec<Spanned<String>>,
-    /// What makes the program log to the journal, if it does not by itself.
+    /// How to make the program log to the journal, if it does not do so by default.
     pub(crate) setup: Option<Spanned<String>>,
     /// The text files that the program writes by itself, and that the filter can read as well.
     #[serde(default)]
@@ -113,7 +113,7 @@ pub(crate) struct KindTable {
     pub(crate) fields: BTreeMap<String, Vec<String>>,
 }
 
-/// What stands behind a name in `[records]`.
+/// A value in `[records]`.
 enum Entry {
     Values(Vec<String>),
     Kind(KindTable),

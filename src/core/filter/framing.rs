@@ -100,7 +100,7 @@ impl<'t> Said<'t> {
 }
 
 impl Declared {
-    /// Reads what is said of a kind of records. The error is a sentence, and a place in the file.
+    /// Reads the description of a kind of records. The error is a sentence, and a place in the file.
     pub(super) fn of(
         table: &MessageTable,
         said: &Said<'_>,

@@ -177,7 +177,7 @@ fn mistakes_in_kinds_tokens_and_advice_are_told_with_their_mend() {
     assert!(drop_in("[records.main]\nframing = 'lines'\n").contains("can't say how records are made"));
 }
 
-/// What one kind escapes, another may not; each is proven by what is said of it.
+/// One kind may escape what another does not; each is proven by its own description.
 #[test]
 fn each_kind_is_proven_by_its_own_framing() {
     let text = |file: &str, rule_records: &str| {

@@ -48,7 +48,7 @@ use crate::core::{
     scope::Port,
 };
 
-/// The most failures that one record can tell of.
+/// The most failures that one record can report.
 const MOST_TIMES: u32 = 100;
 
 /// A mistake in a filter file: where, what, and how to mend it.
@@ -75,7 +75,7 @@ pub struct Filter {
     pub description: String,
     /// The ports of the service.
     pub ports: Vec<Port>,
-    /// What makes the program log to the journal, if it does not by itself.
+    /// How to make the program log to the journal, if it does not do so by default.
     pub setup: Option<String>,
     /// The text files that the program writes by itself.
     pub files: Vec<PathBuf>,
@@ -171,7 +171,7 @@ pub struct Sighting<'r> {
     pub user: Option<&'r [u8]>,
     /// The client's port.
     pub port: Option<u16>,
-    /// The number of failures that the message tells of.
+    /// The number of failures that the message reports.
     pub times: u32,
     /// The session that the record belongs to, if the filter knows sessions and the record has
     /// the fields of the key.

@@ -200,7 +200,7 @@ impl Records {
         self.0.iter().find_map(|kind| kind.identifier(record))
     }
 
-    /// Whether a record is one of these, as far as it tells by itself.
+    /// Whether a record is one of these, as far as the record itself shows.
     pub fn matches(&self, record: &Record) -> bool {
         matches!(self.claim(record), Claim::Ours | Claim::Perhaps)
     }
@@ -259,7 +259,7 @@ pub enum Claim<'r> {
 }
 
 impl Claim<'_> {
-    /// More for what is more of the service's.
+    /// Greater for records that are more certainly the service's.
     fn rank(&self) -> u8 {
         match self {
             Self::No => 0,
@@ -422,7 +422,7 @@ impl RecordMatch {
         record.get(*field)
     }
 
-    /// Whether a record is one of these, as far as it tells by itself.
+    /// Whether a record is one of these, as far as the record itself shows.
     pub fn matches(&self, record: &Record) -> bool {
         matches!(self.claim(record), Claim::Ours | Claim::Perhaps)
     }

@@ -300,7 +300,7 @@ impl Jail {
         out: &mut Vec<Verdict>,
     ) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        // Where no session tells which lines are views of one attempt, the address does.
+        // Without a session, the address shows which lines are views of one attempt.
         let session = session.or_else(|| line.rule.attempt.and(line.address).map(|it| format!("from {it}").into()));
         match (session, line.address) {
             (Some(key), Some(address))

@@ -32,7 +32,7 @@ pub enum AddressError {
     HoldsIpv4(String),
 }
 
-/// What is wrong with a text that was meant to be an address or a network: the end of a sentence.
+/// What is wrong with a text that should be an address or a network: the end of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mistake {
     /// Around what was meant.
@@ -68,7 +68,9 @@ pub enum Mistake {
     #[error("ends in a dot; write {0}")]
     Dot(String),
     /// Hexadecimal numbers.
-    #[error("is an address in a form that others read otherwise; write it as four decimal numbers (203.0.113.7)")]
+    #[error(
+        "is an address in a form that other programs read differently; write it as four decimal numbers (203.0.113.7)"
+    )]
     Hexadecimal,
     /// Other numbers than an address has.
     #[error("is not an address: it has four numbers from 0 to 255 (203.0.113.7)")]
@@ -77,7 +79,7 @@ pub enum Mistake {
     #[error("has a length that no network has; it is from 1 to 32")]
     Length,
     /// Which some programs take for octal numbers.
-    #[error("has a number with zeros ahead of it; write {0}")]
+    #[error("has a number with leading zeros; write {0}")]
     Zeros(String),
     /// Less than four numbers.
     #[error("is not a complete address; write all four numbers, or the network {0}")]
@@ -133,10 +135,10 @@ pub enum PrefixError {
     /// A length that RFC 6052 does not have.
     #[error("{0} has a length that no translator uses (RFC 6052); it is 32, 40, 48, 56, 64 or 96.")]
     Length(String),
-    /// Bits behind the prefix.
-    #[error("{0} has bits behind its prefix; write {1}.")]
+    /// Bits set after the prefix.
+    #[error("{0} has bits set after its prefix; write {1}.")]
     Bits(String, Ipv6Net),
     /// Bits that have to be zero.
-    #[error("{0} has bits 64 to 71 set, which RFC 6052 wants zero; check the prefix.")]
+    #[error("{0} has bits 64 to 71 set, which RFC 6052 requires to be zero; check the prefix.")]
     Reserved(String),
 }

@@ -58,7 +58,7 @@ pub(crate) fn canonical(network: IpNet) -> Option<IpNet> {
     (!inner.contains(&MAPPED)).then_some(network)
 }
 
-/// What is wrong with a text that may have been meant to be an address.
+/// What is wrong with a text that may be intended as an address.
 fn instead(text: &str) -> Option<Mistake> {
     let parses = |text: &str| text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok();
     let trimmed = text.trim();

@@ -81,7 +81,7 @@ pub(crate) struct SessionMessage<'a> {
     pub(crate) counted: bool,
     pub(crate) address: Option<IpAddr>,
     pub(crate) user: Option<&'a [u8]>,
-    /// The number of failures that the line tells of, if it is one of failures.
+    /// The number of failures that the line reports, if it reports any.
     pub(crate) times: u32,
     pub(crate) time: Usec,
     /// None of a line that counts for nothing by itself.

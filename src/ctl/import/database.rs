@@ -10,7 +10,7 @@ use crate::fail2ban::Ban;
 /// For as long as fail2ban may be writing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// All rows of the table of bans, of which some may have ended.
+/// All rows of the table of bans; some of these may have ended.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Ban>> {
     let shown = path.display();
     // A pipe would hold the import up without end.
