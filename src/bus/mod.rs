@@ -21,7 +21,7 @@ mod publish;
 mod queue;
 mod socket;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, pin::Pin, sync::Arc};
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -215,6 +215,10 @@ pub(crate) struct JailCounts {
     pub(crate) spared: u64,
 }
 
+/// A window over the bans, the number of all of them, and the number of the last change.
+type Window = Result<(QueuedAnswer<Vec<BanRow>>, u32, u64), Error>;
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// The core, as the interfaces reach it.
 #[derive(Clone, Debug)]
 pub(crate) struct Core {
@@ -241,20 +245,21 @@ impl Core {
     /// Asks, and waits for the answer.
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
         let stopping = || Error::Failed("wardend is stopping.".to_owned());
+        // First a place: thousands of calls may wait, and a command is large.
+        let place = self.commands.reserve().await.map_err(|_| stopping())?;
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| stopping())?;
+        place.send(command(reply));
         answer.await.map_err(|_| stopping())
     }
 
-    /// A window over the bans, when it is the caller's turn.
-    async fn bans(
-        &self,
-        header: &Header<'_>,
-        listing: Listing,
-    ) -> Result<(QueuedAnswer<Vec<BanRow>>, u32, u64), Error> {
-        let turn = self.answers.wait_for_answer(header).await?;
-        let Page { bans, total, generation } = self.ask(|reply| Command::ListBans(listing, reply)).await?;
-        Ok((QueuedAnswer::new(bans, turn), u32::try_from(total).unwrap_or(u32::MAX), generation))
+    /// A window over the bans, when it is the caller's turn. In a box: zbus holds what a call needs twice,
+    /// and thousands of them may wait.
+    fn bans<'a>(&'a self, header: &'a Header<'_>, listing: Listing) -> BoxFuture<'a, Window> {
+        Box::pin(async move {
+            let turn = self.answers.wait_for_answer(header).await?;
+            let Page { bans, total, generation } = self.ask(|reply| Command::ListBans(listing, reply)).await?;
+            Ok((QueuedAnswer::new(bans, turn), u32::try_from(total).unwrap_or(u32::MAX), generation))
+        })
     }
 }
 
