@@ -86,6 +86,7 @@ pub(crate) fn doctor_names_each_broken_link_and_its_remedy_mends_it(release: Rel
         .file("/etc/systemd/system/mute.service", MUTE)
         .file("/etc/systemd/system/fail2ban.service", MUTE)
         .file("/root/clock.py", include_str!("../guest/clock.py"))
+        .file("/root/say.py", include_str!("../guest/say.py"))
         // There is no name server, and nobody wants to wait for it.
         .command("sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf")
         .boot();
@@ -165,13 +166,12 @@ pub(crate) fn doctor_names_each_broken_link_and_its_remedy_mends_it(release: Rel
     walk.step(
         "true",
         ("problem", "jail", "mute: the service is running, and no record of it was ever seen"),
-        "systemd-run --quiet --wait --unit=mute-writes true; printf '[Service]\\nExecStart=\\nExecStart=/bin/sh -c \
-         \"logger -t mute hello; exec sleep infinity\"\\n' | SYSTEMD_EDITOR=tee systemctl edit --runtime --stdin mute 2>/dev/null || \
-         { mkdir -p /run/systemd/system/mute.service.d && printf '[Service]\\nExecStart=\\nExecStart=/bin/sh -c \"logger -t mute hello; \
-         exec sleep infinity\"\\n' >/run/systemd/system/mute.service.d/a.conf && systemctl daemon-reload; }; systemctl restart mute",
+        "mkdir -p /run/systemd/system/mute.service.d && \
+         printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/python3 /root/say.py mute hello 86400\\n' \
+         >/run/systemd/system/mute.service.d/a.conf && systemctl daemon-reload && systemctl restart mute",
     );
     walk.step(
-        "systemd-run --quiet --wait --unit=gate sh -c 'logger -t mute \"Failed login of 203.0.113.7\"; sleep 1'",
+        "systemd-run --quiet --wait --unit=gate python3 /root/say.py mute 'Failed login of 203.0.113.7' 2",
         ("note", "jail", "units = [\"gate.service\"]"),
         "mkdir -p /etc/wardend/filters/mute.d && \
          printf '[records]\\nunits = [\"gate.service\"]\\n' >/etc/wardend/filters/mute.d/gate.toml",
