@@ -17,12 +17,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mio::Waker;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     JournalError, Loss, Position, Reader, Step, Where,
     gleaner::{DELAY, Gleaner},
     roots::{Advice, Watch},
+    sleeper::Sleeper,
 };
 use crate::{
     core::{
@@ -90,6 +92,7 @@ pub(crate) struct Follower {
     horizon: Arc<AtomicU64>,
     /// Until when it matters that an entry is read at once, in ms since `started`.
     eager: Arc<AtomicU64>,
+    waker: Arc<Waker>,
     started: Instant,
     /// The position named an entry that was still there.
     pub(crate) resumed: bool,
@@ -111,6 +114,8 @@ impl Follower {
         let pulse = Arc::new(AtomicU64::new(0));
         let (horizon, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let eager = Arc::new(AtomicU64::new(0));
+        let sleeper = Sleeper::new().map_err(JournalError::Thread)?;
+        let waker = sleeper.waker();
         let progress =
             Progress { pulse: Arc::clone(&pulse), horizon: Arc::clone(&horizon), eager: Arc::clone(&eager), started };
         let reading = move || {
@@ -120,6 +125,7 @@ impl Follower {
                 position,
                 sender,
                 progress,
+                sleeper,
                 reader: None,
                 gleaner: None,
                 gleaned: Instant::now(),
@@ -142,7 +148,7 @@ impl Follower {
         };
         thread::Builder::new().name("journal".to_owned()).spawn(reading).map_err(JournalError::Thread)?;
         let resumed = outcome.await.map_err(|_| JournalError::NoAccess)??;
-        Ok(Self { batches, pulse, horizon, eager, started, resumed })
+        Ok(Self { batches, pulse, horizon, eager, waker, started, resumed })
     }
 
     /// The next entries; none if the thread has ended.
@@ -160,8 +166,14 @@ impl Follower {
 
     /// For so long it matters that an entry is read at once.
     pub(crate) fn be_eager(&self, span: Duration) {
-        let until = self.started.elapsed() + span;
-        self.eager.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let now = self.started.elapsed();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let before = self.eager.swap(ms(now.saturating_add(span)), Ordering::Relaxed);
+        // A thread that is eager already wakes by itself.
+        if before <= ms(now) && !span.is_zero() {
+            // Otherwise it looks a little later.
+            let _ = self.waker.wake();
+        }
     }
 
     /// A number that grows as long as the thread makes progress.
@@ -180,10 +192,9 @@ struct Progress {
 
 impl Progress {
     /// How long to wait when all has been read.
-    fn tick(&self, some: bool) -> Duration {
+    fn tick(&self) -> Duration {
         let eager = Duration::from_millis(self.eager.load(Ordering::Relaxed));
-        // What was just handed over may make the daemon say so.
-        if some || self.started.elapsed() < eager { EAGER_TICK } else { IDLE_TICK }
+        if self.started.elapsed() < eager { EAGER_TICK } else { IDLE_TICK }
     }
 }
 
@@ -195,6 +206,7 @@ struct Thread {
     position: Position,
     sender: mpsc::Sender<Batch>,
     progress: Progress,
+    sleeper: Sleeper,
     /// None while the journal can't be read.
     reader: Option<Reader>,
     /// Finds what the reader passes over, while several journald write and all before has been read.
@@ -247,9 +259,9 @@ impl Thread {
             self.progress.pulse.fetch_add(1, Ordering::Relaxed);
             if caught_up {
                 self.progress.horizon.store(u64::try_from(begun.as_millis()).unwrap_or(0), Ordering::Release);
-                let tick = self.progress.tick(some);
+                let tick = self.progress.tick();
                 match &mut self.reader {
-                    Some(reader) => reader.wait(tick),
+                    Some(reader) => reader.wait(&mut self.sleeper, tick),
                     None => thread::sleep(IDLE_TICK),
                 }
                 if self.sender.is_closed() {

@@ -7,11 +7,11 @@
 //! the matches of many filters are dealt out to several handles, the lanes, whose entries come out
 //! here in the order of time. A single filter has one lane, and then this adds nothing.
 
-use std::{collections::BTreeSet, ffi::CString, time::Duration};
+use std::{collections::BTreeSet, ffi::CString, os::fd::RawFd, time::Duration};
 
 use systemd::journal::Journal;
 
-use super::JournalError;
+use super::{JournalError, sleeper::Sleeper};
 use crate::core::{
     cursor::{Cursor, Moment},
     time::Usec,
@@ -115,11 +115,13 @@ pub(super) struct Lanes {
     current: usize,
     /// When that was written, where it is known already.
     when: Option<When>,
+    /// What is written ends a sleep.
+    attended: bool,
 }
 
 impl Lanes {
     pub(super) fn new(journal: Journal) -> Self {
-        Self { first: Lane { journal, ahead: None }, more: Vec::new(), current: 0, when: None }
+        Self { first: Lane { journal, ahead: None }, more: Vec::new(), current: 0, when: None, attended: false }
     }
 
     pub(super) fn add(&mut self, journal: Journal) {
@@ -261,15 +263,28 @@ impl Lanes {
         Ok(end)
     }
 
-    /// Waits until something is written, at most so long.
-    pub(super) fn wait(&mut self, at_most: Duration) {
-        // An error here means that no inotify instance is to be had (kernel limit): sleeping
-        // instead keeps reading, a little later, and `roots` sees files that appear.
-        if self.first.journal.wait(Some(at_most)).is_err() {
-            std::thread::sleep(at_most);
+    /// What becomes readable when something is written.
+    pub(super) fn fd(&self) -> std::io::Result<RawFd> {
+        Ok(self.first.journal.fd()?)
+    }
+
+    /// Sleeps until something is written, at most so long.
+    pub(super) fn wait(&mut self, sleeper: &mut Sleeper, at_most: Duration) {
+        if !self.attended {
+            // An error here, and below, means that no inotify instance is to be had (kernel limit): sleeping
+            // alone keeps reading, a little later, and `roots` sees files that appear.
+            for lane in self.all() {
+                let _ = lane.journal.wait(Some(Duration::ZERO));
+            }
+            self.attended = sleeper.attend(self).is_ok();
+            if self.attended {
+                // What was written until now wakes nobody.
+                return;
+            }
         }
-        for lane in &mut self.more {
-            let _ = lane.journal.wait(Some(Duration::ZERO));
+        sleeper.sleep(at_most);
+        for lane in self.all() {
+            let _ = lane.journal.process();
         }
     }
 }

@@ -17,6 +17,7 @@ mod lanes;
 pub(crate) mod own_records;
 mod reader;
 mod roots;
+mod sleeper;
 
 pub(crate) use self::follow::{Batch, Follower, News};
 pub use self::reader::{Loss, Position, Reader, Step, Where};

@@ -135,7 +135,10 @@ impl OwnRecords {
 
     /// Waits until something is written, at most so long.
     pub(crate) fn wait(&mut self, at_most: Duration) {
-        self.journal.wait(at_most);
+        // An error means that no inotify instance is to be had (kernel limit).
+        if self.journal.here().wait(Some(at_most)).is_err() {
+            std::thread::sleep(at_most);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use systemd::journal::{Journal, OpenDirectoryOptions, OpenFilesOptions, OpenOpti
 use super::{
     JournalError,
     lanes::{Group, Lanes, c_string, deal, matches_of},
+    sleeper::Sleeper,
 };
 use crate::core::{
     filter::{Filter, RecordMatch, Wants},
@@ -250,10 +251,10 @@ impl Reader {
         self.end()
     }
 
-    /// Waits until something is written, at most so long. journald announces entries late, so
-    /// a short wait is a poll.
-    pub(crate) fn wait(&mut self, at_most: std::time::Duration) {
-        self.journal.wait(at_most);
+    /// Sleeps until something is written, at most so long. journald announces entries late, so
+    /// a short sleep is a poll.
+    pub(super) fn wait(&mut self, sleeper: &mut Sleeper, at_most: std::time::Duration) {
+        self.journal.wait(sleeper, at_most);
     }
 }
 
