@@ -7,6 +7,7 @@
 //! its reader believes nothing.
 
 use std::{
+    cell::Cell,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -84,8 +85,10 @@ impl<'p> View<'p> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures(Arc<[u8]>);
 
-/// The bytes of nearly every failure are fewer.
-const USUAL: usize = 128;
+thread_local! {
+    /// Where a list is put together.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// What the first byte of an entry says of the rest.
 mod flag {
@@ -152,11 +155,15 @@ impl Failures {
     }
 
     pub(crate) fn push_view(&mut self, failure: View<'_>) {
-        let mut bytes = Vec::with_capacity(self.0.len() + USUAL);
+        // The bytes of one after the other are put together in the same place.
+        let mut bytes = SCRATCH.take();
         bytes.extend_from_slice(&self.0);
         let mut packer = Packer { before: self.views().last(), bytes };
         packer.add(failure);
-        self.0 = packer.bytes.into();
+        let mut bytes = packer.bytes;
+        self.0 = bytes.as_slice().into();
+        bytes.clear();
+        SCRATCH.set(bytes);
     }
 
     /// Takes the last failure away.

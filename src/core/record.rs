@@ -28,8 +28,8 @@ const EXE: &str = "_EXE";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields {
     names: Vec<String>,
-    /// The places of names by their length: each field of each entry is looked up.
-    by_length: Vec<Vec<usize>>,
+    /// The places of names by their length, with their beginnings: each field of each entry is looked up.
+    by_length: Vec<Vec<(u64, usize)>>,
 }
 
 /// The place of a field in [`Fields`] and in a [`Record`].
@@ -53,6 +53,17 @@ impl FieldId {
     pub const EXE: Self = Self(6);
 }
 
+/// How many bytes of a name are compared at once.
+const BEGINNING: usize = 8;
+
+/// The first bytes of a name.
+fn beginning(name: &[u8]) -> u64 {
+    if let Some(begins) = name.first_chunk::<BEGINNING>() {
+        return u64::from_le_bytes(*begins);
+    }
+    name.iter().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte))
+}
+
 impl Default for Fields {
     fn default() -> Self {
         let mut fields = Self { names: Vec::new(), by_length: Vec::new() };
@@ -74,14 +85,16 @@ impl Fields {
         if self.by_length.len() <= name.len() {
             self.by_length.resize(name.len() + 1, Vec::new());
         }
-        self.by_length[name.len()].push(at);
+        self.by_length[name.len()].push((beginning(name.as_bytes()), at));
         FieldId(at)
     }
 
     /// The place of `name`, if some filter asked for it.
     pub fn find(&self, name: &[u8]) -> Option<FieldId> {
-        let places = self.by_length.get(name.len())?;
-        places.iter().copied().find(|at| self.names[*at].as_bytes() == name).map(FieldId)
+        let places = self.by_length.get(name.len()).filter(|places| !places.is_empty())?;
+        let begins = beginning(name);
+        let is_it = |at: usize| name.len() <= BEGINNING || self.names[at].as_bytes() == name;
+        places.iter().find(|(known, at)| *known == begins && is_it(*at)).map(|(_, at)| FieldId(*at))
     }
 
     /// How many fields a record of this list has.

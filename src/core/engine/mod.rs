@@ -212,7 +212,9 @@ impl Engine {
                     self.leaders.enter(record.moment, process, address, time);
                 }
             }
-            self.judge(index, &mut verdicts, out);
+            if !verdicts.is_empty() {
+                self.judge(index, &mut verdicts, out);
+            }
             self.verdicts = verdicts;
         }
         known

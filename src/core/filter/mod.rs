@@ -453,16 +453,23 @@ struct Tokens<'m> {
 }
 
 impl<'m> Tokens<'m> {
-    fn of(captures: &Captures<'m>) -> Self {
-        let of = |name| captures.name(name).map(|token| token.as_bytes());
-        Self {
-            address: of(pattern::ADDR),
-            user: of(pattern::USER),
-            pid: of(pattern::PID),
-            port: of(pattern::PORT),
-            count: of(pattern::COUNT),
-            session: of(pattern::SESSION),
+    /// In the order of the groups: a group that is asked for by its name is looked up by a hash of it, which
+    /// takes as long as the match.
+    fn of(regex: &Regex, captures: &Captures<'m>) -> Self {
+        let mut tokens = Self { address: None, user: None, pid: None, port: None, count: None, session: None };
+        for (name, token) in regex.capture_names().zip(captures.iter()).skip(1) {
+            let place = match name {
+                Some(pattern::ADDR) => &mut tokens.address,
+                Some(pattern::USER) => &mut tokens.user,
+                Some(pattern::PID) => &mut tokens.pid,
+                Some(pattern::PORT) => &mut tokens.port,
+                Some(pattern::COUNT) => &mut tokens.count,
+                Some(pattern::SESSION) => &mut tokens.session,
+                _ => continue,
+            };
+            *place = token.map(|token| token.as_bytes());
         }
+        tokens
     }
 
     /// The number of failures: one, if the message doesn't say.
@@ -484,7 +491,7 @@ impl Rule {
     fn read<'m>(&self, message: &'m [u8]) -> Option<Tokens<'m>> {
         match &self.way {
             Way::TwoEnded(halves) => halves.read(message),
-            Way::Whole(regex) => Some(Tokens::of(&regex.captures(message)?)),
+            Way::Whole(regex) => Some(Tokens::of(regex, &regex.captures(message)?)),
         }
     }
 }

@@ -92,7 +92,7 @@ impl TwoEnded {
         let tail = self.tail.captures(message)?;
         let rest = &message[..tail.get(0)?.start()];
         let begin = self.head.end(rest)?;
-        let tokens = Tokens::of(&tail);
+        let tokens = Tokens::of(&self.tail, &tail);
         Some(if self.user { Tokens { user: Some(&rest[begin..]), ..tokens } } else { tokens })
     }
 }
@@ -198,7 +198,7 @@ mod tests {
                     let Some(halves) = TwoEnded::of(pattern, &mut Tails::default(), &mut Work::new()).unwrap() else { continue };
                     let whole = pattern.compile().unwrap();
                     let captures = whole.captures(message.as_bytes());
-                    prop_assert_eq!(halves.read(message.as_bytes()), captures.map(|captures| Tokens::of(&captures)));
+                    prop_assert_eq!(halves.read(message.as_bytes()), captures.map(|captures| Tokens::of(&whole, &captures)));
                 }
             }
         }

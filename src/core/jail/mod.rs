@@ -170,12 +170,12 @@ impl Jail {
     /// Takes one record that was written at `time`, with the engine's time at `now`. True if a
     /// rule of the filter knew it.
     pub(crate) fn observe(&mut self, record: &Record, time: Usec, now: Usec, out: &mut Vec<Verdict>) -> bool {
-        let filter = Arc::clone(&self.settings.filter);
         // Of many jails only one has an interest in a record, so the others find that out first.
-        let claim = filter.records.claim(record);
+        let claim = self.settings.filter.records.claim(record);
         if claim == Claim::No {
             return false;
         }
+        let filter = Arc::clone(&self.settings.filter);
         let process = ProcessKey::of(record);
         let ours = match claim {
             Claim::Ours => {

@@ -190,6 +190,11 @@ pub(super) struct Processes {
 impl Processes {
     /// The process is the service's. Returns what was held back of it.
     pub(super) fn vouch(&mut self, key: ProcessKey, time: Usec) -> Vec<HeldBack> {
+        // Most that speak have spoken lately.
+        let is_known = |process: &Process| process.ours && process.more.is_none();
+        if time.saturating_sub(self.since) < SILENCE && self.young.get(key).is_some_and(is_known) {
+            return Vec::new();
+        }
         let process = self.touch(key, time);
         process.ours = true;
         let held = process.more.as_mut().map(|more| std::mem::take(&mut more.held)).unwrap_or_default();

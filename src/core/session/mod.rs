@@ -411,7 +411,8 @@ impl Session {
                 (self.pended, self.presumed) = (true, false);
             }
             Counts::Evidence if line.counted => {
-                if self.clue.is_empty() {
+                // It counts only if nothing else has.
+                if self.clue.is_empty() && self.failures.is_empty() {
                     self.clue.push(&line.failure(NOBODY));
                 }
             }
