@@ -165,8 +165,15 @@ fn measure(machine: &Machine, daemon: &Daemon) {
 
     for (index, rate) in [10, 100, 1000].into_iter().enumerate() {
         let (busy, before) = (cpu(machine, &pid), latencies(machine).len());
+        let parts_before = parts(machine, &pid);
         attack(machine, daemon, rate, ATTACK, (index + 1) * 1000);
         let busy = cpu(machine, &pid) - busy;
+        if index == 0 {
+            // One ban a second.
+            for ((part, before), (_, after)) in parts_before.into_iter().zip(parts(machine, &pid)) {
+                println!("{name}: … for each ban, {part}: {:.2} ms", (after - before) * 1e3 / f64::from(ATTACK));
+            }
+        }
         // The first ban finds the daemon asleep.
         let known = before + usize::from(index == 0);
         println!(
@@ -191,6 +198,29 @@ fn attack(machine: &Machine, daemon: &Daemon, rate: u32, seconds: u32, first: us
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn ms(usec: u64) -> f64 {
     usec as f64 / 1000.0
+}
+
+/// Who spends CPU time when somebody is banned, and how much until now, in seconds.
+fn parts(machine: &Machine, pid: &str) -> Vec<(String, f64)> {
+    let threads = machine.run(&format!(
+        "for task in /proc/{pid}/task/*; do echo \"$(cut -d ' ' -f 1 $task/schedstat) thread $(cat $task/comm)\"; done"
+    ));
+    let thread = |line: &str| {
+        let (busy, name) = line.split_once(' ')?;
+        Some((name.to_owned(), busy.parse::<f64>().ok()? / 1e9))
+    };
+    let group = |(name, path): (&str, &str)| {
+        let stat = format!("cat /sys/fs/cgroup/{path}/cpu.stat 2>/dev/null | sed -n 's/^usage_usec //p'");
+        (name.to_owned(), sum(machine, &stat) / 1e6)
+    };
+    let groups = [
+        ("the units that close connections", "system.slice/system-wardend*.slice"),
+        ("firewalld", "system.slice/firewalld.service"),
+        ("the bus", "system.slice/dbus.service"),
+        ("journald", "system.slice/systemd-journald.service"),
+        ("the service manager", "init.scope"),
+    ];
+    threads.lines().filter_map(thread).chain(groups.map(group)).collect()
 }
 
 /// Of all threads, since they began.
