@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use zbus::{OwnedVariant, Variant};
 
 use crate::{
-    contract::bus::{Attempt, INFINITY},
+    contract::bus::{Attempt, INFINITY, counted},
     core::{
         bans::Origin,
         engine::{AddressState, Explanation},
@@ -41,6 +41,7 @@ pub(super) fn dictionary(known: &Explanation, users: bool) -> zbus::Result<HashM
         ("Because", known.because.as_str().into()),
         ("BanCount", known.count.into()),
         ("Attempts", attempts.into()),
+        ("Counted", counted(&known.failures).into()),
     ];
     match &known.state {
         AddressState::Banned(ban) => entries.extend([

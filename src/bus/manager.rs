@@ -69,7 +69,8 @@ impl Manager {
     /// The bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for permanent), which ban
     /// of the source it is (1 is the first), failures that led to it, rule, reason, and a dictionary:
     /// `Origin` (`jail`, `admin`, `import`, `fleet` or another word), `ByHand` (it was ordered), `InForce`
-    /// (firewalld has confirmed it), `Permanent`, `LoginUSec` (somebody had logged in from there).
+    /// (firewalld has confirmed it), `Permanent`, `LoginUSec` (somebody had logged in from there), `Counted`
+    /// (what led to it, `failures` or `bans`).
     /// `what` selects and orders them: `Jail`, `Origin`, `Match` (an address, a network, or the beginning of
     /// a source), `Since` (µs since the epoch), `Order` (`source`, `since`, `until` or `failures`),
     /// `Descending`. Of these, the reply contains `limit` bans (0 for all) after the first `offset`; `total`
@@ -364,7 +365,8 @@ impl Manager {
     /// What each jail knows about an address, as one dictionary per jail: `Jail`, `Source` (what the
     /// address is counted as), `State` (`banned`, `counting`, `ignored`, `spared`, `clear`),
     /// `Because` (one sentence), `BanCount`; `Attempts` (time in µs, rule, user, address, journal
-    /// cursor of each failure that counts or has led to the ban); of a ban also `Ban` (what is
+    /// cursor of each failure that counts or has led to the ban), and `Counted` (`failures`, or `bans` whose
+    /// jails are the rules); of a ban also `Ban` (what is
     /// banned), `SinceUSec`, `UntilUSec`, `Permanent`, `Origin`, `ByHand` and `Reason`; of a spared one
     /// `LoginUSec`. The users of the attempts are empty for callers that are not authorized for org.wardend1.inspect, because people
     /// accidentally type passwords at the login prompt.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zbus::{DeserializeDict, SerializeDict, Type};
 
-use crate::core::{Ban, bans::Origin, net::text_of};
+use crate::core::{Ban, bans::Origin, failure::Failures, net::text_of};
 
 /// The bus name.
 pub(crate) const NAME: &str = "org.wardend1";
@@ -27,9 +27,9 @@ pub(crate) struct BanRow {
     pub(crate) until_usec: u64,
     /// Which ban of this source it is; 1 for the first.
     pub(crate) count: u32,
-    /// How many failures led to it.
+    /// How many failures led to it, or bans.
     pub(crate) failures: u32,
-    /// The rule of the last failure; empty for one that was ordered.
+    /// The rule of the last failure, or the jail of the last ban; empty for one that was ordered.
     pub(crate) rule: String,
     /// The reason of one that was ordered.
     pub(crate) reason: String,
@@ -52,6 +52,13 @@ pub(crate) struct BanMore {
     /// Somebody had logged in from there, and it was banned all the same.
     #[zbus(rename = "LoginUSec")]
     pub(crate) login_usec: Option<u64>,
+    /// What led to it: `failures` or `bans`.
+    pub(crate) counted: String,
+}
+
+/// What `counted` says.
+pub(crate) fn counted(failures: &Failures) -> &'static str {
+    if failures.are_bans() { "bans" } else { "failures" }
 }
 
 impl BanRow {
@@ -72,6 +79,7 @@ impl BanRow {
                 in_force,
                 permanent: ban.until.is_none(),
                 login_usec: ban.despite,
+                counted: counted(&ban.failures).to_owned(),
             },
         }
     }

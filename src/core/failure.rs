@@ -26,23 +26,35 @@ use crate::{
     },
 };
 
-/// One failed attempt.
+/// What counts against a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// An attempt that has failed.
+    #[default]
+    Attempt,
+    /// No attempt: the source was turned away for failures that it had before, and so it weighs less.
+    Refusal,
+    /// A ban by another jail, in one that counts bans.
+    Ban,
+}
+
+/// One failed attempt, or what counts as one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Where the attempt came from.
     pub address: IpAddr,
     /// When journald received the message, in µs; moved along if the clock was set since.
     pub time: Usec,
-    /// The rule that read it.
+    /// The rule that read it; the jail that has banned.
     pub rule: Arc<str>,
     /// The user name as sshd printed it, if it did.
     pub user: Option<Box<str>>,
     /// The record that shows it.
     pub cursor: Cursor,
-    /// It is no attempt: the source was turned away for failures that it had before, and so it
-    /// weighs less.
+    /// What it is.
     #[serde(default)]
-    pub refusal: bool,
+    pub kind: Kind,
 }
 
 /// A failure that is read from a packed list and still lies there.
@@ -53,7 +65,7 @@ pub(crate) struct View<'p> {
     pub(crate) rule: &'p str,
     pub(crate) user: Option<&'p str>,
     cursor: CursorRef<'p>,
-    pub(crate) refusal: bool,
+    pub(crate) kind: Kind,
 }
 
 impl<'p> View<'p> {
@@ -64,7 +76,7 @@ impl<'p> View<'p> {
             rule: &failure.rule,
             user: failure.user.as_deref(),
             cursor: failure.cursor.place(),
-            refusal: failure.refusal,
+            kind: failure.kind,
         }
     }
 
@@ -76,8 +88,12 @@ impl<'p> View<'p> {
             rule: self.rule.into(),
             user: self.user.map(Into::into),
             cursor: self.cursor.into(),
-            refusal: self.refusal,
+            kind: self.kind,
         }
+    }
+
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.kind == Kind::Refusal
     }
 }
 
@@ -104,6 +120,7 @@ mod flag {
     /// user and what the first has no room for.
     pub(super) const MORE: u8 = SAME_USER | USER;
     pub(super) const REFUSAL: u8 = 1;
+    pub(super) const BAN: u8 = 1 << 1;
 }
 
 impl Failures {
@@ -117,21 +134,32 @@ impl Failures {
         self.views().count()
     }
 
-    /// How many attempts there are, and how many refusals.
+    /// How many attempts or bans there are, and how many refusals.
     pub(crate) fn kinds(&self) -> (usize, usize) {
-        let refusals = self.views().filter(|view| view.refusal).count();
+        let refusals = self.views().filter(View::is_refusal).count();
         (self.len() - refusals, refusals)
+    }
+
+    /// Whether they are bans, which a jail has counted.
+    pub(crate) fn are_bans(&self) -> bool {
+        self.views().last().is_some_and(|last| last.kind == Kind::Ban)
     }
 
     /// How many there are, in words.
     pub(crate) fn words(&self) -> String {
-        match self.kinds() {
-            (failures, 0) => count(failures, "failure", "failures"),
-            (failures, refusals) => format!(
-                "{} and {}",
-                count(failures, "failure", "failures"),
-                count(refusals, "refused connection", "refused connections")
-            ),
+        let of = |kind: Kind| self.views().filter(|view| view.kind == kind).count();
+        let bans = of(Kind::Ban);
+        // Of both kinds only where a jail has been given another filter.
+        let counted = match self.len() - bans - of(Kind::Refusal) {
+            0 if bans > 0 => count(bans, "ban", "bans"),
+            failures if bans > 0 => {
+                format!("{} and {}", count(failures, "failure", "failures"), count(bans, "ban", "bans"))
+            }
+            failures => count(failures, "failure", "failures"),
+        };
+        match of(Kind::Refusal) {
+            0 => counted,
+            refusals => format!("{counted} and {}", count(refusals, "refused connection", "refused connections")),
         }
     }
 
@@ -219,7 +247,12 @@ impl<'p> Packer<'p> {
         let before = self.before;
         let at = self.bytes.len();
         self.bytes.push(0);
-        if view.refusal {
+        let more = match view.kind {
+            Kind::Attempt => 0,
+            Kind::Refusal => flag::REFUSAL,
+            Kind::Ban => flag::BAN,
+        };
+        if more != 0 {
             self.bytes.push(0);
         }
         let mut flags = 0;
@@ -273,8 +306,8 @@ impl<'p> Packer<'p> {
                 self.bytes.extend(entry.hash.to_le_bytes());
             }
         }
-        if view.refusal {
-            self.bytes[at + 1] = (flags & flag::MORE) | flag::REFUSAL;
+        if more != 0 {
+            self.bytes[at + 1] = (flags & flag::MORE) | more;
             flags |= flag::MORE;
         }
         self.bytes[at] = flags;
@@ -317,10 +350,14 @@ impl<'p> Views<'p> {
     fn entry(&mut self) -> Option<View<'p>> {
         let before = self.before;
         let [mut flags] = take_array(&mut self.rest)?;
-        let mut refusal = false;
+        let mut kind = Kind::Attempt;
         if flags & flag::MORE == flag::MORE {
             let [more] = take_array(&mut self.rest)?;
-            refusal = more & flag::REFUSAL != 0;
+            kind = match more & (flag::REFUSAL | flag::BAN) {
+                0 => Kind::Attempt,
+                flag::BAN => Kind::Ban,
+                _ => Kind::Refusal,
+            };
             flags = (flags & !flag::MORE) | (more & flag::MORE);
         }
         let is = |flag: u8| flags & flag != 0;
@@ -342,7 +379,7 @@ impl<'p> Views<'p> {
         };
         let cursor =
             if is(flag::ENTRY) { CursorRef::Entry(self.place(flags, time)?) } else { CursorRef::Text(self.text()?) };
-        Some(View { address, time, rule, user, cursor, refusal })
+        Some(View { address, time, rule, user, cursor, kind })
     }
 
     fn place(&mut self, flags: u8, time: Usec) -> Option<Entry> {
@@ -409,7 +446,7 @@ impl Failure {
             rule: "r".into(),
             user: None,
             cursor: Cursor::from("c"),
-            refusal: false,
+            kind: Kind::Attempt,
         }
     }
 }
@@ -436,16 +473,27 @@ mod tests {
         let time = prop_oneof![Just(0x0006_60eb_2795_ddcd), any::<u64>(), 0u64..5];
         let rule = prop_oneof![Just("failed-password".to_owned()), ".{0,20}"];
         let user = proptest::option::of(prop_oneof![Just("root".to_owned()), ".{0,40}"]);
-        (address, time, rule, user, cursor(), any::<bool>()).prop_map(|(address, time, rule, user, cursor, refusal)| {
-            Failure {
-                address,
-                time,
-                rule: rule.into(),
-                user: user.map(Into::into),
-                cursor: Cursor::from(cursor),
-                refusal,
-            }
+        let kind = prop::sample::select(vec![Kind::Attempt, Kind::Refusal, Kind::Ban]);
+        (address, time, rule, user, cursor(), kind).prop_map(|(address, time, rule, user, cursor, kind)| Failure {
+            address,
+            time,
+            rule: rule.into(),
+            user: user.map(Into::into),
+            cursor: Cursor::from(cursor),
+            kind,
         })
+    }
+
+    #[test]
+    fn what_has_been_counted_is_named_as_what_it_is() {
+        let words = |kinds: &[Kind]| {
+            let all = kinds.iter().map(|kind| Failure { kind: *kind, ..Failure::sample(0) });
+            all.collect::<Vec<_>>().iter().collect::<Failures>().words()
+        };
+        assert_eq!(words(&[Kind::Attempt]), "1 failure");
+        assert_eq!(words(&[Kind::Ban; 3]), "3 bans");
+        assert_eq!(words(&[Kind::Attempt, Kind::Attempt, Kind::Ban]), "2 failures and 1 ban");
+        assert_eq!(words(&[Kind::Attempt, Kind::Refusal]), "1 failure and 1 refused connection");
     }
 
     #[test]
@@ -461,7 +509,7 @@ mod tests {
                 0x6eca_7496 + number * 2_000_000,
                 1_795_412_957_978_061 + number * 2_000_000,
             )),
-            refusal: false,
+            kind: Kind::Attempt,
         };
         let all: Vec<Failure> = (0..5).map(at).collect();
         let (one, five) = (all[..1].iter().collect::<Failures>(), all.iter().collect::<Failures>());

@@ -38,6 +38,7 @@ struct ExplainJson {
     origin: Option<String>,
     login_usec: Option<Usec>,
     attempts: Vec<Attempt>,
+    counted: String,
 }
 
 impl ExplainJson {
@@ -54,6 +55,7 @@ impl ExplainJson {
         }
         let mut text = |key: &str| anyhow::Ok(get::<String>(&mut known, key)?.unwrap_or_default());
         let (jail, source, state, because) = (text("Jail")?, text("Source")?, text("State")?, text("Because")?);
+        let counted = text("Counted")?;
         Ok(Self {
             jail,
             source,
@@ -67,6 +69,7 @@ impl ExplainJson {
             origin: get(&mut known, "Origin")?,
             login_usec: get(&mut known, "LoginUSec")?,
             attempts: get(&mut known, "Attempts")?.unwrap_or_default(),
+            counted,
         })
     }
 
@@ -88,12 +91,13 @@ impl ExplainJson {
             line(&format!("    Before: banned {}", count(self.ban_count as usize, "time", "times")))?;
         }
         line(&format!("   Because: {}", self.because))?;
+        let (title, by) = if self.counted == "bans" { ("      Bans:", "in jail ") } else { ("  Attempts:", "") };
         for (index, attempt) in self.attempts.iter().enumerate() {
-            let title = if index == 0 { "  Attempts:" } else { "           " };
+            let title = if index == 0 { title } else { "           " };
             let user =
                 if attempt.user.is_empty() { String::new() } else { format!(" for user '{}'", shown(&attempt.user)) };
             let from = if attempt.address == address { String::new() } else { format!(" from {}", attempt.address) };
-            line(&format!("{title} {} {}{user}{from}", when(attempt.time_usec), attempt.rule))?;
+            line(&format!("{title} {} {by}{}{user}{from}", when(attempt.time_usec), attempt.rule))?;
             line(&format!("            journalctl --cursor='{}' -n 1", attempt.cursor))?;
         }
         Ok(())

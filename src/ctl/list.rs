@@ -81,6 +81,7 @@ pub(super) struct BanJson<'r> {
     origin: &'r str,
     by_hand: bool,
     in_force: bool,
+    counted: &'r str,
 }
 
 impl<'r> From<&'r BanRow> for BanJson<'r> {
@@ -97,6 +98,7 @@ impl<'r> From<&'r BanRow> for BanJson<'r> {
             origin: &row.more.origin,
             by_hand: row.more.by_hand,
             in_force: row.more.in_force,
+            counted: &row.more.counted,
         }
     }
 }
@@ -186,13 +188,14 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
     closing(&format!("{listed} listed."))
 }
 
-/// The rule that led to the ban, or whose decision it was.
+/// The rule that led to the ban, or the jail whose ban did, or whose decision it was.
 fn why(ban: &BanRow) -> String {
     let by = match ban.more.origin.as_str() {
         "jail" => "",
         "admin" => "manual",
         other => other,
     };
-    let words = [by, &ban.rule, &ban.reason];
+    let counted = if ban.more.counted == "bans" { "banned in jail" } else { "" };
+    let words = [by, counted, &ban.rule, &ban.reason];
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -266,7 +266,11 @@ impl Lines {
 mod tests {
     use super::*;
     use crate::{
-        core::{failure::Failure, record::Cursor, time::Usec},
+        core::{
+            failure::{Failure, Kind},
+            record::Cursor,
+            time::Usec,
+        },
         ctl::finding::MOST_EVIDENCE,
     };
 
@@ -282,7 +286,7 @@ mod tests {
                 rule: "failed-password".into(),
                 user: Some(format!("user{number}").into()),
                 cursor: Cursor::default(),
-                refusal: false,
+                kind: Kind::Attempt,
             };
             let failed = Effect::Failed { jail: Arc::clone(&jail), source, failure, ignored: false };
             lines.take(&mut vec![failed.clone(), failed]);

@@ -112,6 +112,8 @@ impl Reading {
         }
         let number = |field: &str| record.number(field).unwrap_or_default();
         let text = |field: &str| record.get(field).to_owned();
+        // What a jail over bans has counted was counted as failures where it was banned.
+        let failures = if record.get("WARDEND_COUNTED").is_empty() { number("WARDEND_FAILURES") } else { 0 };
         match id {
             BAN | UNBAN | SPARED | LEAK => {
                 // What a ban began with, or which attempts were spared or came through, tells it from others.
@@ -128,19 +130,19 @@ impl Reading {
                 self.report.bans += 1;
                 *self.report.origins.entry(text("WARDEND_ORIGIN")).or_default() += 1;
                 self.report.permanent_bans += u64::from(record.get("WARDEND_UNTIL") == "infinity");
-                self.report.failures += number("WARDEND_FAILURES");
+                self.report.failures += failures;
                 *self.report.jails.entry(text("WARDEND_JAIL")).or_default() += 1;
                 let source = text("WARDEND_SOURCE");
                 let top = self.sources.entry(source.clone()).or_default();
                 top.source = source;
                 top.bans += 1;
-                top.failures += number("WARDEND_FAILURES");
+                top.failures += failures;
                 top.last_usec = top.last_usec.max(record.time);
             }
             UNBAN => self.report.unbans += 1,
             SPARED => {
                 self.report.spared += 1;
-                self.report.failures += number("WARDEND_FAILURES");
+                self.report.failures += failures;
             }
             LEAK => self.report.leaks += 1,
             _ => {}
@@ -312,14 +314,28 @@ mod tests {
             record(5, &[("MESSAGE_ID", SPARED), ("WARDEND_FAILURES", "5"), ("WARDEND_EVIDENCE", "a")]),
             record(6, &[("MESSAGE_ID", JOURNAL_LOSS), ("WARDEND_LOST", "40")]),
             record(7, &[("MESSAGE", "Watching 1 jail.")]),
+            // What it has counted are the bans above.
+            record(
+                8,
+                &[
+                    ("MESSAGE_ID", BAN),
+                    ("WARDEND_JAIL", "recidive"),
+                    ("WARDEND_SOURCE", "203.0.113.7"),
+                    ("WARDEND_SINCE", "8"),
+                    ("WARDEND_UNTIL", "9"),
+                    ("WARDEND_FAILURES", "2"),
+                    ("WARDEND_COUNTED", "bans"),
+                    ("WARDEND_ORIGIN", "jail"),
+                ],
+            ),
         ] {
             reading.take(&record);
         }
         let report = reading.end(0, 10, 2);
-        assert_eq!((report.bans, report.origins["admin"], report.permanent_bans, report.sources), (4, 1, 1, 3));
+        assert_eq!((report.bans, report.origins["admin"], report.permanent_bans, report.sources), (5, 1, 1, 3));
         assert_eq!((report.failures, report.spared, report.lost), (22, 1, 40));
         let top: Vec<_> = report.top.iter().map(|top| (top.source.as_str(), top.bans, top.failures)).collect();
-        assert_eq!(top, [("203.0.113.7", 2, 10), ("203.0.113.8", 1, 7)]);
+        assert_eq!(top, [("203.0.113.7", 3, 10), ("203.0.113.8", 1, 7)]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::{
         Exception, ExceptionEnd, ExceptionKind,
         bans::{Ban, Origin},
         cursor::Cursor,
-        failure::{Failure, Failures},
+        failure::{Failure, Failures, Kind},
         jail::Bound,
         net::text_of,
         time::{Usec, span},
@@ -72,6 +72,7 @@ fn begun(ban: &Ban) {
         WARDEND_SINCE = ban.since,
         WARDEND_UNTIL = until_field(ban.until),
         WARDEND_FAILURES = ban.failures.kinds().0,
+        WARDEND_COUNTED = counted(&ban.failures),
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = evidence(&failures),
         WARDEND_BAN_COUNT = ban.count,
@@ -125,15 +126,21 @@ pub(crate) fn list_taken(origin: &str, begun: usize, extended: usize, unchanged:
     );
 }
 
+/// What the failures are, if not that.
+fn counted(failures: &Failures) -> Option<&'static str> {
+    failures.are_bans().then_some("bans")
+}
+
 /// What has led to a ban.
 fn why(ban: &Ban, failures: &[Failure]) -> String {
     match (failures.first(), failures.last(), &ban.reason) {
         (Some(first), Some(last), _) => {
             let user = last.user.as_deref().map_or_else(String::new, |user| format!(" for user '{}'", shown(user)));
             format!(
-                "{} within {}, the last {}{user}{}",
+                "{} within {}, the last {}{}{user}{}",
                 ban.failures.words(),
                 span(last.time.saturating_sub(first.time)),
+                if last.kind == Kind::Ban { "in jail " } else { "" },
                 last.rule,
                 if ban.suspected { "; the source was suspected" } else { "" }
             )
@@ -157,6 +164,7 @@ fn withheld(ban: &Ban) {
         WARDEND_SINCE = ban.since,
         WARDEND_UNTIL = until_field(ban.until),
         WARDEND_FAILURES = ban.failures.kinds().0,
+        WARDEND_COUNTED = counted(&ban.failures),
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = evidence(&failures),
         WARDEND_BAN_COUNT = ban.count,
@@ -359,7 +367,7 @@ pub(crate) fn journal_reopened(because: &str) {
 
 /// A source would be banned, but somebody has logged in from there not long ago.
 fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
-    let (attempts, what) = (failures.kinds().0, failures.words());
+    let (attempts, what, counted) = (failures.kinds().0, failures.words(), counted(failures));
     let failures: Vec<Failure> = failures.iter().collect();
     warn!(
         MESSAGE_ID = SPARED,
@@ -367,6 +375,7 @@ fn spared(jail: &str, source: &str, login: Usec, failures: &Failures) {
         WARDEND_SOURCE = source,
         WARDEND_ADDRESS = failures.last().map_or_else(|| source.to_owned(), |failure| failure.address.to_string()),
         WARDEND_FAILURES = attempts,
+        WARDEND_COUNTED = counted,
         WARDEND_RULE = failures.last().map_or("", |failure| &*failure.rule),
         WARDEND_EVIDENCE = evidence(&failures),
         WARDEND_LOGIN_USEC = login,

@@ -164,7 +164,7 @@ fn ban(record: &OwnRecord, users: bool) -> Event {
     if users || rule.is_empty() {
         fields.insert("message".to_owned(), record.get("MESSAGE").into());
     }
-    for (name, field) in [("origin", "WARDEND_ORIGIN"), ("reason", "WARDEND_REASON")] {
+    for (name, field) in [("origin", "WARDEND_ORIGIN"), ("reason", "WARDEND_REASON"), ("counted", "WARDEND_COUNTED")] {
         if !record.get(field).is_empty() {
             fields.insert(name.to_owned(), record.get(field).into());
         }

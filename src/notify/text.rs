@@ -47,8 +47,10 @@ fn why(event: &Map<String, Value>) -> String {
         let why = message.split_once(": ").map_or(message, |(_, why)| why);
         return plain(why.trim_end_matches('.'));
     }
-    let rule = if rule.is_empty() { String::new() } else { format!(", the last {rule}") };
-    plain(&format!("{failures} {}{rule}", if failures == 1 { "failure" } else { "failures" }))
+    let [one, many, by] =
+        if word(event, "counted") == "bans" { ["ban", "bans", "in jail "] } else { ["failure", "failures", ""] };
+    let rule = if rule.is_empty() { String::new() } else { format!(", the last {by}{rule}") };
+    plain(&format!("{failures} {}{rule}", if failures == 1 { one } else { many }))
 }
 
 fn until(event: &Map<String, Value>) -> String {
@@ -145,6 +147,16 @@ pub(super) mod tests {
             "\n"
         );
         Received::parse(lines.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_jail_over_bans_has_counted_bans() {
+        let mut batch = hostile();
+        batch.events.remove(0);
+        batch.events[0].insert("counted".to_owned(), "bans".into());
+        batch.events[0].insert("failures".to_owned(), 3.into());
+        batch.events[0].insert("rule".to_owned(), "portal".into());
+        assert!(body(&batch).contains("  3 bans, the last in jail portal\n"), "{}", body(&batch));
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl Engine {
                 };
                 let because = match settings.suspected_within(source) {
                     Some(suspected) if matches!(state, AddressState::Clear | AddressState::Counting) => {
-                        format!("{because} Its next failure bans it: {}.", suspected.because)
+                        let next = if settings.filter.counts_bans() { "next ban by another jail" } else { "next failure" };
+                        format!("{because} Its {next} bans it: {}.", suspected.because)
                     }
                     _ => because,
                 };
@@ -125,7 +126,8 @@ fn of_count(failures: &Failures, settings: &JailSettings) -> String {
         _ => format!(", and {}", text::count(refusals, "refused connection", "refused connections")),
     };
     let (maxretry, findtime) = (settings.maxretry, span(settings.findtime));
-    format!("{count} of {maxretry} failures within {findtime} (maxretry, findtime){refused}")
+    let counted = settings.counted();
+    format!("{count} of {maxretry} {counted} within {findtime} (maxretry, findtime){refused}")
 }
 
 /// The width of a network that is banned because its sources hop.
@@ -160,8 +162,8 @@ fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
             sources.sort_unstable();
             sources.dedup();
             format!(
-                "{} failures of {} of its sources; ipv6-hopping has {} = {}, maxretry = {}, findtime = {}.{although}",
-                ban.failures.len(),
+                "{} of {} of its sources; ipv6-hopping has {} = {}, maxretry = {}, findtime = {}.{although}",
+                ban.failures.words(),
                 sources.len(),
                 width.prefix,
                 width.times,

@@ -49,7 +49,22 @@ fn the_third_ban_by_any_jail_closes_all_ports_for_longer() {
     let why: Vec<String> = ban.failures.iter().map(|failure| failure.rule.to_string()).collect();
     assert_eq!(why, ["sshd", "sshd", "sshd"], "the bans' jails are what it is banned for");
     assert_eq!(ban.until, Some(600 * SECOND));
+    let because = |desk: &Desk| desk.engine.explain("203.0.113.7".parse().unwrap(), 210 * SECOND)[0].because.clone();
+    assert_eq!(because(&desk), "3 bans within 3min 20s; maxretry = 3, findtime = 16min 40s.");
+    // In the state, too, a ban is no failure.
+    let saved = serde_json::to_vec(&desk.engine.save()).unwrap();
+    desk.engine = Engine::new(desk.engine.jails().cloned().collect());
+    desk.engine.load(serde_json::from_slice(&saved).unwrap(), 210 * SECOND, &mut Vec::new());
+    assert_eq!(because(&desk), "3 bans within 3min 20s; maxretry = 3, findtime = 16min 40s.");
     assert_eq!(desk.engine.failure_count(), 3, "a ban is no failure of its own");
+}
+
+#[test]
+fn what_counts_so_far_is_named_as_what_it_is() {
+    let mut desk = desk(|_| ());
+    desk.wrong_password(0, 1, "203.0.113.7");
+    let known = desk.engine.explain("203.0.113.7".parse().unwrap(), 60 * SECOND);
+    assert_eq!(known[0].because, "1 of 3 bans within 16min 40s (maxretry, findtime).");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(crate) use self::{
 use crate::core::{
     bans::{Ban, Origin},
     cursor::Cursor,
-    failure::{Failure, Failures},
+    failure::{Failure, Failures, Kind},
     filter::{Claim, Counts, Filter, SessionKey},
     net::inside,
     record::{FieldId, Record},
@@ -256,7 +256,7 @@ impl Jail {
             rule: Arc::clone(&ban.jail),
             user: None,
             cursor: last.map_or_else(|| Cursor::from(String::new()), |last| last.cursor),
-            refusal: false,
+            kind: Kind::Ban,
         };
         self.count(&failure, time, out);
     }

@@ -114,6 +114,11 @@ impl JailSettings {
         loopback.or_else(|| listed(network)).or_else(held)
     }
 
+    /// What it counts, in words.
+    pub(crate) fn counted(&self) -> &'static str {
+        if self.filter.counts_bans() { "bans" } else { "failures" }
+    }
+
     /// The number of failures that lead to a ban of a source, or of the source of an address: one, if
     /// somebody in it is suspected.
     pub(crate) fn maxretry_of(&self, source: IpNet) -> usize {

@@ -44,7 +44,7 @@ impl Tally {
         let mut views: Vec<View<'_>> = self.0.views().collect();
         let place = views.partition_point(|known| known.time <= failure.time);
         views.insert(place, View::of(failure));
-        let refusals = views.iter().filter(|view| view.refusal).count();
+        let refusals = views.iter().filter(|view| view.is_refusal()).count();
         let window = match refusals {
             0 => of_failures(&views, place, maxretry, findtime),
             _ => of_both(&views, place, maxretry, findtime),
@@ -52,7 +52,7 @@ impl Tally {
         let guilty: Option<Failures> = window.map(|window| window.iter().copied().collect());
         let mut surplus = refusals.saturating_sub(maxretry.saturating_mul(REFUSALS));
         views.retain(|view| {
-            let goes = view.refusal && surplus > 0;
+            let goes = view.is_refusal() && surplus > 0;
             surplus -= usize::from(goes);
             !goes
         });
@@ -81,7 +81,7 @@ impl Tally {
     /// Whether a refusal at this time weighs anything: its address has failures that are not too old.
     pub(crate) fn weighs(&self, refusal: &Failure, findtime: Usec) -> bool {
         self.0.views().any(|view| {
-            !view.refusal && view.address == refusal.address && view.time.abs_diff(refusal.time) <= findtime
+            !view.is_refusal() && view.address == refusal.address && view.time.abs_diff(refusal.time) <= findtime
         })
     }
 
@@ -91,7 +91,7 @@ impl Tally {
         if let Some(place) = self.0.views().position(|view| view == gone) {
             let (before, after) = (self.0.views().take(place), self.0.views().skip(place + 1));
             let rest: Vec<View<'_>> = before.chain(after).collect();
-            let fails = rest.iter().any(|view| !view.refusal && view.address == gone.address);
+            let fails = rest.iter().any(|view| !view.is_refusal() && view.address == gone.address);
             self.0 = rest.into_iter().filter(|view| fails || view.address != gone.address).collect();
         }
     }
@@ -171,7 +171,7 @@ impl Scale {
     fn put(&mut self, view: &View<'_>) {
         let of = self.of.entry(view.address).or_default();
         let before = Self::weigh(*of);
-        if view.refusal {
+        if view.is_refusal() {
             of.1 += 1;
         } else {
             of.0 += REFUSALS;
@@ -192,7 +192,7 @@ impl Scale {
     }
 
     fn less((failures, refusals): (usize, usize), view: &View<'_>) -> (usize, usize) {
-        if view.refusal {
+        if view.is_refusal() {
             (failures, refusals.saturating_sub(1))
         } else {
             (failures.saturating_sub(REFUSALS), refusals)
@@ -205,13 +205,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::core::failure::Kind;
 
     fn failure(time: Usec) -> Failure {
         Failure::sample(time)
     }
 
     fn refusal(time: Usec) -> Failure {
-        Failure { refusal: true, ..failure(time) }
+        Failure { kind: Kind::Refusal, ..failure(time) }
     }
 
     #[test]
@@ -302,7 +303,10 @@ mod tests {
             for (step, back, refused, host) in steps {
                 now += step;
                 let entry = Failure {
-                    time: now - back.min(now), refusal: refused, address: [203, 0, 113, host].into(), ..failure(0)
+                    time: now - back.min(now),
+                    kind: if refused { Kind::Refusal } else { Kind::Attempt },
+                    address: [203, 0, 113, host].into(),
+                    ..failure(0)
                 };
                 if refused && !tally.weighs(&entry, findtime) {
                     continue;
@@ -311,7 +315,7 @@ mod tests {
                 let weight = |of: &[&Failure]| -> usize {
                     (0..2).map(|host| {
                         let own = of.iter().filter(|it| it.address == IpAddr::from([203, 0, 113, host]));
-                        let (refusals, failures): (Vec<&&Failure>, Vec<&&Failure>) = own.partition(|it| it.refusal);
+                        let (refusals, failures): (Vec<&&Failure>, Vec<&&Failure>) = own.partition(|it| it.kind == Kind::Refusal);
                         3 * failures.len() + refusals.len().min(3 * failures.len())
                     }).sum()
                 };
@@ -324,7 +328,7 @@ mod tests {
                 });
                 let found = tally.add(&entry, maxretry, findtime);
                 // Refusals beyond three for each of maxretry are forgotten, and so may be some that came late.
-                if all.iter().filter(|it| it.refusal).count() <= 3 * maxretry {
+                if all.iter().filter(|it| it.kind == Kind::Refusal).count() <= 3 * maxretry {
                     prop_assert_eq!(found.is_some(), guilty);
                 }
                 if let Some(window) = found {

@@ -28,7 +28,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    failure::{Failure, Failures},
+    failure::{Failure, Failures, Kind},
     filter::{Counts, Filter, Rule, SessionKey},
     record::Cursor,
     time::{USEC_PER_SEC, Usec},
@@ -116,7 +116,7 @@ impl SessionMessage<'_> {
             rule: self.rule.name.clone(),
             user: self.name(),
             cursor: self.cursor.cloned().unwrap_or_default(),
-            refusal: self.rule.counts == Counts::Refusal,
+            kind: if self.rule.counts == Counts::Refusal { Kind::Refusal } else { Kind::Attempt },
         }
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::cursor::Cursor;
+use crate::core::{cursor::Cursor, failure::Kind};
 
 const WIDTHS: [Width; 2] = [Width { prefix: 56, times: 4 }, Width { prefix: 48, times: 16 }];
 const RULES: Rules<'_> = Rules { widths: &WIDTHS, maxretry: 2, findtime: 40, most: 24 };
@@ -18,7 +18,14 @@ fn source(number: u8) -> IpNet {
 fn failure(source: IpNet, time: Usec) -> Failure {
     let IpAddr::V6(network) = source.network() else { unreachable!() };
     let address = std::net::Ipv6Addr::from(u128::from(network) | u128::from(time % 3));
-    Failure { address: address.into(), time, rule: "r".into(), user: None, cursor: Cursor::from("c"), refusal: false }
+    Failure {
+        address: address.into(),
+        time,
+        rule: "r".into(),
+        user: None,
+        cursor: Cursor::from("c"),
+        kind: Kind::Attempt,
+    }
 }
 
 /// What the table should hold, by looking at all failures each time.
