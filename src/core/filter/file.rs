@@ -109,6 +109,7 @@ pub(crate) struct KindTable {
     pub(crate) chunk_size: Option<usize>,
     pub(crate) chunk_mark: Option<String>,
     pub(crate) client_text: Option<String>,
+    pub(crate) truncated_at: Option<usize>,
     #[serde(flatten)]
     pub(crate) fields: BTreeMap<String, Vec<String>>,
 }

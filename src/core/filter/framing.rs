@@ -57,11 +57,17 @@ pub(super) struct Declared {
     /// The name of the kind of records.
     kind: String,
     pub(super) framing: Framing,
+    /// As the filter says it, if it does.
+    pub(super) said: Option<FramingWord>,
     pub(super) clients: ClientText,
     /// Lines of standard output are not read: nothing was said of them.
     pub(super) no_lines: bool,
     /// From this length on a record may have been cut.
     pub(super) cut_at: Option<usize>,
+    /// From this length on the program drops what is behind.
+    pub(super) truncated_at: Option<usize>,
+    /// The same, if it is said of this kind alone.
+    own_truncated_at: Option<usize>,
 }
 
 /// What a filter says of how a kind of records is made: in its table, or else in `[message]`. With the
@@ -72,6 +78,7 @@ pub(super) struct Said<'t> {
     chunk_size: Option<usize>,
     chunk_mark: Option<(&'t str, usize)>,
     client_text: Option<(&'t str, usize)>,
+    own_truncated_at: Option<usize>,
 }
 
 impl<'t> Said<'t> {
@@ -80,6 +87,7 @@ impl<'t> Said<'t> {
         let client_text = table.client_text.as_ref().map(|text| (text.get_ref().as_str(), text.span().start));
         let own = kind.and_then(|kind| Some((kind.client_text.as_deref()?, at)));
         let client_text = own.or(client_text);
+        let own_truncated_at = kind.and_then(|kind| kind.truncated_at);
         match kind {
             Some(kind) if kind.framing.is_some() || kind.chunk_size.is_some() || kind.chunk_mark.is_some() => Self {
                 framing: kind.framing,
@@ -87,6 +95,7 @@ impl<'t> Said<'t> {
                 chunk_size: kind.chunk_size,
                 chunk_mark: kind.chunk_mark.as_deref().map(|mark| (mark, at)),
                 client_text,
+                own_truncated_at,
             },
             _ => Self {
                 framing: table.framing.as_ref().map(|framing| *framing.get_ref()),
@@ -94,6 +103,7 @@ impl<'t> Said<'t> {
                 chunk_size: table.chunk_size,
                 chunk_mark: table.chunk_mark.as_ref().map(|mark| (mark.get_ref().as_str(), mark.span().start)),
                 client_text,
+                own_truncated_at,
             },
         }
     }
@@ -160,8 +170,19 @@ impl Declared {
             Framing::Lines => Some(LINE_MAX),
             Framing::Chunks(size, _) => Some(size),
         };
-        let cut_at = [limit, table.truncated_at].into_iter().flatten().min();
-        Ok(Self { kind: records.name.clone(), framing, clients, no_lines, cut_at })
+        let own_truncated_at = said.own_truncated_at;
+        let truncated_at = own_truncated_at.or(table.truncated_at);
+        let cut_at = [limit, truncated_at].into_iter().flatten().min();
+        Ok(Self {
+            kind: records.name.clone(),
+            framing,
+            said: declared,
+            clients,
+            no_lines,
+            cut_at,
+            truncated_at,
+            own_truncated_at,
+        })
     }
 }
 
@@ -186,19 +207,24 @@ impl Declared {
                 ),
             ),
         };
+        let by_default = if self.said.is_some() { "" } else { ", by default" };
+        let framing = Claimed { token: framing.token + by_default, ..framing };
         let clients = self.clients.claim().map(|claim| says(&claim.token, claim.what));
-        [Some(framing), clients].into_iter().flatten().collect()
+        let length = self.own_truncated_at.map(|length| says("truncated-at", dropped(length)));
+        [Some(framing), clients, length].into_iter().flatten().collect()
     }
 
     /// What `[message]` says of the program whatever kind of records it writes.
     pub(super) fn claims(table: &MessageTable) -> Vec<Claimed> {
         let says = |token: &str, what: String| Claimed { token: token.to_owned(), what };
-        let length =
-            table.truncated_at.map(|length| says("truncated-at", format!("drops what is behind {length} bytes")));
+        let length = table.truncated_at.map(|length| says("truncated-at", dropped(length)));
         let lines =
             table.forgeable_lines.then(|| says("forgeable-lines", "may write any line to standard output".to_owned()));
         let address = match &table.address_if {
-            None => says("address", "writes an address, and no name, where one stands".to_owned()),
+            None => says(
+                if table.address.is_some() { "address" } else { "address, by default" },
+                "writes an address, and no name, where one stands".to_owned(),
+            ),
             Some(condition) => {
                 let Condition { file, line } = condition.get_ref();
                 says(
@@ -209,6 +235,10 @@ impl Declared {
         };
         [length, lines, Some(address)].into_iter().flatten().collect()
     }
+}
+
+fn dropped(length: usize) -> String {
+    format!("drops what is behind {length} bytes")
 }
 
 impl Mark {
@@ -225,7 +255,6 @@ impl Mark {
 /// Proves that no rule reads a record that clients' text has made, begun or ended.
 pub(super) fn prove(
     declared: &Declared,
-    truncated_at: Option<usize>,
     rules: &[&Written<'_>],
     checked: &[&Checked],
     work: &mut Work,
@@ -241,7 +270,7 @@ pub(super) fn prove(
         _ => None,
     };
     // Who never writes that much is never cut.
-    let size = size.filter(|size| truncated_at.is_none_or(|length| length >= *size));
+    let size = size.filter(|size| declared.truncated_at.is_none_or(|length| length >= *size));
     let mut far = Vec::new();
     for (rule, sound) in rules.iter().zip(checked) {
         let of = size.map(|size| sound.broad().far(size, work)).transpose();

@@ -132,6 +132,17 @@ fn drafts_that_named_victims_are_refused_with_the_records_that_fool_them() {
             &["login prints whatever name", "rhost=192.0.2.1"],
         ),
         (
+            "PAM's messages of all services",
+            filter(
+                "_TRANSPORT = ['syslog']\n_UID = ['0']",
+                "",
+                &[
+                    r"pam_unix\([a-z]+:auth\): authentication failure; logname= uid=0 euid=0 tty=(?:/dev/pts/<NUM>)? ruser= rhost=<ADDR>(?: (?: user=<ACCOUNT>)?)?",
+                ],
+            ),
+            &["login prints whatever name", "rhost=192.0.2.1", "name the programs"],
+        ),
+        (
             "telnetd, by its unit",
             filter(
                 "_UID = ['0']\nunits = ['inetutils-inetd.service']",
@@ -171,6 +182,19 @@ fn what_is_true_of_the_program_makes_a_filter_of_them() {
     let error = refused(&mariadb(by_lines));
     assert!(error.contains("LineMax= (48 KiB)") && error.contains("49152 bytes"), "{error}");
     load(&mariadb(&format!("{by_lines}\ntruncated-at = 1024"))).unwrap();
+    // Of a service that is named, PAM's messages hold what that gives it.
+    let pam = |service: &str| {
+        let line = r"pam_unix\([a-z]+:auth\): authentication failure; logname= uid=0 euid=0 tty= ruser= rhost=<ADDR>(?: (?: user=<ACCOUNT>)?)?";
+        filter(&format!("_TRANSPORT = ['syslog']\n_UID = ['0']\nSYSLOG_IDENTIFIER = ['{service}']"), "", &[line])
+    };
+    load(&pam("cockpit-session")).unwrap();
+    let claims = |text: &str| -> Vec<String> {
+        load(text).unwrap().claims().map(|(token, what, _)| format!("{token}: {what}")).collect()
+    };
+    let silent = claims(&pam("cockpit-session"));
+    assert!(silent.iter().any(|claim| claim.starts_with("address, by default: ")), "{silent:?}");
+    let said = claims(&pam("cockpit-session").replace("[message]\n", "[message]\naddress = 'number'\n"));
+    assert!(said.iter().any(|claim| claim.starts_with("address: ")), "{said:?}");
     // nginx ends a user at the first colon.
     let user = r#"[0-9/]+ [0-9:]+ \[error\] [0-9#]+: \*<NUM> user "<USER without ":">" was not found in "/[A-Za-z0-9/._-]+", client: <ADDR>, server: .*"#;
     let filter = load(&filter(NGINX, "", &[user])).unwrap();

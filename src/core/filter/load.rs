@@ -139,7 +139,8 @@ pub(super) fn load_within(
     let first = precedence(&rules)?;
     pairs(&rules, &checked, &first, work)?;
     let kinds = kinds(&rules, &records)?;
-    let cut_at = prove_kinds(&file.message, &declared, &kinds, &rules, &checked, work)?;
+    known_programs(&file.message, &declared, &kinds, &rules, &checked, &records)?;
+    let cut_at = prove_kinds(&declared, &kinds, &rules, &checked, work)?;
 
     let mut attempts: Vec<String> = Vec::new();
     let mut tails = Tails::default();
@@ -232,9 +233,28 @@ fn written<'t>(
     Ok(rules)
 }
 
+/// No rule reads records of a program of which something is known that the filter doesn't say.
+fn known_programs(
+    message: &MessageTable,
+    declared: &[Declared],
+    kinds: &[Kinds],
+    rules: &[Written<'_>],
+    checked: &[Checked],
+    records: &Records,
+) -> Result<(), FilterError> {
+    for (place, (kind, made)) in records.kinds().zip(declared).enumerate() {
+        for (index, rule) in rules.iter().enumerate() {
+            if kinds[index].meet(Kinds::only(place)) && checked[index].pattern.has_address {
+                programs::check_rule(message, made.said, kind, &checked[index].automaton)
+                    .map_err(|what| rule.pattern_error(what))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Proves the records of each kind. Returns for each rule from which length on a record may have been cut.
 fn prove_kinds(
-    message: &MessageTable,
     declared: &[Declared],
     kinds: &[Kinds],
     rules: &[Written<'_>],
@@ -246,14 +266,14 @@ fn prove_kinds(
         let of_kind = |index: &usize| kinds[*index].meet(Kinds::only(place));
         let own: Vec<&Written<'_>> = (0..rules.len()).filter(of_kind).map(|index| &rules[index]).collect();
         let sound: Vec<&Checked> = (0..rules.len()).filter(of_kind).map(|index| &checked[index]).collect();
-        framing::prove(declared, message.truncated_at, &own, &sound, work)?;
+        framing::prove(declared, &own, &sound, work)?;
         for (index, place) in (0..rules.len()).filter(of_kind).enumerate() {
             let unproven = |error: ProofError| {
                 let name = rules[place].name();
                 rules[place].pattern_error(format!("rule '{name}' is refused: {error}."))
             };
             let whole = framing::reads_first_pieces(declared, index, &sound, work).map_err(unproven)?;
-            let limit = if whole { message.truncated_at } else { declared.cut_at };
+            let limit = if whole { declared.truncated_at } else { declared.cut_at };
             cut_at[place] = [cut_at[place], limit].into_iter().flatten().min();
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A filter is about a program by name. Where a program resolves addresses without checking the answer,
 //! or is known to cut its messages up, a filter for it must say so: else its author doesn't know, and a
-//! proof of what they believe is worth nothing.
+//! proof of what they believe is worth nothing. A filter that names no program is about all of them whose
+//! messages its rules read.
 
 use toml::Spanned;
 
@@ -10,17 +11,50 @@ use super::{
     FilterError, FilterText,
     file::{AddressForm, Condition, MessageTable},
     framing::FramingWord,
+    proof::Automaton,
     records::RecordMatch,
 };
 
 /// A fact about a program.
 enum Fact {
     /// Where the address stands it prints the name of the client's reverse zone, without asking whether the
-    /// name belongs to the address: a record that shows it, and the setting with which it does not.
-    Names(&'static str, &'static str),
-    /// Messages that are long or have line breaks in them become several records: one that an attacker began,
+    /// name belongs to the address: records that show it, and the setting with which it does not.
+    Names(&'static [&'static str], &'static str),
+    /// Messages that are long or have line breaks in them become several records: such that an attacker began,
     /// and what to write.
-    Chunks(&'static str, &'static str),
+    Chunks(&'static [&'static str], &'static str),
+}
+
+impl Fact {
+    /// Whether a filter says it of its program.
+    fn is_said(&self, form: Option<AddressForm>, framing: Option<FramingWord>) -> bool {
+        match self {
+            Self::Names(..) => form == Some(AddressForm::MayBeAName),
+            Self::Chunks(..) => framing == Some(FramingWord::Chunks),
+        }
+    }
+
+    fn records(&self) -> &'static [&'static str] {
+        match self {
+            Self::Names(records, _) | Self::Chunks(records, _) => records,
+        }
+    }
+
+    /// Why a filter that does not say it is refused: with the record that fools it.
+    fn refusal(&self, program: &str, record: &str) -> String {
+        match self {
+            Self::Names(_, mend) => format!(
+                "the filter is refused because it can be fooled: where the address stands, {program} prints whatever \
+                 name the client's own reverse zone gives it. A client at 198.51.100.2 whose name there is \
+                 \"192.0.2.1\" makes the record \"{record}\". Write address = \"may-be-a-name\" in [message]; {mend}."
+            ),
+            Self::Chunks(_, mend) => format!(
+                "the filter is refused because it can be fooled: {program} makes several records of a long message, and \
+                 a client chooses where the second begins, as in \"{record}\". Write framing = \"chunks\" with {mend} \
+                 in [message]."
+            ),
+        }
+    }
 }
 
 /// Programs, their units, and what is known of them.
@@ -29,7 +63,7 @@ const FACTS: [(&[&str], &[&str], Fact); 4] = [
         &["pure-ftpd"],
         &["pure-ftpd"],
         Fact::Names(
-            "(?@192.0.2.1) [WARNING] Authentication failed for user [x]",
+            &["(?@192.0.2.1) [WARNING] Authentication failed for user [x]"],
             "with DontResolve set to yes it prints numbers; say so with address-if = { file = \
              \"/etc/pure-ftpd/conf/DontResolve\", line = \"yes\" }",
         ),
@@ -38,7 +72,11 @@ const FACTS: [(&[&str], &[&str], Fact); 4] = [
         &["login", "telnetd", "in.telnetd"],
         &["inetutils-inetd", "telnet"],
         Fact::Names(
-            "pam_unix(login:auth): authentication failure; logname= uid=0 euid=0 tty=/dev/pts/0 ruser= rhost=192.0.2.1",
+            &[
+                "pam_unix(login:auth): authentication failure; logname= uid=0 euid=0 tty=/dev/pts/0 ruser= rhost=192.0.2.1",
+                "pam_unix(login:auth): authentication failure; logname= uid=0 euid=0 tty=/dev/pts/0 ruser= rhost=192.0.2.1  user=x",
+                "FAILED LOGIN 1 FROM 192.0.2.1 FOR x, Authentication failure",
+            ],
             "no setting changes that, so no filter can tell who it was",
         ),
     ),
@@ -46,8 +84,8 @@ const FACTS: [(&[&str], &[&str], Fact); 4] = [
         &["exim", "exim4"],
         &["exim", "exim4"],
         Fact::Chunks(
-            "[2/2] 2026-01-01 00:00:00 plain_server authenticator failed for (x) [192.0.2.1]: 535 Incorrect \
-             authentication data (set_id=x)",
+            &["[2/2] 2026-01-01 00:00:00 plain_server authenticator failed for (x) [192.0.2.1]: 535 Incorrect \
+               authentication data (set_id=x)"],
             "chunk-size = 870 and chunk-mark = '\\[(?:[2-9]|[1-9][0-9]+)/[0-9]+\\] '",
         ),
     ),
@@ -55,7 +93,7 @@ const FACTS: [(&[&str], &[&str], Fact); 4] = [
         &["postgres", "postgresql"],
         &["postgresql"],
         Fact::Chunks(
-            "[8-2] x [7-1] 2026-01-01 00:00:00 UTC [7] LOG:  connection received: host=192.0.2.1 port=1",
+            &["[8-2] x [7-1] 2026-01-01 00:00:00 UTC [7] LOG:  connection received: host=192.0.2.1 port=1"],
             "chunk-size = 900 and chunk-mark = '\\[[0-9]+-(?:[2-9]|[1-9][0-9]+)\\] '",
         ),
     ),
@@ -71,32 +109,12 @@ pub(super) fn check(
     let form = table.address.as_ref().map(|form| *form.get_ref());
     let at = table.address.as_ref().map_or(0, |form| form.span().start);
     for (names, units, fact) in FACTS {
-        let Some(program) = about(records, names, units) else { continue };
-        match fact {
-            Fact::Names(record, mend) if form != Some(AddressForm::MayBeAName) => {
-                return Err((
-                    at,
-                    format!(
-                        "the filter is refused because it can be fooled: where the address stands, {program} prints \
-                         whatever name the client's own reverse zone gives it. A client at 198.51.100.2 whose name \
-                         there is \"192.0.2.1\" makes the record \"{record}\". Write address = \"may-be-a-name\" in \
-                         [message]; {mend}."
-                    ),
-                ));
-            }
-            Fact::Chunks(record, mend) if framing != Some(FramingWord::Chunks) => {
-                let at = table.framing.as_ref().map_or(0, |it| it.span().start);
-                return Err((
-                    at,
-                    format!(
-                        "the filter is refused because it can be fooled: {program} makes several records of a long \
-                         message, and a client chooses where the second begins, as in \"{record}\". Write framing = \
-                         \"chunks\" with {mend} in [message]."
-                    ),
-                ));
-            }
-            _ => {}
-        }
+        let Some(program) = about(records, names, units).filter(|_| !fact.is_said(form, framing)) else { continue };
+        let at = match fact {
+            Fact::Names(..) => at,
+            Fact::Chunks(..) => table.framing.as_ref().map_or(0, |it| it.span().start),
+        };
+        return Err((at, fact.refusal(&program, fact.records().first().copied().unwrap_or_default())));
     }
     if form == Some(AddressForm::MayBeAName) && table.address_if.is_none() {
         return Err((
@@ -113,6 +131,34 @@ pub(super) fn check(
             condition.span().start,
             "address-if is the condition for address = \"may-be-a-name\"; add that, or drop the line.".to_owned(),
         ));
+    }
+    Ok(())
+}
+
+/// The same of a filter whose records may be any program's: whether a rule, as this automaton reads messages, takes
+/// a record of one of these for another's.
+pub(super) fn check_rule(
+    table: &MessageTable,
+    framing: Option<FramingWord>,
+    records: &RecordMatch,
+    rule: &Automaton,
+) -> Result<(), String> {
+    let names_programs = |name: &str| ["SYSLOG_IDENTIFIER", "_COMM", "_EXE", "_SYSTEMD_UNIT"].contains(&name);
+    if !records.programs.is_empty()
+        || !records.units.is_empty()
+        || records.fields.iter().any(|(name, ..)| names_programs(name))
+    {
+        return Ok(());
+    }
+    let form = table.address.as_ref().map(|form| *form.get_ref());
+    for (names, _, fact) in FACTS.iter().filter(|(.., fact)| !fact.is_said(form, framing)) {
+        if let Some(record) = fact.records().iter().find(|record| rule.matches(record.as_bytes())) {
+            let program = names.first().copied().unwrap_or_default();
+            return Err(format!(
+                "{} Or name the programs whose records it is about, with SYSLOG_IDENTIFIER or units in [records].",
+                fact.refusal(program, record)
+            ));
+        }
     }
     Ok(())
 }

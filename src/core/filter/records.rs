@@ -127,6 +127,7 @@ impl Records {
                 || own.chunk_size.is_some()
                 || own.chunk_mark.is_some()
                 || own.client_text.is_some()
+                || own.truncated_at.is_some()
             {
                 return Err(format!(
                     "[records.{name}]: a drop-in can't say how records are made; copy the filter to change that."
