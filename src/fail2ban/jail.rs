@@ -14,10 +14,7 @@ use super::{
     setup::{Files, Found, Place, Setup},
     span::Span,
 };
-use crate::{
-    core::filter::{BANS, Filter},
-    util::text::count,
-};
+use crate::{core::filter::BANS, util::text::count};
 
 /// Filters of fail2ban, and those of wardend that read the same, the first that is installed. The mode is
 /// that of wardend's, where the name alone decides it.
@@ -262,11 +259,6 @@ impl Jail<'_> {
             // Of the same name.
             return self.installed.modes(theirs).map(|_| (theirs.to_owned(), None));
         };
-        // A program that writes its own text file does not log to the journal.
-        let of_file = candidates.iter().map(|name| format!("{name}-file"));
-        if let Some(ours) = of_file.filter(|_| self.reads_files()).find(|name| self.installed.modes(name).is_some()) {
-            return Some((ours, *mode));
-        }
         let ours = candidates.iter().find(|name| self.installed.modes(name).is_some())?;
         Some(((*ours).to_owned(), *mode))
     }
@@ -512,14 +504,15 @@ impl Jail<'_> {
         }
     }
 
-    /// The units that bring the text file into the journal that a filter reads.
-    fn file_units(&self, ours: &str) -> Vec<String> {
-        if !ours.ends_with("-file") {
-            return Vec::new();
-        }
-        let units = |filter: Filter| filter.units().into_iter().map(str::to_owned).collect::<Vec<_>>();
-        let units = self.installed.load(ours, "").map(units).unwrap_or_default();
-        units.into_iter().filter(|unit| unit.starts_with("wardend-file@")).collect()
+    /// The units that bring the text files into the journal that a filter can read, if the jail reads such: a
+    /// program that writes its own does not log to the journal. And how to change that.
+    fn file_units(&self, ours: &str) -> (Vec<String>, Option<String>) {
+        let may_read = ours != BUILT_IN && self.reads_files();
+        let Some(filter) = may_read.then(|| self.installed.load(ours, "").ok()).flatten() else {
+            return (Vec::new(), None);
+        };
+        let units = filter.units().into_iter().filter(|unit| unit.starts_with("wardend-file@")).map(str::to_owned);
+        (units.collect(), filter.setup)
     }
 
     /// Whether bans refuse, if somebody has chosen that.
@@ -601,16 +594,17 @@ impl Jail<'_> {
         if ours == BANS {
             return;
         }
-        let units = self.file_units(ours);
+        let (units, setup) = self.file_units(ours);
         if !units.is_empty() {
             let logpath =
                 self.plain("logpath").map(|(path, place)| (format!("logpath = {}: ", shortened(path.trim())), place));
             let (logpath, place) = logpath.map_or((String::new(), None), |(path, place)| (path, Some(place)));
             let place = place.or_else(|| self.setup.place(self.section).cloned());
             let units = units.join(" or ");
+            let setup = setup.map_or_else(String::new, |setup| format!(", or have it log to the journal: {setup}"));
             let what = format!(
                 "{logpath}the filter {ours} reads what {units} brings into the journal (wardend-file@.service(8)); \
-                 enable it with `systemctl enable --now`"
+                 enable it with `systemctl enable --now`{setup}"
             );
             self.warnings.push(Warning { place, what });
             return;
