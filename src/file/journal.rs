@@ -48,15 +48,7 @@ impl Sender {
 
     /// Sends a line with the place behind it; waits as long as journald takes none.
     pub(super) fn line(&self, line: &Line<'_>, place: &Place, failed: &mut impl FnMut(&io::Error)) {
-        let mut record = Record::new(b"6");
-        record.field("MESSAGE", line.text);
-        record.field(PATH, &self.path);
-        record.field(INODE, format!("{}:{}", place.device, place.inode).as_bytes());
-        record.field(OFFSET, place.offset.to_string().as_bytes());
-        if line.is_cut {
-            record.field(CUT, b"1");
-        }
-        self.send(&record, failed);
+        self.send(&Record::of(line, place, &self.path), failed);
     }
 
     fn send(&self, record: &Record, failed: &mut impl FnMut(&io::Error)) {
@@ -149,13 +141,26 @@ fn place(journal: &mut Journal) -> systemd::Result<Option<Place>> {
 }
 
 /// A record as journald takes it.
-struct Record(Vec<u8>);
+pub(super) struct Record(pub(super) Vec<u8>);
 
 impl Record {
     fn new(priority: &[u8]) -> Self {
         let mut record = Self(Vec::with_capacity(1024));
         record.field("PRIORITY", priority);
         record.field("SYSLOG_IDENTIFIER", b"wardend-file");
+        record
+    }
+
+    /// That of a line of the file `path`, with the place behind it.
+    pub(super) fn of(line: &Line<'_>, place: &Place, path: &[u8]) -> Self {
+        let mut record = Self::new(b"6");
+        record.field("MESSAGE", line.text);
+        record.field(PATH, path);
+        record.field(INODE, format!("{}:{}", place.device, place.inode).as_bytes());
+        record.field(OFFSET, place.offset.to_string().as_bytes());
+        if line.is_cut {
+            record.field(CUT, b"1");
+        }
         record
     }
 

@@ -3,9 +3,10 @@
 //! trust it as far as it trusts the file.
 //!
 //! [`lines`] makes lines of bytes, [`place`] recognizes where reading stopped, [`follow`] follows the file
-//! through rotations, and [`journal`] is the way to journald. Where reading stopped is known from the
+//! through rotations, and [`journal`] is the way to journald. [`check`] says what no bytes may do. Where reading stopped is known from the
 //! records themselves; the state directory has it for when the journal is not kept.
 
+mod check;
 mod follow;
 mod journal;
 mod lines;
@@ -35,6 +36,9 @@ use self::{
     watch::Watch,
 };
 use crate::util::{files, text::count};
+
+#[doc(hidden)]
+pub use check::check;
 
 /// How often the file is looked at if nothing says that it has changed.
 const LOOK: Duration = Duration::from_secs(10);
