@@ -163,6 +163,8 @@ scenarios! {
         the_manual_opens_what_is_in_use_before_firewalld_starts;
     names:
         a_name_protects_its_address_without_resolved;
+    services:
+        who_attacks_a_service_is_banned_from_it_and_nobody_else;
     textfile:
         a_text_file_comes_into_the_journal_each_line_once;
     lists:

@@ -20,6 +20,8 @@ pub(crate) const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0,
 ///
 /// - No duplicate address detection and no router advertisements: an address can be used at
 ///   the moment it is there.
+/// - `max_dgram_qlen`: what systemd sets on a host, and not in a container; with a shorter queue in front of
+///   journald, whoever does not wait loses records.
 /// - `arp_announce=2`: an attacker asks for the machine's hardware address in the name of
 ///   the router, as if it were far away.
 const BUILD: &str = r#"
@@ -36,6 +38,7 @@ for namespace in "$1" "$2"; do
     ip -netns "$namespace" link set lo up
     ip -netns "$namespace" link set eth0 up
 done
+ip netns exec "$1" sh -c 'echo 512 >/proc/sys/net/unix/max_dgram_qlen'
 ip -netns "$1" address add 192.0.2.10/24 dev eth0
 ip -netns "$1" address add 2001:db8:0:1::10/64 dev eth0 nodad
 ip -netns "$2" address add 192.0.2.1/24 dev eth0

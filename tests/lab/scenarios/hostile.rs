@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::harness::machine::{Machine, Release};
 
 #[path = "../../support/hostile.rs"]
-mod names;
+pub(crate) mod names;
 
 pub(crate) const CLIENT: &str = include_str!("../guest/hostile.py");
 /// More than the 500 that were asked for, and as many as the documentation's networks have.
@@ -39,7 +39,7 @@ fn source(index: usize) -> String {
     if index < 508 { address(index) } else { format!("2001:db8:{:x}::/64", 0x1000 + index) }
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("WARDEND_LAB_SEED").ok().and_then(|seed| seed.parse().ok());
     given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }

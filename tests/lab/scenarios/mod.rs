@@ -26,6 +26,7 @@ pub(crate) mod package;
 pub(crate) mod packets;
 pub(crate) mod page;
 pub(crate) mod readme;
+pub(crate) mod services;
 pub(crate) mod sshd;
 pub(crate) mod start;
 pub(crate) mod state;
