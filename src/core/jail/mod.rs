@@ -8,13 +8,18 @@
 //! ago is spared: locking an admin out is worse than an attacker's further try.
 
 mod admitted;
+mod change;
+mod count;
 mod ignore;
 mod licence;
+mod logins;
 mod near;
 mod own;
 mod process;
+mod saved;
 mod settings;
 mod subnet;
+mod verdict;
 mod window;
 
 use std::{
@@ -25,14 +30,14 @@ use std::{
 };
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 use self::{
     admitted::Admitted,
+    change::counted,
     licence::{Licences, Names},
     near::Near,
-    process::{HeldBack, ProcessKey, Processes, SavedProcesses, peer_of},
-    subnet::{SLACK, SavedSubnets, Subnets},
+    process::{HeldBack, ProcessKey, Processes, peer_of},
+    subnet::Subnets,
     window::Tally,
 };
 pub use self::{
@@ -40,11 +45,9 @@ pub use self::{
     own::Own,
     settings::{JailSettings, Subnet},
     subnet::Width,
+    verdict::{Bound, Verdict},
 };
-pub(crate) use self::{
-    licence::{OWN_NAMES, Spent},
-    subnet::Hopping,
-};
+pub(crate) use self::{licence::OWN_NAMES, saved::SavedJail, subnet::Hopping};
 use crate::core::{
     bans::{Ban, Origin},
     cursor::Cursor,
@@ -52,69 +55,9 @@ use crate::core::{
     filter::{Claim, Counts, Filter, SessionKey},
     net::inside,
     record::{FieldId, Record},
-    session::{Outcome, SavedSessions, SessionMessage, Sessions},
+    session::{Outcome, SessionMessage, Sessions},
     time::Usec,
 };
-
-/// The most addresses whose last login is remembered.
-const MOST_LOGINS: usize = 4096;
-
-/// What a jail concludes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// A failure was counted, and that was known since this time.
-    Failed(IpNet, Failure, Usec),
-    /// A failure was seen, of a source that is never banned.
-    Ignored(IpNet, Failure),
-    /// The source has reached `maxretry`; these are the failures that led to it, oldest first.
-    Guilty {
-        /// Who.
-        source: IpNet,
-        /// Since when that is known, in µs.
-        since: Usec,
-        /// What it has done.
-        failures: Failures,
-        /// It was spared for this login, in µs, until it had done too much.
-        despite: Option<Usec>,
-    },
-    /// The same, but somebody has logged in from there not long ago.
-    Spared {
-        /// Who.
-        source: IpNet,
-        /// The last login, in µs.
-        login: Usec,
-        /// What it has done.
-        failures: Failures,
-    },
-    /// A counted failure was taken back: it never was one.
-    TakenBack(IpNet, Failure),
-    /// The program has turned the source away, whether that weighs anything or not.
-    Refused(IpNet, Failure),
-    /// The number of failures for which no record has ever named an address.
-    Nameless(usize),
-    /// This process has let somebody in.
-    LetIn {
-        /// Its number.
-        process: u32,
-        /// From where.
-        address: IpAddr,
-        /// When, in µs.
-        time: Usec,
-    },
-    /// A table was full, and what was oldest in it had to go.
-    Crowded(Bound),
-}
-
-/// A table that is bounded, so that no attack can fill the memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Bound {
-    /// The sources that are counted (`max-sources`).
-    Sources,
-    /// The open sessions.
-    Sessions,
-    /// The bans in force.
-    Bans,
-}
 
 /// A jail at work.
 #[derive(Debug)]
@@ -381,45 +324,12 @@ impl Jail {
         self.outcomes = outcomes;
     }
 
-    /// Forgets the failures of every source inside a network, or around it.
-    pub(crate) fn clear(&mut self, network: IpNet) {
-        self.forget_inside(network);
-        self.subnets.clear(network, self.settings.rules());
-        self.licences.retain(|source| !network.contains(&source));
-    }
-
-    /// A network is banned for what its sources have done, and they start over. What they did still
-    /// counts for the networks around it.
-    pub(crate) fn spend(&mut self, network: IpNet) {
-        self.forget_inside(network);
-        self.subnets.spend(network, self.settings.rules());
-    }
-
     /// How the wider networks of a source stand at the time `at`, the narrowest first.
     pub(crate) fn hopping(&self, source: IpNet, at: Usec) -> impl Iterator<Item = Hopping> {
         let login = move |network| self.login_in(network, at).is_some();
         let widths =
             self.settings.may_hop(source).then(|| self.subnets.standings(source, self.settings.rules(), login));
         widths.into_iter().flatten()
-    }
-
-    fn forget_inside(&mut self, network: IpNet) {
-        self.forget(self.settings.source(network.addr()));
-        let inside: Vec<IpNet> = self.sources_in(network).map(|(source, _)| source).collect();
-        for source in inside {
-            self.forget(source);
-        }
-    }
-
-    fn forget(&mut self, source: IpNet) {
-        self.sources.remove(&source);
-        self.look_at(source);
-    }
-
-    /// The tally of a source has changed.
-    fn look_at(&mut self, source: IpNet) {
-        let (maxretry, findtime) = (self.settings.maxretry_of(source), self.settings.findtime);
-        self.near.note(source, self.sources.get(&source), maxretry, findtime);
     }
 
     /// The sources inside a network, with their failures.
@@ -431,17 +341,6 @@ impl Jail {
     /// The failures of a source that may still count.
     pub(crate) fn failures_of(&self, source: IpNet) -> Option<&Failures> {
         self.sources.get(&source).map(Tally::failures)
-    }
-
-    /// When somebody was last logged in from a network, if that spares it at the time `at`.
-    pub(crate) fn login_in(&self, network: IpNet, at: Usec) -> Option<Usec> {
-        let span = self.settings.spare_logins?;
-        let inside = network.network()..=network.broadcast();
-        if self.present.range(inside.clone()).next().is_some() {
-            return Some(at);
-        }
-        let inside = self.logins.range(inside);
-        inside.map(|(_, login)| *login).filter(|login| login.saturating_add(span) >= at).max()
     }
 
     /// How many sources have failures that still count.
@@ -457,297 +356,5 @@ impl Jail {
     /// Whether somebody in the network has a session open.
     pub(crate) fn is_open_in(&self, network: IpNet) -> bool {
         self.sessions.is_open_in(network)
-    }
-
-    /// `now` is the engine's time: nothing is decided before it.
-    fn conclude(&mut self, outcomes: &mut Vec<Outcome>, now: Usec, out: &mut Vec<Verdict>) {
-        for outcome in outcomes.drain(..) {
-            match outcome {
-                Outcome::Failure(failure, at) => self.count(&failure, at.max(now), out),
-                Outcome::Login(address, time, name) => {
-                    self.log_in(address, time);
-                    if let Some(name) = name.filter(|_| self.settings.spare_logins.is_some()) {
-                        self.users.add(address, name);
-                    }
-                }
-                Outcome::Forgive(failures) => {
-                    for failure in failures.iter() {
-                        self.take_back(&failure);
-                    }
-                }
-                Outcome::TakeBack(failure) => {
-                    let source = self.take_back(&failure);
-                    if !self.settings.ignores(failure.address) {
-                        out.push(Verdict::TakenBack(source, failure));
-                    }
-                }
-                Outcome::Nameless(count) => out.push(Verdict::Nameless(count)),
-                Outcome::Crowded => out.push(Verdict::Crowded(Bound::Sessions)),
-            }
-        }
-    }
-
-    fn count(&mut self, failure: &Failure, at: Usec, out: &mut Vec<Verdict>) {
-        let source = self.settings.source(failure.address);
-        if self.settings.ignores(failure.address) {
-            out.push(Verdict::Ignored(source, failure.clone()));
-            return;
-        }
-        out.push(Verdict::Failed(source, failure.clone(), at));
-        if !self.sources.contains_key(&source) {
-            if self.sources.len() >= self.settings.max_sources && self.forget_oldest() {
-                out.push(Verdict::Crowded(Bound::Sources));
-            }
-            self.agenda.push(Reverse((failure.time.saturating_add(self.settings.kept()).saturating_add(1), source)));
-        }
-        if self.settings.may_hop(source) {
-            self.subnets.add(source, failure, at, self.settings.rules());
-        }
-        let login = self.login_in(source, at);
-        if let Some(failures) = self.end_of_licence(source, failure, login, at) {
-            self.forget(source);
-            out.push(Verdict::Guilty { source, since: at, failures, despite: login });
-            return;
-        }
-        self.add(source, failure, at, out);
-    }
-
-    /// The program has turned somebody away for what they have done before. An address that has done
-    /// nothing was turned away for what its neighbours did.
-    fn refuse(&mut self, refusal: Failure, at: Usec, out: &mut Vec<Verdict>) {
-        let source = self.settings.source(refusal.address);
-        if self.settings.ignores(refusal.address) {
-            return;
-        }
-        let findtime = self.settings.findtime;
-        let weighs = self.sources.get(&source).is_some_and(|tally| tally.weighs(&refusal, findtime));
-        if weighs {
-            self.add(source, &refusal, at, out);
-        }
-        out.push(Verdict::Refused(source, refusal));
-    }
-
-    fn add(&mut self, source: IpNet, failure: &Failure, at: Usec, out: &mut Vec<Verdict>) {
-        let tally = self.sources.entry(source).or_default();
-        let maxretry = self.settings.maxretry_of(failure.address.into());
-        if let Some(failures) = tally.add(failure, maxretry, self.settings.findtime) {
-            self.sources.remove(&source);
-            out.push(match self.login_in(source, at) {
-                Some(login) => Verdict::Spared { source, login, failures },
-                None => Verdict::Guilty { source, since: at, failures, despite: None },
-            });
-        }
-        self.look_at(source);
-    }
-
-    /// What a spared source has done, if that is too much.
-    fn end_of_licence(&mut self, source: IpNet, failure: &Failure, login: Option<Usec>, at: Usec) -> Option<Failures> {
-        let limit = self.settings.licence().filter(|_| login.is_some());
-        let Some(limit) = limit else {
-            self.licences.forget(source);
-            return None;
-        };
-        let users = &self.users;
-        self.licences.add(source, failure, at, limit, |name| users.have_come_from(source, name))
-    }
-
-    /// What a source has done while it was spared, as far as that adds up at the time `at`, and how
-    /// much of it may be for other names; none without a limit.
-    pub(crate) fn licence_of(&self, source: IpNet, at: Usec) -> Option<(Spent, usize)> {
-        let limit = self.settings.licence()?;
-        let is_own = |name: &str| self.users.have_come_from(source, name);
-        Some((self.licences.standing(source, at, limit.span, is_own), limit.others))
-    }
-
-    fn log_in(&mut self, address: IpAddr, time: Usec) {
-        let Some(span) = self.settings.spare_logins else { return };
-        let login = self.logins.entry(address).or_default();
-        *login = time.max(*login);
-        if self.logins.len() > MOST_LOGINS {
-            self.logins.retain(|_, login| login.saturating_add(span) >= time);
-            while self.logins.len() > MOST_LOGINS
-                && let Some(oldest) = self.logins.iter().map(|(address, login)| (*login, *address)).min()
-            {
-                self.logins.remove(&oldest.1);
-            }
-            let (logins, present) = (&self.logins, &self.present);
-            self.users.retain(|address| logins.contains_key(address) || present.contains(address));
-        }
-    }
-
-    /// From where somebody is logged in.
-    pub(crate) fn present(&self) -> &BTreeSet<IpAddr> {
-        &self.present
-    }
-
-    /// From these addresses, and from no others, somebody is logged in at the time `now`.
-    pub(crate) fn logged_in(&mut self, addresses: &BTreeSet<IpAddr>, now: Usec) {
-        for address in std::mem::replace(&mut self.present, addresses.clone()).difference(addresses) {
-            self.log_in(*address, now);
-        }
-    }
-
-    fn take_back(&mut self, failure: &Failure) -> IpNet {
-        let source = self.settings.source(failure.address);
-        self.subnets.take_back(source, failure, self.settings.rules());
-        self.licences.take_back(source, failure);
-        if let Some(tally) = self.sources.get_mut(&source) {
-            tally.take_back(failure);
-            if tally.failures().is_empty() {
-                self.sources.remove(&source);
-            }
-            self.look_at(source);
-        }
-        source
-    }
-
-    /// Makes room: the source that has been quiet longest goes.
-    fn forget_oldest(&mut self) -> bool {
-        while let Some(Reverse((due, source))) = self.agenda.pop() {
-            let Some(really) = self.sources.get(&source).map(|tally| self.due(tally)) else { continue };
-            if really > due {
-                self.agenda.push(Reverse((really, source)));
-            } else {
-                self.sources.remove(&source);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Moves every time along with a clock that was set.
-    pub(crate) fn shift(&mut self, by: i64) {
-        self.sessions.shift(by);
-        self.processes.shift(by);
-        self.sources.values_mut().for_each(|tally| tally.shift(by));
-        self.subnets.shift(by);
-        self.licences.shift(by);
-        self.logins.values_mut().for_each(|login| *login = login.saturating_add_signed(by));
-        self.plan();
-    }
-
-    /// Goes on under other settings, with what was counted so far.
-    pub(crate) fn adapt(&mut self, settings: JailSettings) {
-        self.counted = counted(&settings);
-        self.sessions.adapt(&settings.filter);
-        self.settings = settings;
-        // Sources may be wider or narrower than before, or never banned from now on.
-        for (_, tally) in std::mem::take(&mut self.sources) {
-            for failure in tally.failures().views() {
-                if !self.settings.ignores(failure.address) {
-                    let source = self.settings.source(failure.address);
-                    self.sources.entry(source).or_default().join(failure);
-                }
-            }
-        }
-        let settings = &self.settings;
-        self.subnets.adapt(settings.rules(), |address| {
-            let source = settings.source(address);
-            (!settings.ignores(address) && settings.may_hop(source)).then_some(source)
-        });
-        // What is counted as another source from now on starts over.
-        self.licences
-            .retain(|source| settings.source(source.addr()) == source && settings.ignored(source.addr()).is_none());
-        self.plan();
-    }
-
-    /// Goes on under settings that differ in who is never banned and who is suspected, and in these
-    /// networks alone: what was counted elsewhere stays as it is.
-    pub(crate) fn relist(&mut self, settings: JailSettings, concerned: &[IpNet]) {
-        self.settings = settings;
-        let regions = self.settings.regions(concerned);
-        let inside = |region: &IpNet| self.sources_in(*region).map(|(source, _)| source).collect::<Vec<_>>();
-        let mut touched: BTreeSet<IpNet> = regions.iter().flat_map(inside).collect();
-        let tallies: Vec<Tally> = touched.iter().filter_map(|source| self.sources.remove(source)).collect();
-        for failure in tallies.iter().flat_map(|tally| tally.failures().views()) {
-            if !self.settings.ignores(failure.address) {
-                let source = self.settings.source(failure.address);
-                self.sources.entry(source).or_default().join(failure);
-                touched.insert(source);
-            }
-        }
-        for source in touched {
-            let due = self.sources.get(&source).map(|tally| Reverse((self.due(tally), source)));
-            self.agenda.extend(due);
-            self.look_at(source);
-        }
-        // Orders that come and go again leave theirs behind.
-        if self.agenda.len() > 2 * self.sources.len() + SLACK {
-            self.plan();
-        }
-        let settings = &self.settings;
-        self.subnets.relist(&regions, settings.rules(), |address| {
-            let source = settings.source(address);
-            (!settings.ignores(address) && settings.may_hop(source)).then_some(source)
-        });
-        self.licences
-            .retain(|source| settings.source(source.addr()) == source && settings.ignored(source.addr()).is_none());
-    }
-
-    /// Makes the agenda again, and sees who is near.
-    fn plan(&mut self) {
-        self.near = Near::default();
-        for (source, tally) in &self.sources {
-            let (maxretry, findtime) = (self.settings.maxretry_of(*source), self.settings.findtime);
-            self.near.note(*source, Some(tally), maxretry, findtime);
-        }
-        self.agenda = self.sources.iter().map(|(source, tally)| Reverse((self.due(tally), *source))).collect();
-    }
-}
-
-/// Which rules of the filter count.
-fn counted(settings: &JailSettings) -> Vec<bool> {
-    let counts = |class: &String| settings.classes.contains(class);
-    settings.filter.rules().map(|rule| rule.class.as_ref().is_some_and(counts)).collect()
-}
-
-/// The counters of a jail in a snapshot.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct SavedJail {
-    sessions: SavedSessions,
-    #[serde(default)]
-    processes: SavedProcesses,
-    sources: Vec<(IpNet, Tally)>,
-    #[serde(default)]
-    subnets: SavedSubnets,
-    #[serde(default)]
-    users: Names,
-    #[serde(default)]
-    licences: Licences,
-    logins: Vec<(IpAddr, Usec)>,
-    #[serde(default)]
-    present: BTreeSet<IpAddr>,
-    #[serde(default)]
-    admitted: Admitted,
-}
-
-impl Jail {
-    pub(crate) fn save(&self) -> SavedJail {
-        SavedJail {
-            sessions: self.sessions.save(),
-            processes: self.processes.save(),
-            sources: self.sources.iter().map(|(source, tally)| (*source, tally.clone())).collect(),
-            subnets: self.subnets.save(),
-            users: self.users.clone(),
-            licences: self.licences.clone(),
-            logins: self.logins.iter().map(|(address, login)| (*address, *login)).collect(),
-            present: self.present.clone(),
-            admitted: self.admitted.clone(),
-        }
-    }
-
-    pub(crate) fn load(&mut self, saved: SavedJail) {
-        self.sessions = Sessions::load(saved.sessions);
-        self.processes = Processes::load(saved.processes);
-        self.sources = saved.sources.into_iter().filter(|(_, tally)| !tally.failures().is_empty()).collect();
-        self.subnets = Subnets::load(&saved.subnets, self.settings.max_sources);
-        self.users = saved.users;
-        self.licences = saved.licences;
-        self.logins = saved.logins.into_iter().take(MOST_LOGINS).collect();
-        self.present = saved.present;
-        self.admitted = saved.admitted;
-        // The configuration may be another than the one that the state was saved under.
-        let settings = self.settings.clone();
-        self.adapt(settings);
     }
 }

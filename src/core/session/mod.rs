@@ -18,19 +18,23 @@
 //! number: it counts for nobody and keeps no session alive, but if it is a last line it ends the
 //! session all the same.
 
+mod message;
+mod one;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
 };
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::message::{Outcome, SessionMessage};
+use self::one::Session;
 use crate::core::{
-    failure::{Failure, Failures, Kind},
-    filter::{Counts, Filter, Rule, SessionKey},
-    record::Cursor,
+    failure::Failures,
+    filter::{Counts, Filter, SessionKey},
     time::{USEC_PER_SEC, Usec},
 };
 
@@ -39,124 +43,10 @@ pub(crate) const SILENCE: Usec = 600 * USEC_PER_SEC;
 /// The most sessions kept at a time. sshd admits 100 at once by default, and each is forgotten
 /// after [`SILENCE`]; beyond this the one that has been silent longest is ended early.
 pub(crate) const CAPACITY: usize = 16_384;
-/// The most failures of one session that can be forgiven: sshd allows six, and an admin who
-/// allows thousands shall not have them all kept.
-const MOST_KEPT: usize = 64;
-
-/// What an attempt comes to that is pending for so long will never be told: sshd's grace time is over,
-/// two minutes by default. A line that comes later all the same is taken for what it says.
-const JUDGED: Usec = 150 * USEC_PER_SEC;
 
 /// PAM takes two seconds or so to refuse a password. What is pending for longer when a replay comes to
 /// its end counts.
 const ANSWERED: Usec = 10 * USEC_PER_SEC;
-
-/// Whose a failure is that no line has named an address for yet.
-const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-/// What a line, or the end of a session, means for the counters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// One more failure, known since this time: evidence comes to light later than it was
-    /// written, when its session ends.
-    Failure(Failure, Usec),
-    /// These failures of one session no longer count towards a ban: the user got
-    /// in after a typing mistake.
-    Forgive(Failures),
-    /// This failure never was one.
-    TakeBack(Failure),
-    /// Somebody got in, from this address, by this name.
-    Login(IpAddr, Usec, Option<Box<str>>),
-    /// The number of failures of one session for which no line has ever named an address.
-    Nameless(usize),
-    /// There were too many open sessions, and the most silent one was ended.
-    Crowded,
-}
-
-/// A line of a session, as its filter reads it.
-#[derive(Clone, Debug)]
-pub(crate) struct SessionMessage<'a> {
-    pub(crate) rule: &'a Rule,
-    /// The jail counts the rule's class.
-    pub(crate) counted: bool,
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) user: Option<&'a [u8]>,
-    /// The number of failures that the line reports, if it reports any.
-    pub(crate) times: u32,
-    pub(crate) time: Usec,
-    /// None of a line that counts for nothing by itself.
-    pub(crate) cursor: Option<&'a Cursor>,
-    /// A client's text may have made the line, line break and all. Then it neither ends its session
-    /// nor takes a failure back, and it is no login.
-    pub(crate) forgeable: bool,
-}
-
-impl SessionMessage<'_> {
-    /// Whether the line, as the first of its session, leaves anything to remember. Lines that the
-    /// jail doesn't count would fill the table in a flood of them.
-    fn is_worth_a_session(&self) -> bool {
-        match self.rule.counts {
-            Counts::Failure | Counts::Evidence | Counts::Pending => self.counted,
-            Counts::Refusal => false,
-            Counts::Success | Counts::Pardon => true,
-            Counts::Nothing => self.address.is_some(),
-        }
-    }
-
-    /// The user that the line names.
-    pub(crate) fn name(&self) -> Option<Box<str>> {
-        self.user.map(|user| String::from_utf8_lossy(user).into())
-    }
-
-    /// The failure that the line shows.
-    pub(crate) fn failure(&self, address: IpAddr) -> Failure {
-        Failure {
-            address,
-            time: self.time,
-            rule: self.rule.name.clone(),
-            user: self.name(),
-            cursor: self.cursor.cloned().unwrap_or_default(),
-            kind: if self.rule.counts == Counts::Refusal { Kind::Refusal } else { Kind::Attempt },
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-struct Session {
-    /// The first address that a line named. Later lines that name another are not believed.
-    address: Option<IpAddr>,
-    last: Usec,
-    /// The counted failures that were not taken back.
-    failures: Failures,
-    /// Failures that no line has named an address for yet.
-    waiting: Failures,
-    /// The first line that counts only if nothing better comes, if there was one.
-    clue: Failures,
-    /// The attempt that is being judged.
-    #[serde(default, skip_serializing_if = "Failures::is_empty")]
-    pending: Failures,
-    /// Some attempt was pending in it: it has lines of its own for that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pended: bool,
-    /// It has said nothing but that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    alone: bool,
-    /// An attempt was pending for too long and has counted; a line about it may still come.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    presumed: bool,
-    succeeded: bool,
-    /// How often each rule of a shared attempt was seen. The most of them is how often the
-    /// attempt was counted.
-    seen: Vec<Seen>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
-    attempt: usize,
-    rule: Box<str>,
-    times: u32,
-}
 
 /// All open sessions of one jail.
 #[derive(Clone, Debug, Default)]
@@ -374,134 +264,6 @@ impl Sessions {
     /// How many sessions are open.
     pub(crate) fn len(&self) -> usize {
         self.open.len()
-    }
-}
-
-impl Session {
-    /// True if the line tells what came of an attempt, or that nothing will.
-    fn take(&mut self, line: &SessionMessage<'_>, out: &mut Vec<Outcome>) -> bool {
-        if line.address.is_some_and(|address| *self.address.get_or_insert(address) != address) {
-            return false;
-        }
-        self.last = self.last.max(line.time);
-        if let Some(address) = line.address {
-            for failure in std::mem::take(&mut self.waiting).iter() {
-                self.count(Failure { address, ..failure }, line.time, out);
-            }
-        }
-        let pending = std::mem::take(&mut self.pending);
-        self.alone &= line.rule.counts == Counts::Pending;
-        let mut tells = line.rule.gives_up;
-        if line.rule.gives_up && !self.succeeded {
-            pending.iter().for_each(|failure| self.fail(failure, line.time, out));
-        }
-        match line.rule.counts {
-            Counts::Failure if line.counted => {
-                for _ in 0..line.times {
-                    let another = self.is_another(line);
-                    // What was presumed has counted already.
-                    if another && !std::mem::take(&mut self.presumed) {
-                        self.fail(line.failure(NOBODY), line.time, out);
-                    }
-                    tells |= another;
-                }
-            }
-            Counts::Pending if line.counted => {
-                self.pending.push(&line.failure(NOBODY));
-                (self.pended, self.presumed) = (true, false);
-            }
-            Counts::Evidence if line.counted => {
-                // It counts only if nothing else has.
-                if self.clue.is_empty() && self.failures.is_empty() {
-                    self.clue.push(&line.failure(NOBODY));
-                }
-            }
-            Counts::Success | Counts::Pardon if line.forgeable => self.succeeded = true,
-            Counts::Success => {
-                tells = true;
-                self.succeeded = true;
-                self.waiting = Failures::default();
-                if let Some(address) = self.address {
-                    out.push(Outcome::Login(address, line.time, line.name()));
-                }
-                if !self.failures.is_empty() {
-                    out.push(Outcome::Forgive(std::mem::take(&mut self.failures)));
-                }
-            }
-            Counts::Pardon => {
-                self.succeeded = true;
-                if self.waiting.pop().is_none() {
-                    out.extend(self.failures.pop().map(Outcome::TakeBack));
-                }
-            }
-            Counts::Failure | Counts::Evidence | Counts::Pending | Counts::Refusal | Counts::Nothing => {}
-        }
-        tells
-    }
-
-    /// When there is something to do if no line comes.
-    fn due(&self) -> Usec {
-        let silence = self.last.saturating_add(SILENCE);
-        match self.pending.views().next() {
-            Some(view) => view.time.saturating_add(JUDGED).min(silence),
-            None => silence,
-        }
-    }
-
-    /// The attempt that is pending has failed, as far as anybody will ever know.
-    fn presume(&mut self, at: Usec, out: &mut Vec<Outcome>) {
-        let pending = std::mem::take(&mut self.pending);
-        if let Some(address) = self.address.filter(|_| !self.succeeded) {
-            for failure in pending.iter() {
-                self.presumed = true;
-                self.count(Failure { address, ..failure }, at, out);
-            }
-        }
-    }
-
-    /// One more failure, which counts as soon as it is known whose it is.
-    fn fail(&mut self, failure: Failure, at: Usec, out: &mut Vec<Outcome>) {
-        match self.address {
-            Some(address) => self.count(Failure { address, ..failure }, at, out),
-            None if self.waiting.len() < MOST_KEPT => self.waiting.push(&failure),
-            None => {}
-        }
-    }
-
-    fn count(&mut self, failure: Failure, at: Usec, out: &mut Vec<Outcome>) {
-        if self.failures.len() >= MOST_KEPT {
-            self.failures.drop_first();
-        }
-        self.failures.push(&failure);
-        out.push(Outcome::Failure(failure, at));
-    }
-
-    /// Whether the line shows an attempt that no other line has shown already.
-    fn is_another(&mut self, line: &SessionMessage<'_>) -> bool {
-        let Some(shared) = line.rule.attempt else { return true };
-        let rule = &*line.rule.name;
-        let counted = self.seen.iter().filter(|seen| seen.attempt == shared).map(|seen| seen.times).max().unwrap_or(0);
-        let at = self.seen.iter().position(|seen| seen.attempt == shared && *seen.rule == *rule).unwrap_or_else(|| {
-            self.seen.push(Seen { attempt: shared, rule: rule.into(), times: 0 });
-            self.seen.len() - 1
-        });
-        let seen = &mut self.seen[at];
-        seen.times = seen.times.saturating_add(1);
-        seen.times > counted
-    }
-
-    /// The session is over, which shows at the time `at`.
-    fn end(self, at: Usec, out: &mut Vec<Outcome>) {
-        if self.address.is_none() && !self.waiting.is_empty() {
-            out.push(Outcome::Nameless(self.waiting.len()));
-        }
-        if let (Some(clue), Some(address)) = (self.clue.last(), self.address)
-            && self.failures.is_empty()
-            && self.waiting.is_empty()
-            && !self.succeeded
-        {
-            out.push(Outcome::Failure(Failure { address, ..clue }, at));
-        }
     }
 }
 

@@ -2,11 +2,11 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use proptest::prelude::*;
 
-use super::{CAPACITY, Cursor, Outcome, SILENCE, SessionMessage, Sessions, Usec};
+use super::{CAPACITY, Outcome, SILENCE, SessionMessage, Sessions, Usec};
 use crate::core::{
     failure::Failure,
     filter::{Filter, FilterText, Rule},
-    record::Fields,
+    record::{Cursor, Fields},
 };
 
 /// One rule of each kind, the failures `a1` and `a2` as two views of one attempt.
