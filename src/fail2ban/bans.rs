@@ -86,9 +86,13 @@ pub(super) fn orders(bans: &[Ban], jails: &Jails<'_>, now_usec: u64) -> Orders {
     all
 }
 
-/// Reads what `fail2ban-client get JAIL banip --with-time` prints, whose times are local. The error is a
-/// sentence.
-pub(crate) fn parse_listing(jail: &str, text: &str, zone: &TimeZone) -> Result<Vec<Ban>, String> {
+/// A line of fail2ban-client's that is no ban.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("fail2ban-client answered '{0}', which is not a ban")]
+pub(crate) struct NotABan(String);
+
+/// Reads what `fail2ban-client get JAIL banip --with-time` prints, whose times are local.
+pub(crate) fn parse_listing(jail: &str, text: &str, zone: &TimeZone) -> Result<Vec<Ban>, NotABan> {
     let mut bans = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let ban = || -> Option<Ban> {
@@ -100,7 +104,7 @@ pub(crate) fn parse_listing(jail: &str, text: &str, zone: &TimeZone) -> Result<V
             let bantime = bantime.trim().parse().ok()?;
             Some(Ban { jail: jail.to_owned(), address: address.to_owned(), since, bantime, count: 1 })
         };
-        let refused = || format!("fail2ban-client answered '{}', which is not a ban", super::ini::shortened(line));
+        let refused = || NotABan(super::ini::shortened(line));
         bans.push(ban().ok_or_else(refused)?);
     }
     Ok(bans)
@@ -161,7 +165,7 @@ mod tests {
         );
         for text in ["203.0.113.7", "203.0.113.7 yesterday + 3 = x", "a 2026-11-25 07:18:14 + x = y", "['203.0.113.7']"]
         {
-            assert!(parse_listing("sshd", text, &zone).unwrap_err().contains(text), "{text}");
+            assert!(parse_listing("sshd", text, &zone).unwrap_err().to_string().contains(text), "{text}");
         }
         assert_eq!(parse_listing("sshd", "", &zone), Ok(Vec::new()));
     }

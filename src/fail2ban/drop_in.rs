@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::mapping::Conversion;
+use super::converted::Conversion;
 
 /// Its name in wardend.conf.d.
 pub(crate) const NAME: &str = "50-fail2ban.conf";

@@ -1,6 +1,11 @@
 //! fail2ban's `bantime.increment` and its kin as wardend's growing bans.
 
-use super::{ini::shortened, mapping::Warning, setup::Place, span::Span};
+use super::{
+    converted::{Warning, quoted},
+    ini::shortened,
+    setup::Place,
+    span::Span,
+};
 
 /// What becomes of it.
 #[derive(Clone, Debug, Default)]
@@ -21,21 +26,72 @@ pub(crate) fn growth(
     on: &Place,
     bantime: u64,
 ) -> Result<Growth, (Place, String)> {
+    let keys = Keys { text, bantime };
     let mut growth = Growth::default();
-    let warn = |growth: &mut Growth, place: &Place, what: String| {
-        growth.warnings.push(Warning { place: Some(place.clone()), what });
-    };
-    let span = |key: &str| -> Result<Option<(Span, Place)>, (Place, String)> {
-        let Some((text, place)) = text(key) else { return Ok(None) };
+    let most = keys.span("bantime.maxtime")?;
+    let mut series = Series { factor: 2, from: on.clone(), most };
+    if let Some((list, place)) = text("bantime.multipliers") {
+        keys.multipliers(&list, &place, &mut series, &mut growth)?;
+    } else if let Some((formula, place)) = text("bantime.formula") {
+        growth.warn_of_the_formula(&formula, &place);
+    }
+    if let Some((factor, place)) = text("bantime.factor") {
+        growth.warn_of_the_factor(&factor, &place, series.factor);
+    }
+    let Series { factor, from, most } = series;
+    growth.set("bantime-factor", factor.to_string(), from.to_string());
+    match most {
+        Some((span, place)) => {
+            if span.seconds() < bantime {
+                growth
+                    .warn(&place, "bantime.maxtime is shorter than bantime; here all bans last for bantime".to_owned());
+            }
+            growth.set("bantime-max", quoted(&span.text()), place.to_string());
+        }
+        // The growth ends nowhere there.
+        None => growth.set("bantime-max", quoted("infinity"), format!("{on}, no bantime.maxtime")),
+    }
+    if let Some((span, place)) = keys.span("bantime.rndtime")? {
+        if span == Span::Permanent || span.is_too_long() {
+            return Err((place, "bantime.rndtime is not a span of time".to_owned()));
+        }
+        growth.set("bantime-jitter", quoted(&span.text()), place.to_string());
+    }
+    Ok(growth)
+}
+
+/// How bans grow: by what, as said where, and up to what.
+struct Series {
+    factor: u64,
+    from: Place,
+    most: Option<(Span, Place)>,
+}
+
+/// The keys of a jail.
+struct Keys<'k> {
+    text: &'k dyn Fn(&str) -> Option<(String, Place)>,
+    bantime: u64,
+}
+
+impl Keys<'_> {
+    /// A span that is not 0.
+    fn span(&self, key: &str) -> Result<Option<(Span, Place)>, (Place, String)> {
+        let Some((text, place)) = (self.text)(key) else { return Ok(None) };
         match Span::parse(&text) {
+            Ok(Span::Seconds(0)) => Ok(None),
             Ok(span) => Ok(Some((span, place))),
             Err(what) => Err((place, format!("{key} is '{}', which {what}", shortened(&text)))),
         }
-    };
-    let (mut factor, mut from) = (2, on.clone());
-    let mut most = span("bantime.maxtime")?.filter(|(span, _)| *span != Span::Seconds(0));
-    let multipliers = text("bantime.multipliers");
-    if let Some((list, place)) = &multipliers {
+    }
+
+    /// `bantime.multipliers`: the length of each ban in a row.
+    fn multipliers(
+        &self,
+        list: &str,
+        place: &Place,
+        series: &mut Series,
+        growth: &mut Growth,
+    ) -> Result<(), (Place, String)> {
         let numbers: Option<Vec<i64>> = list.split_whitespace().map(|word| word.parse().ok()).collect();
         let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) else {
             return Err((
@@ -43,84 +99,63 @@ pub(crate) fn growth(
                 format!("bantime.multipliers is '{}', which is not a list of whole numbers", shortened(list)),
             ));
         };
-        from = place.clone();
+        series.from = place.clone();
+        let times = |number: u64| Span::Seconds(self.bantime.saturating_mul(number));
+        let longest = numbers.iter().copied().max().unwrap_or(1).max(1).unsigned_abs();
+        let end = if numbers.iter().any(|number| *number < 0) { Span::Permanent } else { times(longest) };
         let ratio = constant_ratio(&numbers);
-        let last = numbers.iter().copied().max().unwrap_or(1).max(1).unsigned_abs();
-        let end = if numbers.iter().any(|number| *number < 0) {
-            Span::Permanent
-        } else {
-            Span::Seconds(bantime.saturating_mul(last))
-        };
-        factor = ratio.unwrap_or(2);
+        series.factor = ratio.unwrap_or(2);
         if ratio.is_none() {
-            let ours = (0..SHOWN).map(|n| Span::Seconds(bantime.saturating_mul(1 << n).min(end.seconds())).text());
+            let ours = (0..SHOWN).map(|n| Span::Seconds(times(1 << n).seconds().min(end.seconds())).text());
             let theirs = numbers.iter().take(SHOWN).map(|number| match number {
                 ..0 => "permanent".to_owned(),
-                _ => Span::Seconds(bantime.saturating_mul(number.unsigned_abs())).text(),
+                _ => times(number.unsigned_abs()).text(),
             });
             let what = format!(
                 "bantime.multipliers has no constant ratio, so bans last {} there, and {} here",
                 theirs.collect::<Vec<_>>().join(", "),
                 ours.collect::<Vec<_>>().join(", ")
             );
-            warn(&mut growth, place, what);
+            growth.warn(place, what);
         }
-        if most.as_ref().is_none_or(|(span, _)| span.seconds() > end.seconds()) {
-            most = Some((end, place.clone()));
+        if series.most.as_ref().is_none_or(|(span, _)| span.seconds() > end.seconds()) {
+            series.most = Some((end, place.clone()));
         }
-    } else if let Some((formula, place)) = text("bantime.formula") {
+        Ok(())
+    }
+}
+
+impl Growth {
+    fn set(&mut self, key: &'static str, value: String, from: String) {
+        self.settings.push((key, value, from));
+    }
+
+    fn warn(&mut self, place: &Place, what: String) {
+        self.warnings.push(Warning { place: Some(place.clone()), what });
+    }
+
+    fn warn_of_the_formula(&mut self, formula: &str, place: &Place) {
         let plain: String = formula.split_whitespace().collect::<String>().to_lowercase();
         if plain != STOCK {
-            warn(
-                &mut growth,
-                &place,
-                format!(
-                    "bantime.formula = {}: wardend evaluates no formula; each further ban is twice as long; correct bantime-factor if that is not meant",
-                    shortened(&formula)
-                ),
+            let what = format!(
+                "bantime.formula = {}: wardend evaluates no formula; each further ban is twice as long; correct bantime-factor if that is not meant",
+                shortened(formula)
             );
+            self.warn(place, what);
         }
     }
-    if let Some((text, place)) = text("bantime.factor") {
-        match text.trim().parse::<f64>() {
-            Ok(1.0) => {}
-            Ok(_) => warn(
-                &mut growth,
-                &place,
-                format!(
-                    "bantime.factor = {} multiplies each further ban, and not the growth; here the second ban is {factor} times as long as the first",
-                    text.trim()
-                ),
+
+    fn warn_of_the_factor(&mut self, text: &str, place: &Place, ours: u64) {
+        let what = match text.trim().parse::<f64>() {
+            Ok(1.0) => return,
+            Ok(_) => format!(
+                "bantime.factor = {} multiplies each further ban, and not the growth; here the second ban is {ours} times as long as the first",
+                text.trim()
             ),
-            Err(_) => warn(
-                &mut growth,
-                &place,
-                format!("bantime.factor is '{}', which is not a number; it was left out", shortened(&text)),
-            ),
-        }
+            Err(_) => format!("bantime.factor is '{}', which is not a number; it was left out", shortened(text)),
+        };
+        self.warn(place, what);
     }
-    growth.settings.push(("bantime-factor", factor.to_string(), from.to_string()));
-    match most {
-        Some((span, place)) => {
-            if span.seconds() < bantime {
-                warn(
-                    &mut growth,
-                    &place,
-                    "bantime.maxtime is shorter than bantime; here all bans last for bantime".to_owned(),
-                );
-            }
-            growth.settings.push(("bantime-max", format!("\"{}\"", span.text()), place.to_string()));
-        }
-        // The growth ends nowhere there.
-        None => growth.settings.push(("bantime-max", "\"infinity\"".to_owned(), format!("{on}, no bantime.maxtime"))),
-    }
-    if let Some((span, place)) = span("bantime.rndtime")?.filter(|(span, _)| *span != Span::Seconds(0)) {
-        if span == Span::Permanent || span.is_too_long() {
-            return Err((place, "bantime.rndtime is not a span of time".to_owned()));
-        }
-        growth.settings.push(("bantime-jitter", format!("\"{}\"", span.text()), place.to_string()));
-    }
-    Ok(growth)
 }
 
 /// The factor from each number to the next; none if wardend accepts no such factor.

@@ -2,16 +2,18 @@
 //!
 //! Four steps, all without any I/O but through [`Files`], and without running or evaluating anything of
 //! what is read: [`ini`] reads one file, [`setup`] lays all files over each other, [`mapping`] says what
-//! the jails become ([`jail`]: one of them), [`drop_in`] and [`report`] write it down. [`span`], [`ports`], [`ignore`],
+//! the jails become ([`jail`]: one of them; [`converted`]: the result), [`drop_in`] and [`report`] write it down. [`span`], [`ports`], [`ignore`],
 //! [`actions`] and [`growth`] each know one kind of value.
 
 mod actions;
 mod bans;
 mod call;
+mod converted;
 mod drop_in;
 mod growth;
 mod ignore;
 mod ini;
+mod installed;
 mod jail;
 mod mapping;
 mod pattern;
@@ -27,7 +29,7 @@ use std::path::PathBuf;
 pub(crate) use self::{
     bans::{Ban, Order, Orders, parse_listing},
     drop_in::NAME,
-    mapping::Installed,
+    installed::{Installed, NotLoaded},
     report::{Next, Report},
     setup::{Error, Files, MOST_BYTES},
 };
@@ -38,7 +40,7 @@ const DATABASE: &str = "/var/lib/fail2ban/fail2ban.sqlite3";
 /// What an import makes of a set-up.
 #[derive(Debug)]
 pub(crate) struct Import {
-    conversion: mapping::Conversion,
+    conversion: converted::Conversion,
     /// The text of the drop-in; none if no jail was converted.
     pub(crate) drop_in: Option<String>,
 }

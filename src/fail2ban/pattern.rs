@@ -28,12 +28,62 @@ impl Pattern {
     }
 }
 
-/// Reads an expression. `programs` are the names under which the service logs. The error is the end of a
-/// sentence that begins with the expression.
-pub(super) fn parse(text: &str, programs: &[&str]) -> Result<Pattern, String> {
+/// Why an expression is no pattern: the end of a sentence that begins with the expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("is not anchored at the beginning (^), so it also matches within what an attacker typed")]
+    NotAnchored,
+    #[error("names no address (<HOST>)")]
+    NoAddress,
+    #[error("has <HOST> in more than one place")]
+    TwoAddresses,
+    #[error("goes on after its end ($)")]
+    GoesOn,
+    #[error("has alternatives outside of parentheses, of which only one is anchored")]
+    Alternatives,
+    #[error("has a ^ that is not at its beginning")]
+    LateBeginning,
+    #[error("has a $ that is not at its end")]
+    EarlyEnd,
+    #[error("has a control character")]
+    ControlCharacter,
+    #[error("ends with a backslash")]
+    EndsWithBackslash,
+    #[error("refers back to one of its groups, which no pattern here can")]
+    RefersBack,
+    #[error("looks around itself ((?=, (?!, (?<), which no pattern here can")]
+    LooksAround,
+    #[error("has a group of a kind that no pattern here has")]
+    OtherGroup,
+    #[error("bans by <F-ID>, not by address")]
+    BansById,
+    #[error("reads a host name (<DNS>), which whoever owns its zone has chosen")]
+    HostName,
+    #[error("spans several lines (<SKIPLINES>)")]
+    SeveralLines,
+    #[error("has <F-USER> without its end")]
+    UserWithoutEnd,
+    #[error("has a '{0}' too many")]
+    TooMany(char),
+    #[error("has an end tag too many")]
+    EndTag,
+    #[error("has \\{0}, which means nothing here")]
+    Escape(char),
+    #[error("has a group of its own for the address (?P<{0}>…), not <HOST>")]
+    OwnAddress(String),
+    #[error("has <{0}>, so it counts nothing by itself")]
+    CountsNothing(String),
+    #[error("reads a network (<{0}>)")]
+    Network(String),
+    #[error("has <{0}>, which stands for something that is set elsewhere")]
+    Elsewhere(String),
+}
+
+/// Reads an expression. `programs` are the names under which the service logs.
+pub(super) fn parse(text: &str, programs: &[&str]) -> Result<Pattern, Unusable> {
     let text = text.trim();
     let Some(rest) = text.strip_prefix('^').or_else(|| text.strip_prefix("\\A")) else {
-        return Err("is not anchored at the beginning (^), so it also matches within what an attacker typed".to_owned());
+        return Err(Unusable::NotAnchored);
     };
     let rest = rest.strip_prefix("\\s*").unwrap_or(rest);
     let mut message = match rest.strip_prefix(PREFIX) {
@@ -49,8 +99,8 @@ pub(super) fn parse(text: &str, programs: &[&str]) -> Result<Pattern, String> {
     scan.run()?;
     match scan.addresses {
         1 => {}
-        0 => return Err("names no address (<HOST>)".to_owned()),
-        _ => return Err("has <HOST> in more than one place".to_owned()),
+        0 => return Err(Unusable::NoAddress),
+        _ => return Err(Unusable::TwoAddresses),
     }
     let (ends, mut out) = (scan.ends, scan.out);
     if ends {
@@ -85,10 +135,10 @@ struct Scan<'t> {
 }
 
 impl Scan<'_> {
-    fn run(&mut self) -> Result<(), String> {
+    fn run(&mut self) -> Result<(), Unusable> {
         while let Some(c) = self.rest.chars().next() {
             if self.ends {
-                return Err("goes on after its end ($)".to_owned());
+                return Err(Unusable::GoesOn);
             }
             match c {
                 '\\' => self.escape()?,
@@ -96,18 +146,18 @@ impl Scan<'_> {
                 '[' => self.class()?,
                 '(' => self.group()?,
                 ')' => {
-                    self.depth = self.depth.checked_sub(1).ok_or("has a ')' too many")?;
+                    self.depth = self.depth.checked_sub(1).ok_or(Unusable::TooMany(')'))?;
                     self.take(1);
                 }
                 '|' if self.depth == 0 => {
-                    return Err("has alternatives outside of parentheses, of which only one is anchored".to_owned());
+                    return Err(Unusable::Alternatives);
                 }
-                '^' => return Err("has a ^ that is not at its beginning".to_owned()),
+                '^' => return Err(Unusable::LateBeginning),
                 '$' if self.depth == 0 => {
                     self.skip(1);
                     self.ends = true;
                 }
-                '$' => return Err("has a $ that is not at its end".to_owned()),
+                '$' => return Err(Unusable::EarlyEnd),
                 '*' | '+' | '?' | '}' => {
                     self.take(1);
                     // Where the whole message is matched, it makes no difference which end is tried first.
@@ -115,11 +165,11 @@ impl Scan<'_> {
                         self.skip(1);
                     }
                 }
-                c if c.is_control() => return Err("has a control character".to_owned()),
+                c if c.is_control() => return Err(Unusable::ControlCharacter),
                 c => self.take(c.len_utf8()),
             }
         }
-        if self.depth > 0 { Err("has a '(' too many".to_owned()) } else { Ok(()) }
+        if self.depth > 0 { Err(Unusable::TooMany('(')) } else { Ok(()) }
     }
 
     fn take(&mut self, bytes: usize) {
@@ -136,17 +186,17 @@ impl Scan<'_> {
         self.skip(bytes);
     }
 
-    fn escape(&mut self) -> Result<(), String> {
-        let next = self.rest[1..].chars().next().ok_or("ends with a backslash")?;
+    fn escape(&mut self) -> Result<(), Unusable> {
+        let next = self.rest[1..].chars().next().ok_or(Unusable::EndsWithBackslash)?;
         match next {
             'Z' => {
                 self.skip(2);
                 self.ends = true;
             }
-            '1'..='9' => return Err("refers back to one of its groups, which no pattern here can".to_owned()),
+            '1'..='9' => return Err(Unusable::RefersBack),
             // Letters that have a meaning in both, and that mean the same.
             'd' | 'D' | 's' | 'S' | 'w' | 'W' | 'b' | 'B' | 't' | 'n' | 'r' | 'x' => self.take(2),
-            c if c.is_ascii_alphanumeric() => return Err(format!("has \\{c}, which means nothing here")),
+            c if c.is_ascii_alphanumeric() => return Err(Unusable::Escape(c)),
             '<' => self.put("\\x3c", 2),
             c if c.is_ascii_punctuation() => self.take(2),
             // An escaped blank, for one.
@@ -155,7 +205,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn class(&mut self) -> Result<(), String> {
+    fn class(&mut self) -> Result<(), Unusable> {
         let mut end = 1 + usize::from(self.rest[1..].starts_with('^'));
         end += usize::from(self.rest[end..].starts_with(']'));
         let mut escaped = false;
@@ -164,28 +214,28 @@ impl Scan<'_> {
             escaped = *c == '\\' && !escaped;
             closes
         });
-        let close = end + close.ok_or("has a '[' too many")?.0;
+        let close = end + close.ok_or(Unusable::TooMany('['))?.0;
         // A class within a class is one only here.
         let inner = self.rest[1..close].replace("\\[", "[").replace('[', "\\[").replace("&&", "&\\&");
         self.put(&format!("[{}]", inner.replace("~~", "~\\~").replace("--", "-\\-")), close + 1);
         Ok(())
     }
 
-    fn group(&mut self) -> Result<(), String> {
+    fn group(&mut self) -> Result<(), Unusable> {
         self.depth += 1;
         let Some(inner) = self.rest.strip_prefix("(?") else {
             self.put("(?:", 1);
             return Ok(());
         };
         if inner.starts_with(['=', '!']) || inner.starts_with("<=") || inner.starts_with("<!") {
-            return Err("looks around itself ((?=, (?!, (?<), which no pattern here can".to_owned());
+            return Err(Unusable::LooksAround);
         }
         if inner.starts_with("P=") || inner.starts_with('(') {
-            return Err("refers back to one of its groups, which no pattern here can".to_owned());
+            return Err(Unusable::RefersBack);
         }
         if let Some((name, rest)) = inner.strip_prefix("P<").and_then(|inner| inner.split_once('>')) {
             if matches!(name, "host" | "ip4" | "ip6" | "ip" | "cidr" | "dns" | "fid") {
-                return Err(format!("has a group of its own for the address (?P<{name}>…), not <HOST>"));
+                return Err(Unusable::OwnAddress(name.to_owned()));
             }
             let bytes = self.rest.len() - rest.len();
             self.put("(?:", bytes);
@@ -195,10 +245,10 @@ impl Scan<'_> {
             self.take(3);
             return Ok(());
         }
-        Err("has a group of a kind that no pattern here has".to_owned())
+        Err(Unusable::OtherGroup)
     }
 
-    fn tag(&mut self) -> Result<(), String> {
+    fn tag(&mut self) -> Result<(), Unusable> {
         let Some((name, rest)) = self.rest[1..].split_once('>').filter(|(name, _)| is_tag(name)) else {
             self.put("\\x3c", 1);
             return Ok(());
@@ -210,23 +260,23 @@ impl Scan<'_> {
             "IP6" => "<ADDR6>",
             "F-USER" => return self.user(rest),
             "F-NOFAIL" | "F-MLFFORGET" | "F-MLFGAINED" | "F-MLFID" => {
-                return Err(format!("has <{name}>, so it counts nothing by itself"));
+                return Err(Unusable::CountsNothing(name.to_owned()));
             }
-            "F-ID" => return Err("bans by <F-ID>, not by address".to_owned()),
-            "CIDR" | "SUBNET" => return Err(format!("reads a network (<{name}>)")),
-            "DNS" => return Err("reads a host name (<DNS>), which whoever owns its zone has chosen".to_owned()),
-            "SKIPLINES" => return Err("spans several lines (<SKIPLINES>)".to_owned()),
+            "F-ID" => return Err(Unusable::BansById),
+            "CIDR" | "SUBNET" => return Err(Unusable::Network(name.to_owned())),
+            "DNS" => return Err(Unusable::HostName),
+            "SKIPLINES" => return Err(Unusable::SeveralLines),
             _ if name.starts_with("F-") => {
                 self.depth += 1;
                 self.put("(?:", bytes);
                 return Ok(());
             }
             _ if name.starts_with("/F-") => {
-                self.depth = self.depth.checked_sub(1).ok_or("has an end tag too many")?;
+                self.depth = self.depth.checked_sub(1).ok_or(Unusable::EndTag)?;
                 self.put(")", bytes);
                 return Ok(());
             }
-            _ => return Err(format!("has <{name}>, which stands for something that is set elsewhere")),
+            _ => return Err(Unusable::Elsewhere(name.to_owned())),
         };
         self.addresses += 1;
         self.put(address, bytes);
@@ -234,9 +284,9 @@ impl Scan<'_> {
     }
 
     /// `<F-USER>…</F-USER>`: if it takes anything, that is what wardend's token says, too.
-    fn user(&mut self, rest: &str) -> Result<(), String> {
+    fn user(&mut self, rest: &str) -> Result<(), Unusable> {
         const END: &str = "</F-USER>";
-        let (inner, behind) = rest.split_once(END).ok_or("has <F-USER> without its end")?;
+        let (inner, behind) = rest.split_once(END).ok_or(Unusable::UserWithoutEnd)?;
         let any = regex::Regex::new(r"^(?:(?:\\S|\.|\[\^(?:\\.|[^\]])*\])[*+]\??\|?)+$");
         if any.is_ok_and(|any| any.is_match(inner)) && !self.out.contains("<USER>") {
             self.put("<USER>", self.rest.len() - behind.len());
@@ -348,7 +398,7 @@ mod tests {
             ("^a$ <HOST>", "goes on after its end"),
             ("^a <HOST>\\", "ends with a backslash"),
         ] {
-            let error = parse(regex, &["sshd"]).unwrap_err();
+            let error = parse(regex, &["sshd"]).unwrap_err().to_string();
             assert!(error.contains(says), "{regex}: {error}");
         }
     }

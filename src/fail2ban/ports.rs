@@ -82,6 +82,23 @@ pub(crate) enum Ports {
     Some(Vec<String>),
 }
 
+/// Why `port` or `protocol` can't be read: the end of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PortsError {
+    #[error("the protocol '{0}' has no ports")]
+    Protocol(String),
+    #[error("is empty")]
+    Empty,
+    #[error("'{0}' is more than 65535")]
+    TooLarge(String),
+    #[error("'{0}' is not a service whose port is known here; write its number")]
+    Unknown(String),
+    #[error("the port 0 is nobody's")]
+    Zero,
+    #[error("'{0}' ends before it begins")]
+    Backwards(String),
+}
+
 impl Ports {
     /// As TOML.
     pub(crate) fn toml(&self) -> String {
@@ -93,8 +110,8 @@ impl Ports {
         }
     }
 
-    /// Reads both values. The error is the end of a sentence.
-    pub(crate) fn parse(port: &str, protocol: &str) -> Result<Self, String> {
+    /// Reads both values.
+    pub(crate) fn parse(port: &str, protocol: &str) -> Result<Self, PortsError> {
         let words = |text: &str| -> Vec<String> {
             let words = text.split(|c: char| c.is_whitespace() || c == ',' || c == '{' || c == '}');
             words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
@@ -107,7 +124,7 @@ impl Ports {
             protocols.push("tcp".to_owned());
         }
         if let Some(other) = protocols.iter().find(|one| !["tcp", "udp", "sctp", "dccp"].contains(&one.as_str())) {
-            return Err(format!("the protocol '{other}' has no ports"));
+            return Err(PortsError::Protocol(other.clone()));
         }
         let mut list = Vec::new();
         for word in words(port) {
@@ -129,7 +146,7 @@ impl Ports {
             }
         }
         if list.is_empty() {
-            return Err("is empty".to_owned());
+            return Err(PortsError::Empty);
         }
         let mut seen = std::collections::BTreeSet::new();
         list.retain(|port| seen.insert(port.clone()));
@@ -138,33 +155,33 @@ impl Ports {
 }
 
 /// A number, two of them, or a name.
-fn range(word: &str) -> Result<(u16, u16), String> {
+fn range(word: &str) -> Result<(u16, u16), PortsError> {
     const NUMBERS: [(&str, u16); 3] = [("ssh", 22), ("http", 80), ("https", 443)];
-    let one = |word: &str| -> Result<u16, String> {
+    let one = |word: &str| -> Result<u16, PortsError> {
         if let Ok(number) = word.parse::<u16>() {
             return Ok(number);
         }
         if word.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(format!("'{word}' is more than 65535"));
+            return Err(PortsError::TooLarge(word.to_owned()));
         }
         let service = SERVICES.iter().find(|(name, _)| *name == word).map(|(_, service)| *service);
         let number = service.and_then(|service| {
             let named = NUMBERS.iter().find(|(name, _)| *name == service).map(|(_, number)| *number);
             named.or_else(|| service.parse().ok())
         });
-        number.ok_or_else(|| format!("'{word}' is not a service whose port is known here; write its number"))
+        number.ok_or_else(|| PortsError::Unknown(word.to_owned()))
     };
     let parts = word.split_once([':', '-']);
     // "pop-3" is a name, not a range.
     if let Ok(number) = one(word) {
-        return if number == 0 { Err("the port 0 is nobody's".to_owned()) } else { Ok((number, number)) };
+        return if number == 0 { Err(PortsError::Zero) } else { Ok((number, number)) };
     }
     let Some((first, last)) = parts.filter(|_| word.starts_with(|c: char| c.is_ascii_digit())) else {
         return one(word).map(|number| (number, number));
     };
     let (first, last) = (one(first)?, one(if last.is_empty() { "65535" } else { last })?);
     if first > last {
-        return Err(format!("'{word}' ends before it begins"));
+        return Err(PortsError::Backwards(word.to_owned()));
     }
     Ok((first, last))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{
-    mapping::{Conversion, Warning},
+    converted::{Conversion, Warning},
     rules::OwnRule,
     setup::{Place, Remark},
 };
@@ -85,13 +85,12 @@ pub(crate) struct Rule {
 
 impl Rule {
     fn new(rule: &OwnRule) -> Self {
-        Self {
-            from: rule.place.to_string(),
-            what: rule.shown(),
-            filter: rule.filter.clone(),
-            proposed: rule.outcome.as_ref().ok().cloned(),
-            why_not: rule.outcome.as_ref().err().cloned(),
-        }
+        let (proposed, why_not) = match &rule.outcome {
+            Some(Ok(name)) => (Some(name.clone()), None),
+            Some(Err(why)) => (None, Some(why.to_string())),
+            None => (None, None),
+        };
+        Self { from: rule.place.to_string(), what: rule.shown(), filter: rule.filter.clone(), proposed, why_not }
     }
 
     fn text(&self) -> String {

@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use super::{
     ini::shortened,
-    mapping::Installed,
-    pattern::{self, PREFIX},
-    setup::{Error, Files, Place, Setup, Value},
+    installed::{Installed, NotLoaded},
+    pattern::{self, PREFIX, Unusable},
+    setup::{Error, Files, Place, Setup, Unresolved, Value},
 };
 
 /// The names under which services log, where they are not that of the filter alone.
@@ -28,11 +28,37 @@ pub(crate) struct OwnRule {
     /// The key: failregex or another one.
     pub(crate) key: String,
     pub(crate) text: String,
-    /// With its names resolved; the error is the end of a sentence.
-    resolved: Result<String, String>,
+    /// With its names resolved.
+    resolved: Result<String, Unresolved>,
     pub(crate) place: Place,
-    /// The name of the rule that is proposed, or why there is none: the end of a sentence.
-    pub(crate) outcome: Result<String, String>,
+    /// The name of the rule that is proposed, or why there is none; nothing before [`propose`] has looked.
+    pub(crate) outcome: Option<Result<String, Unproposed>>,
+}
+
+/// Why no rule is proposed: the end of a sentence that begins with the expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unproposed {
+    #[error(
+        "takes failures back; wardend counts what its rules read, so list addresses in ignoreip, or mask a rule (wardend.filter(5))"
+    )]
+    TakesBack,
+    #[error("selects lines, which the table [records] of a filter does here")]
+    SelectsLines,
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    #[error(transparent)]
+    NotLoaded(#[from] NotLoaded),
+    #[error("has no class that a mode counts")]
+    NoClass,
+    /// `class` is nothing, or the end of what is in parentheses.
+    #[error("needs no rule: wardend's '{rule}' reads such messages already ({counts}{class})")]
+    Needless { rule: String, counts: &'static str, class: String },
+    #[error("has quotation marks that can't be written")]
+    Quotes,
+    #[error("can't be proven: {0}")]
+    Unproven(String),
 }
 
 /// A drop-in for a filter, shown and not written.
@@ -95,7 +121,7 @@ fn programs(filter: &str) -> Vec<&str> {
 }
 
 /// Each line of a value that says something of its own.
-fn lines(key: &str, value: &Value, ours: &str, resolve: &dyn Fn(&str) -> Result<String, String>) -> Vec<OwnRule> {
+fn lines(key: &str, value: &Value, ours: &str, resolve: &dyn Fn(&str) -> Result<String, Unresolved>) -> Vec<OwnRule> {
     let numbered = value.raw.split('\n').zip(value.lines.iter().copied().chain(std::iter::repeat(value.place.line)));
     let mut rules = Vec::new();
     for (text, line) in numbered {
@@ -103,14 +129,7 @@ fn lines(key: &str, value: &Value, ours: &str, resolve: &dyn Fn(&str) -> Result<
         if !text.is_empty() {
             let place = Place { line, ..value.place.clone() };
             let resolved = resolve(&text.replace("%(__prefix_line)s", PREFIX));
-            rules.push(OwnRule {
-                filter: ours.to_owned(),
-                key: key.to_owned(),
-                text,
-                resolved,
-                place,
-                outcome: Err(String::new()),
-            });
+            rules.push(OwnRule { filter: ours.to_owned(), key: key.to_owned(), text, resolved, place, outcome: None });
         }
     }
     rules
@@ -122,11 +141,11 @@ pub(super) fn propose(rules: &mut [OwnRule], installed: &dyn Installed) -> Vec<P
     for rule in rules {
         let (text, number) = texts.entry(rule.filter.clone()).or_default();
         let name = format!("own-{}", *number + 1);
-        rule.outcome = rule.proposed(&name, text, installed).map(|more| {
+        rule.outcome = Some(rule.proposed(&name, text, installed).map(|more| {
             text.push_str(&more);
             *number += 1;
             name
-        });
+        }));
     }
     let made = texts.into_iter().filter(|(_, (_, number))| *number > 0);
     made.map(|(filter, (text, number))| {
@@ -148,28 +167,25 @@ impl OwnRule {
     }
 
     /// This rule in wardend's words, as it can be added to a drop-in that says `before`.
-    fn proposed(&self, name: &str, before: &str, installed: &dyn Installed) -> Result<String, String> {
+    fn proposed(&self, name: &str, before: &str, installed: &dyn Installed) -> Result<String, Unproposed> {
         match self.key.as_str() {
             "failregex" => {}
-            "ignoreregex" => {
-                return Err("takes failures back; wardend counts what its rules read, so list addresses in ignoreip, or mask a rule (wardend.filter(5))".to_owned());
-            }
-            _ => return Err("selects lines, which the table [records] of a filter does here".to_owned()),
+            "ignoreregex" => return Err(Unproposed::TakesBack),
+            _ => return Err(Unproposed::SelectsLines),
         }
         let pattern = pattern::parse(self.resolved.as_ref().map_err(Clone::clone)?, &programs(&self.filter))?;
         let filter = installed.load(&self.filter, "")?;
         let class = filter.mode("normal").and_then(<[String]>::first).cloned();
-        let class = class.ok_or("has no class that a mode counts")?;
+        let class = class.ok_or(Unproposed::NoClass)?;
         let variants = pattern.variants();
         let example = variants.first().and_then(|text| pattern::example(text));
         if let Some(reading) = example.as_ref().and_then(|example| filter.examine(example.as_bytes(), false)) {
             let rule = reading.rule;
-            let of = rule.class.as_ref().map(|class| format!(", class {class}")).unwrap_or_default();
-            return Err(format!(
-                "needs no rule: wardend's '{}' reads such messages already ({}{of})",
-                rule.name,
-                rule.counts.as_str()
-            ));
+            return Err(Unproposed::Needless {
+                rule: rule.name.to_string(),
+                counts: rule.counts.as_str(),
+                class: rule.class.as_ref().map(|class| format!(", class {class}")).unwrap_or_default(),
+            });
         }
         let mut refused = None;
         for text in variants {
@@ -179,23 +195,22 @@ impl OwnRule {
                 Err(what) => refused = refused.or(Some(what)),
             }
         }
-        let what = refused.unwrap_or_default();
+        let what = refused.map(|refused| refused.to_string()).unwrap_or_default();
         // The mend is for those who write a rule themselves.
         let what = what.split(". Spell out").next().unwrap_or_default();
-        Err(format!(
-            "can't be proven: {}",
+        Err(Unproposed::Unproven(
             what.trim_end_matches('.')
                 .replace(&format!("rule '{name}'"), "the rule made of it")
-                .replace(&format!("'{name}'"), "the one made of it")
+                .replace(&format!("'{name}'"), "the one made of it"),
         ))
     }
 
-    fn written(&self, name: &str, class: &str, pattern: &str, example: Option<&str>) -> Result<String, String> {
+    fn written(&self, name: &str, class: &str, pattern: &str, example: Option<&str>) -> Result<String, Unproposed> {
         let mut text = format!(
             "# {}: {}\n[[rule]]\nname = \"{name}\"\nclass = \"{class}\"\ncounts = \"failure\"\npattern = {}\n",
             shortened(&self.place.to_string()),
             shortened(&self.text),
-            literal(pattern).ok_or("has quotation marks that can't be written")?
+            literal(pattern).ok_or(Unproposed::Quotes)?
         );
         if let Some((example, quoted)) = example.and_then(|example| Some((example, literal(example)?))) {
             let address = if example.contains("2001:db8::7") { "2001:db8::7" } else { "203.0.113.7" };

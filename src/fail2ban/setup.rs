@@ -72,6 +72,19 @@ pub(crate) enum Error {
     NoSetup(String),
 }
 
+/// Why the names in a value can't be resolved: the end of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unresolved {
+    #[error("refers to itself, or to more than {most} other values in a row", most = DEEPEST)]
+    Circle,
+    #[error("names %({0})s, which is not set anywhere")]
+    Unset(String),
+    #[error("has a single '%', which is written as '%%'")]
+    Percent,
+    #[error("grows without end")]
+    Endless,
+}
+
 /// A value as written.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
@@ -335,14 +348,14 @@ impl Setup {
         found.or_else(|| self.defaults.get(key).map(|value| Found { value, shared: true }))
     }
 
-    /// A value with the names in it resolved. The error is the end of a sentence.
-    pub(crate) fn resolve(&self, section: &str, raw: &str) -> Result<String, String> {
+    /// A value with the names in it resolved.
+    pub(crate) fn resolve(&self, section: &str, raw: &str) -> Result<String, Unresolved> {
         self.resolve_within(section, raw, 0)
     }
 
-    fn resolve_within(&self, section: &str, raw: &str, depth: usize) -> Result<String, String> {
+    fn resolve_within(&self, section: &str, raw: &str, depth: usize) -> Result<String, Unresolved> {
         if depth > DEEPEST {
-            return Err(format!("refers to itself, or to more than {DEEPEST} other values in a row"));
+            return Err(Unresolved::Circle);
         }
         let mut text = String::new();
         let mut rest = raw;
@@ -353,15 +366,14 @@ impl Setup {
                 text.push('%');
                 rest = after;
             } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(")s")) {
-                let value =
-                    self.named(section, name).ok_or_else(|| format!("names %({name})s, which is not set anywhere"))?;
+                let value = self.named(section, name).ok_or_else(|| Unresolved::Unset(name.to_owned()))?;
                 text.push_str(&self.resolve_within(section, &value, depth + 1)?);
                 rest = after;
             } else {
-                return Err("has a single '%', which is written as '%%'".to_owned());
+                return Err(Unresolved::Percent);
             }
             if text.len() > LONGEST {
-                return Err("grows without end".to_owned());
+                return Err(Unresolved::Endless);
             }
         }
         text.push_str(rest);

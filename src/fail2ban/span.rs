@@ -32,12 +32,31 @@ enum Token {
     Sign(char),
 }
 
+/// Why a value is no span: the end of a sentence that begins with the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpanError {
+    #[error("is empty")]
+    Empty,
+    #[error("has '{0}', which is not a number")]
+    NotANumber(String),
+    #[error("has '{0}', which is not a unit of time of fail2ban (s, m, h, d, w, mo, y)")]
+    NotAUnit(String),
+    #[error("has '{0}' in it")]
+    Has(char),
+    #[error("is more than a sum of products")]
+    NotASum,
+    #[error("is not a span of time")]
+    Misplaced,
+    #[error("is not a finite number")]
+    NotFinite,
+}
+
 impl Span {
-    /// Reads a value. The error is the end of a sentence that begins with the value.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a value.
+    pub(crate) fn parse(text: &str) -> Result<Self, SpanError> {
         let seconds = sum(&tokens(text)?)?;
         if !seconds.is_finite() {
-            return Err("is not a finite number".to_owned());
+            return Err(SpanError::NotFinite);
         }
         if seconds < 0.0 {
             return Ok(Self::Permanent);
@@ -79,7 +98,7 @@ impl Span {
     }
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
+fn tokens(text: &str) -> Result<Vec<Token>, SpanError> {
     // A comment by accident: an expression of Python ends at it.
     let text = text.split('#').next().unwrap_or_default();
     let mut tokens = Vec::new();
@@ -89,29 +108,25 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
         let taken = if first.is_ascii_digit() || first == '.' {
             let taken = length(&|c| c.is_ascii_digit() || c == '.' || c == '_');
             let digits = rest[..taken].replace('_', "");
-            tokens.push(Token::Number(
-                digits.parse().map_err(|_| format!("has '{}', which is not a number", &rest[..taken]))?,
-            ));
+            tokens.push(Token::Number(digits.parse().map_err(|_| SpanError::NotANumber(rest[..taken].to_owned()))?));
             taken
         } else if first.is_ascii_alphabetic() {
             let taken = length(&|c| c.is_ascii_alphabetic());
             let word = rest[..taken].to_ascii_lowercase();
             let unit = UNITS.iter().find(|(_, words)| words.contains(&word.as_str()));
-            let (seconds, _) = unit.ok_or_else(|| {
-                format!("has '{}', which is not a unit of time of fail2ban (s, m, h, d, w, mo, y)", &rest[..taken])
-            })?;
+            let (seconds, _) = unit.ok_or_else(|| SpanError::NotAUnit(rest[..taken].to_owned()))?;
             tokens.push(Token::Unit(*seconds));
             taken
         } else if "+-*".contains(first) {
             if rest.starts_with("**") {
-                return Err("is more than a sum of products".to_owned());
+                return Err(SpanError::NotASum);
             }
             tokens.push(Token::Sign(first));
             1
         } else if "/()%".contains(first) {
-            return Err("is more than a sum of products".to_owned());
+            return Err(SpanError::NotASum);
         } else {
-            return Err(format!("has '{first}' in it"));
+            return Err(SpanError::Has(first));
         };
         rest = rest[taken..].trim_start();
     }
@@ -119,10 +134,9 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
 }
 
 /// Adds up the products. A number or product that follows another one without a sign is added to it.
-fn sum(tokens: &[Token]) -> Result<f64, String> {
-    const MISPLACED: &str = "is not a span of time";
+fn sum(tokens: &[Token]) -> Result<f64, SpanError> {
     if tokens.is_empty() {
-        return Err("is empty".to_owned());
+        return Err(SpanError::Empty);
     }
     let (mut sum, mut at, mut sign) = (0.0, 0, 1.0);
     if let Some(Token::Sign(first @ ('+' | '-'))) = tokens.first() {
@@ -133,7 +147,7 @@ fn sum(tokens: &[Token]) -> Result<f64, String> {
         let mut product = sign;
         // A factor is a number with or without a unit.
         loop {
-            let Some(Token::Number(number)) = tokens.get(at) else { return Err(MISPLACED.to_owned()) };
+            let Some(Token::Number(number)) = tokens.get(at) else { return Err(SpanError::Misplaced) };
             product *= number;
             at += 1;
             if let Some(Token::Unit(unit)) = tokens.get(at) {
@@ -154,7 +168,7 @@ fn sum(tokens: &[Token]) -> Result<f64, String> {
             None => return Ok(sum),
             Some(Token::Sign('-')) => -1.0,
             Some(Token::Sign('+') | Token::Number(_)) => 1.0,
-            Some(_) => return Err(MISPLACED.to_owned()),
+            Some(_) => return Err(SpanError::Misplaced),
         };
         if matches!(tokens.get(at), Some(Token::Sign(_))) {
             at += 1;
@@ -246,7 +260,7 @@ mod tests {
             ("10\u{661}m", "in it"),
             ("<bantime>", "has '<' in it"),
         ] {
-            let error = Span::parse(text).unwrap_err();
+            let error = Span::parse(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
     }

@@ -11,16 +11,17 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use clap::ValueHint;
 use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
         bus::on_the_bus,
-        output::{Json, line, print_json},
+        output::{line, print_json},
     },
     Partial,
+    arguments::Arguments,
     live::{Live, Taken},
+    located,
 };
 use crate::{
     config::{Settings, filters},
@@ -28,40 +29,9 @@ use crate::{
         filter::{Filter, FilterText},
         record::Fields,
     },
-    fail2ban::{Error, Files, Import, Installed, MOST_BYTES, NAME, Next, Report},
+    fail2ban::{Files, Import, Installed, MOST_BYTES, NAME, Next, NotLoaded, Report},
     util::files::replace,
 };
-
-pub(super) const DIRECTORY: &str = "/etc/fail2ban";
-
-/// Options of `import fail2ban`.
-#[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
-pub(super) struct Arguments {
-    /// The directory of fail2ban's configuration
-    #[arg(value_name = "DIR", default_value = DIRECTORY, value_hint = ValueHint::DirPath)]
-    pub(super) directory: PathBuf,
-    /// Write the drop-in, after checking it
-    #[arg(long)]
-    write: bool,
-    /// Replace a drop-in that is there and differs
-    #[arg(long, requires = "write")]
-    force: bool,
-    /// Take over the bans in force, from fail2ban's database or from the running fail2ban
-    #[arg(long)]
-    bans: bool,
-    /// Read the bans from this database
-    #[arg(long, value_name = "FILE", requires = "bans", value_hint = ValueHint::FilePath)]
-    pub(super) database: Option<PathBuf>,
-    /// Keep to fail2ban's ways where there is a setting for it
-    #[arg(long)]
-    exact: bool,
-    /// Use this directory instead of /etc/wardend and /run/wardend
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    config: Option<PathBuf>,
-    #[command(flatten)]
-    json: Json,
-}
 
 /// The report as JSON.
 #[derive(Debug, Serialize)]
@@ -174,16 +144,6 @@ fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<Outcome> {
     Ok(Outcome::Written)
 }
 
-/// An error with the path as it can be opened.
-pub(super) fn located(error: Error, directory: &Path) -> anyhow::Error {
-    let full = |file: &str| directory.join(file).display().to_string();
-    match error {
-        Error::At(file, line, what) => anyhow::anyhow!("{}:{line}: {what}", full(&file)),
-        Error::Read(file, what) => anyhow::anyhow!("{}: can't be read: {what}.", full(&file)),
-        Error::NoSetup(what) => anyhow::anyhow!("{} is not a set-up of fail2ban: {what}.", directory.display()),
-    }
-}
-
 /// The files of a directory.
 pub(super) struct Disk(PathBuf);
 
@@ -248,15 +208,15 @@ impl Installed for OfHere<'_> {
         filters::names(self.0).unwrap_or_default().into_iter().collect()
     }
 
-    fn load(&self, filter: &str, drop_in: &str) -> Result<Filter, String> {
-        let texts = filters::texts(filter, self.0).map_err(|error| error.to_string())?;
-        let mut texts = texts.ok_or_else(|| format!("There is no filter '{filter}'."))?;
+    fn load(&self, filter: &str, drop_in: &str) -> Result<Filter, NotLoaded> {
+        let texts = filters::texts(filter, self.0).map_err(|error| NotLoaded::Installed(error.to_string()))?;
+        let mut texts = texts.ok_or_else(|| NotLoaded::Missing(filter.to_owned()))?;
         if !drop_in.is_empty() {
             texts.push(FilterText::new("the proposal", drop_in));
         }
         Filter::load(filter, &texts, &mut Fields::default()).map_err(|error| match error.file.as_str() {
-            "the proposal" => error.what,
-            _ => error.to_string(),
+            "the proposal" => NotLoaded::DropIn(error),
+            _ => NotLoaded::Installed(error.to_string()),
         })
     }
 }

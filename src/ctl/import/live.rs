@@ -17,8 +17,9 @@ use super::{
         bus::{sentence, steer},
         list::options,
     },
-    Partial, database,
-    fail2ban::{Arguments, DIRECTORY, located},
+    Partial,
+    arguments::{Arguments, DIRECTORY},
+    database, located,
 };
 use crate::{
     contract::bus::Outcome,
