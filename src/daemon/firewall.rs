@@ -176,7 +176,7 @@ impl Firewall {
                     self.state = State::Down(REMOVED.to_owned());
                     events::firewall_lost(REMOVED);
                 }
-                let _ = reply.send(outcome.map_err(Error::Failed));
+                let _ = reply.send(outcome.map_err(|why| Error::Failed(why.to_string())));
                 removed
             }
             Report::Inspected(inspection) => {
@@ -187,7 +187,7 @@ impl Firewall {
             }
             Report::Synced(outcome) => {
                 if let Some(reply) = self.syncs.pop_front() {
-                    let _ = reply.send(outcome.map_err(Error::Failed));
+                    let _ = reply.send(outcome.map_err(|why| Error::Failed(why.to_string())));
                 }
                 false
             }

@@ -19,6 +19,25 @@ pub(crate) struct Bypass {
     pub(crate) mend: String,
 }
 
+/// Why firewalld can't hold what it should, for whoever has asked for that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotRight {
+    /// wardend's part was removed by order.
+    #[error("{TAKEN_OUT}")]
+    TakenOut,
+    /// firewalld can't be reached or used; the sentence of [`super::State::Down`].
+    #[error("{0}")]
+    Down(String),
+    /// Something is accepted before wardend's policy is asked.
+    #[error("{} {}", .0.what, .0.mend)]
+    Bypassed(Bypass),
+}
+
+/// Why wardend's part could not be removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", not_removed(.0))]
+pub(crate) struct NotRemoved(pub(super) Trouble);
+
 pub(super) const ABSENT: &str = "firewalld is not running; bans are kept and will be \
                                  applied when it starts (systemctl start firewalld).";
 
@@ -170,7 +189,7 @@ pub(super) fn refused(entry: &str, reason: &str) -> String {
     format!("firewalld refuses to block {entry}, so it is not blocked: {reason}.")
 }
 
-pub(super) fn not_removed(trouble: &Trouble) -> String {
+fn not_removed(trouble: &Trouble) -> String {
     let reason = match trouble {
         Trouble::Denied => "polkit does not allow it (check /usr/share/polkit-1/rules.d/50-wardend.rules)",
         Trouble::Gone => "firewalld is not running (systemctl start firewalld)",

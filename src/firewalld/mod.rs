@@ -29,12 +29,6 @@ mod pool;
 mod unit;
 
 #[cfg(test)]
-mod cost_tests;
-#[cfg(test)]
-mod plan_tests;
-#[cfg(test)]
-pub(crate) mod stand_in;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -43,7 +37,7 @@ use ipnet::IpNet;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 pub(crate) use self::inspect::Inspection;
-pub(crate) use self::messages::Bypass;
+pub(crate) use self::messages::{Bypass, NotRemoved, NotRight};
 use crate::{core::scope::Scope, systemd::outgoing::Outgoing};
 
 /// What the daemon wants of the firewall. Networks are in their truncated form.
@@ -111,11 +105,11 @@ pub(crate) enum Report {
     /// The state has changed.
     State(State),
     /// The answer to [`Order::Sync`]: what was put right, sentence by sentence, or why it can't be.
-    Synced(Result<Vec<String>, String>),
+    Synced(Result<Vec<String>, NotRight>),
     /// The answer to [`Order::Inspect`].
     Inspected(Inspection),
     /// The answer to [`Order::Remove`].
-    Removed(Result<(), String>),
+    Removed(Result<(), NotRemoved>),
     /// Something is accepted before wardend's policy is asked, or nothing is any more.
     Bypassed(Option<Bypass>),
     /// Something an admin should hear once.

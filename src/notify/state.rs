@@ -52,24 +52,33 @@ pub(crate) fn path(directory: &Path, handler: &str) -> PathBuf {
     directory.join(format!("{handler}.json"))
 }
 
+/// Why a state can't be kept, or not be used: a sentence.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("{0} can't be read: {1}.")]
+    Unreadable(String, String),
+    #[error("{0} is damaged ({1}); notifications begin with what happens now.")]
+    Damaged(String, String),
+    #[error("{0} can't be written ({1}); after a restart, events may be delivered again.")]
+    Unwritable(String, String),
+}
+
 /// What was kept; nothing, if the handler is new.
-pub(crate) fn load(path: &Path) -> Result<Option<State>, String> {
+pub(crate) fn load(path: &Path) -> Result<Option<State>, StateError> {
+    let shown = || path.display().to_string();
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{} can't be read: {error}.", path.display())),
+        Err(error) => return Err(StateError::Unreadable(shown(), error.to_string())),
     };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| format!("{} is damaged ({error}); notifications begin with what happens now.", path.display()))
+    serde_json::from_slice(&text).map(Some).map_err(|error| StateError::Damaged(shown(), error.to_string()))
 }
 
 /// Keeps a state.
-pub(crate) fn save(path: &Path, state: &State) -> Result<(), String> {
+pub(crate) fn save(path: &Path, state: &State) -> Result<(), StateError> {
     let text = serde_json::to_vec(state).unwrap_or_default();
-    files::replace_durably(path, &text, 0o644).map_err(|error| {
-        format!("{} can't be written ({error}); after a restart, events may be delivered again.", path.display())
-    })
+    files::replace_durably(path, &text, 0o644)
+        .map_err(|error| StateError::Unwritable(path.display().to_string(), error.to_string()))
 }
 
 #[cfg(test)]
@@ -89,6 +98,6 @@ mod tests {
         assert_eq!(load(&path), Ok(Some(state)));
         assert!(!load(&path).unwrap().unwrap().keys().add("a"));
         fs::write(&path, "{").unwrap();
-        assert!(load(&path).unwrap_err().contains("mail.json is damaged"));
+        assert!(load(&path).unwrap_err().to_string().contains("mail.json is damaged"));
     }
 }

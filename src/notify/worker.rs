@@ -88,7 +88,7 @@ impl Worker {
         let path = state::path(&places.state, &handler.name);
         let now = now();
         let kept = state::load(&path).unwrap_or_else(|what| {
-            events::notify_trouble(&handler.name, &what);
+            events::notify_trouble(&handler.name, &what.to_string());
             None
         });
         // A new handler begins now: it is not flooded with the past.
@@ -302,7 +302,7 @@ impl Worker {
     fn keep(&mut self) {
         self.kept_at = now();
         if let Err(what) = state::save(&state::path(&self.places.state, &self.handler.name), &self.kept) {
-            self.say(&what);
+            self.say(&what.to_string());
         }
     }
 

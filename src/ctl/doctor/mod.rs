@@ -105,7 +105,7 @@ impl Finding {
 /// What the checks look at.
 struct Scene {
     root: bool,
-    bus: Result<Connection, String>,
+    bus: zbus::Result<Connection>,
     /// The daemon, if it runs.
     daemon: Option<ManagerProxy<'static>>,
     directories: Vec<PathBuf>,
@@ -116,7 +116,7 @@ struct Scene {
 
 pub(super) async fn doctor(arguments: &Arguments) -> anyhow::Result<()> {
     let directories = super::directories(arguments.config.as_deref())?;
-    let bus = Connection::system().await.map_err(|error| error.to_string());
+    let bus = Connection::system().await;
     let root = rustix::process::geteuid().is_root();
     let scene = Scene {
         root,
@@ -186,6 +186,6 @@ fn print(findings: &[Finding], json: Json) -> anyhow::Result<()> {
 }
 
 /// Why something can't be seen without the bus.
-fn no_bus(check: &'static str, why: &str) -> Vec<Finding> {
+fn no_bus(check: &'static str, why: &zbus::Error) -> Vec<Finding> {
     vec![Finding::unknown(check, format!("The system bus can't be reached: {why}."), "See that dbus.service runs.")]
 }

@@ -9,7 +9,7 @@ use super::{Driver, Over, phase::Wanted};
 use crate::firewalld::{
     State,
     client::Firewalld,
-    messages::{self, ABSENT, NAMELESS},
+    messages::{ABSENT, NAMELESS, NotRight},
 };
 
 /// For how long firewalld may be on its way up before that is said to be a trouble.
@@ -42,7 +42,10 @@ impl Driver {
         self.next_question = Some(Instant::now() + LATER);
         let sentence = if coming { NAMELESS } else { ABSENT };
         self.enter(State::Down(sentence.to_owned()));
-        self.synced(&Err(if self.wanted == Wanted::Nothing { messages::TAKEN_OUT } else { sentence }.to_owned()));
+        self.synced(&Err(match self.wanted {
+            Wanted::Nothing => NotRight::TakenOut,
+            _ => NotRight::Down(sentence.to_owned()),
+        }));
         Ok(())
     }
 }

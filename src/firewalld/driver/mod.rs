@@ -29,7 +29,7 @@ use super::{
     client::{Firewalld, Trouble},
     inbox::{Event, Inbox},
     layout::Layout,
-    messages::{self, Bypass, CUT_OFF, DEAF, UNREACHED},
+    messages::{self, Bypass, CUT_OFF, DEAF, NotRight, UNREACHED},
     plan::{News, Next, Plan},
     pool::Change,
 };
@@ -181,7 +181,7 @@ impl Driver {
             return self.absent(firewalld).await;
         }
         if self.wanted == Wanted::Nothing {
-            self.synced(&Err(messages::TAKEN_OUT.to_owned()));
+            self.synced(&Err(NotRight::TakenOut));
             return self.wait(None).await;
         }
         if let Some(pause) = self.pause.filter(|pause| pause.until > now) {
@@ -213,7 +213,7 @@ impl Driver {
         let mut mended = std::mem::take(&mut self.mended);
         mended.extend(messages::changes(std::mem::take(&mut self.changes)));
         self.synced(&match &self.bypass {
-            Some(Bypass { what, mend }) => Err(format!("{what} {mend}")),
+            Some(bypass) => Err(NotRight::Bypassed(bypass.clone())),
             None => Ok(mended),
         });
         self.wait(Some(wait.unwrap_or(self.audit).min(self.audit))).await
@@ -377,7 +377,7 @@ impl Driver {
     }
 
     /// Answers whoever waits for everything to be right.
-    fn synced(&mut self, outcome: &Result<Vec<String>, String>) {
+    fn synced(&mut self, outcome: &Result<Vec<String>, NotRight>) {
         for _ in 0..std::mem::take(&mut self.syncs) {
             self.send(Report::Synced(outcome.clone()));
         }

@@ -13,7 +13,7 @@ use crate::firewalld::{
     call::{Call, Edit},
     client::{Firewalld, Trouble},
     entry::text,
-    messages,
+    messages::{self, NotRight},
 };
 
 /// The pause after a failure, doubled each time.
@@ -100,6 +100,6 @@ impl Driver {
             return;
         }
         self.enter(State::Down(messages::down(trouble)));
-        self.synced(&Err(messages::down(trouble)));
+        self.synced(&Err(NotRight::Down(messages::down(trouble))));
     }
 }

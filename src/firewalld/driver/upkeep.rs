@@ -16,7 +16,7 @@ use crate::firewalld::Report;
 use crate::firewalld::client::{Firewalld, Trouble};
 use crate::firewalld::inspect::Inspection;
 use crate::firewalld::messages;
-use crate::firewalld::messages::Bypass;
+use crate::firewalld::messages::{Bypass, NotRemoved};
 use crate::firewalld::objects::Runtime;
 
 /// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second when
@@ -176,10 +176,10 @@ impl Driver {
     pub(super) async fn dismantle(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
         self.wanted.remove();
         let result = if self.owner.is_none() {
-            Err(messages::not_removed(&Trouble::Gone))
+            Err(NotRemoved(Trouble::Gone))
         } else {
             let reply = self.call(firewalld.remove()).await?;
-            reply.map_err(|error| messages::not_removed(&Trouble::from(&error)))
+            reply.map_err(|error| NotRemoved(Trouble::from(&error)))
         };
         self.lost();
         self.phase = Phase::Unknown;
