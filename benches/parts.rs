@@ -20,6 +20,7 @@ use wardend::{
         record::{Cursor, FieldId, Fields, Record},
     },
     journal::{Position, Reader, Step, Where},
+    testing,
 };
 
 #[path = "../tests/support/maker.rs"]
@@ -133,21 +134,8 @@ fn deciding(name: &'static str, source: &'static str) -> Part {
                 2 * number + line as u64 + 1,
                 time - 1_795_412_000_000_000,
             );
-            let mut record = Record::new(&fields, time, Cursor::from(cursor));
-            let pid = (1000 + number).to_string();
-            for (name, value) in [
-                ("MESSAGE", message.as_str()),
-                ("_TRANSPORT", "syslog"),
-                ("_UID", "0"),
-                ("SYSLOG_IDENTIFIER", "sshd"),
-                ("_SYSTEMD_UNIT", "ssh.service"),
-                ("_BOOT_ID", "2f912356a2424dec8328a1f012cbcb78"),
-                ("_PID", &pid),
-                ("SYSLOG_PID", &pid),
-            ] {
-                record.set(fields.find(name.as_bytes()).expect("the filter asks for it"), value.as_bytes());
-            }
-            records.push(record);
+            let pid = u32::try_from(1000 + number).expect("there are not so many");
+            records.push(testing::sshd(&fields, time, cursor, pid, message));
         }
     }
     let mut effects = Vec::new();
@@ -171,12 +159,9 @@ fn records(filter: &Filter, fields: &Fields) -> Vec<Record> {
         let text = fs::read_to_string(folder.join(format!("{name}.jsonl"))).expect("the recording is there");
         for entry in text.lines() {
             let entry: Value = serde_json::from_str(entry).expect("a recording is JSON");
-            let mut record = Record::new(fields, 0, Cursor::from("c"));
-            for (name, value) in entry.as_object().expect("an entry is an object") {
-                if let (Some(field), Value::String(value)) = (fields.find(name.as_bytes()), value) {
-                    record.set(field, value.as_bytes());
-                }
-            }
+            let values = entry.as_object().expect("an entry is an object").iter();
+            let texts = values.filter_map(|(name, value)| Some((name, value.as_str()?)));
+            let record = Record::with(fields, 0, Cursor::from("c"), texts);
             if filter.records.matches(&record) {
                 records.push(record);
             }

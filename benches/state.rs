@@ -17,12 +17,12 @@ use std::{
 };
 
 use wardend::{
-    Snapshot, Store,
     config::Settings,
     core::{
         engine::Engine,
         record::{Cursor, Record},
     },
+    testing::{self, Snapshot, Store},
 };
 
 const SOURCES: u32 = 100_000;
@@ -51,21 +51,7 @@ impl Pen {
             "s=28444e2dcb874e5c9b78c69e2373aee2;i={:x};b=2f912356a2424dec8328a1f012cbcb78;m={monotonic:x};t={time:x};x={hash:x}",
             self.number
         );
-        let mut record = Record::new(&self.settings.fields, time, Cursor::from(cursor));
-        let pid = pid.to_string();
-        for (name, value) in [
-            ("MESSAGE", message),
-            ("_TRANSPORT", "syslog"),
-            ("_UID", "0"),
-            ("SYSLOG_IDENTIFIER", "sshd"),
-            ("_SYSTEMD_UNIT", "ssh.service"),
-            ("_BOOT_ID", "2f912356a2424dec8328a1f012cbcb78"),
-            ("_PID", &pid),
-            ("SYSLOG_PID", &pid),
-        ] {
-            record.set(self.settings.fields.find(name.as_bytes()).expect("the filter asks for it"), value.as_bytes());
-        }
-        record
+        testing::sshd(&self.settings.fields, time, cursor, pid, message)
     }
 }
 

@@ -1,4 +1,4 @@
-//! wardend watches sshd's journal and locks out the hosts that try to break in.
+//! wardend reads what sshd and other services write to the journal, and locks out the hosts that try to break in.
 //!
 //! A record's way through the code, which is also the order in which to read it:
 //!
@@ -33,9 +33,10 @@ mod kernel;
 pub mod notify;
 mod state;
 mod systemd;
+#[doc(hidden)]
+pub mod testing;
 mod util;
 
-#[doc(hidden)]
-pub use fail2ban::read_bytes as read_fail2ban;
-#[doc(hidden)]
-pub use state::{SaveError, Snapshot, Store, check as check_snapshot};
+#[cfg(test)]
+#[path = "../tests/support/stand_in/mod.rs"]
+mod stand_in;

@@ -12,9 +12,12 @@ mod hostile;
 use std::{net::IpAddr, path::Path, process::Command};
 
 use proptest::prelude::*;
-use wardend::core::{
-    filter::{Filter, FilterText},
-    record::{Cursor, FieldId, Fields, Record},
+use wardend::{
+    core::{
+        filter::{Filter, FilterText},
+        record::{FieldId, Fields},
+    },
+    testing::of_filter,
 };
 
 const SSHD: &str = include_str!("../filters/sshd.toml");
@@ -33,14 +36,7 @@ impl Tested {
 
     /// The address that the filter reads in a message of sshd.
     fn address(&self, written: &Written) -> Option<IpAddr> {
-        let mut record = Record::new(&self.fields, 0, Cursor::from("c"));
-        for (_, field, values) in self.filter.records.fields() {
-            record.set(*field, values[0].as_bytes());
-        }
-        for field in self.filter.records.same() {
-            record.set(*field, b"4711");
-        }
-        record.set(FieldId::MESSAGE, &written.message);
+        let mut record = of_filter(&self.filter, &self.fields, &written.message);
         if written.altered {
             record.set(FieldId::RAW, b"");
         }

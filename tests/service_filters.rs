@@ -15,9 +15,12 @@ use std::{
 };
 
 use serde_json::Value;
-use wardend::core::{
-    filter::{Filter, FilterText},
-    record::{Cursor, FieldId, Fields, Record},
+use wardend::{
+    core::{
+        filter::{Filter, FilterText},
+        record::Fields,
+    },
+    testing,
 };
 
 #[path = "support/hostile.rs"]
@@ -382,9 +385,8 @@ fn no_hostile_name_is_read_as_somebody_elses_failure() {
                 _ => vec![&message],
             };
             for line in lines {
-                let mut record = Record::new(&tested.fields, 0, Cursor::from("c"));
-                record.set(FieldId::MESSAGE, line);
-                let found = tested.filter.read(&record).and_then(|sighting| sighting.address);
+                let found =
+                    tested.filter.read(&testing::message(&tested.fields, line)).and_then(|sighting| sighting.address);
                 assert!(found.is_none_or(|address| address == own), "{service}: {}", message.escape_ascii());
                 *read.entry((service, index)).or_default() += usize::from(found.is_some());
             }

@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| wardend::read_fail2ban(bytes));
+fuzz_target!(|bytes: &[u8]| wardend::testing::read_fail2ban(bytes));

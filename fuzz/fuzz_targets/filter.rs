@@ -4,21 +4,20 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wardend::core::{
-    filter::{Filter, FilterText},
-    record::{Cursor, FieldId, Fields, Record},
+use wardend::{
+    core::{
+        filter::{Filter, FilterText},
+        record::Fields,
+    },
+    testing::of_filter,
 };
 
 fuzz_target!(|text: &str| {
     let mut fields = Fields::default();
     match Filter::load("fuzz", &[FilterText::new("fuzz.toml", text)], &mut fields) {
         Ok(filter) => {
-            let mut record = Record::new(&fields, 0, Cursor::from("c"));
-            for (_, field, values) in filter.records.fields() {
-                record.set(*field, values[0].as_bytes());
-            }
-            record.set(FieldId::MESSAGE, b"Failed password for root from 203.0.113.7 port 4242 ssh2");
-            let _ = filter.read(&record);
+            let message = "Failed password for root from 203.0.113.7 port 4242 ssh2";
+            let _ = filter.read(&of_filter(&filter, &fields, message));
         }
         Err(error) => assert!(error.line > 0 && error.what.ends_with(['.', '?']), "{error}"),
     }

@@ -6,9 +6,12 @@
 use std::{net::IpAddr, sync::OnceLock};
 
 use libfuzzer_sys::fuzz_target;
-use wardend::core::{
-    filter::{Filter, FilterText},
-    record::{Cursor, FieldId, Fields, Record},
+use wardend::{
+    core::{
+        filter::{Filter, FilterText},
+        record::Fields,
+    },
+    testing::of_filter,
 };
 
 const SSHD: &str = include_str!("../../filters/sshd.toml");
@@ -35,14 +38,7 @@ fn stands_in(address: IpAddr, message: &[u8]) -> bool {
 
 fuzz_target!(|message: &[u8]| {
     let (filter, fields) = sshd();
-    let mut record = Record::new(fields, 0, Cursor::from("c"));
-    for (_, field, values) in filter.records.fields() {
-        record.set(*field, values[0].as_bytes());
-    }
-    for field in filter.records.same() {
-        record.set(*field, b"4711");
-    }
-    record.set(FieldId::MESSAGE, message);
+    let record = of_filter(filter, fields, message);
     if let Some(address) = filter.read(&record).and_then(|sighting| sighting.address) {
         assert!(stands_in(address, message), "{address} was read in {}", message.escape_ascii());
     }

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use wardend::{check_snapshot, config::Settings};
+use wardend::{config::Settings, testing::check_snapshot};
 
 fuzz_target!(|state: &[u8]| {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();

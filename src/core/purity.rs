@@ -110,8 +110,10 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() {
-            files(&path, found);
-        } else if name != "tests.rs" && !name.ends_with("_tests.rs") && name != "purity.rs" {
+            if name != "tests" {
+                files(&path, found);
+            }
+        } else if name != "tests.rs" && name != "purity.rs" {
             found.push(path);
         }
     }

@@ -132,6 +132,23 @@ impl Record {
         record
     }
 
+    /// A record with these values, by the names of their fields. As from the journal, what no filter asks for is
+    /// left out, and of a field that comes twice, the first value stays.
+    pub fn with<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        fields: &Fields,
+        time: Usec,
+        cursor: Cursor,
+        values: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let mut record = Self::new(fields, time, cursor);
+        for (name, value) in values {
+            if let Some(field) = fields.find(name.as_ref()) {
+                record.set(field, value.as_ref());
+            }
+        }
+        record
+    }
+
     /// Makes this another record: one that no filter asks for any field of.
     pub(crate) fn begin(&mut self, time: Usec, moment: Option<Moment>) {
         (self.time, self.moment, self.cursor) = (time, moment, None);

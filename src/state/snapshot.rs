@@ -243,8 +243,8 @@ mod tests {
         core::{
             engine::{BanOrder, Duration},
             net::parse_network,
-            record::Record,
         },
+        testing,
     };
 
     const CURSOR: &str = "s=28444e2dcb874e5c9b78c69e2373aee2;i=f2;b=2f912356a2424dec8328a1f012cbcb78;m=6eca7496;t=660eb2795ddcd;x=4d22aba33f9e4886";
@@ -264,21 +264,7 @@ mod tests {
         for (second, pid, message) in lines.chain(more) {
             let time = 1_795_412_957_978_061 + second * 1_000_000;
             let cursor = CURSOR.replace(";m=6eca7496", &format!(";m={:x}", 0x6eca_7496 + second * 1_000_000));
-            let mut record = Record::new(&settings.fields, time, Cursor::from(cursor));
-            let pid = pid.to_string();
-            let fields = [
-                ("MESSAGE", &*message),
-                ("_TRANSPORT", "syslog"),
-                ("_UID", "0"),
-                ("SYSLOG_IDENTIFIER", "sshd"),
-                ("_SYSTEMD_UNIT", "ssh.service"),
-                ("_BOOT_ID", "b"),
-                ("_PID", &pid),
-                ("SYSLOG_PID", &pid),
-            ];
-            for (name, value) in fields {
-                record.set(settings.fields.find(name.as_bytes()).unwrap(), value.as_bytes());
-            }
+            let record = testing::sshd(&settings.fields, time, cursor, pid, &message);
             assert!(engine.record(&record, &mut effects));
         }
         let network = parse_network("192.0.2.0/24").unwrap();

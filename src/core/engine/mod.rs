@@ -384,5 +384,3 @@ impl Engine {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod who_tests;

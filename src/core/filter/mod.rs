@@ -14,10 +14,6 @@ mod examples;
 mod explain;
 mod file;
 mod framing;
-#[cfg(test)]
-mod framing_tests;
-#[cfg(test)]
-mod kinds_tests;
 mod load;
 mod pattern;
 mod programs;

@@ -543,13 +543,7 @@ mod tests {
 
     fn record(fields: &Fields, values: &[(&str, &str)]) -> Record {
         let usual = [("_TRANSPORT", "syslog"), ("_UID", "0"), ("SYSLOG_IDENTIFIER", "sshd"), ("_PID", "7")];
-        let mut record = Record::new(fields, 0, "".into());
-        for (name, value) in values.iter().chain(&usual) {
-            if let Some(field) = fields.find(name.as_bytes()) {
-                record.set(field, value.as_bytes());
-            }
-        }
-        record
+        Record::with(fields, 0, "".into(), values.iter().chain(&usual).copied())
     }
 
     #[test]

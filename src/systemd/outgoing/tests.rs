@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use zbus::names::BusName;
 
 use super::{head::Head, *};
-use crate::firewalld::stand_in::Bus;
+use crate::stand_in::Bus;
 
 const NAME: &str = "org.freedesktop.login1";
 const INTERFACE: &str = "org.freedesktop.login1.Manager";

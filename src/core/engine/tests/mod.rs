@@ -1,15 +1,15 @@
 //! The state machine, fed with sshd's own words.
 
-#[path = "exceptions_tests.rs"]
+mod cut;
 mod exceptions;
-#[path = "model_tests.rs"]
+mod hopping;
 mod model;
-#[path = "orders_tests.rs"]
 mod orders;
-#[path = "recidive_tests.rs"]
+mod own;
 mod recidive;
-#[path = "sshd_tests.rs"]
+mod spared;
 mod sshd;
+mod who;
 
 use std::sync::LazyLock;
 
@@ -18,12 +18,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::Settings,
-    core::{
-        jail::Subnet,
-        net::Prefixes,
-        record::{Cursor, Fields},
-        time::USEC_PER_SEC,
-    },
+    core::{jail::Subnet, net::Prefixes, record::Fields, time::USEC_PER_SEC},
+    testing,
 };
 
 const SECOND: Usec = USEC_PER_SEC;
@@ -46,20 +42,7 @@ impl Desk {
     }
 
     fn record(&self, time: Usec, pid: u32, message: &str) -> Record {
-        let mut record = Record::new(&self.fields, time, Cursor::from(format!("c{time}")));
-        for (name, value) in [
-            ("MESSAGE", message),
-            ("_TRANSPORT", "syslog"),
-            ("_UID", "0"),
-            ("SYSLOG_IDENTIFIER", "sshd"),
-            ("_SYSTEMD_UNIT", "ssh.service"),
-            ("_BOOT_ID", "b"),
-            ("_PID", &pid.to_string()),
-            ("SYSLOG_PID", &pid.to_string()),
-        ] {
-            record.set(self.fields.find(name.as_bytes()).unwrap(), value.as_bytes());
-        }
-        record
+        testing::sshd(&self.fields, time, format!("c{time}"), pid, message)
     }
 
     /// sshd says something; what the engine wants is returned.
@@ -384,39 +367,6 @@ fn a_ban_from_other_ports_leaks_nothing() {
     }
 }
 
-/// A line of a random history.
-#[test]
-fn whoever_is_logged_in_is_spared_and_for_a_while_after() {
-    let mut desk = Desk::new(|jail| jail.spare_logins = Some(100 * SECOND));
-    let from = |addresses: &[&str]| addresses.iter().map(|text| text.parse().unwrap()).collect();
-    desk.engine.logged_in(&from(&["203.0.113.7", "2001:db8::1"]), 0);
-    let spared = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Spared { .. }));
-    for second in 1_000..1_004 {
-        assert!(!spared(&desk.wrong_password(second * SECOND, 1, "203.0.113.7")));
-    }
-    assert!(spared(&desk.wrong_password(1_004 * SECOND, 1, "203.0.113.7")));
-
-    // A restart forgets nobody, and to be gone is to have been there a moment ago.
-    let saved = serde_json::from_slice(&serde_json::to_vec(&desk.engine.save()).unwrap()).unwrap();
-    desk.engine = Engine::new(desk.engine.jails().cloned().collect());
-    desk.engine.load(saved, 1_500 * SECOND, &mut Vec::new());
-    desk.engine.logged_in(&from(&["2001:db8::1"]), 2_000 * SECOND);
-    for second in 2_090..2_094 {
-        desk.wrong_password(second * SECOND, 2, "203.0.113.7");
-    }
-    assert!(spared(&desk.wrong_password(2_094 * SECOND, 2, "203.0.113.7")));
-    assert_eq!(desk.attack(2_200 * SECOND, "203.0.113.7").source, net("203.0.113.7"));
-
-    // A jail that is new knows them too.
-    let mut jails: Vec<JailSettings> = desk.engine.jails().cloned().collect();
-    jails[0].name = "other".to_owned();
-    desk.engine.reload(jails, 3_000 * SECOND, &mut Vec::new());
-    for second in 3_000..3_004 {
-        desk.wrong_password(second * SECOND, 3, "2001:db8::1");
-    }
-    assert!(spared(&desk.wrong_password(3_004 * SECOND, 3, "2001:db8::1")));
-}
-
 fn history() -> impl Strategy<Value = Vec<(Usec, u32, String)>> {
     let message = prop_oneof![
         4 => (0u8..4).prop_map(|host| format!("Failed password for root from 203.0.113.{host} port 1 ssh2")),
@@ -465,318 +415,6 @@ proptest! {
         prop_assert_eq!(restarted.engine.ban_count(), 0);
         prop_assert_eq!(restarted.engine.deadline(), None);
     }
-}
-
-fn cuts(effects: &[Effect]) -> Vec<IpNet> {
-    let cut = |effect: &Effect| if let Effect::Cut { source, .. } = effect { Some(*source) } else { None };
-    effects.iter().filter_map(cut).collect()
-}
-
-#[test]
-fn a_ban_cuts_only_where_something_is_open() {
-    let mut desk = Desk::new(|jail| jail.maxretry = 2);
-    desk.wrong_password(0, 1, "203.0.113.7");
-    let effects = desk.wrong_password(SECOND, 1, "203.0.113.7");
-    assert_eq!(cuts(&effects), [net("203.0.113.7")]);
-    let at = |wanted: fn(&Effect) -> bool| effects.iter().position(wanted).unwrap();
-    assert!(at(|it| matches!(it, Effect::Block { .. })) < at(|it| matches!(it, Effect::Cut { .. })), "ban first");
-
-    // Each connection has ended before the next line, the last one with the line that leads to the ban.
-    let left = |pid: u32| format!("Connection closed by invalid user x{pid} 203.0.113.8 port 4242 [preauth]");
-    for pid in 10..12 {
-        desk.says(2 * SECOND, pid, &format!("Invalid user x{pid} from 203.0.113.8 port 4242"));
-        let effects = desk.says(2 * SECOND, pid, &left(pid));
-        assert_eq!(banned(&effects).is_some(), pid == 11, "{effects:?}");
-        assert!(cuts(&effects).is_empty(), "{effects:?}");
-    }
-
-    // A neighbour's session is none of the source's.
-    desk.wrong_password(3 * SECOND, 20, "203.0.113.10");
-    let mut effects = Vec::new();
-    for pid in 21..23 {
-        desk.says(3 * SECOND, pid, &format!("Invalid user x{pid} from 203.0.113.11 port 4242"));
-        effects.extend(desk.says(3 * SECOND, pid, &left(pid).replace("113.8", "113.11")));
-    }
-    assert!(banned(&effects).is_some() && cuts(&effects).is_empty(), "{effects:?}");
-}
-
-#[test]
-fn a_session_that_fell_silent_is_not_open_and_a_saved_one_is() {
-    let open = |desk: &Desk, source: &str| desk.engine.jails.iter().any(|jail| jail.is_open_in(net(source)));
-    let mut desk = Desk::new(|_| ());
-    desk.wrong_password(0, 1, "203.0.113.7");
-    desk.wrong_password(0, 2, "203.0.113.7");
-    assert!(open(&desk, "203.0.113.7") && open(&desk, "203.0.113.0/24") && !open(&desk, "203.0.113.8"));
-    let saved = serde_json::to_string(&desk.engine.save()).unwrap();
-    let mut restarted = Desk::new(|_| ());
-    restarted.engine.load(serde_json::from_str(&saved).unwrap(), 0, &mut Vec::new());
-    assert!(open(&restarted, "203.0.113.7"));
-    desk.says(SECOND, 1, "Connection closed by authenticating user root 203.0.113.7 port 4242 [preauth]");
-    assert!(open(&desk, "203.0.113.7"), "the other one is");
-    desk.advance(3600 * SECOND);
-    assert!(!open(&desk, "203.0.113.7"));
-}
-
-#[test]
-fn a_ban_by_hand_and_a_leak_cut_whatever_is_known_unless_the_jail_does_not_cut() {
-    for cut in [true, false] {
-        let mut desk = Desk::new(|jail| jail.cut = cut);
-        let mut effects = Vec::new();
-        for _ in 0..2 {
-            desk.engine.ban(&BanOrder::new(net("203.0.113.0/24"), "sshd"), 0, &mut effects).unwrap();
-        }
-        assert_eq!(cuts(&effects).len(), if cut { 2 } else { 0 });
-        let effects = desk.wrong_password(60 * SECOND, 1, "203.0.113.7");
-        assert_eq!(cuts(&effects), if cut { vec![net("203.0.113.0/24")] } else { vec![] });
-    }
-}
-
-/// The machine of the lab, as the kernel lists its addresses.
-fn own() -> BTreeSet<IpAddr> {
-    ["192.0.2.10", "2001:db8:0:1::10", "fe80::10"].map(|address| address.parse().unwrap()).into()
-}
-
-#[test]
-fn the_machines_own_addresses_are_seen_and_never_banned_and_neighbours_stand_for_themselves() {
-    let mut desk = Desk::new(|_| ());
-    desk.engine.own(own(), 0, &mut desk.effects);
-    for (pid, address) in [(2, "192.0.2.10"), (3, "2001:db8:0:1::10"), (4, "fe80::10%eth0")] {
-        for second in 0..20 {
-            let effects = desk.wrong_password(second * SECOND, pid, address);
-            assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]), "{address}: {effects:?}");
-        }
-    }
-    assert_eq!(desk.attack(0, "2001:db8:0:1::20").source, net("2001:db8:0:1::20"));
-    assert_eq!(
-        desk.attack(2_000 * SECOND, "2001:db8:0:2::20").source,
-        net("2001:db8:0:2::/64"),
-        "another network is one source"
-    );
-    let explained = &desk.engine.explain("192.0.2.10".parse().unwrap(), 0)[0];
-    assert_eq!(explained.because, "It is never banned: 192.0.2.10 is an address of this machine.");
-    for source in ["192.0.2.10", "192.0.2.0/24", "2001:db8::/32", "2001:db8:0:1::10", "fe80::/10"] {
-        let refused = desk.engine.ban(&BanOrder::new(net(source), "sshd"), 0, &mut desk.effects).unwrap_err();
-        assert!(refused.to_string().contains("is an address of this machine"), "{source}: {refused}");
-    }
-}
-
-#[test]
-fn what_becomes_an_own_address_is_free_again_and_what_it_was_counts_no_more() {
-    let mut desk = Desk::new(|_| ());
-    let ban = desk.attack(0, "2001:db8:0:1::20");
-    assert_eq!(ban.source, net("2001:db8:0:1::/64"), "nobody knows yet");
-    for second in 10..14 {
-        desk.wrong_password(second * SECOND, 2, "192.0.2.10");
-    }
-    desk.engine.own(own(), 14 * SECOND, &mut desk.effects);
-    let effects = std::mem::take(&mut desk.effects);
-    assert!(
-        matches!(&effects[..], [Effect::Unbanned(ban, UnbanReason::Own), Effect::Release { .. }] if ban.source == net("2001:db8:0:1::/64"))
-    );
-    assert!(banned(&desk.wrong_password(15 * SECOND, 2, "192.0.2.10")).is_none());
-
-    // It is in the state: the next start knows before anybody has answered.
-    let saved = serde_json::from_slice(&serde_json::to_vec(&desk.engine.save()).unwrap()).unwrap();
-    let mut next = Desk::new(|_| ());
-    next.engine.load(saved, 20 * SECOND, &mut next.effects);
-    let effects = next.wrong_password(20 * SECOND, 2, "192.0.2.10");
-    assert!(matches!(effects[..], [Effect::Failed { ignored: true, .. }]));
-    // An address that the machine has given back is one like any other.
-    next.engine.own(BTreeSet::new(), 21 * SECOND, &mut next.effects);
-    assert_eq!(next.attack(2_000 * SECOND, "192.0.2.10").source, net("192.0.2.10"));
-    assert_eq!(
-        next.engine.jails().map(|jail| jail.source("2001:db8:0:1::20".parse().unwrap())).next(),
-        Some(net("2001:db8:0:1::/64"))
-    );
-}
-
-/// Wrong passwords one a second, each of a connection of its own; the first ban, if there is one.
-fn first_ban(desk: &mut Desk, start: Usec, addresses: impl Iterator<Item = String>) -> Option<Ban> {
-    for (number, address) in addresses.enumerate() {
-        let pid = u32::try_from(10_000 + start / SECOND + number as u64).unwrap();
-        let effects = desk.wrong_password(start + number as u64 * SECOND, pid, &address);
-        if let Some(ban) = banned(&effects) {
-            return Some(ban.clone());
-        }
-    }
-    None
-}
-
-/// A number of guesses from each /64 of a /48, in no order.
-fn hopper(times: usize) -> impl Iterator<Item = String> {
-    (1..2_000u32)
-        .flat_map(move |number| std::iter::repeat_n(format!("2001:db8:bad:{:x}::1", number * 40_503 % 65_536), times))
-}
-
-#[test]
-fn who_hops_through_a_wide_ipv6_network_is_banned_with_it() {
-    // All in one /56, four guesses from each /64.
-    let mut desk = Desk::new(|_| ());
-    let addresses = (0..64).flat_map(|number| std::iter::repeat_n(format!("2001:db8:bad:a{number:02x}::1"), 4));
-    let ban = first_ban(&mut desk, 0, addresses).unwrap();
-    assert_eq!((ban.source, ban.since), (net("2001:db8:bad:a00::/56"), 14 * SECOND), "the fifteenth guess");
-    assert_eq!(ban.failures.len(), 15);
-    let explained = &desk.engine.explain("2001:db8:bad:a77::1".parse().unwrap(), 20 * SECOND)[0];
-    assert_eq!(
-        explained.because,
-        "15 failures of 4 of its sources; ipv6-hopping has 56 = 3, maxretry = 5, findtime = 10min. All sources of 2001:db8:bad::/48: 15 of 40 (ipv6-hopping)."
-    );
-
-    // All over the /48, so that no /56 has many.
-    let mut desk = Desk::new(|_| ());
-    let ban = first_ban(&mut desk, 0, hopper(4)).unwrap();
-    assert_eq!((ban.source, ban.since), (net("2001:db8:bad::/48"), 39 * SECOND));
-    // One guess from each, which might be anybody's typing mistake.
-    let mut desk = Desk::new(|_| ());
-    let ban = first_ban(&mut desk, 0, hopper(1)).unwrap();
-    assert_eq!((ban.source, ban.since), (net("2001:db8:bad::/48"), 159 * SECOND));
-    // Up to the ban of each /64.
-    let mut desk = Desk::new(|_| ());
-    for (number, address) in hopper(5).take(40).enumerate() {
-        assert!(!desk.engine.banned().contains(&net("2001:db8:bad::/48")), "{number} guesses");
-        let number = u32::try_from(number).unwrap();
-        desk.wrong_password(u64::from(number) * SECOND, 100 + number, &address);
-    }
-    assert_eq!(desk.engine.banned(), [net("2001:db8:bad::/48")], "in place of the narrower ones");
-
-    // IPv4 has no wider networks by default.
-    let mut desk = Desk::new(|_| ());
-    assert_eq!(first_ban(&mut desk, 0, (1..=250).map(|host| format!("203.0.113.{host}"))), None);
-}
-
-#[test]
-fn the_customers_of_an_honest_provider_are_not_banned_for_each_others_mistakes() {
-    // One typing mistake each, in one findtime: of 59 customers with a /64 each in one /56, of 159 in
-    // one /48, of 159 with a /56 each, and of many with a /48 each.
-    let providers: [Vec<String>; 4] = [
-        (0..59).map(|number| format!("2001:db8:1:a{number:02x}::1")).collect(),
-        (0..159).map(|number| format!("2001:db8:1:{:x}::1", number * 401)).collect(),
-        (0..159).map(|number| format!("2001:db8:1:{number:x}00::1")).collect(),
-        (0..590).map(|number| format!("2001:db8:{number:x}::1")).collect(),
-    ];
-    for customers in providers {
-        let mut desk = Desk::new(|_| ());
-        assert_eq!(first_ban(&mut desk, 0, customers.into_iter()), None);
-    }
-    // Who gets in is forgiven, so with them there may be any number.
-    let mut desk = Desk::new(|_| ());
-    for number in 0..2_000u32 {
-        let (time, address) = (u64::from(number) * SECOND / 10, format!("2001:db8:1:{number:x}::1"));
-        assert!(banned(&desk.wrong_password(time, number, &address)).is_none());
-        desk.says(time + 1, number, &format!("Accepted password for alice from {address} port 4242 ssh2"));
-    }
-    // Somebody there is at work: it takes four times as much, and the ban interrupts nobody.
-    let start = 300 * SECOND;
-    let guesses = (0x1000..0x1400).flat_map(|number| std::iter::repeat_n(format!("2001:db8:1:{number:x}::1"), 4));
-    let ban = first_ban(&mut desk, start, guesses).unwrap();
-    assert_eq!(
-        (ban.source, ban.since),
-        (net("2001:db8:1:1000::/56"), start + 14 * SECOND),
-        "nobody has come from there"
-    );
-    let mut desk = Desk::new(|_| ());
-    desk.says(0, 1, "Accepted password for alice from 2001:db8:bad:ffff::1 port 4242 ssh2");
-    let ban = first_ban(&mut desk, SECOND, hopper(4)).unwrap();
-    assert_eq!((ban.source, ban.since, ban.despite), (net("2001:db8:bad::/48"), 160 * SECOND, Some(0)));
-}
-
-#[test]
-fn one_source_alone_never_has_its_network_banned_and_no_address_that_stands_for_itself_counts() {
-    // The failures of connections that were open before the ban.
-    let mut desk = Desk::new(|jail| jail.cut = false);
-    let guesses = (0..400).map(|_| "2001:db8:bad:1::1".to_owned());
-    for (number, address) in guesses.enumerate() {
-        desk.wrong_password(number as u64 * SECOND / 2, 100 + u32::try_from(number).unwrap(), &address);
-    }
-    assert_eq!(desk.engine.banned(), [net("2001:db8:bad:1::/64")]);
-    let mut desk = Desk::new(|_| ());
-    assert_eq!(first_ban(&mut desk, 0, (0..200).map(|host| format!("fe80::{host:x}"))), None);
-    let mut desk = Desk::new(|jail| jail.ignoreip = vec![net("2001:db8:bad:1::1").into()].into());
-    assert_eq!(first_ban(&mut desk, 0, hopper(4).take(400)), None, "the /48 holds an ignored address");
-    let elsewhere = (0..64).map(|number| format!("2001:db8:bad:a{number:02x}::1"));
-    assert_eq!(first_ban(&mut desk, 400 * SECOND, elsewhere).map(|ban| ban.source), Some(net("2001:db8:bad:a00::/56")));
-}
-
-#[test]
-fn an_account_is_no_licence_to_guess_at_others() {
-    let guess = |desk: &mut Desk, number: u32, name: &str, start: u64| {
-        let message = format!("Failed password for {name} from 203.0.113.7 port {number} ssh2");
-        desk.says((start + u64::from(number)) * SECOND, 100 + number, &message)
-    };
-    let login = "Accepted publickey for git from 203.0.113.7 port 4242 ssh2: ED25519 SHA256:x";
-    let mut desk = Desk::new(|_| ());
-    desk.says(0, 1, login);
-    let ban = (0..20).find_map(|number| banned(&guess(&mut desk, number, "root", 1)).cloned()).unwrap();
-    assert_eq!((ban.since, ban.failures.len(), ban.despite), (20 * SECOND, 20, Some(0)), "the twentieth guess");
-    let explained = &desk.engine.explain("203.0.113.7".parse().unwrap(), 30 * SECOND)[0];
-    assert!(explained.because.contains("that was too much to spare it"), "{}", explained.because);
-
-    // Slowly, and always after another login.
-    let mut desk = Desk::new(|_| ());
-    let ban = (0..60u32).find_map(|number| {
-        desk.says(u64::from(number) * 150 * SECOND, 1000 + number, login);
-        let message = format!("Failed password for root from 203.0.113.7 port {number} ssh2");
-        banned(&desk.says((u64::from(number) * 150 + 1) * SECOND, 100 + number, &message)).cloned()
-    });
-    assert_eq!(ban.unwrap().failures.len(), 20, "within an hour");
-
-    // Mistakes with one's own name, and an old script, may be more; but not without end.
-    let mut desk = Desk::new(|_| ());
-    desk.says(0, 1, login);
-    for number in 0..99 {
-        assert!(banned(&guess(&mut desk, number, "git", 1)).is_none());
-        desk.says((1 + u64::from(number)) * SECOND, 5_000, "Server listening on :: port 22.");
-    }
-    let explained = &desk.engine.explain("203.0.113.7".parse().unwrap(), 110 * SECOND)[0];
-    assert!(
-        explained.because.contains("0 of 20 failures for other names, 99 of 100 in all, end that (spare-maxretry)"),
-        "{}",
-        explained.because
-    );
-    assert!(banned(&guess(&mut desk, 99, "git", 1)).is_some());
-    // An hour later they count no more, and without a limit they never do.
-    for (limit, banned_again) in [(Some(20), false), (None, false), (Some(1), true)] {
-        let mut desk = Desk::new(|jail| {
-            jail.spare_maxretry = limit;
-            jail.spare_logins = Some(Usec::MAX);
-        });
-        desk.says(0, 1, login);
-        let mut any = false;
-        for number in 0..60 {
-            let message = "Failed password for root from 203.0.113.7 port 1 ssh2";
-            any |= banned(&desk.says((1 + number * 200) * SECOND, 100 + u32::try_from(number).unwrap(), message))
-                .is_some();
-        }
-        assert_eq!(any, banned_again, "{limit:?}: 18 an hour");
-    }
-}
-
-#[test]
-fn who_was_spared_too_long_is_cut_only_if_guessing_goes_on() {
-    let mut desk = Desk::new(|_| ());
-    desk.says(0, 1, "Accepted password for alice from 203.0.113.7 port 4242 ssh2");
-    let mut effects = Vec::new();
-    for number in 0..20u32 {
-        effects = desk.wrong_password((1 + u64::from(number)) * SECOND, 100 + number, "203.0.113.7");
-    }
-    assert!(banned(&effects).is_some() && !effects.iter().any(|it| matches!(it, Effect::Cut { .. })), "{effects:?}");
-    let effects = desk.wrong_password(30 * SECOND, 119, "203.0.113.7");
-    assert!(effects.iter().any(|it| matches!(it, Effect::Cut { .. })), "{effects:?}");
-}
-
-/// With names instead of addresses, logind knows only which process has let somebody in.
-#[test]
-fn who_has_let_somebody_in_is_remembered_over_a_restart() {
-    let mut desk = Desk::new(|_| ());
-    desk.says(10 * SECOND, 7, "Accepted password for alice from 203.0.113.7 port 1 ssh2");
-    desk.says(11 * SECOND, 8, "Failed password for alice from 203.0.113.8 port 1 ssh2");
-    desk.engine.keep_leaders([7].into());
-    let saved = serde_json::from_slice(&serde_json::to_vec(&desk.engine.save()).unwrap()).unwrap();
-    desk.engine = Engine::new(desk.engine.jails().cloned().collect());
-    desk.engine.load(saved, 20 * SECOND, &mut Vec::new());
-    assert_eq!(desk.engine.let_in_by(7, 10 * SECOND), "203.0.113.7".parse().ok());
-    assert_eq!(desk.engine.let_in_by(7, 11 * SECOND), None, "it is of an earlier process");
-    assert_eq!(desk.engine.let_in_by(8, 0), None);
 }
 
 /// A snapshot of before knows nothing of this.

@@ -1,6 +1,6 @@
 //! Several kinds of records in one filter, users by name, and what a message says of counts and sessions.
 
-use super::{Filter, FilterError, FilterText};
+use crate::core::filter::{Filter, FilterError, FilterText};
 use crate::core::record::{Cursor, Fields, Record};
 
 const RULES: &str = "[modes]\nnormal = ['auth']\n";
@@ -20,13 +20,7 @@ fn rule(name: &str, more: &str, pattern: &str) -> String {
 }
 
 fn record(fields: &Fields, values: &[(&str, &str)]) -> Record {
-    let mut record = Record::new(fields, 0, Cursor::from("c"));
-    for (name, value) in values {
-        if let Some(field) = fields.find(name.as_bytes()) {
-            record.set(field, value.as_bytes());
-        }
-    }
-    record
+    Record::with(fields, 0, Cursor::from("c"), values.iter().copied())
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::call::{Call, Edit};
-use super::layout::{IPSETS, IpsetId};
-use super::plan::{News, Next, Plan};
-use super::plan_tests::{addresses, all_ports, plan};
-use super::pool::Change;
+use super::plan::{addresses, all_ports, plan};
+use crate::firewalld::call::{Call, Edit};
+use crate::firewalld::layout::{IPSETS, IpsetId};
+use crate::firewalld::plan::{News, Next, Plan};
+use crate::firewalld::pool::Change;
 
 /// What the calls cost firewalld, as measured: ms of its CPU time, which is all that passes here.
 struct Bill {

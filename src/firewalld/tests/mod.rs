@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod absence;
+mod bypass;
+mod cost;
+mod plan;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +16,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{sleep, timeout};
 
 use super::layout::{IPSETS, Layout};
-use super::stand_in::{Bus, Fake, Inner, exception, network, policy, systemd};
 use super::{Order, Report, State, start};
 use crate::core::scope::Scope;
+use crate::stand_in::{Bus, Fake, Inner, exception, network, policy, systemd};
 
 fn all_ports() -> Arc<Scope> {
     Arc::default()
@@ -146,145 +151,6 @@ async fn a_policy_with_the_priority_of_before_gets_the_one_of_now() {
 }
 
 #[tokio::test]
-async fn what_is_accepted_before_a_ban_is_named_until_it_is_gone() {
-    const SSH: &str = r#"rule service name="ssh" accept"#;
-    let bus = Bus::start();
-    let fake = Fake::ready();
-    let firewalld = fake.serve(&bus).await;
-    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
-    daemon.up().await;
-    let early = [
-        policy(-15000, "ANY", SSH),
-        policy(-32768, "public", "rule accept"),
-        policy(-14999, "office", SSH),
-        policy(-20000, "ANY", r#"rule family="ipv4" source address="203.0.113.0/24" accept"#),
-    ];
-    for other in early {
-        fake.with(|inner| inner.others.insert("other".to_owned(), other));
-        fake.reload(&firewalld).await;
-        let found = daemon.until(|report| matches!(report, Report::Bypassed(Some(_)))).await;
-        let Report::Bypassed(Some(bypass)) = found else { unreachable!() };
-        assert!(bypass.what.contains("policy other (priority -"), "{bypass:?}");
-        assert!(bypass.mend.contains("--policy=other"), "{bypass:?}");
-        daemon.order(Order::Sync);
-        let synced = daemon.until(|report| matches!(report, Report::Synced(_))).await;
-        assert!(matches!(synced, Report::Synced(Err(why)) if why.contains("policy other")));
-        fake.with(|inner| inner.others.clear());
-        fake.reload(&firewalld).await;
-        daemon.until(|report| *report == Report::Bypassed(None)).await;
-    }
-    fake.with(|inner| inner.forwarded = vec![("2222", "22")]);
-    daemon.order(Order::Inspect);
-    let seen = daemon.until(|report| matches!(report, Report::Inspected(_))).await;
-    let Report::Inspected(inspection) = seen else { unreachable!() };
-    let bypass = inspection.bypass.unwrap();
-    assert_eq!(inspection.policy, "bypassed");
-    assert!(bypass.what.contains("port 2222/tcp to port 22 of this machine (zone public)"), "{bypass:?}");
-}
-
-#[tokio::test]
-async fn a_backend_with_which_others_may_come_first_is_reported_until_it_is_changed() {
-    let bus = Bus::start();
-    let fake = Fake::ready();
-    fake.with(|inner| inner.iptables = true);
-    let firewalld = fake.serve(&bus).await;
-    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
-    let found = daemon.until(|report| matches!(report, Report::Bypassed(Some(_)))).await;
-    let Report::Bypassed(Some(bypass)) = found else { unreachable!() };
-    assert!(bypass.what.contains("iptables backend"), "{bypass:?}");
-    assert!(bypass.mend.contains("FirewallBackend=nftables"), "{bypass:?}");
-    fake.with(|inner| inner.iptables = false);
-    fake.reload(&firewalld).await;
-    daemon.until(|report| *report == Report::Bypassed(None)).await;
-}
-
-#[tokio::test]
-async fn what_is_accepted_after_a_ban_or_from_friends_or_elsewhere_is_nobodys_business() {
-    let bus = Bus::start();
-    let fake = Fake::ready();
-    fake.with(|inner| {
-        let mut disabled = policy(-20000, "ANY", "rule accept");
-        disabled.insert("disable".to_owned(), zbus::Variant::from(true).try_to_owned().unwrap());
-        let mut to_others = policy(-20000, "ANY", "rule accept");
-        to_others.insert("egress_zones".to_owned(), zbus::Variant::from(vec!["ANY"]).try_to_owned().unwrap());
-        inner.others = [
-            policy(-14998, "ANY", "rule accept"),
-            policy(-15000, "ANY", r#"rule family="ipv6" icmp-type name="neighbour-solicitation" accept"#),
-            policy(-20000, "dmz", "rule accept"),
-            policy(-20000, "ANY", r#"rule family="ipv4" source address="198.51.100.0/24" accept"#),
-            policy(-20000, "ANY", r#"rule service name="ssh" drop"#),
-            disabled,
-            to_others,
-        ]
-        .into_iter()
-        .enumerate()
-        .map(|(number, settings)| (format!("other{number}"), settings))
-        .collect();
-    });
-    let _firewalld = fake.serve(&bus).await;
-    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
-    daemon.up().await;
-    daemon.order(Order::Inspect);
-    daemon.until(|report| matches!(report, Report::Inspected(it) if it.policy == "right")).await;
-    let bypassed = daemon.seen.iter().any(|report| matches!(report, Report::Bypassed(_)));
-    assert!(!bypassed, "{:?}", daemon.seen);
-}
-
-#[tokio::test]
-async fn rules_that_are_gone_from_the_kernel_take_a_restart_of_firewalld() {
-    let bus = Bus::start();
-    let fake = Fake::ready();
-    let _firewalld = fake.serve(&bus).await;
-    let mut daemon = Daemon::start(&bus, &[]).await;
-    daemon.up().await;
-    let text = "COMMAND_FAILED: 'python-nftables' failed: internal:0:0-0: Error: No such file or directory\n\nJSON";
-    fake.with(|inner| inner.faults.push_back(("addEntry", exception(text))));
-    daemon.block("203.0.113.7");
-    let why = daemon.down().await;
-    assert!(why.contains("systemctl restart firewalld") && !why.contains("JSON"), "{why}");
-    daemon.blocked("203.0.113.7").await;
-}
-
-#[tokio::test]
-async fn while_firewalld_is_on_its_way_up_nobody_is_asked_to_start_it() {
-    for (state, job) in [("active", ""), ("activating", "start"), ("deactivating", "restart"), ("inactive", "start")] {
-        let bus = Bus::start();
-        let _systemd = systemd(&bus, state, job).await;
-        let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
-        sleep(Duration::from_millis(700)).await;
-        let fake = Fake::ready();
-        let firewalld = fake.serve(&bus).await;
-        daemon.up().await;
-        assert!(!daemon.seen.iter().any(|r| matches!(r, Report::State(State::Down(_)))), "{state}: {:?}", daemon.seen);
-        // And the same at a restart of it.
-        drop(firewalld);
-        daemon.until(|report| *report == Report::State(State::Starting)).await;
-        let _firewalld = fake.serve(&bus).await;
-        daemon.up().await;
-        assert!(!daemon.seen.iter().any(|r| matches!(r, Report::State(State::Down(_)))), "{state}: {:?}", daemon.seen);
-    }
-}
-
-#[tokio::test]
-async fn a_firewalld_that_nobody_has_started_is_reported_until_it_is_met() {
-    for (state, job) in [("inactive", ""), ("failed", ""), ("deactivating", "stop"), ("deactivating", "")] {
-        let bus = Bus::start();
-        let _systemd = systemd(&bus, state, job).await;
-        let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
-        assert!(daemon.down().await.contains("systemctl start firewalld"));
-        // Whoever asks for it to be right does not wait for it.
-        daemon.order(Order::Sync);
-        daemon.until(|report| matches!(report, Report::Synced(Err(why)) if why.contains("not running"))).await;
-        let fake = Fake::ready();
-        let _firewalld = fake.serve(&bus).await;
-        // It has the bans before it has been looked at closely, and is not down meanwhile.
-        daemon.until(|report| *report == Report::State(State::Starting)).await;
-        daemon.blocked("203.0.113.7").await;
-        daemon.up().await;
-    }
-}
-
-#[tokio::test]
 async fn a_half_made_set_of_objects_is_repaired() {
     let bus = Bus::start();
     let fake = Fake::ready();
@@ -337,41 +203,6 @@ async fn a_reload_loses_nothing() {
     daemon.released("203.0.113.7").await;
     assert_eq!(fake.entries(), set(&["203.0.113.8"]));
     assert_eq!(fake.calls(&["reload"]).len(), 0);
-}
-
-#[tokio::test]
-async fn firewalld_may_start_late_and_restart() {
-    let bus = Bus::start();
-    let fake = Fake::ready();
-    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
-    assert!(daemon.down().await.starts_with("firewalld is not running"));
-    daemon.block("203.0.113.8");
-    let firewalld = fake.serve(&bus).await;
-    daemon.blocked("203.0.113.8").await;
-    daemon.up().await;
-
-    firewalld.close().await.unwrap();
-    assert!(daemon.down().await.contains("systemctl start firewalld"));
-    daemon.block("203.0.113.9");
-    daemon.release("203.0.113.8");
-    fake.with(Inner::load);
-    let firewalld = fake.serve(&bus).await;
-    daemon.up().await;
-    assert_eq!(fake.entries(), set(&["203.0.113.7", "203.0.113.9"]));
-
-    // And while a call is in flight.
-    fake.with(|inner| inner.delay = Duration::from_secs(5));
-    daemon.block("203.0.113.10");
-    sleep(Duration::from_millis(300)).await;
-    firewalld.close().await.unwrap();
-    daemon.down().await;
-    fake.with(|inner| {
-        inner.delay = Duration::ZERO;
-        inner.load();
-    });
-    let _firewalld = fake.serve(&bus).await;
-    daemon.up().await;
-    assert_eq!(fake.entries(), set(&["203.0.113.7", "203.0.113.9", "203.0.113.10"]));
 }
 
 #[tokio::test]

@@ -3,8 +3,11 @@
 
 use proptest::{prelude::*, strategy::ValueTree as _};
 
-use super::{Filter, FilterError, FilterText};
-use crate::core::record::{Cursor, FieldId, Fields, Record};
+use crate::core::filter::{Filter, FilterError, FilterText};
+use crate::{
+    core::record::{Cursor, Fields, Record},
+    testing,
+};
 
 fn load_with(text: &str, fields: &mut Fields) -> Result<Filter, FilterError> {
     Filter::load("x", &[FilterText::new("x.toml", text)], fields)
@@ -211,9 +214,7 @@ fn the_first_of_marked_pieces_is_believed_if_its_address_can_be_no_other() {
     let read = |pattern: &str, message: &str| {
         let mut fields = Fields::default();
         let filter = load_with(&filter(pattern), &mut fields).unwrap();
-        let mut record = Record::new(&fields, 0, Cursor::from("c"));
-        record.set(FieldId::MESSAGE, message.as_bytes());
-        filter.read(&record).unwrap().address.is_some()
+        filter.read(&testing::message(&fields, message)).unwrap().address.is_some()
     };
     let long = "x".repeat(60);
     assert!(read("failed for (<WORD>) \\[<ADDR>\\]: <TEXT>", &format!("failed for (x) [192.0.2.1]: {long}")));
@@ -241,11 +242,8 @@ fn lines_are_read_only_by_who_says_how_they_are_written() {
     let read = |text: &str, transport: &str| {
         let mut all = Fields::default();
         let filter = load_with(text, &mut all).unwrap();
-        let mut record = Record::new(&all, 0, Cursor::from("c"));
-        record.set(all.find(b"_UID").unwrap(), b"0");
-        record.set(FieldId::TRANSPORT, transport.as_bytes());
-        record.set(FieldId::MESSAGE, b"login from 203.0.113.7 failed");
-        filter.records.matches(&record)
+        let values = [("_UID", "0"), ("_TRANSPORT", transport), ("MESSAGE", "login from 203.0.113.7 failed")];
+        filter.records.matches(&Record::with(&all, 0, Cursor::from("c"), values))
     };
     let pattern = "login from <ADDR> failed";
     let silent = filter("_UID = ['0']", "", &[pattern]);
@@ -446,9 +444,7 @@ fn victim(program: &Program, filter: &Filter, fields: &Fields, seeds: &[Vec<u8>]
         for seed in seeds.windows(2) {
             let mut texts = seed.iter().map(|seed| attack(program, seed)).cycle();
             for bytes in program.records(message, &mut texts) {
-                let mut record = Record::new(fields, 0, Cursor::from("c"));
-                record.set(FieldId::MESSAGE, &bytes);
-                let address = filter.read(&record).and_then(|sighting| sighting.address);
+                let address = filter.read(&testing::message(fields, &bytes)).and_then(|sighting| sighting.address);
                 if address.is_some_and(|address| address.to_string() != CLIENT) {
                     return Some(format!("{address:?} in {:?}", bytes.escape_ascii().to_string()));
                 }

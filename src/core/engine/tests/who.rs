@@ -35,7 +35,6 @@ impl Desk {
         self.time += SECOND;
         let boot = "0123456789abcdef0123456789abcdef";
         let cursor = format!("s={boot};i=1;b={boot};m={:x};t={:x};x=1", self.time, self.time);
-        let mut record = Record::new(&SHIPPED.fields, self.time, Cursor::from(cursor));
         let pid = pid.to_string();
         let usual = [
             ("MESSAGE", message),
@@ -45,9 +44,8 @@ impl Desk {
             ("_BOOT_ID", boot),
             ("_PID", &pid),
         ];
-        for (name, value) in values.iter().chain(&usual) {
-            record.set(SHIPPED.fields.find(name.as_bytes()).unwrap(), value.as_bytes());
-        }
+        let values = values.iter().chain(&usual).copied();
+        let mut record = Record::with(&SHIPPED.fields, self.time, Cursor::from(cursor), values);
         if !record.is_line() {
             record.set(SHIPPED.fields.find(b"SYSLOG_PID").unwrap(), pid.as_bytes());
         }

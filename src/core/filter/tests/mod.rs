@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
+mod framing;
+mod kinds;
+
 use super::{Counts, Filter, FilterError, FilterText, Why, Withheld, load::load_within, proof::Work, records::Kinds};
-use crate::core::record::{Cursor, FieldId, Fields, Record};
+use crate::{
+    core::record::{Cursor, FieldId, Fields, Record},
+    testing,
+};
 
 const HEAD: &str =
     "[records]\n_UID = ['0']\n[message]\nsession = ['_PID']\ntruncated-at = 60\n[modes]\nnormal = ['auth']\n";
@@ -23,7 +29,7 @@ fn rule(name: &str, counts: &str, pattern: &str) -> String {
 
 #[test]
 fn the_shipped_filter_is_proven_and_reads_its_examples() {
-    let text = FilterText::new("filters/sshd.toml", include_str!("../../../filters/sshd.toml"));
+    let text = FilterText::new("filters/sshd.toml", include_str!("../../../../filters/sshd.toml"));
     let filter = Filter::load("sshd", &[text], &mut Fields::default()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(filter.rules().count(), 39);
     for rule in filter.rules() {
@@ -115,7 +121,7 @@ fn cost(rules: &str) -> (usize, Result<Filter, FilterError>) {
 #[test]
 fn the_shipped_filter_takes_a_small_part_of_the_work_that_a_filter_may_take() {
     let mut work = Work::new();
-    let text = FilterText::new("filters/sshd.toml", include_str!("../../../filters/sshd.toml"));
+    let text = FilterText::new("filters/sshd.toml", include_str!("../../../../filters/sshd.toml"));
     load_within("sshd", &[text], &mut Fields::default(), &mut work).unwrap();
     println!("{} steps", work.spent());
     assert!((100_000..4_000_000).contains(&work.spent()), "{} steps", work.spent());
@@ -301,11 +307,7 @@ fn a_message_that_may_have_been_cut_off_gives_no_address_behind_attacker_text() 
     let text = FilterText::new("x.toml", format!("{HEAD}{FAILED}{safe}{short}"));
     let filter = Filter::load("x", &[text], &mut fields).unwrap();
     let read = |message: &str, raw: bool| {
-        let mut record = Record::new(&fields, 0, Cursor::from("c"));
-        for (_, field, values) in filter.records.fields() {
-            record.set(*field, values[0].as_bytes());
-        }
-        record.set(FieldId::MESSAGE, message.as_bytes());
+        let mut record = testing::of_filter(&filter, &fields, message);
         if raw {
             record.set(FieldId::RAW, b"as it was sent");
         }
@@ -330,8 +332,7 @@ fn a_message_is_read_as_it_was_sent() {
     let text = FilterText::new("x.toml", format!("{HEAD}{FAILED}{pam}"));
     let filter = Filter::load("x", &[text], &mut fields).unwrap();
     let read = |raw: &str, message: &str| {
-        let mut record = Record::new(&fields, 0, Cursor::from("c"));
-        record.set(FieldId::MESSAGE, message.as_bytes());
+        let mut record = testing::message(&fields, message);
         record.set(FieldId::RAW, raw.as_bytes());
         filter.read(&record).map(|sighting| sighting.address.map(|address| address.to_string()))
     };
@@ -366,7 +367,7 @@ fn what_matcher_and_proof_read_is_the_same_language() {
 
 #[test]
 fn a_message_that_no_rule_reads_is_told_what_is_in_its_way() {
-    let text = FilterText::new("sshd", include_str!("../../../filters/sshd.toml"));
+    let text = FilterText::new("sshd", include_str!("../../../../filters/sshd.toml"));
     let filter = Filter::load("sshd", &[text], &mut Fields::default()).unwrap();
     let nearest = |message: &'static str| {
         assert!(filter.examine(message.as_bytes(), false).is_none());
@@ -402,11 +403,8 @@ fn a_record_without_a_unit_must_prove_whose_it_is() {
     let mut fields = Fields::default();
     let filter = Filter::load("x", &[FilterText::new("x.toml", text)], &mut fields).unwrap();
     let reads = |more: &[(&str, &str)]| {
-        let mut record = Record::new(&fields, 0, Cursor::from("c"));
-        for (name, value) in [("MESSAGE", "from 203.0.113.7"), ("_UID", "0")].iter().chain(more) {
-            record.set(fields.find(name.as_bytes()).unwrap(), value.as_bytes());
-        }
-        filter.records.matches(&record)
+        let values = [("MESSAGE", "from 203.0.113.7"), ("_UID", "0")].iter().chain(more).copied();
+        filter.records.matches(&Record::with(&fields, 0, Cursor::from("c"), values))
     };
     let (unit, pid) = (("_SYSTEMD_UNIT", "ssh.service"), ("_PID", "7"));
     assert!(reads(&[pid, ("SYSLOG_PID", "7")]));
@@ -450,8 +448,8 @@ fn in_text_files_the_address_is_taken_that_is_ahead_of_whatever_a_client_writes(
         let texts = [FilterText::new(format!("{name}.toml"), text)];
         Filter::load(name, &texts, &mut Fields::default()).unwrap_or_else(|error| panic!("{error}"))
     };
-    let nginx = load("nginx", include_str!("../../../filters/nginx.toml"));
-    let apache = load("apache", include_str!("../../../filters/apache.toml"));
+    let nginx = load("nginx", include_str!("../../../../filters/nginx.toml"));
+    let apache = load("apache", include_str!("../../../../filters/apache.toml"));
     let address = |filter: &Filter, message: &str| {
         let (rule, tokens) = filter.find(message.as_bytes(), Kinds::ALL)?;
         let address = filter.address(rule, &tokens, message.len(), false)?.to_string();

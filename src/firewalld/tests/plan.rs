@@ -13,14 +13,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::call::{Call, Edit};
-use super::costs::settling;
-use super::entry::text;
-use super::layout::{Family, IPSETS, IpsetId, Layout, PoolId};
-use super::limits::Limits;
-use super::plan::{News, Next, Plan};
-use super::pool::{Change, Pool};
 use crate::core::scope::Scope;
+use crate::firewalld::call::{Call, Edit};
+use crate::firewalld::costs::settling;
+use crate::firewalld::entry::text;
+use crate::firewalld::layout::{Family, IPSETS, IpsetId, Layout, PoolId};
+use crate::firewalld::limits::Limits;
+use crate::firewalld::plan::{News, Next, Plan};
+use crate::firewalld::pool::{Change, Pool};
 
 type Ban = (Arc<Scope>, IpNet);
 
