@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::table::JailTable;
+use super::jail::JailTable;
 
 /// One file.
 #[derive(Debug, Default, Deserialize)]

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConfigError, fail2ban, fragments::Fragment, place::Location, read_text, table::JailInput};
+use super::{ConfigError, fail2ban, fragments::Fragment, jail::JailInput, place::Location, read_text};
 use crate::util::suggest::toml_mistake;
 
 /// What is read where no directory has a `wardend.conf`: the very file that is installed.

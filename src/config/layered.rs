@@ -2,9 +2,9 @@
 
 use super::{
     ConfigError,
+    jail::{JailInput, Layered},
     place::Located,
     span::parse_time,
-    table::{JailInput, Layered},
     value::Time,
 };
 use crate::core::time::Usec;

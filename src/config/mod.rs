@@ -1,14 +1,15 @@
 //! Configuration: from files to settings, in three steps.
 //!
 //! [`fragments`] parses one file, [`inputs`] finds all files and lays them over each other,
-//! each value keeping its file and line, and [`settings`] checks them. Which settings there are is said
-//! once, in [`table`]. A mistake anywhere is one sentence with its place, and whatever configuration was
+//! each value keeping its file and line, and [`settings`] checks them. Which settings a jail has is said
+//! once, in [`jail`]. A mistake anywhere is one sentence with its place, and whatever configuration was
 //! in force stays in force.
 
 mod fail2ban;
 pub(crate) mod filters;
 mod fragments;
 mod inputs;
+mod jail;
 mod layered;
 pub(crate) mod origin;
 mod place;

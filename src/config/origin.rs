@@ -167,7 +167,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::table::ROWS;
+    use crate::config::jail::ROWS;
 
     /// Every setting that a file may have stands in wardend.conf with its default, and so in what
     /// is shown.
