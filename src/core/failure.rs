@@ -48,7 +48,7 @@ pub struct Failure {
     pub time: Usec,
     /// The rule that read it; the jail that has banned.
     pub rule: Arc<str>,
-    /// The user name as sshd printed it, if it did.
+    /// The user name as the program printed it, if it did.
     pub user: Option<Box<str>>,
     /// The record that shows it.
     pub cursor: Cursor,

@@ -41,15 +41,25 @@ const MEMORY: Usec = 3600 * USEC_PER_SEC;
 /// The most that is remembered.
 const MOST: usize = 64;
 
-/// Whose messages look like the service's: the unit, and the name that they are written under.
+/// Whose messages look like those of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lookalike {
-    /// Another unit, and the program if that is known.
-    Unit(String, Option<String>),
-    /// A unit whose processes have other numbers for themselves: a container.
-    Container(String),
-    /// One of the filter's units, but under another name.
-    Name(String, String),
+struct Lookalike {
+    /// The filter that would read them.
+    filter: String,
+    /// As the message says.
+    unit: String,
+    why: Unread,
+}
+
+/// Why they are not read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unread {
+    /// It is another unit, and the program if that is known.
+    Unit(Option<String>),
+    /// Its processes have other numbers for themselves: a container.
+    Container,
+    /// It is one of the filter's units, but they are written under another name.
+    Name(String),
 }
 
 /// What was seen and not read.
@@ -107,24 +117,23 @@ impl Blind {
     /// An attempt that no jail counts.
     fn look_at(&mut self, record: &Record, filter: &Filter) {
         let unit = record.get(FieldId::UNIT).unwrap_or_default();
-        let unit_name = shown(&String::from_utf8_lossy(unit));
-        let lookalike = match filter.records.claim(record) {
+        let why = match filter.records.claim(record) {
             // Whoever may run a program as root could raise an alarm whenever they like.
             Claim::Stranger(_) if unit.is_empty() || unit.starts_with(b"session-") || unit.starts_with(b"user@") => {
                 return;
             }
-            Claim::Stranger(Stranger::Unit(_)) => Lookalike::Unit(unit_name, None),
-            Claim::Stranger(Stranger::Program(program)) => {
-                Lookalike::Unit(unit_name, Some(shown(&String::from_utf8_lossy(program))))
-            }
-            Claim::Stranger(Stranger::Differs) => Lookalike::Container(unit_name),
+            Claim::Stranger(Stranger::Unit(_)) => Unread::Unit(None),
+            Claim::Stranger(Stranger::Program(program)) => Unread::Unit(Some(shown(&String::from_utf8_lossy(program)))),
+            Claim::Stranger(Stranger::Differs) => Unread::Container,
             // The index has found it by the unit or the program, and it has another name.
             Claim::No if filter.records.is_roots(record) && filter.records.is_unit(unit) => {
                 let name = filter.records.identifier(record).unwrap_or_default();
-                Lookalike::Name(unit_name, shown(&String::from_utf8_lossy(name)))
+                Unread::Name(shown(&String::from_utf8_lossy(name)))
             }
             _ => return,
         };
+        let unit = shown(&String::from_utf8_lossy(unit));
+        let lookalike = Lookalike { filter: filter.name.clone(), unit, why };
         if self.lookalikes.len() < MOST || self.lookalikes.contains_key(&lookalike) {
             let times = self.lookalikes.entry(lookalike).or_default();
             if times.len() >= MOST {
@@ -221,31 +230,34 @@ impl Finding {
 
 fn unlisted(lookalike: &Lookalike, times: usize) -> Problem {
     let attempts = count(times, "failed attempt", "failed attempts");
-    match lookalike {
-        Lookalike::Unit(unit, program) => {
+    let Lookalike { filter, unit, why } = lookalike;
+    match why {
+        Unread::Unit(program) => {
             let programs =
                 program.as_ref().map_or_else(String::new, |program| format!(" and `programs = [\"{program}\"]`"));
             Problem {
                 what: format!(
-                    "The unit {unit} writes messages that look like sshd's ({attempts} within an hour), and they are not counted: the filter does not ask for this unit and program."
+                    "The unit {unit} writes messages that look like those of {filter} ({attempts} within an hour), and they are not counted: the filter does not ask for this unit and program."
                 ),
                 mend: format!(
-                    "If an SSH server runs there, add `[records]` with `units = [\"{unit}\"]`{programs} in a file in /etc/wardend/filters/sshd.d (wardend.filter(5)); wardenctl test sshd --journal shows the messages."
+                    "If that service runs there, add `[records]` with `units = [\"{unit}\"]`{programs} in a file in /etc/wardend/filters/{filter}.d (wardend.filter(5)); wardenctl test {filter} --journal shows the messages."
                 ),
             }
         }
-        Lookalike::Container(unit) => Problem {
+        Unread::Container => Problem {
             what: format!(
-                "The unit {unit} writes messages that look like sshd's ({attempts} within an hour), and they are not counted: the process number in them is not the sender's, as in a container."
+                "The unit {unit} writes messages that look like those of {filter} ({attempts} within an hour), and they are not counted: the process number in them is not the sender's, as in a container."
             ),
-            mend: "Run wardend where that sshd runs, or let the container share the machine's process numbers; wardenctl test sshd --journal shows the messages.".to_owned(),
+            mend: format!(
+                "Run wardend where that service runs, or let the container share the machine's process numbers; wardenctl test {filter} --journal shows the messages."
+            ),
         },
-        Lookalike::Name(unit, name) => Problem {
+        Unread::Name(name) => Problem {
             what: format!(
                 "{unit} writes under the name {name} ({attempts} within an hour), which the filter does not read, so they are not counted."
             ),
             mend: format!(
-                "Add `[records]` with `SYSLOG_IDENTIFIER = [\"{name}\"]` in a file in /etc/wardend/filters/sshd.d (wardend.filter(5)); wardenctl test sshd --journal shows the messages."
+                "Add `[records]` with `SYSLOG_IDENTIFIER = [\"{name}\"]` in a file in /etc/wardend/filters/{filter}.d (wardend.filter(5)); wardenctl test {filter} --journal shows the messages."
             ),
         },
     }
@@ -339,12 +351,10 @@ mod tests {
 
         fn see(&mut self, pid: u32, values: &[(&str, &str)], message: &str) {
             self.now += USEC_PER_SEC;
-            let mut record = Record::new(&self.fields, self.now, "".into());
             let pid = pid.to_string();
             let usual = [("_UID", "0"), ("SYSLOG_IDENTIFIER", "sshd"), ("_PID", &pid), ("MESSAGE", message)];
-            for (name, value) in values.iter().chain(&usual) {
-                record.set(self.fields.find(name.as_bytes()).unwrap(), value.as_bytes());
-            }
+            let values = values.iter().chain(&usual).copied();
+            let record = Record::with(&self.fields, self.now, "".into(), values);
             let known = self.filter.records.claim(&record) == Claim::Ours && self.filter.read(&record).is_some();
             self.blind.see(&record, known, [&self.filter].into_iter());
         }
@@ -420,8 +430,23 @@ mod tests {
             }
             let problem = scene.problem(1).unwrap();
             assert!(problem.mend.contains(wanted), "{problem:?}");
+            assert!(problem.mend.contains("/etc/wardend/filters/sshd.d "), "{problem:?}");
             assert_eq!(scene.problem(3700), None);
         }
+    }
+
+    #[test]
+    fn of_another_service_its_own_filter_is_named() {
+        let mut fields = Fields::default();
+        let filter = FILTER.replace("sshd", "mail").replace("ssh.service", "mail.service");
+        let filter = Filter::load("mail", &[FilterText::new("x.toml", filter)], &mut fields).unwrap();
+        let mut scene = Scene { filter, fields, ..Scene::new() };
+        for pid in 1..=5 {
+            scene.see(pid, &[("SYSLOG_IDENTIFIER", "mail"), ("_SYSTEMD_UNIT", "relay.service")], FAILED);
+        }
+        let Problem { what, mend } = scene.problem(1).unwrap();
+        assert!(what.contains("look like those of mail (5 failed attempts") && !what.contains("ssh"), "{what}");
+        assert!(mend.contains("/etc/wardend/filters/mail.d ") && !mend.contains("ssh"), "{mend}");
     }
 
     #[test]
