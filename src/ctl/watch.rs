@@ -78,101 +78,117 @@ impl Event {
     fn read(signal: &Message) -> anyhow::Result<Option<Self>> {
         let time_usec = now();
         let event = match signal.header().member().map(zbus::names::MemberName::as_str) {
-            Some("Banned") => {
-                let banned = Banned::from_message(signal.clone()).context(NO_SIGNAL)?;
-                let banned = banned.args().context(FORM)?;
-                let until = end(banned.until_usec);
-                let length = until.map_or_else(
-                    || "permanent".to_owned(),
-                    |until| format!("for {}", span(until.saturating_sub(time_usec))),
-                );
-                Self {
-                    jail: banned.jail.to_owned(),
-                    style: Style::Bad,
-                    name: "banned",
-                    source: banned.source.to_owned(),
-                    what: format!("{length}, #{}", banned.count),
-                    json: json!({
-                        "until_usec": until, "count": banned.count, "origin": banned.details.origin,
-                        "reason": banned.details.reason,
-                    }),
-                }
-            }
-            Some("Extended") => {
-                let extended = Extended::from_message(signal.clone()).context(NO_SIGNAL)?;
-                let extended = extended.args().context(FORM)?;
-                let until = end(extended.until_usec);
-                let left = until.map(|until| format!("for {} from now", span(until.saturating_sub(time_usec))));
-                Self {
-                    jail: extended.jail.to_owned(),
-                    style: Style::Bad,
-                    name: "extended",
-                    source: extended.source.to_owned(),
-                    what: left.unwrap_or_else(|| "permanent".to_owned()),
-                    json: json!({
-                        "until_usec": until, "count": extended.count, "origin": extended.details.origin,
-                        "reason": extended.details.reason,
-                    }),
-                }
-            }
-            Some("Unbanned") => {
-                let ended = Unbanned::from_message(signal.clone()).context(NO_SIGNAL)?;
-                let ended = ended.args().context(FORM)?;
-                Self {
-                    jail: ended.jail.to_owned(),
-                    style: Style::Good,
-                    name: "unbanned",
-                    source: ended.source.to_owned(),
-                    what: because(ended.why).to_owned(),
-                    json: json!({ "why": ended.why }),
-                }
-            }
-            Some("Failure") => {
-                let failure = Failure::from_message(signal.clone()).context(NO_SIGNAL)?;
-                let failure = failure.args().context(FORM)?;
-                let omitted = match failure.omitted {
-                    0 => String::new(),
-                    omitted => format!("; {omitted} more before it"),
-                };
-                Self {
-                    jail: failure.jail.to_owned(),
-                    style: Style::Warning,
-                    name: "failure",
-                    source: failure.source.to_owned(),
-                    what: format!("{}{omitted}", failure.rule),
-                    json: json!({
-                        "address": failure.address, "rule": failure.rule, "record_usec": failure.time_usec,
-                        "omitted": failure.omitted,
-                    }),
-                }
-            }
-            Some("Leak") => {
-                let leak = Leak::from_message(signal.clone()).context(NO_SIGNAL)?;
-                let leak = leak.args().context(FORM)?;
-                Self {
-                    jail: leak.jail.to_owned(),
-                    style: Style::Bad,
-                    name: "leak",
-                    source: leak.source.to_owned(),
-                    what: format!("{} reached the service nevertheless: {}", leak.address, leak.rule),
-                    json: json!({ "address": leak.address, "rule": leak.rule }),
-                }
-            }
-            Some("Spared") => {
-                let spared = Spared::from_message(signal.clone()).context(NO_SIGNAL)?;
-                let spared = spared.args().context(FORM)?;
-                Self {
-                    jail: spared.jail.to_owned(),
-                    style: Style::Warning,
-                    name: "spared",
-                    source: spared.source.to_owned(),
-                    what: format!("{} failures, but a login {}", spared.failures, relative(spared.login_usec)),
-                    json: json!({ "login_usec": spared.login_usec, "failures": spared.failures }),
-                }
-            }
+            Some("Banned") => Self::banned(signal, time_usec)?,
+            Some("Extended") => Self::extended(signal, time_usec)?,
+            Some("Unbanned") => Self::unbanned(signal)?,
+            Some("Failure") => Self::failure(signal)?,
+            Some("Leak") => Self::leak(signal)?,
+            Some("Spared") => Self::spared(signal)?,
             _ => return Ok(None),
         };
         Ok(Some(event.dated(time_usec)))
+    }
+
+    /// A ban has begun.
+    fn banned(signal: &Message, time_usec: u64) -> anyhow::Result<Self> {
+        let banned = Banned::from_message(signal.clone()).context(NO_SIGNAL)?;
+        let banned = banned.args().context(FORM)?;
+        let until = end(banned.until_usec);
+        let length = until
+            .map_or_else(|| "permanent".to_owned(), |until| format!("for {}", span(until.saturating_sub(time_usec))));
+        Ok(Self {
+            jail: banned.jail.to_owned(),
+            style: Style::Bad,
+            name: "banned",
+            source: banned.source.to_owned(),
+            what: format!("{length}, #{}", banned.count),
+            json: json!({
+                "until_usec": until, "count": banned.count, "origin": banned.details.origin,
+                "reason": banned.details.reason,
+            }),
+        })
+    }
+
+    /// A ban lasts longer.
+    fn extended(signal: &Message, time_usec: u64) -> anyhow::Result<Self> {
+        let extended = Extended::from_message(signal.clone()).context(NO_SIGNAL)?;
+        let extended = extended.args().context(FORM)?;
+        let until = end(extended.until_usec);
+        let left = until.map(|until| format!("for {} from now", span(until.saturating_sub(time_usec))));
+        Ok(Self {
+            jail: extended.jail.to_owned(),
+            style: Style::Bad,
+            name: "extended",
+            source: extended.source.to_owned(),
+            what: left.unwrap_or_else(|| "permanent".to_owned()),
+            json: json!({
+                "until_usec": until, "count": extended.count, "origin": extended.details.origin,
+                "reason": extended.details.reason,
+            }),
+        })
+    }
+
+    /// A ban has ended.
+    fn unbanned(signal: &Message) -> anyhow::Result<Self> {
+        let ended = Unbanned::from_message(signal.clone()).context(NO_SIGNAL)?;
+        let ended = ended.args().context(FORM)?;
+        Ok(Self {
+            jail: ended.jail.to_owned(),
+            style: Style::Good,
+            name: "unbanned",
+            source: ended.source.to_owned(),
+            what: because(ended.why).to_owned(),
+            json: json!({ "why": ended.why }),
+        })
+    }
+
+    /// A failure was counted.
+    fn failure(signal: &Message) -> anyhow::Result<Self> {
+        let failure = Failure::from_message(signal.clone()).context(NO_SIGNAL)?;
+        let failure = failure.args().context(FORM)?;
+        let omitted = match failure.omitted {
+            0 => String::new(),
+            omitted => format!("; {omitted} more before it"),
+        };
+        Ok(Self {
+            jail: failure.jail.to_owned(),
+            style: Style::Warning,
+            name: "failure",
+            source: failure.source.to_owned(),
+            what: format!("{}{omitted}", failure.rule),
+            json: json!({
+                "address": failure.address, "rule": failure.rule, "record_usec": failure.time_usec,
+                "omitted": failure.omitted,
+            }),
+        })
+    }
+
+    /// A banned source has reached the service.
+    fn leak(signal: &Message) -> anyhow::Result<Self> {
+        let leak = Leak::from_message(signal.clone()).context(NO_SIGNAL)?;
+        let leak = leak.args().context(FORM)?;
+        Ok(Self {
+            jail: leak.jail.to_owned(),
+            style: Style::Bad,
+            name: "leak",
+            source: leak.source.to_owned(),
+            what: format!("{} reached the service nevertheless: {}", leak.address, leak.rule),
+            json: json!({ "address": leak.address, "rule": leak.rule }),
+        })
+    }
+
+    /// A source was not banned.
+    fn spared(signal: &Message) -> anyhow::Result<Self> {
+        let spared = Spared::from_message(signal.clone()).context(NO_SIGNAL)?;
+        let spared = spared.args().context(FORM)?;
+        Ok(Self {
+            jail: spared.jail.to_owned(),
+            style: Style::Warning,
+            name: "spared",
+            source: spared.source.to_owned(),
+            what: format!("{} failures, but a login {}", spared.failures, relative(spared.login_usec)),
+            json: json!({ "login_usec": spared.login_usec, "failures": spared.failures }),
+        })
     }
 
     /// With what all events have in common.
