@@ -1,6 +1,6 @@
 //! A window over the bans: those that somebody looks for, in an order, and of these some.
 
-use std::cmp::Reverse;
+use std::ops::Range;
 
 use ipnet::IpNet;
 
@@ -82,29 +82,48 @@ impl Listing {
     /// The bans of the window, and the number of all that were looked for. `bans` come in the order of
     /// their sources. Of a long window, only the beginning is returned.
     pub(crate) fn of<'b>(&self, bans: impl Iterator<Item = &'b Ban>) -> (Vec<&'b Ban>, usize) {
-        let mut found: Vec<&Ban> = bans.filter(|ban| self.is_wanted(ban)).collect();
+        let found: Vec<&Ban> = bans.filter(|ban| self.is_wanted(ban)).collect();
+        let total = found.len();
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        let end = self.offset.saturating_add(limit).min(total);
+        let window = self.offset.min(end)..end;
+        let mut room = LONGEST;
+        let places = self.places(&found, window).into_iter();
+        let window = places.map(|place| found[place]).take_while(|ban| {
+            let fits = room > 0;
+            room = room.saturating_sub(ROW + ban.reason.as_deref().map_or(0, str::len));
+            fits
+        });
+        (window.collect(), total)
+    }
+
+    /// Where in `found` the bans of a window are. The others are left out of order: somebody who looks at a
+    /// hundred thousand bans sees fifty of them.
+    fn places(&self, found: &[&Ban], window: Range<usize>) -> Vec<usize> {
         // A permanent ban ends last.
-        let key = |ban: &&Ban| match self.order {
+        let key = |ban: &Ban| match self.order {
             ListOrder::Source => 0,
             ListOrder::Since => ban.since,
             ListOrder::Until => ban.until.unwrap_or(Usec::MAX),
             ListOrder::Failures => ban.failures.kinds().0 as Usec,
         };
         match (self.order, self.descending) {
-            (ListOrder::Source, false) => {}
-            (ListOrder::Source, true) => found.reverse(),
-            (_, false) => found.sort_by_key(key),
-            (_, true) => found.sort_by_key(|ban| Reverse(key(ban))),
+            (ListOrder::Source, false) => return window.collect(),
+            (ListOrder::Source, true) => return window.map(|place| found.len() - 1 - place).collect(),
+            _ => {}
         }
-        let total = found.len();
-        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let mut room = LONGEST;
-        let window = found.into_iter().skip(self.offset).take(limit).take_while(|ban| {
-            let fits = room > 0;
-            room = room.saturating_sub(ROW + ban.reason.as_deref().map_or(0, str::len));
-            fits
-        });
-        (window.collect(), total)
+        let ranked = found.iter().map(|ban| if self.descending { !key(ban) } else { key(ban) });
+        let mut ranked: Vec<(Usec, usize)> = ranked.zip(0..).collect();
+        if window.end < ranked.len() {
+            ranked.select_nth_unstable(window.end);
+            ranked.truncate(window.end);
+        }
+        if window.start < ranked.len() {
+            ranked.select_nth_unstable(window.start);
+        }
+        let wanted = &mut ranked[window.start..];
+        wanted.sort_unstable();
+        wanted.iter().map(|(_, place)| *place).collect()
     }
 
     fn is_wanted(&self, ban: &Ban) -> bool {
@@ -180,6 +199,45 @@ mod tests {
         ] {
             let listing = Listing { matching: Some(Match::read(text)), ..Listing::default() };
             assert_eq!(found(&listing).0, sources, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_window_is_a_part_of_the_whole_order() {
+        let ban = bans().remove(0);
+        let all: Vec<Ban> = (0..97u64)
+            .map(|number| Ban {
+                since: number * 31 % 10,
+                until: (number % 7 > 0).then_some(number * 17 % 5),
+                count: u32::try_from(number).unwrap(),
+                ..ban.clone()
+            })
+            .collect();
+        for order in ListOrder::WORDS.map(|(_, order)| order) {
+            for descending in [false, true] {
+                let listing = |offset, limit| Listing { order, descending, offset, limit, ..Listing::default() };
+                let (whole, _) = listing(0, 0).of(all.iter());
+                // Bans that are alike in the order are in that of their sources, whatever its direction.
+                let key = |ban: &Ban| match order {
+                    ListOrder::Since => ban.since,
+                    ListOrder::Until => ban.until.unwrap_or(Usec::MAX),
+                    ListOrder::Source | ListOrder::Failures => 0,
+                };
+                let mut naive: Vec<&Ban> = all.iter().collect();
+                match (order, descending) {
+                    (ListOrder::Source, true) => naive.reverse(),
+                    (_, true) => naive.sort_by_key(|ban| std::cmp::Reverse(key(ban))),
+                    (_, false) => naive.sort_by_key(|ban| key(ban)),
+                }
+                assert_eq!(whole, naive, "{order:?} {descending}");
+                for (offset, limit) in
+                    [(0, 1), (0, 50), (50, 50), (96, 1), (96, 50), (97, 5), (200, 5), (3, 94), (90, 0)]
+                {
+                    let (window, total) = listing(offset, limit).of(all.iter());
+                    let end = if limit == 0 { 97 } else { (offset + limit).min(97) };
+                    assert_eq!((&*window, total), (&whole[offset.min(end)..end], 97), "{order:?} {offset} {limit}");
+                }
+            }
         }
     }
 
