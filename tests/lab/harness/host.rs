@@ -67,21 +67,12 @@ pub(crate) fn require_lab() {
 
 /// The tree of a release, built now if this host has none yet.
 pub(crate) fn tree(release: Release) -> PathBuf {
-    built_by("build", release)
-}
-
-/// The same with Cockpit on it.
-pub(crate) fn tree_with_cockpit(release: Release) -> PathBuf {
-    built_by("build-cockpit", release)
-}
-
-fn built_by(builder: &'static str, release: Release) -> PathBuf {
-    static TREES: Mutex<BTreeMap<(&str, &str), PathBuf>> = Mutex::new(BTreeMap::new());
+    static TREES: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut trees = TREES.lock().unwrap_or_else(PoisonError::into_inner);
-    let tree = trees.entry((builder, release.name())).or_insert_with(|| {
+    let tree = trees.entry(release.name()).or_insert_with(|| {
         // Its standard error is the terminal's: the first time it works for minutes.
-        let build = Command::new(script(builder)).arg(release.name()).stderr(Stdio::inherit()).output();
-        let build = build.unwrap_or_else(|error| panic!("tests/lab/{builder} does not start: {error}"));
+        let build = Command::new(script("build")).arg(release.name()).stderr(Stdio::inherit()).output();
+        let build = build.expect("tests/lab/build starts");
         assert!(build.status.success(), "there is no {} to boot", release.name());
         PathBuf::from(String::from_utf8_lossy(&build.stdout).trim())
     });

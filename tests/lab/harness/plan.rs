@@ -23,7 +23,6 @@ const UNWANTED: [&str; 4] = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg
 pub(crate) struct Plan {
     release: Release,
     wardend: bool,
-    cockpit: bool,
     packages: Vec<&'static str>,
     files: Vec<(String, String)>,
     copies: Vec<(PathBuf, String)>,
@@ -35,7 +34,6 @@ impl Plan {
         Self {
             release,
             wardend: true,
-            cockpit: false,
             packages: Vec::new(),
             files: Vec::new(),
             copies: Vec::new(),
@@ -49,14 +47,13 @@ impl Plan {
         self
     }
 
-    /// Takes a tree that has Cockpit.
-    pub(crate) fn with_cockpit(mut self) -> Self {
-        self.cockpit = true;
-        self
+    /// Has Cockpit on it, and what administrators read JSON with: one layer for all who need either.
+    pub(crate) fn with_cockpit(self) -> Self {
+        self.packages(include_str!("../cockpit.packages").split_whitespace())
     }
 
     /// Has packages of Debian on it that the tree lacks.
-    pub(crate) fn packages(mut self, packages: &[&'static str]) -> Self {
+    pub(crate) fn packages(mut self, packages: impl IntoIterator<Item = &'static str>) -> Self {
         self.packages.extend(packages);
         self
     }
@@ -97,7 +94,7 @@ impl Plan {
     /// Boots it, and returns when systemd has nothing left to start.
     pub(crate) fn boot(self) -> Machine {
         host::require_lab();
-        let tree = if self.cockpit { host::tree_with_cockpit(self.release) } else { host::tree(self.release) };
+        let tree = host::tree(self.release);
         let layer = (!self.packages.is_empty()).then(|| host::layer(self.release, &self.packages));
         let slot = Slot::take();
         let lease = Lease::new();

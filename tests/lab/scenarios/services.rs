@@ -175,7 +175,7 @@ fn jails() -> String {
 
 fn plan(release: Release) -> Plan {
     Machine::prepare(release)
-        .packages(&PACKAGES)
+        .packages(PACKAGES)
         .hasty_passwords()
         .file("/etc/wardend/wardend.conf.d/services.conf", &jails())
         .file("/etc/systemd/journald.conf.d/lab.conf", "[Journal]\nRateLimitIntervalSec=0\nRateLimitBurst=0\n")

@@ -73,7 +73,7 @@ fn document() -> PathBuf {
 pub(crate) fn everyday_tasks_take_the_commands_of_the_documents(release: Release) {
     let penalties = if release.penalises_sources() { "PerSourcePenalties no\n" } else { "" };
     let machine = Machine::prepare(release)
-        .packages(&["cockpit-bridge", "jq"])
+        .with_cockpit()
         .hasty_passwords()
         .file("/root/bridge.py", include_str!("../guest/bridge.py"))
         .file("/etc/ssh/sshd_config.d/test.conf", penalties)
