@@ -13,6 +13,9 @@ const PROPERTIES = "org.freedesktop.DBus.Properties";
 const BUS = "org.freedesktop.DBus";
 const BUS_PATH = "/org/freedesktop/DBus";
 
+/** How long root's bridge may take, in ms. */
+const PATIENCE = 700;
+
 /** @type {Record<keyof Replies, string>} */
 const SIGNATURES = {
     ListBans: "a{sv}uu", ListJails: "", Ban: "ssa{sv}", BanMany: "aa{sv}a{sv}", Unban: "ss", Ignore: "asa{sv}",
@@ -63,43 +66,37 @@ export class Wardend extends EventTarget {
         this.properties = {};
         /** @type {DBusClient | null} */
         this.client = null;
+        /** Whether calls go over root's bridge, if there is one. */
+        this.asks = true;
+        this.bus = cockpit.dbus(BUS, { bus: "system" });
         this.permission = cockpit.permission({ admin: true });
         this.admin = this.permission.allowed === true;
     }
 
     start() {
-        // Whether there is administrative access is known soon, and everything would be asked for twice otherwise.
-        const known = new Promise(resolve => {
-            this.permission.addEventListener("changed", resolve, { once: true });
-            setTimeout(resolve, this.permission.allowed === null ? 1000 : 0);
-        });
-        // Changes go over root's bridge as soon as there is one, and that takes a new channel.
         this.permission.addEventListener("changed", () => {
-            const admin = this.permission.allowed === true;
-            if (admin === this.admin)
-                return;
-            this.admin = admin;
+            this.admin = this.permission.allowed === true;
             this.tell("admin");
-            if (this.client)
+            // Later changes have Cockpit load the page again.
+            if (this.client && this.admin && !this.asks)
                 this.connect();
         });
-        this.observe(known);
-    }
-
-    /** @param {Promise<any>} known */
-    observe(known) {
-        const bus = cockpit.dbus(BUS, { bus: "system" });
         const match = { path: BUS_PATH, interface: BUS, member: "NameOwnerChanged", arg0: NAME };
-        bus.subscribe(match, (_path, _interface, _member, [, , owner]) => {
+        this.bus.subscribe(match, (_path, _interface, _member, [, , owner]) => {
             if (owner)
                 this.connect();
             else
                 this.lose();
         });
-        bus.call(BUS_PATH, BUS, "NameHasOwner", [NAME], { type: "s" }).then(async ([owned]) => {
-            await known;
+        this.look();
+    }
+
+    /** Finds out whether it is running. */
+    look() {
+        const { client } = this;
+        this.bus.call(BUS_PATH, BUS, "NameHasOwner", [NAME], { type: "s" }).then(([owned]) => {
             // It may have started or stopped since.
-            if (this.client || this.present === false)
+            if (this.client !== client)
                 return;
             if (owned)
                 this.connect();
@@ -108,13 +105,20 @@ export class Wardend extends EventTarget {
         }, error => this.fail(error));
     }
 
-    connect() {
+    /**
+     * Over root's bridge, if there is one. While the user is asked for a password, that waits for the answer; then
+     * the user's own is used until there is one.
+     * @param {boolean} [asks] whether root's bridge is wanted
+     */
+    connect(asks = true) {
         this.client?.close();
-        const client = cockpit.dbus(NAME, { bus: "system", superuser: "try" });
+        const client = cockpit.dbus(NAME, asks ? { bus: "system", superuser: "try" } : { bus: "system" });
         this.client = client;
+        this.asks = asks;
+        let answered = false;
         client.addEventListener("close", () => {
             if (this.client === client)
-                setTimeout(() => this.client === client && this.present && this.connect(), 1000);
+                setTimeout(() => this.client === client && this.look(), 1000);
         });
         client.subscribe({ path: PATH, interface: MANAGER }, (_path, _interface, member) => {
             this.tell(["Banned", "Extended", "Unbanned"].includes(member) ? "bans" : "activity");
@@ -130,15 +134,24 @@ export class Wardend extends EventTarget {
         // The bans are asked for at the same time.
         this.tell("connect");
         client.call(PATH, PROPERTIES, "GetAll", [MANAGER], { type: "s" }).then(([properties]) => {
+            answered = true;
             if (this.client !== client)
                 return;
             this.properties = plain(properties);
             this.present = true;
             this.tell("presence");
         }, error => {
-            if (this.client === client)
+            answered = true;
+            // Where it is the channel that has failed, it closes, which is dealt with above.
+            if (this.client === client && !error.problem)
                 this.fail(error);
         });
+        if (asks) {
+            setTimeout(() => {
+                if (this.client === client && !answered && this.permission.allowed === null)
+                    this.connect(false);
+            }, PATIENCE);
+        }
     }
 
     lose() {
