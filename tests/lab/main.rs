@@ -122,6 +122,8 @@ scenarios! {
     package:
         the_package_comes_works_and_goes_without_a_trace,
         purged_while_the_daemon_is_down_it_leaves_nothing_either;
+    page:
+        the_page_in_cockpit_shows_what_happens_and_carries_out_what_is_ordered;
     ground:
         the_machine_boots_and_systemd_is_running,
         sshd_answers_over_the_wire_in_both_families,
@@ -169,8 +171,6 @@ scenarios! {
         a_text_file_comes_into_the_journal_each_line_once;
     lists:
         a_list_of_thousands_is_one_call_and_the_same_list_again_changes_nothing;
-    page:
-        the_page_in_cockpit_shows_what_happens_and_carries_out_what_is_ordered;
     doctor:
         doctor_names_each_broken_link_and_its_remedy_mends_it;
     start:

@@ -93,6 +93,8 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network", "Performance"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
+        // As a window is that somebody works in: others may not copy to the clipboard.
+        browser.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true }));
         browser
     }
 
@@ -234,10 +236,10 @@ impl Browser {
     /// Keeps a picture of what is shown.
     #[track_caller]
     pub(crate) fn screenshot(&mut self, path: &Path) {
-        let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        let picture = self.call("Page.captureScreenshot", json!({ "format": "webp", "quality": 60 }));
         let picture = STANDARD.decode(picture["data"].as_str().unwrap_or_default()).expect("it is base64");
-        fs::create_dir_all(path.parent().expect("a file has a directory")).expect("target is writable");
-        fs::write(path, picture).expect("target is writable");
+        fs::create_dir_all(path.parent().expect("a file has a directory")).expect("it is writable");
+        fs::write(path, picture).expect("the directory is writable");
     }
 
     /// Logs into Cockpit and opens the page.
@@ -251,12 +253,25 @@ impl Browser {
         self.wait("shown('main h1')");
     }
 
-    /// Turns administrative access on, as the shell of Cockpit offers it.
+    /// Has the shell of Cockpit ask for the password that administrative access takes.
     #[track_caller]
-    pub(crate) fn become_administrator(&mut self, password: &str) {
+    pub(crate) fn ask_for_administration(&mut self) {
         let limited = "[...document.querySelectorAll('button')].find(b => b.textContent.trim() === 'Limited access' \
                        && b.getClientRects().length)";
         self.click(limited);
+        self.wait("document.querySelector('[role=dialog] input[type=password]')?.getClientRects().length");
+    }
+
+    /// Leaves that question without an answer.
+    #[track_caller]
+    pub(crate) fn remain_limited(&mut self) {
+        self.click("document.querySelector('[role=dialog] .btn-cancel')");
+        self.wait("!document.querySelector('[role=dialog]')");
+    }
+
+    /// Answers it.
+    #[track_caller]
+    pub(crate) fn become_administrator(&mut self, password: &str) {
         self.enter("document.querySelector('[role=dialog] input[type=password]')", password);
         self.click("document.querySelector('[role=dialog] button.pf-m-primary')");
         self.wait("!document.querySelector('[role=dialog]')");

@@ -17,9 +17,16 @@ use crate::harness::network::server_for;
 
 const ATTACKER: &str = "203.0.113.7";
 
-/// The package in two revisions.
-fn packages() -> &'static [PathBuf; 2] {
-    static PACKAGES: OnceLock<[PathBuf; 2]> = OnceLock::new();
+/// What `make package-deb` builds.
+pub(crate) struct Packages {
+    pub(crate) wardend: PathBuf,
+    /// The page in Cockpit.
+    pub(crate) page: PathBuf,
+}
+
+/// The packages in two revisions.
+pub(crate) fn packages() -> &'static [Packages; 2] {
+    static PACKAGES: OnceLock<[Packages; 2]> = OnceLock::new();
     PACKAGES.get_or_init(|| {
         let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
         let built = wardend.and_then(Path::parent).expect("a test is told where the programs are");
@@ -35,11 +42,17 @@ fn packages() -> &'static [PathBuf; 2] {
                 .expect("make is installed");
             let (said, complaint) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
             assert!(made.status.success(), "make package-deb fails:\n{said}{complaint}");
-            let path =
-                said.lines().rev().find(|line| Path::new(line.trim()).extension().is_some_and(|end| end == "deb"));
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path.expect("cargo-deb names its package").trim());
-            lint(&path);
-            path
+            let package = |name: &str| {
+                let is_named = |path: &&Path| {
+                    let file = path.file_name().map(|file| file.to_string_lossy()).unwrap_or_default();
+                    file.starts_with(&format!("{name}_")) && path.extension().is_some_and(|end| end == "deb")
+                };
+                let path = said.lines().map(|line| Path::new(line.trim())).find(is_named);
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path.expect("what builds a package names it"));
+                lint(&path);
+                path
+            };
+            Packages { wardend: package("wardend"), page: package("cockpit-wardend") }
         })
     })
 }
@@ -100,7 +113,7 @@ impl Knocking {
 }
 
 /// Every file outside the places where a machine only works: what a package may leave behind.
-fn files(machine: &Machine) -> BTreeSet<String> {
+pub(crate) fn files(machine: &Machine) -> BTreeSet<String> {
     let listed = machine.run(
         "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /root -o -path /var/log \
          -o -path /var/tmp -o -path /var/cache -o -path /var/lib/dpkg -o -path /var/lib/systemd/timers \\) -prune -o -print",
@@ -122,13 +135,21 @@ fn traces(machine: &Machine) -> String {
 
 /// Copies a package in and has dpkg install it.
 #[track_caller]
-fn install(machine: &Machine, package: &Path) {
-    fs::copy(package, machine.root().join("root/wardend.deb")).expect("the package is there");
-    machine.run("DEBIAN_FRONTEND=noninteractive dpkg --install /root/wardend.deb >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }");
+pub(crate) fn install(machine: &Machine, package: &Path) {
+    fs::copy(package, machine.root().join("root/package.deb")).expect("the package is there");
+    dpkg(machine, "--install /root/package.deb");
+}
+
+/// Has dpkg do something without a question.
+#[track_caller]
+pub(crate) fn dpkg(machine: &Machine, what: &str) {
+    machine.run(&format!(
+        "DEBIAN_FRONTEND=noninteractive dpkg {what} >/root/dpkg.log 2>&1 || {{ cat /root/dpkg.log; exit 1; }}"
+    ));
 }
 
 pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release) {
-    let [first, second] = packages();
+    let [first, second] = packages().each_ref().map(|packages| &packages.wardend);
     let machine = Machine::prepare(release).without_wardend().hasty_passwords().boot();
     machine.run("firewall-cmd --state");
     let (files_before, traces_before) = (files(&machine), traces(&machine));
@@ -219,16 +240,12 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
     machine.write("/etc/wardend/wardend.conf.d/local.conf", "[default]\nmaxretry = 3\n");
     machine.write("/etc/systemd/system/wardend.service.d/local.conf", "[Service]\nNice=1\n");
     machine.write("/etc/systemd/system/wardend-cut@.service.d/local.conf", "[Service]\nNice=1\n");
-    machine.run(
-        "DEBIAN_FRONTEND=noninteractive dpkg --remove wardend >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }",
-    );
+    dpkg(&machine, "--remove wardend");
     assert_eq!(attacker.can_connect(), Connection::Open, "nobody would ever end the ban");
     assert_ne!(machine.run("systemctl is-active wardend || :"), "active\n");
     machine.run("test -e /etc/wardend/wardend.conf.d/local.conf && ls -A /var/lib/wardend | grep -q .");
 
-    machine.run(
-        "DEBIAN_FRONTEND=noninteractive dpkg --purge wardend >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }",
-    );
+    dpkg(&machine, "--purge wardend");
     assert_eq!(traces(&machine), "", "nothing of wardend is known any more");
     let left: Vec<String> = files(&machine).difference(&files_before).cloned().collect();
     // firewalld makes these for any first policy or ipset, and keeps them.
@@ -244,12 +261,10 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
 pub(crate) fn purged_while_the_daemon_is_down_it_leaves_nothing_either(release: Release) {
     let machine = Machine::prepare(release).without_wardend().boot();
     machine.run("firewall-cmd --state");
-    install(&machine, &packages()[0]);
+    install(&machine, &packages()[0].wardend);
     machine.wait_until("firewalld has the policy", || machine.run("firewall-cmd --get-policies").contains("wardend"));
     machine.run("systemctl stop wardend");
-    machine.run(
-        "DEBIAN_FRONTEND=noninteractive dpkg --purge wardend >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }",
-    );
+    dpkg(&machine, "--purge wardend");
     assert_eq!(traces(&machine), "");
     machine.run("firewall-cmd --check-config");
 }
