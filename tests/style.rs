@@ -60,6 +60,51 @@ fn patterns_that_keep_coming_back_are_rejected() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What is counted before people's eyes. After a number that may be 1, each of these is wrong.
+const COUNTED: &str = "addresses|attempts|bans|bytes|connections|days|entries|events|failures|filters|handlers|hosts|\
+                       hours|jails|lines|messages|minutes|names|networks|problems|records|rules|seconds|sessions|sources|words";
+
+/// Numbers that are not 1: constants, and what is reported because it is too much or too little; and what is not a
+/// number.
+const NEVER_ONE: [&str; 14] = [
+    "{entries} entries; wardend keeps at most",
+    "addresses.len()",
+    "{0} seconds; write more than zero",
+    "({} bytes) the filter takes too long",
+    "{size} bytes",
+    "{length} bytes",
+    "{limit} bytes",
+    "is {} bytes long",
+    "holds {0} entries",
+    "ports has {0} entries",
+    "within {} seconds",
+    "# UNIT {",
+    "{} bans it",
+    "{maxretry} bans at",
+];
+
+#[test]
+fn a_number_and_its_noun_agree() {
+    let number =
+        format!(r"\{{[a-z_.0-9()]*(:[^}}]*)?\}} ((of \{{[^}}]*\}}|more|open|new|other|lost|wrong) )*({COUNTED})\b");
+    let number = RegexBuilder::new(&number).build().expect("it is a pattern");
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    let mut wrong = Vec::new();
+    for file in found.iter().filter(|file| !file.to_string_lossy().contains("test")) {
+        let text = fs::read_to_string(file).expect("a source is text");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (at, line) in text.lines().enumerate() {
+            let comment = line.trim_start().starts_with("//");
+            if number.is_match(line) && !comment && !NEVER_ONE.iter().any(|proper| line.contains(proper)) {
+                wrong.push(format!("{}:{}: use util::text::count: {}", file.display(), at + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(number.is_match("{} open sessions") && number.is_match("{others} of {limit} failures for"));
+}
+
 #[test]
 fn each_pattern_finds_what_it_is_for() {
     let samples = [

@@ -219,7 +219,8 @@ pub(super) fn report_refused(outcomes: &[Outcome]) -> anyhow::Result<()> {
         let _ = writeln!(io::stderr(), "wardenctl: {message}");
     }
     if let Some(more) = others.len().checked_sub(MANY).filter(|more| *more > 0) {
-        let _ = writeln!(io::stderr(), "wardenctl: {more} more sources were rejected; --json shows all of them.");
+        let more = count(more, "more source was", "more sources were");
+        let _ = writeln!(io::stderr(), "wardenctl: {more} rejected; --json shows all of them.");
     }
     bail!("{last}")
 }
@@ -301,7 +302,7 @@ pub(super) async fn unban(options: &Unban) -> anyhow::Result<()> {
 fn unbanned<'b>(bans: impl Iterator<Item = &'b BanRow>, json: Json) -> anyhow::Result<()> {
     let bans: Vec<&BanRow> = bans.collect();
     if bans.len() > MANY && json.mode().is_none() {
-        return line(&format!("Ended {} bans.", bans.len()));
+        return line(&format!("Ended {}.", count(bans.len(), "ban", "bans")));
     }
     for ban in bans {
         match json.mode() {

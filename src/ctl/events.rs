@@ -15,7 +15,7 @@ use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
 use super::{
-    output::{Json, Style, line, print_json, printable, when},
+    output::{Json, Style, line, print_json, when},
     time::parse,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         Where,
         own_records::{Moves, OwnRecord, OwnRecords, user},
     },
-    util::files,
+    util::{files, text::printable},
 };
 
 /// How long to wait for something new at a time.

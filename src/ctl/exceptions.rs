@@ -245,7 +245,8 @@ async fn each(
         }
     }
     if many {
-        line(&format!("Read {} sources: {done} done, {} rejected.", sources.len(), sources.len() - done))?;
+        let read = count(sources.len(), "source", "sources");
+        line(&format!("Read {read}: {done} done, {} rejected.", sources.len() - done))?;
     }
     refused.map_or(Ok(()), |message| Err(anyhow::anyhow!(message)))
 }

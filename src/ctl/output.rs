@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::pager;
 use crate::{
     core::time::{Usec, span},
-    util::time::now,
+    util::{text::printable, time::now},
 };
 
 /// How all verbs meet people. May stand before or after the verb.
@@ -233,11 +233,6 @@ impl<const N: usize> Table<N> {
         }
         text
     }
-}
-
-/// A user name is an attacker's text: nothing of it may reach the terminal as a control.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

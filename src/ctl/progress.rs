@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::core::time::Usec;
+use crate::{core::time::Usec, util::text::count};
 
 /// A replay that takes no longer shows nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ fn bar(first: Usec, time: Usec, end: Usec, records: u64) -> String {
     let (done, all) = (u128::from(time.saturating_sub(first)), u128::from(end.saturating_sub(first).max(1)));
     let percent = usize::try_from(done * 100 / all).unwrap_or(100).min(100);
     let full = WIDTH * percent / 100;
-    format!("[{}{}] {percent:>3}%, {records} records", "#".repeat(full), " ".repeat(WIDTH - full))
+    format!("[{}{}] {percent:>3}%, {}", "#".repeat(full), " ".repeat(WIDTH - full), count(records, "record", "records"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     events::Source,
-    output::{Json, Style, Table, print_json, printable, when},
+    output::{Json, Style, Table, print_json, when},
     pager,
     time::parse,
 };
@@ -22,7 +22,10 @@ use crate::{
         Where,
         own_records::{OwnRecord, OwnRecords, STARTED, user},
     },
-    util::{text::count, time::now},
+    util::{
+        text::{count, printable},
+        time::now,
+    },
 };
 
 /// The number of sources that are listed.
@@ -238,7 +241,8 @@ fn text(report: &Report, oldest: Option<Usec>) -> String {
     if let Some(oldest) = oldest.filter(|oldest| *oldest > report.since_usec) {
         line(&Style::Warning.paint(&format!("The journal only begins at {}.", when(oldest))));
     }
-    let warned = |number: u64| (if number > 0 { Style::Warning } else { Style::Plain }).paint(&number.to_string());
+    let warn = |number: u64| if number > 0 { Style::Warning } else { Style::Plain };
+    let warned = |number: u64| warn(number).paint(&number.to_string());
     let sources = count(report.sources, "source", "sources");
     let origins: Vec<String> =
         report.origins.iter().map(|(origin, bans)| format!("{} {bans}", printable(origin))).collect();
@@ -253,7 +257,8 @@ fn text(report: &Report, oldest: Option<Usec>) -> String {
     line(&format!(" Failures: {}, of sources that were banned or spared", report.failures));
     line(&format!("   Spared: {}", warned(report.spared)));
     line(&format!("    Leaks: {}", warned(report.leaks)));
-    line(&format!("     Lost: {} messages, dropped by journald", warned(report.lost)));
+    let lost = warn(report.lost).paint(&count(report.lost, "message", "messages"));
+    line(&format!("     Lost: {lost}, dropped by journald"));
     line(&format!("   Starts: {}", report.starts));
     if !report.top.is_empty() {
         line("");

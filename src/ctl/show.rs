@@ -15,10 +15,13 @@ use super::{
 };
 use crate::{
     bus::JailProxy,
-    contract::{bus::JailRow, latency::Latency},
+    contract::{
+        bus::{JailMore, JailRow},
+        latency::Latency,
+    },
     core::time::span,
     ctl::metrics::{self, JailNumbers, Numbers},
-    util::text::count,
+    util::text::{count, printable},
 };
 
 /// Options of the verbs that only show something.
@@ -71,8 +74,12 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
         let mend = if problem.mend.is_empty() { String::new() } else { format!(" {}", problem.mend) };
         line(&format!("   Problem: {}{mend}", Style::Bad.paint(&problem.what)))?;
     }
+    for note in &notes {
+        let mend = if note.mend.is_empty() { String::new() } else { format!(" {}", note.mend) };
+        line(&format!("      Note: {}{mend}", Style::Warning.paint(&printable(&note.what))))?;
+    }
     let warned = |number: u64| (if number > 0 { Style::Warning } else { Style::Plain }).paint(&number.to_string());
-    line(&format!("   Journal: {records} records read, {} lost", warned(lost)))?;
+    line(&format!("   Journal: {} read, {} lost", count(records, "record", "records"), warned(lost)))?;
     line(&format!(" Addresses: {own} of this machine, never banned"))?;
     for (name, addresses) in &names {
         let addresses = if addresses.is_empty() {

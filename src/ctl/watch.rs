@@ -9,13 +9,14 @@ use zbus::Message;
 use super::{
     bus::{end, manager, sentence},
     complete,
-    output::{Json, Style, line, print_json, printable, relative},
+    output::{Json, Style, line, print_json, relative},
 };
 use crate::{
     bus::{Banned, Extended, Failure, Leak, Spared, Unbanned},
     contract::unban::because,
     core::time::{Usec, span},
     util::stream::next,
+    util::text::{count, printable},
     util::time::{clock, now},
 };
 
@@ -181,12 +182,13 @@ impl Event {
     fn spared(signal: &Message) -> anyhow::Result<Self> {
         let spared = Spared::from_message(signal.clone()).context(NO_SIGNAL)?;
         let spared = spared.args().context(FORM)?;
+        let failures = count(spared.failures, "failure", "failures");
         Ok(Self {
             jail: spared.jail.to_owned(),
             style: Style::Warning,
             name: "spared",
             source: spared.source.to_owned(),
-            what: format!("{} failures, but a login {}", spared.failures, relative(spared.login_usec)),
+            what: format!("{failures}, but a login {}", relative(spared.login_usec)),
             json: json!({ "login_usec": spared.login_usec, "failures": spared.failures }),
         })
     }

@@ -15,6 +15,7 @@ use crate::{
         problem::{Kind, Problem},
     },
     journal::events,
+    util::text,
 };
 
 /// For so long after the last failure without an address there may be more of them.
@@ -51,7 +52,8 @@ impl Health {
 
     /// Failures that count for nobody.
     pub(super) fn nameless(&mut self, jail: &str, count: usize) {
-        tracing::trace!("{count} failures of a session without an address count for nobody in jail {jail}.");
+        let failures = text::count(count, "failure", "failures");
+        tracing::trace!("Of a session without an address, {failures} can't be attributed in jail {jail}.");
         self.nameless = Some(Instant::now());
         let what = format!(
             "Failed logins in jail {jail} can't be attributed, because no record of their sessions contains an address; with UseDNS yes, they contain a host name."

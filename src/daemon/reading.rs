@@ -11,7 +11,7 @@ use crate::{
         time::Usec,
     },
     journal::{Follower, Position, events},
-    util::time::now,
+    util::{text::count, time::now},
 };
 
 pub(super) struct Reading {
@@ -77,7 +77,7 @@ impl Reading {
         let due = self.progress_told.elapsed() >= TICK;
         due.then(|| {
             self.progress_told = Instant::now();
-            format!("Reading the backlog: {} records so far.", self.backlog)
+            format!("Reading the backlog: {} so far.", count(self.backlog, "record", "records"))
         })
     }
 

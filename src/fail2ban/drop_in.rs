@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::converted::Conversion;
+use crate::util::text::printable;
 
 /// Its name in wardend.conf.d.
 pub(crate) const NAME: &str = "50-fail2ban.conf";
@@ -56,9 +57,4 @@ pub(crate) fn text(all: &Conversion, directory: &str) -> Option<String> {
         }
     }
     Some(text)
-}
-
-/// A comment ends with its line.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

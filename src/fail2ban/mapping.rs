@@ -11,6 +11,7 @@ use super::{
     rules,
     setup::{Error, Files, Remark, Setup},
 };
+use crate::util::text::count;
 
 /// Converts a set-up.
 pub(crate) fn convert(
@@ -78,7 +79,8 @@ fn enabled(setup: &Setup, remarks: &mut Vec<Remark>) -> Result<Vec<String>, Erro
             place.file.to_string(),
             place.line,
             format!(
-                "enabled = true under [DEFAULT] turns on {number} jails, most of them for services that are not there; remove the line, and write it under the jails that are meant."
+                "enabled = true under [DEFAULT] turns on {}, most of them for services that are not there; remove the line, and write it under the jails that are meant.",
+                count(number, "jail", "jails")
             ),
         )),
         _ => Ok(on),

@@ -224,7 +224,8 @@ impl Teller {
                  read from its beginning."
             )),
             News::LeftOut(bytes) => {
-                say(&format!("{name}: {bytes} bytes at its end have no line break, and are left out."));
+                let bytes = count(*bytes, "byte at its end has", "bytes at its end have");
+                say(&format!("{name}: {bytes} no line break, and are left out."));
             }
             News::Unreadable(path, error) => say(&unreadable(path, error)),
         }

@@ -93,9 +93,10 @@ pub(super) fn repaired(repairs: &Repairs) -> Vec<String> {
             repairs.gone.join(", ")
         ));
     }
-    for (name, count) in &repairs.baked {
+    for (name, number) in &repairs.baked {
+        let entries = count(*number, "entry", "entries");
         told.push(format!(
-            "removed {count} entries from the permanent configuration of ipset {name} (firewall-cmd \
+            "removed {entries} from the permanent configuration of ipset {name} (firewall-cmd \
              --runtime-to-permanent saves them), because bans are runtime entries."
         ));
     }

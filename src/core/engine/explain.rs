@@ -76,7 +76,10 @@ impl Engine {
                     let count = of_count(&failures, settings);
                     let limit = jail.licence_of(source, now).map_or_else(String::new, |(spent, limit)| {
                         let (others, all, most) = (spent.others, spent.all, limit * OWN_NAMES);
-                        format!("; {others} of {limit} failures for other names, {all} of {most} in all, end that (spare-maxretry)")
+                        let limit = text::count(limit, "failure", "failures");
+                        format!(
+                            "; {others} of {limit} for other names, {all} of {most} in all, end that (spare-maxretry)"
+                        )
                     });
                     let text = format!("{whom}, so it is not banned (spare-logins); {count}{limit}.");
                     (AddressState::Spared { login }, text)
@@ -125,9 +128,9 @@ fn of_count(failures: &Failures, settings: &JailSettings) -> String {
         0 => String::new(),
         _ => format!(", and {}", text::count(refusals, "refused connection", "refused connections")),
     };
-    let (maxretry, findtime) = (settings.maxretry, span(settings.findtime));
-    let counted = settings.counted();
-    format!("{count} of {maxretry} {counted} within {findtime} (maxretry, findtime){refused}")
+    let (one, several) = settings.counted();
+    let maxretry = text::count(settings.maxretry, one, several);
+    format!("{count} of {maxretry} within {} (maxretry, findtime){refused}", span(settings.findtime))
 }
 
 /// The width of a network that is banned because its sources hop.

@@ -114,9 +114,9 @@ impl JailSettings {
         loopback.or_else(|| listed(network)).or_else(held)
     }
 
-    /// What it counts, in words.
-    pub(crate) fn counted(&self) -> &'static str {
-        if self.filter.counts_bans() { "bans" } else { "failures" }
+    /// What it counts, as one and as several.
+    pub(crate) fn counted(&self) -> (&'static str, &'static str) {
+        if self.filter.counts_bans() { ("ban", "bans") } else { ("failure", "failures") }
     }
 
     /// The number of failures that lead to a ban of a source, or of the source of an address: one, if

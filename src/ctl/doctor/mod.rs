@@ -22,12 +22,12 @@ use zbus::Connection;
 use self::sshd::Sshd;
 use super::{
     bus,
-    output::{Json, Style, closing, line, print_json, printable},
+    output::{Json, Style, closing, line, print_json},
 };
 use crate::{
     bus::ManagerProxy,
     config::{ConfigError, Settings, unread},
-    util::text::count,
+    util::text::{count, printable},
 };
 
 /// How long a check may wait for somebody else.
@@ -179,7 +179,7 @@ fn print(findings: &[Finding], json: Json) -> anyhow::Result<()> {
     if problems > 0 {
         bail!(
             "{} found.",
-            if problems == 1 { "A problem was".to_owned() } else { format!("{problems} problems were") }
+            if problems == 1 { "A problem was".to_owned() } else { count(problems, "problem was", "problems were") }
         );
     }
     Ok(())

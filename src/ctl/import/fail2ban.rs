@@ -30,7 +30,7 @@ use crate::{
         record::Fields,
     },
     fail2ban::{Files, Import, Installed, MOST_BYTES, NAME, Next, NotLoaded, Report},
-    util::files::replace,
+    util::{files::replace, text::count},
 };
 
 /// The report as JSON.
@@ -104,8 +104,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if import.is_partial() {
         let what = match report.not_converted.len() {
             0 => "No jail is enabled there.".to_owned(),
-            1 => "1 jail was not converted.".to_owned(),
-            number => format!("{number} jails were not converted."),
+            number => format!("{} not converted.", count(number, "jail was", "jails were")),
         };
         bail!(Partial(what));
     }

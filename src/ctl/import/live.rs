@@ -25,7 +25,10 @@ use crate::{
     contract::bus::Outcome,
     core::net::parse_network,
     fail2ban::{self, Ban, Files, Import, Order, Orders, parse_listing},
-    util::{text::count, time::now},
+    util::{
+        text::{count, printable},
+        time::now,
+    },
 };
 
 const CLIENT: &str = "fail2ban-client";
@@ -277,11 +280,6 @@ impl Taken {
         }
         Ok(())
     }
-}
-
-/// What a database holds need not be fit for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Whether the source is more than what was given.

@@ -22,7 +22,7 @@ use self::{
     lookalikes::{Lookalike, Lookalikes},
     shape::shape,
 };
-use super::output::{Json, Table, closing, line, print_json, printable};
+use super::output::{Json, Table, closing, line, print_json};
 use crate::{
     config::filters,
     core::{
@@ -30,6 +30,7 @@ use crate::{
         record::{Fields, Record},
     },
     journal::{Position, Reader, Step, Where},
+    util::text::printable,
 };
 
 /// Options of `test`.

@@ -435,7 +435,7 @@ async fn what_somebody_has_changed_in_the_policy_is_put_right() {
     });
     daemon.order(Order::Audit);
     daemon.until(|r| matches!(r, Report::Told(t) if t.contains("the permanent configuration of firewalld's policy wardend did not match"))).await;
-    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("removed 1 entries from the permanent configuration of ipset wardend4"))).await;
+    daemon.until(|r| matches!(r, Report::Told(t) if t.contains("removed 1 entry from the permanent configuration of ipset wardend4"))).await;
     fake.with(|inner| {
         assert!(inner.policy == Some(Layout::new(&[all_ports()]).rules(|_| true)) && inner.baked.is_empty());
     });

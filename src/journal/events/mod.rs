@@ -95,13 +95,14 @@ pub(crate) fn firewall_repaired(what: &str) {
 }
 
 /// journald dropped messages of a unit, or of one that it doesn't name any more.
-pub(crate) fn journal_loss(unit: &str, count: u64) {
+pub(crate) fn journal_loss(unit: &str, lost: u64) {
     let whose = if unit.is_empty() { "an unnamed unit" } else { unit };
     warn!(
         MESSAGE_ID = JOURNAL_LOSS,
         WARDEND_UNIT = unit,
-        WARDEND_LOST = count,
-        "journald dropped {count} messages of {whose} (RateLimitBurst= in journald.conf); failures among them are not counted."
+        WARDEND_LOST = lost,
+        "journald dropped {} of {whose} (RateLimitBurst= in journald.conf); failures among them are not counted.",
+        count(lost, "message", "messages")
     );
 }
 

@@ -53,15 +53,17 @@ fn is_time(word: &str) -> bool {
     span || date || day || moment || decimal
 }
 
+/// What sshd has written, and which of its sessions are still open, is not the same in every run.
+const OF_SSHD: [&str; 8] = ["record", "records", "known", "open", "record,", "records,", "session)", "sessions)"];
+
 /// The words of a text that are the same in every run: neither times nor cursors nor how much sshd has
-/// written, and whether one of its sessions is still open.
+/// written.
 fn words(text: &str) -> Vec<&str> {
     let words: Vec<&str> = text.split([' ', '\n', '\t', ',']).filter(|word| !word.is_empty()).collect();
-    let of_records =
-        |next: Option<&&str>| next.is_some_and(|next| ["record", "records", "known", "open"].contains(next));
     let same = |number: &usize| {
-        let word = words[*number];
-        !is_time(word) && !word.starts_with("--cursor=") && !of_records(words.get(number + 1))
+        let (word, next) = (words[*number], words.get(number + 1));
+        let of_sshd = OF_SSHD.contains(&word) || next.is_some_and(|next| OF_SSHD.contains(next));
+        !is_time(word) && !word.starts_with("--cursor=") && !of_sshd
     };
     (0..words.len()).filter(same).map(|number| words[number]).collect()
 }
