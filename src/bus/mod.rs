@@ -20,6 +20,7 @@ mod polkit;
 mod publish;
 mod queue;
 mod socket;
+mod weight;
 
 use std::{collections::BTreeMap, net::IpAddr, pin::Pin, sync::Arc};
 

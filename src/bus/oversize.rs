@@ -2,18 +2,24 @@
 //!
 //! zbus decodes a call before anybody knows who sent it, and what comes of a list of short texts takes a
 //! multiple of it; and dbus-daemon closes the connection of who sends a message of more than 32 MiB.
-//! So a call that is too long is not decoded, and an answer that is too long is not sent. Either way
-//! the caller gets an error that says so.
+//! So a call that is too long, or would take too much memory ([`super::weight`]), is not decoded, and an answer
+//! that is too long is not sent. Either way the caller gets an error that says so.
 
 use std::{
     collections::HashSet,
     sync::{Mutex, PoisonError},
 };
 
-use zbus::{Message, message::Type};
+use zbus::{
+    Message,
+    message::{Flags, Type},
+};
 
 /// The longest call, in bytes: some 100,000 entries of a list.
 pub(super) const LONGEST_CALL: usize = 16 << 20;
+/// The most memory that a call may take once it is decoded, in bytes: that of 100,000 entries with an
+/// address, an end and a reason.
+const MOST_DECODED: usize = 128 << 20;
 /// The longest answer, in bytes, with some room for what the bus adds.
 const LONGEST_ANSWER: usize = (32 << 20) - (64 << 10);
 /// The name of the error.
@@ -26,13 +32,17 @@ const NONE: &str = "TooLong";
 pub(super) struct Oversize(Mutex<HashSet<(String, u32)>>);
 
 impl Oversize {
-    /// What zbus receives in place of a message.
-    pub(super) fn receive(&self, message: Message) -> zbus::Result<Message> {
+    /// What zbus receives in place of a message that takes this number of bytes once it is decoded.
+    pub(super) fn receive(&self, message: Message, decoded: usize) -> zbus::Result<Message> {
         let header = message.header();
-        let call = message.message_type() == Type::MethodCall && message.body().len() > LONGEST_CALL;
+        let is_too_much = message.body().len() > LONGEST_CALL || decoded > MOST_DECODED;
+        let call = message.message_type() == Type::MethodCall && is_too_much;
         let (true, Some(sender)) = (call, header.sender()) else { return Ok(message) };
         let primary = message.primary_header();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((sender.to_string(), primary.serial_num().get()));
+        if !primary.flags().contains(Flags::NO_REPLY_EXPECTED) {
+            let key = (sender.to_string(), primary.serial_num().get());
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        }
         Message::method_call("/org/wardend1", NONE)
             .sender(sender.to_owned())
             .serial(primary.serial_num())
@@ -46,7 +56,10 @@ impl Oversize {
         let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination()) else { return Ok(None) };
         let key = (caller.to_string(), serial.get());
         let text = if self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key) {
-            format!("The call is longer than {} MiB; split its list into several calls.", LONGEST_CALL >> 20)
+            format!(
+                "The call is longer than {} MiB, or has too many values; split its list into several calls.",
+                LONGEST_CALL >> 20
+            )
         } else if message.data().len() > LONGEST_ANSWER {
             "The answer is longer than the bus allows; ask for less in one call.".to_owned()
         } else {
@@ -73,10 +86,25 @@ mod tests {
         let call = |length: usize| {
             Message::method_call("/org/wardend1", "BanMany").sender(":1.7").build(&vec![0_u8; length]).unwrap()
         };
-        let short = oversize.receive(call(LONGEST_CALL - 64)).unwrap();
+        let receive = |message: Message| {
+            let decoded = crate::bus::weight::decoded(&message);
+            oversize.receive(message, decoded).unwrap()
+        };
+        let short = receive(call(1 << 20));
         assert_eq!(short.header().member().unwrap(), "BanMany");
+        let heavy = receive(call(LONGEST_CALL - 64));
+        assert_eq!(heavy.header().member().unwrap(), NONE, "a value for each byte");
+        let entry = |number: u32| {
+            let text = |text: &str| zbus::Variant::from(text.to_owned());
+            let network = format!("2001:db8:{:x}:{:x}::/64", number >> 16, number & 0xffff);
+            std::collections::HashMap::from([("Address", text(&network)), ("Reason", text("a list of scanners"))])
+        };
+        let list: Vec<_> = (0..100_000).map(entry).collect();
+        let list = Message::method_call("/org/wardend1", "BanMany").sender(":1.7").build(&list).unwrap();
+        assert!(list.body().len() < LONGEST_CALL);
+        assert_eq!(receive(list).header().member().unwrap(), "BanMany", "as many as can be kept");
         let long = call(LONGEST_CALL + 1);
-        let read = oversize.receive(long.clone()).unwrap();
+        let read = receive(long.clone());
         assert_eq!((read.header().member().unwrap().as_str(), read.body().len()), (NONE, 0));
         assert_eq!(read.primary_header().serial_num(), long.primary_header().serial_num());
 

@@ -44,6 +44,7 @@ const ALL_QUESTIONS: usize = 32;
 #[derive(Debug)]
 pub(super) struct Authority {
     own: Option<Connection>,
+    load: Arc<Load>,
     lookups: Queue,
     checks: Queue,
     silent: Semaphore,
@@ -72,7 +73,14 @@ impl Authority {
     /// Who may do what is asked over this connection.
     pub(super) fn new(own: Option<Connection>, load: &Arc<Load>) -> Self {
         let (lookups, checks) = (Queue::new(LOOKUPS, Arc::clone(load)), Queue::new(CHECKS, Arc::clone(load)));
-        Self { own, lookups, checks, silent: Semaphore::new(SILENT), questions: Mutex::default() }
+        Self {
+            own,
+            load: Arc::clone(load),
+            lookups,
+            checks,
+            silent: Semaphore::new(SILENT),
+            questions: Mutex::default(),
+        }
     }
 
     /// Checks that the caller may do `action` (`org.wardend1.ban`, …), and returns their user ID. polkit's
@@ -138,7 +146,9 @@ impl Authority {
         }
         // Somebody may take minutes to answer, and shall not hold up those in the queue.
         let _waits: (Option<Question<'_>>, Option<Turn>) = if interactive {
-            (Some(self.question(user)?), None)
+            let question = self.question(user)?;
+            self.load.lighten(header);
+            (Some(question), None)
         } else {
             (None, Some(self.checks.wait(header).await?))
         };

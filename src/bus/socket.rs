@@ -34,10 +34,10 @@ use zbus::{
         socket::{ReadHalf, Socket, Split, WriteHalf},
     },
     export::async_trait::async_trait,
-    message::{Flags, Type},
+    message::{Flags, Header, Type},
 };
 
-use super::oversize::Oversize;
+use super::{oversize::Oversize, weight};
 use crate::{
     journal::events,
     systemd::outgoing::{self, Buffered},
@@ -47,8 +47,8 @@ use crate::{
 const DUE: usize = 128;
 /// The number of replies that a long answer counts as.
 const LONG: usize = 32;
-/// A call weighs one reply more for each such number of bytes: what wardend makes of it takes a multiple
-/// of them, before anybody knows whether the caller may make it.
+/// A call weighs one reply more for each such number of bytes that it takes once it is decoded, which
+/// happens before anybody knows whether the caller may make it.
 const HEAVY: usize = 64 * 1024;
 /// A write that takes longer holds reading up.
 const SLOW: Duration = Duration::from_millis(10);
@@ -77,12 +77,12 @@ impl Load {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A message has come in.
-    fn asked(&self, message: &Message) {
+    /// A message has come in, which takes this number of bytes once it is decoded.
+    fn asked(&self, message: &Message, decoded: usize) {
         let (header, primary) = (message.header(), message.primary_header());
         let wants = message.message_type() == Type::MethodCall && !primary.flags().contains(Flags::NO_REPLY_EXPECTED);
         if let (true, Some(sender)) = (wants, header.sender()) {
-            let weight = if may_be_long(&header) { LONG } else { 1 } + message.body().len() / HEAVY;
+            let weight = if may_be_long(&header) { LONG } else { 1 } + decoded / HEAVY;
             let mut open = self.open();
             open.weight += weight;
             if let Some(before) = open.calls.insert((sender.to_string(), primary.serial_num().get()), weight) {
@@ -103,6 +103,19 @@ impl Load {
         }
     }
 
+    /// A call waits for somebody to find a password, and shall hold up nobody until then.
+    pub(super) fn lighten(&self, header: &Header<'_>) {
+        let Some(sender) = header.sender() else { return };
+        let mut open = self.open();
+        let key = (sender.to_string(), header.primary().serial_num().get());
+        if let Some(weight) = open.calls.get_mut(&key) {
+            let less = weight.saturating_sub(1);
+            *weight -= less;
+            open.weight -= less;
+            self.less.notify_one();
+        }
+    }
+
     /// A call waits in line, until the guard is dropped.
     pub(super) fn waits(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -118,7 +131,7 @@ impl Load {
 }
 
 /// Whether the answer to a call that zbus answers by itself can be long.
-fn may_be_long(header: &zbus::message::Header<'_>) -> bool {
+fn may_be_long(header: &Header<'_>) -> bool {
     let member = header.member().map(zbus::names::MemberName::as_str);
     matches!(member, Some("Get" | "GetAll" | "GetManagedObjects" | "Introspect"))
 }
@@ -180,8 +193,9 @@ impl ReadHalf for Reader {
             // A question to which nobody wants the answer.
             let silent = message.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED);
             if !(silent && may_be_long(&message.header())) {
-                self.load.asked(&message);
-                return self.load.oversize.receive(message);
+                let decoded = weight::decoded(&message);
+                self.load.asked(&message, decoded);
+                return self.load.oversize.receive(message, decoded);
             }
         }
     }
@@ -294,12 +308,17 @@ mod tests {
         let list = |length: usize| {
             let call =
                 Message::method_call("/org/wardend1", "BanMany").sender(":1.1").build(&vec![0u8; length]).unwrap();
-            load.asked(&call);
-            load.open().weight
+            load.asked(&call, weight::decoded(&call));
+            (call, load.open().weight)
         };
-        assert_eq!(list(100), 1);
-        let heavy = list(DUE * HEAVY) - 1;
-        assert!(heavy > DUE, "{heavy}: nothing else is read beside it");
+        assert_eq!(list(100).1, 1);
+        let (call, heavy) = list(DUE * HEAVY);
+        assert!(heavy - 1 > DUE, "{heavy}: nothing else is read beside it");
+        // The library numbers the calls.
+        load.lighten(&call.header());
+        assert_eq!(load.open().weight, 2, "it waits for a password");
+        load.lighten(&call.header());
+        assert_eq!(load.open().weight, 2);
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ import json, os, pwd, select, signal, socket, struct, sys, time
 
 user, connections, calls, kind, seconds = pwd.getpwnam(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4], float(sys.argv[5])
 ALL = object()  # No options, and no limit: a{sv}uu
+NESTED = object()  # An option with as many bytes as a call may have, of which each would be a value.
+LIST = object()  # A list of as many entries as a call may have.
 KINDS = {  # path, interface, member, whether an answer is wanted, arguments
     "ListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", True, ALL),
     "Everything": ("/org/wardend1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", True, ()),
@@ -16,6 +18,8 @@ KINDS = {  # path, interface, member, whether an answer is wanted, arguments
     "SilentListBans": ("/org/wardend1", "org.wardend1.Manager", "ListBans", False, ALL),
     "Unban": ("/org/wardend1", "org.wardend1.Manager", "Unban", True, ("192.0.2.1", "sshd")),
     "SilentUnban": ("/org/wardend1", "org.wardend1.Manager", "Unban", False, ("192.0.2.1", "sshd")),
+    "Nested": ("/org/wardend1", "org.wardend1.Manager", "ListBans", True, NESTED),
+    "List": ("/org/wardend1", "org.wardend1.Manager", "BanMany", True, LIST),
     "SilentExplain": ("/org/wardend1", "org.wardend1.Manager", "Explain", False, ("192.0.2.1",)),
 }
 
@@ -28,12 +32,35 @@ def padded(data, to):
     return data + bytes(-len(data) % to)
 
 
+def nested():
+    data = bytes((16 << 20) - 64)
+    entry = padded(string("Match") + b"\x02ay\0", 4) + struct.pack("<I", len(data)) + data
+    return padded(struct.pack("<II", len(entry), 0) + entry, 4) + bytes(8), b"a{sv}uu"
+
+
+def entries():
+    entry = padded(string("Address") + b"\x01s\0", 4) + string("192.0.2.7")
+    length = struct.pack("<I", len(entry))
+    # Arrays stand at multiples of 4, and their entries at multiples of 8.
+    others = (padded(length, 8) + padded(entry, 8)) * 99_999
+    elements = padded(length + entry + bytes(2), 4) + others[:len(others) - len(padded(entry, 8)) + len(entry)]
+    return padded(padded(struct.pack("<I", len(elements)) + elements, 4) + bytes(4), 8), b"aa{sv}a{sv}"
+
+
+HEAVY = {NESTED: nested, LIST: entries}
+made_once = {}
+
+
 def message(serial, destination, path, interface, member, wants, arguments):
     fields = b""
     for code, kind, text in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", destination)):
         fields = padded(fields, 8) + bytes([code, 1]) + kind + b"\0" + string(text)
     body, signature = bytes(16), b"a{sv}uu"
-    if arguments is not ALL:
+    if arguments in HEAVY:
+        if arguments not in made_once:
+            made_once[arguments] = HEAVY[arguments]()
+        body, signature = made_once[arguments]
+    elif arguments is not ALL:
         body, signature = b"", b"s" * len(arguments)
         for argument in arguments:
             body = padded(body, 4) + string(argument)

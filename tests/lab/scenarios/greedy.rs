@@ -29,18 +29,22 @@ const HALT: u64 = 120 * 1024;
 const LATE: Duration = Duration::from_secs(25);
 /// What is asked, over so many connections, so many times over each; and whether the bus must have
 /// come to take nothing more from wardend.
-const KINDS: [(&str, u32, u32, bool); 6] = [
+const KINDS: [(&str, u32, u32, bool); 8] = [
     ("ListBans", 20, 2000, true),
     ("Everything", 100, 128, false),
     ("GetAll", 40, 20, false),
     ("ListIgnoreIP", 40, 20, false),
     ("Unban", 100, 128, false),
     ("SilentUnban", 20, 10_000, false),
+    ("Nested", 10, 4, false),
+    ("List", 10, 4, false),
 ];
 /// Networks that are never banned, in `ListIgnoreIP`.
 const IGNORED: u32 = 5000;
 /// The daemon may grow by so much, in KiB.
 const GROWTH: u64 = 48 * 1024;
+/// And for as long as it decodes a call, by so much, in KiB: one at a time.
+const PEAK: u64 = 256 * 1024;
 
 fn configuration() -> String {
     let ignored: Vec<String> =
@@ -103,6 +107,8 @@ pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(rele
         );
         assert!(banned < LATE, "{kind}: a ban came after {banned:?}");
         assert!(held < idle + GROWTH, "{kind}: {held} KiB, {idle} KiB before");
+        let peak = peak.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number");
+        assert!(peak < idle + PEAK, "{kind}: {peak} KiB at most, {idle} KiB before");
     }
     assert_eq!(machine.run("systemctl show -p NRestarts --value wardend").trim(), "0");
 }
