@@ -171,6 +171,8 @@ scenarios! {
         a_text_file_comes_into_the_journal_each_line_once;
     lists:
         a_list_of_thousands_is_one_call_and_the_same_list_again_changes_nothing;
+    diagnosis:
+        doctor_says_what_is_rare_and_what_it_could_not_look_at;
     doctor:
         doctor_names_each_broken_link_and_its_remedy_mends_it;
     start:

@@ -170,7 +170,9 @@ async fn bans(scene: &Scene, firewalld: &Firewalld, unseen: &mut Unseen) -> Vec<
         }
     }
     if let Some(daemon) = &scene.daemon
-        && let Ok((_, _, policy, sets)) = daemon.firewall_status().await
+        && let Ok((state, _, policy, sets)) = daemon.firewall_status().await
+        // If it is down, the daemon says why, and what solves that.
+        && state == "up"
     {
         let missing: usize = sets.answer.iter().map(|set| set.missing.len()).sum();
         let foreign: usize = sets.answer.iter().map(|set| set.foreign.len()).sum();

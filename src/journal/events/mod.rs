@@ -37,6 +37,7 @@ use crate::{
         net::text_of,
         time::{Usec, span},
     },
+    util::text::count,
 };
 
 /// Writes what has happened.

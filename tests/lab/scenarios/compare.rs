@@ -33,10 +33,18 @@ pub(crate) fn what_is_wrong_in_firewalld_is_shown_and_put_right_on_order(release
         "firewalld holds what it should; there was nothing to correct.\n"
     );
 
-    machine.run("firewall-cmd --ipset=wardend4 --remove-entry=203.0.113.7");
+    let doctor = |word: &str, what: &str| {
+        let said = machine.try_run("wardenctl doctor");
+        let line = format!("{word:<7}  firewalld   {what} Run `wardenctl firewall sync`.\n");
+        assert!(said.stdout.contains(&line) && said.code == i32::from(word == "problem"), "{line}{}", said.stdout);
+    };
     machine.run("firewall-cmd --ipset=wardend4 --add-entry=198.51.100.1");
+    doctor("note", "1 entry is not a ban of wardend in wardend's ipsets.");
+    machine.run("firewall-cmd --ipset=wardend4 --remove-entry=203.0.113.7");
+    doctor("problem", "1 ban is not in its ipset.");
     machine
         .run("firewall-cmd --policy=wardend --remove-rich-rule='rule family=\"ipv4\" source ipset=\"wardend4\" drop'");
+    doctor("problem", "wardend's policy has other rules than it should.");
     assert_eq!(attacker.can_connect(), Connection::Open, "somebody has let him in by hand");
     let wrong = status(&machine);
     let lists = (r#"["203.0.113.7"]"#.to_owned(), r#"["198.51.100.1"]"#.to_owned());
@@ -56,6 +64,8 @@ pub(crate) fn what_is_wrong_in_firewalld_is_shown_and_put_right_on_order(release
     }
     assert!(done.ends_with("\nfirewalld holds what it should.\n"), "{done}");
     assert_eq!(status(&machine), right);
+    let well = machine.run("wardenctl doctor");
+    assert!(well.contains("ok       firewalld   It is running, and nothing is accepted before a ban.\n"), "{well}");
     assert_eq!(attacker.can_connect(), Connection::TimedOut);
 
     machine.run("systemctl stop firewalld");

@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod compare;
 pub(crate) mod cut;
 pub(crate) mod deaf;
+pub(crate) mod diagnosis;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod faults;

@@ -217,6 +217,10 @@ pub(crate) fn taken_out_of_firewalld_nothing_of_wardend_is_left_there(release: R
     assert_eq!(after.1, before.1, "/etc/firewalld is as before");
     assert_eq!(after.0, before.0, "the rules are as before");
     assert!(!machine.run("firewall-cmd --get-ipsets; firewall-cmd --get-policies").contains("wardend"));
+    let doctor = machine.try_run("wardenctl doctor");
+    let line = "problem  wardend     wardend's ipsets and policy were taken out of firewalld by order; bans are kept, and a \
+                reload or restart of wardend puts them back.\n";
+    assert!(doctor.code == 1 && doctor.stdout.contains(line), "{}", doctor.stdout);
 
     // The admin's word stands until wardend is restarted.
     machine.run("firewall-cmd --reload && sleep 2");

@@ -1,0 +1,115 @@
+//! `wardenctl doctor`: the lines that are rarely seen, each with its remedy; doctor.rs has the others.
+
+use crate::harness::machine::{Machine, Release};
+
+const LOCAL: &str = "/etc/wardend/wardend.conf.d/local.conf";
+/// A jail whose service is not there.
+const JAIL: &str = "[jail.postfix]\nenabled = true\n";
+
+/// Waits until doctor prints a line that begins and goes on like this, or no longer does.
+#[track_caller]
+fn until(machine: &Machine, prints: bool, line: (&str, &str, &str), before: &str) {
+    let (word, check, text) = line;
+    let start = format!("{word:<7}  {check:<10}  ");
+    machine.wait_until(&format!("doctor {} {start}{text}", if prints { "prints" } else { "no longer prints" }), || {
+        let said = machine.try_run(&format!("{before} wardenctl doctor"));
+        said.stdout.lines().any(|line| line.starts_with(&start) && line.contains(text)) == prints
+    });
+}
+
+/// What breaks a link, the line that says so, and its remedy.
+#[track_caller]
+fn step(machine: &Machine, break_it: &str, line: (&str, &str, &str), remedy: &str) {
+    machine.run(break_it);
+    until(machine, true, line, "");
+    machine.run(remedy);
+    until(machine, false, line, "");
+}
+
+pub(crate) fn doctor_says_what_is_rare_and_what_it_could_not_look_at(release: Release) {
+    let machine = Machine::prepare(release)
+        .file("/etc/hosts", "127.0.0.1 localhost\n192.0.2.77 home.example.org\n")
+        .command("sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf")
+        .boot();
+    machine.wait_until("firewalld is up", || machine.run("wardenctl status").contains("Firewall: up"));
+    machine.run("mkdir -p /etc/wardend/wardend.conf.d");
+
+    // Units that do not come back at the next boot.
+    step(
+        &machine,
+        "systemctl disable --quiet firewalld",
+        ("note", "wardend", "firewalld.service is disabled, so after a reboot no ban is in force."),
+        "systemctl enable --quiet firewalld.service",
+    );
+    step(
+        &machine,
+        "systemctl mask --quiet firewalld",
+        ("note", "wardend", "Run `systemctl unmask firewalld.service` and `systemctl enable firewalld.service`."),
+        "systemctl unmask --quiet firewalld.service && systemctl enable --quiet firewalld.service",
+    );
+    // What an administrator has ordered is no problem.
+    step(
+        &machine,
+        "wardenctl pause sshd --for 1h --reason rollout",
+        ("note", "wardend", "(rollout), so it bans nobody. To end that now, run `wardenctl resume sshd`."),
+        "wardenctl resume sshd",
+    );
+    // A name that means something else by now.
+    machine.write(LOCAL, "default.ignoreip = [\"home.example.org\"]\n");
+    machine.run("systemctl reload wardend");
+    until(&machine, true, ("ok", "ignoreip", "home.example.org is 192.0.2.77."), "");
+    step(
+        &machine,
+        "sed -i s/192.0.2.77/192.0.2.78/ /etc/hosts",
+        ("problem", "ignoreip", "home.example.org is 192.0.2.78, and wardend does not ignore 192.0.2.78."),
+        "systemctl reload wardend",
+    );
+    // A jail for a service that is not there.
+    step(
+        &machine,
+        &format!("printf '{JAIL}' >>{LOCAL} && systemctl reload wardend"),
+        ("note", "jail", "postfix: the service is not running, and no record of it was ever seen."),
+        &format!("sed -i 's/^enabled = true/enabled = false/' {LOCAL} && systemctl reload wardend"),
+    );
+    // Settings that sshd itself can't read.
+    step(
+        &machine,
+        "echo 'Nonsense yes' >/etc/ssh/sshd_config.d/nonsense.conf",
+        ("unknown", "sshd", "`sshd -T` does not print its settings: "),
+        "rm /etc/ssh/sshd_config.d/nonsense.conf",
+    );
+    // firewalld off, with a port open that it would close; and one whose configuration is broken.
+    machine.run(
+        "systemd-run --quiet --unit=web python3 -m http.server 8080 && until ss -Hltn | grep -q :8080; do sleep 0.1; done",
+    );
+    step(
+        &machine,
+        "systemctl stop firewalld",
+        ("note", "ports", "Programs listen on 8080/tcp, which firewalld, as shipped, closes as soon as it starts."),
+        "firewall-offline-cmd --quiet --add-port=8080/tcp && systemctl start firewalld",
+    );
+    until(&machine, true, ("ok", "ports", "firewalld closes no TCP port that a program listens on."), "");
+    step(
+        &machine,
+        "firewall-cmd --quiet --permanent --new-ipset=gone --type=hash:net && \
+         firewall-cmd --quiet --permanent --new-policy=broken && rule='--permanent --policy=broken' && \
+         firewall-cmd --quiet $rule --add-ingress-zone=ANY && firewall-cmd --quiet $rule --add-egress-zone=HOST && \
+         firewall-cmd --quiet $rule --add-rich-rule='rule family=ipv4 source ipset=gone drop' && \
+         rm /etc/firewalld/ipsets/gone.xml && systemctl restart firewalld",
+        ("problem", "firewalld", "firewalld runs, but could not load its configuration, so no ban is in force."),
+        "rm /etc/firewalld/policies/broken.xml && systemctl restart firewalld",
+    );
+
+    // What can't be looked at is said, and why.
+    until(
+        &machine,
+        true,
+        ("unknown", "you", "of which logind has only the name"),
+        "SSH_CONNECTION='host.example 1 2 3'",
+    );
+    let no_bus = "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/nothing";
+    for check in ["wardend", "firewalld", "others", "clock"] {
+        until(&machine, true, ("unknown", check, "The system bus can't be reached: "), no_bus);
+    }
+    println!("{}: {}", release.name(), machine.try_run(&format!("{no_bus} wardenctl doctor")).stdout);
+}
