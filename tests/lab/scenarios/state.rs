@@ -103,6 +103,12 @@ pub(crate) fn a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing(rel
     assert!(told.contains(&format!("{path}:3: ")) && told.contains("Keeping the previous configuration"), "{told}");
     let reload = machine.try_run("wardenctl reload");
     assert!(reload.code == 1 && reload.stderr.contains(&format!("{path}:3: ")), "{}", reload.stderr);
+    if release == Release::Debian14 {
+        // systemd 258 can show what the unit logs meanwhile.
+        let verbose = machine.try_run("systemctl --verbose reload wardend");
+        let said = format!("{}{}", verbose.stdout, verbose.stderr);
+        assert!(verbose.code != 0 && said.contains(&format!("{path}:3: ")), "{said}");
+    }
     assert_eq!(machine.run("systemctl is-active wardend").trim(), "active");
 
     machine.write(
