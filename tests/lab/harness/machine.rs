@@ -148,7 +148,12 @@ impl Machine {
     /// Runs a shell command as root in the machine, whatever comes of it. A command that
     /// does not end is stopped, with code 124.
     pub(crate) fn try_run(&self, command: &str) -> Output {
-        let mut enter = self.enter(&["timeout", "--kill-after=5", "120", "sh", "-c", command]);
+        self.try_run_for(120, command)
+    }
+
+    /// As [`Self::try_run`], for a command that may take this number of seconds.
+    pub(crate) fn try_run_for(&self, seconds: u32, command: &str) -> Output {
+        let mut enter = self.enter(&["timeout", "--kill-after=5", &seconds.to_string(), "sh", "-c", command]);
         let output = enter.stdin(Stdio::null()).output().expect("sh starts");
         Output {
             code: output.status.code().unwrap_or(-1),
