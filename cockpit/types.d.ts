@@ -38,7 +38,7 @@ interface Replies {
     ListIgnored: [Variants[]];
     PauseJail: [Variants[]];
     ResumeJail: [Variants[]];
-    /** Beginning, failures, bans, spared. */
+    /** Beginning, failures, bans that jails decided, spared. */
     History: [[number, number, number, number, Variants][]];
     /** Source, failures, bans, last. */
     TopSources: [[string, number, number, number, Variants][]];

@@ -53,6 +53,15 @@ export async function showNumbers(wardend) {
     $("numbers").replaceChildren(...numbers.map(([name, count]) => h("div", null, h("dt", null, name), h("dd", null, number(count)))));
 }
 
+/**
+ * The bans that somebody ordered, which are not among those that jails decided.
+ * @param {[number, number, number, number, Record<string, { t: string, v: any }>]} step
+ * @returns {number}
+ */
+function byOrder(step) {
+    return Number(plain(step[4]).Ordered ?? 0);
+}
+
 /** @param {Wardend} wardend */
 export async function showChart(wardend) {
     const period = /** @type {HTMLSelectElement} */ ($("chart-period")).value;
@@ -72,7 +81,8 @@ export async function showChart(wardend) {
         const lower = values[2] / mostBans * 48;
         const x = index * width;
         return svg("g", null,
-            svg("title", null, `${label(values[0])}: ${number(values[1])} failures, ${number(values[2])} bans, ${number(values[3])} spared`),
+            svg("title", null, `${label(values[0])}: ${number(values[1])} failures, ${number(values[2])} bans, ${number(values[3])} spared`
+                + (byOrder(values) > 0 ? `, ${number(byOrder(values))} bans ordered` : "")),
             svg("rect", { class: "hit", x, y: 0, width, height: 160 }),
             values[1] > 0 && svg("rect", { class: "failures", x: x + width * .1, y: 100 - Math.max(upper, 2), width: width * .8, height: Math.max(upper, 2) }),
             values[2] > 0 && svg("rect", { class: "bans", x: x + width * .1, y: 104, width: width * .8, height: Math.max(lower, 2) }));
@@ -84,11 +94,11 @@ export async function showChart(wardend) {
             h("span", { class: "legend" }, h("i", { class: "failures" }), `failures, at most ${number(Math.max(0, ...failures))}`,
                 h("i", { class: "bans" }), `bans, at most ${number(Math.max(0, ...bans))}`),
             h("span", null, "now")));
-    const columns = [step === DAY ? "Day" : "Hour", "Failures", "Bans", "Spared"];
-    const busy = steps.filter(values => values[1] + values[2] + values[3] > 0).reverse();
+    const columns = [step === DAY ? "Day" : "Hour", "Failures", "Bans", "Spared", "Ordered"];
+    const busy = steps.filter(values => values[1] + values[2] + values[3] + byOrder(values) > 0).reverse();
     $("chart-table").replaceChildren(busy.length === 0
         ? h("p", null, "Nothing has happened in this period.")
-        : table(columns, busy.map(values => row(columns, [label(values[0]), ...[values[1], values[2], values[3]].map(number)])),
+        : table(columns, busy.map(values => row(columns, [label(values[0]), ...[values[1], values[2], values[3], byOrder(values)].map(number)])),
             { "aria-label": `Failures and bans per ${name}` }));
 }
 

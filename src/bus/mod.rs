@@ -157,6 +157,8 @@ pub(crate) struct Status {
     pub(crate) firewall_message: String,
     /// Why the state is `degraded`.
     pub(crate) problems: Vec<ProblemRow>,
+    /// What does not happen because somebody has ordered that.
+    pub(crate) notes: Vec<ProblemRow>,
     /// How many addresses of this machine are known.
     pub(crate) own: u32,
     pub(crate) cursor: String,
@@ -189,7 +191,9 @@ impl Counted {
         match happening {
             Happening::Failed { jail, .. } => self.of(jail).failures += 1,
             Happening::Banned(ban) => {
-                self.of(&ban.jail).bans += 1;
+                let counts = self.of(&ban.jail);
+                counts.bans += 1;
+                counts.ordered += u64::from(ban.is_ordered());
                 self.generation += 1;
             }
             Happening::Extended(_) | Happening::Unbanned(..) => self.generation += 1,
@@ -213,6 +217,8 @@ impl Counted {
 pub(crate) struct JailCounts {
     pub(crate) failures: u64,
     pub(crate) bans: u64,
+    /// Those of them that were ordered.
+    pub(crate) ordered: u64,
     pub(crate) spared: u64,
 }
 
@@ -285,7 +291,11 @@ pub(crate) fn jail_rows(engine: &Engine, counted: &Counted) -> Vec<JailRow> {
                     bantime_usec: settings.bantime.unwrap_or(INFINITY),
                     failures: counts.failures,
                     bans_total: counts.bans,
+                    ordered: counts.ordered,
                     spared: counts.spared,
+                    paused: pause.is_some(),
+                    paused_until_usec: pause.map(|pause| pause.until.unwrap_or(INFINITY)),
+                    pause_reason: pause.map(|pause| pause.reason.to_string()),
                 },
             }
         })

@@ -12,21 +12,25 @@ pub(crate) struct HistoryRow {
     /// When it begins, µs since the epoch.
     pub(crate) since_usec: u64,
     pub(crate) failures: u64,
+    /// Bans that a jail has decided.
     pub(crate) bans: u64,
     /// How often a source was spared.
     pub(crate) spared: u64,
     pub(crate) more: HistoryMore,
 }
 
-/// What a row of the history ends with; nothing yet.
+/// What a row of the history ends with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, SerializeDict, DeserializeDict, Type)]
-#[zbus(signature = "a{sv}")]
-pub(crate) struct HistoryMore {}
+#[zbus(signature = "a{sv}", rename_all = "PascalCase")]
+pub(crate) struct HistoryMore {
+    /// Bans that were ordered.
+    pub(crate) ordered: u64,
+}
 
 impl From<history::Row> for HistoryRow {
     fn from(row: history::Row) -> Self {
-        let history::Counts { failures, bans, spared } = row.counts;
-        Self { since_usec: row.since, failures, bans, spared, more: HistoryMore {} }
+        let history::Counts { failures, bans, spared, ordered } = row.counts;
+        Self { since_usec: row.since, failures, bans, spared, more: HistoryMore { ordered } }
     }
 }
 

@@ -108,6 +108,11 @@ impl Ban {
     pub(crate) fn enforced_since(&self) -> Usec {
         self.ordered.unwrap_or(self.since)
     }
+
+    /// Whether it came over the bus, and not of what its source has done here.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.origin != Origin::Jail || self.ordered.is_some()
+    }
 }
 
 fn is_the_jails(origin: &Origin) -> bool {

@@ -21,8 +21,11 @@ pub(crate) const DAYS: u64 = 90;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) failures: u64,
+    /// Bans that a jail has decided.
     pub(crate) bans: u64,
     pub(crate) spared: u64,
+    /// Bans that were ordered: a list of thousands is no attack.
+    pub(crate) ordered: u64,
 }
 
 /// What is counted.
@@ -31,6 +34,7 @@ pub(crate) enum Counted {
     Failure,
     Ban,
     Spared,
+    Ordered,
 }
 
 impl Counts {
@@ -39,6 +43,7 @@ impl Counts {
             Counted::Failure => &mut self.failures,
             Counted::Ban => &mut self.bans,
             Counted::Spared => &mut self.spared,
+            Counted::Ordered => &mut self.ordered,
         }
     }
 
@@ -47,39 +52,52 @@ impl Counts {
             failures: self.failures.saturating_add(other.failures),
             bans: self.bans.saturating_add(other.bans),
             spared: self.spared.saturating_add(other.spared),
+            ordered: self.ordered.saturating_add(other.ordered),
         }
     }
 }
 
 /// Counts of spans of one length, by the number of the span.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Series(BTreeMap<u64, Counts>);
+#[derive(Clone, Debug, Default)]
+struct Series {
+    of: BTreeMap<u64, Counts>,
+    /// The span in which what is too old was last dropped.
+    seen: u64,
+}
 
 impl Series {
     /// The counts of a span, unless it is too old at the span `now`.
     fn at(&mut self, number: u64, now: u64, kept: u64) -> Option<&mut Counts> {
-        while self.0.first_key_value().is_some_and(|(first, _)| first.saturating_add(kept) <= now) {
-            self.0.pop_first();
+        if now > self.seen {
+            self.seen = now;
+            while self.of.first_key_value().is_some_and(|(first, _)| first.saturating_add(kept) <= now) {
+                self.of.pop_first();
+            }
         }
         if number.saturating_add(kept) <= now {
             return None;
         }
-        if self.0.len() as u64 >= kept && !self.0.contains_key(&number) {
-            self.0.pop_first();
+        // Nearly everything happens in the last span that there is.
+        if self.of.last_key_value().is_none_or(|(last, _)| *last != number)
+            && self.of.len() as u64 >= kept
+            && !self.of.contains_key(&number)
+        {
+            self.of.pop_first();
         }
-        Some(self.0.entry(number).or_default())
+        Some(self.of.entry(number).or_default())
     }
 
     fn shift(&mut self, by: i64) {
-        for (number, counts) in std::mem::take(&mut self.0) {
-            let sum = self.0.entry(number.saturating_add_signed(by)).or_default();
+        self.seen = 0;
+        for (number, counts) in std::mem::take(&mut self.of) {
+            let sum = self.of.entry(number.saturating_add_signed(by)).or_default();
             *sum = sum.and(counts);
         }
     }
 }
 
 /// The counts of the last hours and days.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Saved", into = "Saved")]
 pub(crate) struct History {
     hours: Series,
@@ -116,7 +134,7 @@ impl History {
     /// What happened at `time` has turned out to be nothing.
     pub(crate) fn take_back(&mut self, what: Counted, time: Usec) {
         for (series, span) in [(&mut self.hours, HOUR), (&mut self.days, DAY)] {
-            if let Some(counts) = series.0.get_mut(&(time / span)) {
+            if let Some(counts) = series.of.get_mut(&(time / span)) {
                 let count = counts.of(what);
                 *count = count.saturating_sub(1);
             }
@@ -148,7 +166,7 @@ impl History {
         while begin < until {
             let end = begin.saturating_add(step);
             let counts = series
-                .0
+                .of
                 .range((begin / span).max(first(span, kept) / span)..end.div_ceil(span).max(first(span, kept) / span))
                 .map(|(_, counts)| *counts);
             rows.push(Row { since: begin, counts: counts.fold(Counts::default(), Counts::and) });
@@ -170,34 +188,51 @@ pub(super) fn rounded(by: i64, span: Usec) -> i64 {
     by.saturating_add(by.signum() * (span / 2)) / span
 }
 
-/// The history in a snapshot: of each span its number, and what is counted.
+/// The history in a snapshot: of each span its number, and what is counted. What was ordered is not in all
+/// of them, nor in states that are older.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     hours: Vec<[u64; 4]>,
     days: Vec<[u64; 4]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ordered_hours: Vec<[u64; 2]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ordered_days: Vec<[u64; 2]>,
 }
 
 impl From<History> for Saved {
     fn from(history: History) -> Self {
-        let saved = |series: Series| {
-            let of = |(number, counts): (u64, Counts)| [number, counts.failures, counts.bans, counts.spared];
-            series.0.into_iter().map(of).collect()
+        let saved = |series: &Series| {
+            let of = |(number, counts): (&u64, &Counts)| [*number, counts.failures, counts.bans, counts.spared];
+            series.of.iter().map(of).collect()
         };
-        Self { hours: saved(history.hours), days: saved(history.days) }
+        let ordered = |series: &Series| {
+            let of = |(number, counts): (&u64, &Counts)| (counts.ordered > 0).then_some([*number, counts.ordered]);
+            series.of.iter().filter_map(of).collect()
+        };
+        let History { hours, days } = &history;
+        Self { hours: saved(hours), days: saved(days), ordered_hours: ordered(hours), ordered_days: ordered(days) }
     }
 }
 
 impl From<Saved> for History {
     fn from(saved: Saved) -> Self {
-        let series = |saved: Vec<[u64; 4]>, kept: u64| {
-            let of = |[number, failures, bans, spared]: [u64; 4]| (number, Counts { failures, bans, spared });
+        let series = |saved: Vec<[u64; 4]>, ordered: Vec<[u64; 2]>, kept: u64| {
+            let of =
+                |[number, failures, bans, spared]: [u64; 4]| (number, Counts { failures, bans, spared, ordered: 0 });
             let mut series: BTreeMap<u64, Counts> = saved.into_iter().map(of).collect();
+            for [number, ordered] in ordered {
+                series.entry(number).or_default().ordered = ordered;
+            }
             while series.len() as u64 > kept {
                 series.pop_first();
             }
-            Series(series)
+            Series { of: series, seen: 0 }
         };
-        Self { hours: series(saved.hours, HOURS), days: series(saved.days, DAYS) }
+        Self {
+            hours: series(saved.hours, saved.ordered_hours, HOURS),
+            days: series(saved.days, saved.ordered_days, DAYS),
+        }
     }
 }
 
@@ -215,7 +250,7 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let what = prop::sample::select(vec![Counted::Failure, Counted::Ban, Counted::Spared]);
+        let what = prop::sample::select(vec![Counted::Failure, Counted::Ban, Counted::Spared, Counted::Ordered]);
         prop_oneof![
             // In seconds: mostly in time, sometimes days late.
             8 => (what, prop_oneof![9 => 0_u64..7200, 1 => 0_u64..8_000_000]).prop_map(|(what, late)| Step::Happens(what, late)),
@@ -280,6 +315,7 @@ mod tests {
                     failures: count(Counted::Failure),
                     bans: count(Counted::Ban),
                     spared: count(Counted::Spared),
+                    ordered: count(Counted::Ordered),
                 };
                 prop_assert_eq!(row.counts, wanted, "{} of {:?}", row.since, all);
             }
@@ -297,7 +333,10 @@ mod tests {
 
     #[test]
     fn numbers_that_no_engine_writes_do_no_harm() {
-        let text = format!("{{\"hours\":[[{0},{0},{0},{0}],[1,2,3,4]],\"days\":[[{0},1,1,1]]}}", u64::MAX);
+        let text = format!(
+            "{{\"hours\":[[{0},{0},{0},{0}],[1,2,3,4]],\"days\":[[{0},1,1,1]],\"ordered_days\":[[{0},{0}],[3,4]]}}",
+            u64::MAX
+        );
         let mut history: History = serde_json::from_str(&text).unwrap();
         history.shift(i64::MAX);
         history.shift(i64::MIN);

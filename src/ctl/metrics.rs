@@ -66,6 +66,8 @@ pub(crate) struct JailNumbers {
     /// Failures, bans and spared sources since the daemon started.
     pub(crate) failures: u64,
     pub(crate) banned: u64,
+    /// Those of the bans that were ordered.
+    pub(crate) ordered: u64,
     pub(crate) spared: u64,
 }
 
@@ -105,12 +107,11 @@ pub(crate) fn render(numbers: &Numbers) -> String {
         let holds = u64::from(state == numbers.firewall);
         sample(&mut text, "wardend_firewall_state", &[("wardend_firewall_state", state)], holds);
     }
-    let per_jail: [(&str, &str, &str, OfJail); 6] = [
+    let per_jail: [(&str, &str, &str, OfJail); 5] = [
         ("wardend_jail_bans", "gauge", "Bans in force.", |jail| jail.bans.into()),
         ("wardend_jail_failing_sources", "gauge", "Sources with failures that count.", |jail| jail.failing.into()),
         ("wardend_jail_sessions", "gauge", "Open sessions.", |jail| jail.sessions.into()),
         ("wardend_jail_failures", "counter", "Failed attempts since the daemon started.", |jail| jail.failures),
-        ("wardend_jail_banned", "counter", "Bans begun since the daemon started.", |jail| jail.banned),
         ("wardend_jail_spared", "counter", "Sources not banned for a login since the daemon started.", |jail| {
             jail.spared
         }),
@@ -121,6 +122,14 @@ pub(crate) fn render(numbers: &Numbers) -> String {
         for jail in &numbers.jails {
             sample(&mut text, &sampled, &[("jail", &jail.name)], value(jail));
         }
+    }
+    let help = "Bans begun since the daemon started: decided by the jail, or ordered by an administrator or a list.";
+    family(&mut text, "wardend_jail_banned", "counter", help);
+    for jail in &numbers.jails {
+        let mut by =
+            |who, value| sample(&mut text, "wardend_jail_banned_total", &[("jail", &jail.name), ("by", who)], value);
+        by("jail", jail.banned.saturating_sub(jail.ordered));
+        by("order", jail.ordered);
     }
     if !numbers.handlers.is_empty() {
         render_handlers(&numbers.handlers, &mut text);
@@ -201,7 +210,8 @@ mod tests {
                     failing: 3,
                     sessions: 4,
                     failures: 5,
-                    banned: 6,
+                    banned: 16,
+                    ordered: 10,
                     spared: 7,
                 },
                 JailNumbers { name: "a\"b\\c\nd".to_owned(), ..JailNumbers::default() },
@@ -229,7 +239,8 @@ mod tests {
             "wardend_leaks_total 17",
             "wardend_journal_lag_seconds 0.02",
             "wardend_jail_failures_total{jail=\"sshd\"} 5",
-            "wardend_jail_banned_total{jail=\"sshd\"} 6",
+            "wardend_jail_banned_total{jail=\"sshd\",by=\"jail\"} 6",
+            "wardend_jail_banned_total{jail=\"sshd\",by=\"order\"} 10",
             "wardend_jail_spared_total{jail=\"sshd\"} 7",
             "wardend_firewall_state{wardend_firewall_state=\"up\"} 1",
             "wardend_firewall_state{wardend_firewall_state=\"down\"} 0",

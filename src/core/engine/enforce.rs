@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::{Effect, Engine, UnbanReason};
 use crate::{
     core::{
-        bans::{Ban, Origin},
+        bans::Ban,
         history::Counted,
         jail::{Bound, Jail, JailSettings},
         scope::Scope,
@@ -36,10 +36,12 @@ impl Engine {
         }
         self.bans.add(ban.clone());
         let (source, time, now) = (ban.source, ban.enforced_since(), self.clock.now());
-        self.history.add(Counted::Ban, time, now);
         // A list that somebody gives says nothing of what its sources did here, and may be longer than
         // what is remembered.
-        if ban.origin == Origin::Jail && ban.ordered.is_none() {
+        if ban.is_ordered() {
+            self.history.add(Counted::Ordered, time, now);
+        } else {
+            self.history.add(Counted::Ban, time, now);
             self.tops.add(source, &ban.jail, Deed::Ban, time, now);
         }
         let cut = scope.filter(|_| cut.unwrap_or_else(|| self.is_to_be_cut(ban)));

@@ -258,7 +258,7 @@ print(s.makefile().read(), end=\"\")'";
     let text = machine.run(ask);
     for line in [
         "wardend_jail_failures_total{jail=\"sshd\"} 5",
-        "wardend_jail_banned_total{jail=\"sshd\"} 1",
+        "wardend_jail_banned_total{jail=\"sshd\",by=\"jail\"} 1",
         "wardend_firewall_state{wardend_firewall_state=\"up\"} 1",
         "wardend_journal_lost_total 0",
     ] {

@@ -141,3 +141,40 @@ fn an_unban_may_be_of_one_origin_only() {
     assert_eq!(unban("203.0.113.8").unwrap().len(), 1);
     assert_eq!(unban("203.0.113.8").unwrap_err().to_string(), "203.0.113.8 is not banned.");
 }
+
+#[test]
+fn an_order_without_a_jail_takes_as_many_as_close_all_that_is_watched() {
+    let template = SHIPPED.jails[0].clone();
+    let (all, mail) = (all_ports(), Arc::new(Scope::new(vec!["smtp".parse().unwrap()], false)));
+    let jail = |name: &str, scope: &Arc<Scope>, filter: Option<crate::core::filter::Filter>| {
+        let filter = filter.map_or_else(|| Arc::clone(&template.filter), Arc::new);
+        JailSettings { name: name.to_owned(), scope: Arc::clone(scope), filter, ..template.clone() }
+    };
+    let (none, bans) = (crate::core::filter::Filter::none, crate::core::filter::Filter::bans);
+    let (list, recidive) = (jail("list", &all, Some(none())), jail("recidive", &all, Some(bans())));
+    let chosen = |jails: &[&JailSettings]| {
+        let engine = Engine::new(jails.iter().map(|jail| (*jail).clone()).collect());
+        engine.jails_for_all().map(|jails| jails.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (ssh, postfix, dovecot) = (jail("ssh", &all, None), jail("postfix", &mail, None), jail("dovecot", &mail, None));
+    assert_eq!(chosen(&[&list, &postfix, &ssh, &dovecot]).unwrap(), ["ssh"], "it closes the others' ports, too");
+    assert_eq!(chosen(&[&list, &postfix, &recidive, &dovecot]).unwrap(), ["postfix", "dovecot"]);
+    let refused = chosen(&[&list, &recidive]).unwrap_err().to_string();
+    assert_eq!(refused, "No jail watches a service, so name the jail of the ban; there are: list, recidive.");
+}
+
+#[test]
+fn what_is_ordered_is_counted_apart_from_what_jails_decide() {
+    let mut desk = Desk::new(|_| ());
+    desk.attack(0, "203.0.113.7");
+    for number in 0..100 {
+        let list = BanOrder { origin: Origin::Import, ..order(&format!("198.51.100.{number}")) };
+        desk.engine.ban(&list, 10 * SECOND, &mut desk.effects).unwrap();
+    }
+    // One that a jail elsewhere has decided is no attack here either.
+    let taken = BanOrder { origin: Origin::Jail, since: Some(SECOND), ..order("203.0.113.99") };
+    desk.engine.ban(&taken, 10 * SECOND, &mut desk.effects).unwrap();
+    let rows = desk.engine.history(0, u64::MAX, 0, 10 * SECOND).unwrap();
+    let counts = rows[0].counts;
+    assert_eq!((counts.bans, counts.ordered, counts.failures), (1, 101, 5));
+}
