@@ -184,7 +184,7 @@ export async function askBan(wardend, known, address = "") {
         text: "An address stands for its source: by default, an IPv6 address for its /64.",
         button: "Ban",
         addresses: address,
-        jails: jails.map(jail => [jail, jail]),
+        jails: [["", "From all services"], ...jails.map(jail => /** @type {[string, string]} */ ([jail, jail]))],
         duration: ["", "As long as the jail says"],
         carryOut: async ({ addresses, jail, duration, reason }) => {
             const options = variants({ For: duration, Reason: reason });
@@ -197,7 +197,9 @@ export async function askBan(wardend, known, address = "") {
             } else {
                 for (const one of addresses) {
                     try {
-                        await wardend.call("Ban", one, jail, options);
+                        const [, , ban] = await wardend.call("Ban", one, jail, options);
+                        // Without a jail, there is an answer for each of those that were chosen.
+                        refusals.push(...refused(plain(ban).Outcomes || []));
                     } catch (error) {
                         refusals.push({ address: one, ...sentence(error) });
                     }

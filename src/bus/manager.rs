@@ -22,7 +22,12 @@ use crate::{
         exceptions::{ExceptionRow, IgnoredRow},
         history::{HistoryRow, TopRow},
     },
-    core::{ExceptionKind, bans::MOST_BANS, engine::Change, net::parse_network},
+    core::{
+        ExceptionKind,
+        bans::MOST_BANS,
+        engine::{BanOrder, Change},
+        net::parse_network,
+    },
     util::suggest,
 };
 
@@ -105,7 +110,10 @@ impl Manager {
         })
     }
 
-    /// Bans an address or network in a jail. The options: `For` (a string such as "2weeks" or "infinity") or
+    /// Bans an address or network in a jail. If the name of the jail is empty, it is banned from everything
+    /// that is watched: in the first jail that closes all ports, or else in each jail that watches a service;
+    /// then `ban` also has `Outcomes`, with a dictionary of its form for each of these jails, of which it is
+    /// itself the first that was not rejected. The options: `For` (a string such as "2weeks" or "infinity") or
     /// `ForUSec` for the duration, by default the jail's own; `Reason`; `Origin` (by default `admin`);
     /// `Spare` (reject if somebody is or was logged in from there, by default only if the origin is not
     /// `admin`); `Cut` (close its open connections, by default as the jail does). If the source is banned
@@ -121,21 +129,36 @@ impl Manager {
         options: HashMap<String, OwnedVariant>,
     ) -> Result<(String, u64, Outcome), Error> {
         let network = network(address)?;
-        let order = BanTerms::of_one(&options)?.order(network, jail);
-        let details = [("address", address), ("jail", jail), ("origin", order.origin.word())];
+        let terms = BanTerms::of_one(&options)?;
+        let jails = self.core.jails_for(jail).await?;
+        let orders: Vec<BanOrder> = jails.iter().map(|jail| terms.order(network, jail)).collect();
+        let names = joined(jails.iter().map(|jail| &**jail));
+        let details = [("address", address), ("jail", &names), ("origin", terms.origin.word())];
         self.authority.check(&header, "org.wardend1.ban", &details).await?;
-        let mut outcomes = self.core.ask(|reply| Command::Ban { orders: vec![order], list: None, reply }).await??;
-        let none = || Error::Failed("The order had no outcome.".to_owned());
-        let Ordered { change, row } = outcomes.pop().ok_or_else(none)??;
-        Ok((row.source.clone(), row.until_usec, Outcome::ban(address.to_owned(), word_of(change), row)))
+        let outcomes = self.core.ask(|reply| Command::Ban { orders, list: None, reply }).await??;
+        let mut all = Vec::new();
+        let mut error = Error::Failed("The order had no outcome.".to_owned());
+        for outcome in outcomes {
+            all.push(match outcome {
+                Ok(Ordered { change, row }) => Outcome::ban(address.to_owned(), word_of(change), row),
+                Err(refused) => {
+                    error = refused.into();
+                    Outcome::refusal(address.to_owned(), &error)
+                }
+            });
+        }
+        let mut ban = all.iter().find(|outcome| outcome.error.is_none()).cloned().ok_or(error)?;
+        ban.outcomes = jail.is_empty().then_some(all);
+        Ok((ban.source.clone().unwrap_or_default(), ban.until_usec.unwrap_or(INFINITY), ban))
     }
 
     /// Bans many addresses and networks at once, with a single write of the state. Each entry has `Address`
     /// and may have `Jail`, `For`, `ForUSec` or `UntilUSec`, `SinceUSec` and `Count` (of a ban that began
     /// elsewhere), `Reason` and `Origin`; the options are those of `Ban` and `Jail`, for all entries that
     /// do not say otherwise, but `Cut` is false by default. `outcomes` has a dictionary for each entry, in
-    /// their order, as `Ban` returns; where an entry was rejected, `Result` is `refused`, with `Error` (the
-    /// name) and `Message` (a sentence).
+    /// their order, as `Ban` returns, and for an entry without a jail one for each jail that `Ban` would
+    /// choose; where an entry was rejected, `Result` is `refused`, with `Error` (the name) and `Message` (a
+    /// sentence).
     #[zbus(out_args("outcomes"), proxy(allow_interactive_auth))]
     async fn ban_many(
         &self,
@@ -149,7 +172,22 @@ impl Manager {
             let order = terms.order_of(&entry);
             (options::address_of(entry), order)
         };
-        let mut entries = Entries::read(bans.into_iter().map(read));
+        let read: Vec<(String, Result<BanOrder, Error>)> = bans.into_iter().map(read).collect();
+        let names_none = |order: &BanOrder| order.jail.is_empty();
+        let jails = if read.iter().any(|(_, order)| order.as_ref().is_ok_and(names_none)) {
+            self.core.jails_for("").await?
+        } else {
+            Vec::new()
+        };
+        let in_each = |(given, order): (String, Result<BanOrder, Error>)| match order {
+            Ok(order) if names_none(&order) => {
+                let of = |jail: &Arc<str>| (given.clone(), Ok(BanOrder { jail: Arc::clone(jail), ..order.clone() }));
+                jails.iter().map(of).collect()
+            }
+            order => vec![(given, order)],
+        };
+        let mut entries = Entries::read(read.into_iter().flat_map(in_each));
+        check_number(entries.len())?;
         let orders = entries.readable();
         let jails = joined(orders.iter().map(|order| &*order.jail).chain(terms.jail.as_deref()));
         let origins = joined(orders.iter().map(|order| order.origin.word()));

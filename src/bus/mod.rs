@@ -69,6 +69,8 @@ pub(crate) type Many<T> = Vec<Result<T, CommandError>>;
 pub(crate) enum Command {
     ListBans(Listing, oneshot::Sender<Page>),
     ListJails(oneshot::Sender<Vec<JailRow>>),
+    /// The jails of a ban that names none.
+    JailsForAll(Reply<Vec<Arc<str>>>),
     Ban {
         orders: Vec<BanOrder>,
         /// Of a list, whose decision it is.
@@ -257,6 +259,11 @@ impl Core {
         let (reply, answer) = oneshot::channel();
         place.send(command(reply));
         answer.await.map_err(|_| stopping())
+    }
+
+    /// The jails that an order means: the one that it names, or as many as it takes.
+    async fn jails_for(&self, jail: &str) -> Result<Vec<Arc<str>>, Error> {
+        if jail.is_empty() { self.ask(Command::JailsForAll).await? } else { Ok(vec![jail.into()]) }
     }
 
     /// A window over the bans, when it is the caller's turn. In a box: zbus holds what a call needs twice,

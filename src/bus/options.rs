@@ -203,15 +203,12 @@ impl BanTerms {
         }
     }
 
-    /// The order of one of many.
+    /// The order of one of many. It may name no jail.
     pub(super) fn order_of(&self, entry: &Given) -> Result<BanOrder, Error> {
         let options = Options::new(entry, &Self::ENTRY)?;
         let address = options.text("Address")?.ok_or_else(|| wrong("An entry has no Address.".to_owned()))?;
         let network = parse_network(address)?;
-        let jail = options.text("Jail")?.or(self.jail.as_deref());
-        let jail = jail.ok_or_else(|| {
-            wrong(format!("{address} has no Jail; name it in the entry, or for all of them in the options."))
-        })?;
+        let jail = options.text("Jail")?.or(self.jail.as_deref()).unwrap_or_default();
         let count = options.number("Count")?.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         let since: Option<Usec> = options.number("SinceUSec")?;
         let origin = options.origin()?.unwrap_or_else(|| self.origin.clone());
@@ -358,7 +355,7 @@ mod tests {
         assert!(refused(terms.order_of(&given([]))).contains("no Address"));
         assert!(matches!(terms.order_of(&given([("Address", "localhost".into())])), Err(Error::InvalidAddress(_))));
         let no_jail = BanTerms::of_many(&given([])).unwrap();
-        assert!(refused(no_jail.order_of(&given([("Address", "203.0.113.7".into())]))).contains("has no Jail"));
+        assert_eq!(&*no_jail.order_of(&given([("Address", "203.0.113.7".into())])).unwrap().jail, "");
     }
 
     #[test]

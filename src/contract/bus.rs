@@ -106,6 +106,8 @@ pub(crate) struct Outcome {
     pub(crate) in_force: Option<bool>,
     /// The bans that have ended.
     pub(crate) bans: Option<Vec<BanRow>>,
+    /// What came of it in each jail, if none was named.
+    pub(crate) outcomes: Option<Vec<Outcome>>,
     /// The name of the error.
     pub(crate) error: Option<String>,
     /// Its sentence.

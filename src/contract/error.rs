@@ -35,7 +35,7 @@ impl From<CommandError> for Error {
     fn from(error: CommandError) -> Self {
         let text = error.to_string();
         match error {
-            CommandError::NoSuchJail(..) => Self::NoSuchJail(text),
+            CommandError::NoSuchJail(..) | CommandError::NoJailNamed(_) => Self::NoSuchJail(text),
             CommandError::NotBanned(_) => Self::NotBanned(text),
             CommandError::Ignored(..) => Self::NeverBanned(text),
             CommandError::Spared(..) => Self::Spared(text),

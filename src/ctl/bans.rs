@@ -33,9 +33,9 @@ pub(super) struct Ban {
     /// Read sources from this file too, with comments after # and ;
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Vec<PathBuf>,
-    /// The jail to ban it in
-    #[arg(long, value_name = "NAME", default_value = "sshd", add = complete::jails())]
-    jail: String,
+    /// The jail to ban it in [default: as many as it takes to ban it from everything that is watched]
+    #[arg(long, value_name = "NAME", add = complete::jails())]
+    jail: Option<String>,
     /// Ban duration, such as 30min, 2weeks or infinity [default: the jail's own]
     #[arg(long = "for", value_name = "SPAN", allow_negative_numbers = true)]
     duration: Option<String>,
@@ -93,26 +93,32 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
             ("Spare", options.spare.then_some(true.into())),
             ("Cut", options.no_cut.then_some(false.into())),
         ])?;
-        let (_, _, ban): (String, u64, Outcome) = daemon.call("Ban", &(source, &options.jail, terms)).await?;
-        vec![ban]
+        let jail = options.jail.as_deref().unwrap_or_default();
+        let (_, _, mut ban): (String, u64, Outcome) = daemon.call("Ban", &(source, jail, terms)).await?;
+        ban.outcomes.take().unwrap_or_else(|| vec![ban])
     } else {
         let terms = self::options([
             given("For", &options.duration),
             given("Reason", &options.reason),
             given("Origin", &options.origin),
             ("Spare", options.spare.then_some(true.into())),
-            ("Jail", Some(options.jail.as_str().into())),
+            given("Jail", &options.jail),
         ])?;
         let entry = |source: &String| self::options([("Address", Some(source.as_str().into()))]);
         let mut outcomes: Vec<Outcome> = Vec::new();
-        for part in calls(&sources, String::len) {
+        // Each may be answered for each jail.
+        let answers = match &options.jail {
+            Some(_) => 1,
+            None => daemon.manager().list_jails().await.map_err(sentence)?.answer.len().max(1),
+        };
+        for part in calls(&sources, |source| (ENTRY + source.len()) * answers - ENTRY) {
             let entries = part.iter().map(entry).collect::<zbus::Result<Vec<_>>>()?;
             outcomes.extend(daemon.call::<_, Vec<Outcome>>("BanMany", &(entries, &terms)).await?);
         }
         outcomes
     };
     let state = daemon.firewall().await?;
-    tell(&outcomes, &state, options.json)
+    tell(&outcomes, sources.len(), &state, options.json)
 }
 
 /// What is wrong with the firewall; empty if bans come into force.
@@ -161,10 +167,10 @@ pub(super) fn calls<T>(entries: &[T], texts: impl Fn(&T) -> usize) -> Vec<&[T]> 
 pub(super) const MANY: usize = 100;
 
 /// Says of each order how it went; of a long list, in numbers.
-pub(super) fn tell(outcomes: &[Outcome], firewall: &Firewall, json: Json) -> anyhow::Result<()> {
+fn tell(outcomes: &[Outcome], sources: usize, firewall: &Firewall, json: Json) -> anyhow::Result<()> {
     let many = json.mode().is_none() && outcomes.len() > MANY;
     if many {
-        line(&format!("Read {}: {}.", count(outcomes.len(), "source", "sources"), in_numbers(outcomes)))?;
+        line(&format!("Read {}: {}.", count(sources, "source", "sources"), in_numbers(outcomes)))?;
     }
     for outcome in outcomes.iter().filter(|_| !many) {
         if let Some(mode) = json.mode() {

@@ -33,6 +33,9 @@ impl Daemon {
             Command::ListJails(reply) => {
                 let _ = reply.send(bus::jail_rows(&self.engine, &self.happenings.counted));
             }
+            Command::JailsForAll(reply) => {
+                let _ = reply.send(self.engine.jails_for_all().map_err(Error::from));
+            }
             Command::Ban { orders, list, reply } => self.ban(&orders, list.as_deref(), reply),
             Command::Unban { networks, jail, origin, reply } => {
                 self.unban(&networks, jail.as_deref(), origin.as_ref(), reply);

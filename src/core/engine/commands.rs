@@ -33,6 +33,9 @@ pub enum CommandError {
     /// The jail does not exist.
     #[error("There is no jail '{0}'; {1}")]
     NoSuchJail(String, String),
+    /// None is named, and no jail watches a service.
+    #[error("No jail watches a service, so name the jail of the ban; there are: {0}.")]
+    NoJailNamed(String),
     /// The source is not banned.
     #[error("{0}")]
     NotBanned(String),
@@ -309,6 +312,26 @@ impl Engine {
             }));
         }
         Ok(ended)
+    }
+
+    /// The jails of a ban that names none: as many as it takes to have the source reach nothing that is
+    /// watched. That is the first one that closes all ports, or else each that watches a service.
+    ///
+    /// # Errors
+    /// If no jail watches a service.
+    pub(crate) fn jails_for_all(&self) -> Result<Vec<Arc<str>>, CommandError> {
+        // A jail over bans watches no service either.
+        let watching = || self.jails.iter().filter(|jail| !jail.settings.filter.is_none());
+        let closes_all = watching().find(|jail| jail.settings.scope.ports().is_empty());
+        let jails: Vec<Arc<str>> = match closes_all {
+            Some(jail) => vec![Arc::clone(&jail.name)],
+            None => watching().map(|jail| Arc::clone(&jail.name)).collect(),
+        };
+        if jails.is_empty() {
+            let names: Vec<&str> = self.jails.iter().map(|jail| jail.settings.name.as_str()).collect();
+            return Err(CommandError::NoJailNamed(names.join(", ")));
+        }
+        Ok(jails)
     }
 
     /// Whether there is a jail of this name.

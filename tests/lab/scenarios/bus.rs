@@ -155,6 +155,12 @@ fn reads_and_changes(machine: &Machine, release: Release) {
     assert_eq!(call(machine, "bob", MANAGER, &alone).1.matches("\"unchanged\"").count(), 2);
     let mixed = list("2 Address s 192.0.2.8 Jail s sshd 3 Address s 192.0.2.9 Jail s sshd Origin s admin");
     assert_ne!(call(machine, "bob", MANAGER, &mixed).0, 0);
+    // Without a jail, the rule sees the one that is chosen.
+    let chosen = list("1 Address s 192.0.2.18 1 Address s 192.0.2.19");
+    let (code, said) = call(machine, "bob", MANAGER, &chosen);
+    assert!(code == 0 && said.matches("\"banned\"").count() == 2 && said.contains("\"sshd\""), "{said}");
+    assert_ne!(call(machine, "bob", MANAGER, "Ban ssa{sv} 192.0.2.18 '' 0").0, 0);
+    assert!(call(machine, "root", MANAGER, "UnbanMany assa{sv} 2 192.0.2.18 192.0.2.19 '' 0").1.contains("unbanned"));
     let others = call(machine, "root", MANAGER, "UnbanMany assa{sv} 1 192.0.2.8 sshd 1 Origin s import");
     assert!(others.0 == 0 && others.1.contains("Error.NotBanned"), "{}", others.1);
     assert!(call(machine, "root", MANAGER, "UnbanAll a{sv} 1 Origin s list").1.contains("u 2"));
@@ -212,11 +218,23 @@ fn mistakes(machine: &Machine, release: Release) {
 /// What is left to be heard: a jail that comes and goes, a spared source, a leak.
 fn signals(machine: &Machine, release: Release) {
     let slow = "/etc/wardend/wardend.conf.d/slow.conf";
-    machine.write(slow, "[jail.sshd]\nmaxretry = 4\n[jail.slow]\nfilter = \"sshd\"\nmaxretry = 9\n");
+    machine.write(
+        slow,
+        "[jail.sshd]\nmaxretry = 4\nports = [\"ssh\"]\n[jail.slow]\nfilter = \"sshd\"\nmaxretry = 9\nports = [\"8080/tcp\"]\n",
+    );
     machine.run("systemctl reload wardend");
     machine.wait_until("the new setting is announced", || {
         machine.run("cat /run/heard").contains(r#""MaxRetry":{"type":"u","data":4}"#)
     });
+    // No jail closes all ports, so it takes both.
+    let (code, said) = call(machine, "root", MANAGER, "Ban ssa{sv} 192.0.2.30 '' 0");
+    assert!(code == 0 && said.contains("\"Outcomes\"") && said.contains("\"slow\""), "{said}");
+    let ban = machine.run("wardenctl ban 192.0.2.31; wardenctl ban 192.0.2.31 192.0.2.32");
+    println!("{ban}");
+    for line in ["Banned 192.0.2.31 in jail sshd until ", "192.0.2.31 is already banned in jail slow until "] {
+        assert!(ban.contains(line), "{ban}");
+    }
+    assert_eq!(machine.run("wardenctl unban 192.0.2.30 192.0.2.31 192.0.2.32").lines().count(), 6);
     machine.run(&format!("rm {slow} && systemctl reload wardend"));
     let honest = machine.attacker("203.0.113.8");
     assert!(honest.can_login("alice"));
