@@ -22,6 +22,7 @@ const FIREWALL = { up: "firewalld is running", starting: "firewalld is being pre
 export function showState(wardend) {
     const { properties } = wardend;
     const problems = /** @type {[string, string, string][]} */ (properties.Problems || []);
+    const notes = /** @type {[string, string, string][]} */ (properties.Notes || []);
     const bans = properties.NBans === 1 ? "1 ban" : `${number(properties.NBans)} bans`;
     const good = properties.State === "running";
     const state = $("state");
@@ -32,8 +33,9 @@ export function showState(wardend) {
         : `wardend ${properties.Version} is running with ${problems.length === 1 ? "a problem" : `${problems.length} problems`}, `
             + `${firewall}, ${bans} decided.`;
     const list = $("problems");
-    list.hidden = problems.length === 0;
-    list.replaceChildren(...problems.map(([kind, text, remedy]) =>
+    list.hidden = problems.length + notes.length === 0;
+    list.className = good ? "notes" : "";
+    list.replaceChildren(...[...problems, ...notes].map(([kind, text, remedy]) =>
         h("li", { "data-kind": kind }, text, remedy && " ", remedy && h("strong", null, remedy))));
 }
 

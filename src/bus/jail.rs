@@ -203,13 +203,19 @@ impl Jail {
     /// paused, 2⁶⁴−1 if that has no end.
     #[zbus(property, name = "PausedUntilUSec")]
     fn paused_until_usec(&self) -> u64 {
-        self.core.status.borrow().paused.get(&self.name).copied().unwrap_or(0)
+        self.row().and_then(|row| row.more.paused_until_usec).unwrap_or(0)
     }
 
     /// Whether the jail is paused.
     #[zbus(property)]
     fn paused(&self) -> bool {
-        self.core.status.borrow().paused.contains_key(&self.name)
+        self.row().is_some_and(|row| row.more.paused)
+    }
+
+    /// The reason that was given for pausing the jail; empty if there is none.
+    #[zbus(property)]
+    fn pause_reason(&self) -> String {
+        self.row().and_then(|row| row.more.pause_reason).unwrap_or_default()
     }
 
     /// Bans in force.
@@ -240,6 +246,12 @@ impl Jail {
     #[zbus(property, name = "NBansTotal")]
     fn n_bans_total(&self) -> u64 {
         self.counts().bans
+    }
+
+    /// The number of those bans that were ordered, by an administrator or by a list for example.
+    #[zbus(property, name = "NBansOrdered")]
+    fn n_bans_ordered(&self) -> u64 {
+        self.counts().ordered
     }
 
     /// Sources spared since the daemon started, because somebody had logged in from there.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::too_many_arguments, reason = "a signal has as many as its interface says")]
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use ipnet::IpNet;
 use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitter};
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     contract::{
-        bus::{BanRow, Details, JailRow, Outcome, ProblemRow, SetRow},
+        bus::{BanRow, Details, INFINITY, JailRow, Outcome, ProblemRow, SetRow},
         error::Error,
         exceptions::{ExceptionRow, IgnoredRow},
         history::{HistoryRow, TopRow},
@@ -92,8 +92,9 @@ impl Manager {
     }
 
     /// All jails: name, bans in force, sources with failures that count, open sessions, object, and a
-    /// dictionary: `Filter`, `MaxRetry`, `FindTimeUSec`, `BanTimeUSec`, and since the daemon started
-    /// `Failures`, `BansTotal`, `Spared`.
+    /// dictionary: `Filter`, `MaxRetry`, `FindTimeUSec`, `BanTimeUSec`; since the daemon started `Failures`,
+    /// `BansTotal`, `Ordered` (those of the bans that were ordered), `Spared`; `Paused`, and of a paused one
+    /// `PausedUntilUSec` (2⁶⁴−1 for no end) and `PauseReason`.
     #[zbus(out_args("jails"))]
     async fn list_jails(&self, #[zbus(header)] header: Header<'_>) -> Result<QueuedAnswer<Vec<JailRow>>, Error> {
         let turn = self.core.answers.wait_for_answer(&header).await?;
@@ -366,7 +367,8 @@ impl Manager {
     }
 
     /// What has happened from `since` to `until` (0 for now), in steps of `step_usec` µs: the beginning of
-    /// the step, failures, bans that began, and how often a source was spared. Steps are multiples
+    /// the step, failures, bans that jails decided, how often a source was spared, and a dictionary:
+    /// `Ordered` (bans that were ordered, which are not among those of jails). Steps are multiples
     /// of an hour, for the last 7 days, or of a day, for the last 90, in UTC; 0 for an hour, if they
     /// reach back to `since`, or else a day. A record counts at the time at which it was written.
     #[zbus(out_args("steps"))]
@@ -501,13 +503,19 @@ impl Manager {
     /// not in force; `bypass`: firewalld accepts something before it evaluates bans; `journal`: the
     /// journal can't be read, or only in part; `records`: what a watched service writes is not read;
     /// `state`: the state can't be saved; `nameless`: failed logins can't be attributed, because their
-    /// records contain no address; `addresses`: the machine's own addresses are not known; `paused`: a jail
-    /// bans nobody, because an administrator has paused it), a sentence,
+    /// records contain no address; `addresses`: the machine's own addresses are not known), a sentence,
     /// and the remedy as another sentence, which is empty if the first one contains it. Empty if there
     /// is no problem.
     #[zbus(property)]
     fn problems(&self) -> Vec<ProblemRow> {
         self.core.status.borrow().problems.clone()
+    }
+
+    /// What wardend does not do at the moment because an administrator has ordered that, in the form of
+    /// `Problems` (`paused`: a jail bans nobody). It does not make the state `degraded`.
+    #[zbus(property)]
+    fn notes(&self) -> Vec<ProblemRow> {
+        self.core.status.borrow().notes.clone()
     }
 
     /// The number of known addresses of this machine, without loopback.

@@ -167,8 +167,6 @@ pub(crate) struct Status {
     pub(crate) bans: u32,
     pub(crate) failures: u64,
     pub(crate) jails: Vec<JailRow>,
-    /// The jails that are paused, each until when; [`crate::contract::bus::INFINITY`] until it is resumed.
-    pub(crate) paused: BTreeMap<String, u64>,
     /// How far reading the journal is behind.
     pub(crate) lag_usec: u64,
     pub(crate) counted: Counted,
@@ -285,6 +283,7 @@ pub(crate) fn jail_rows(engine: &Engine, counted: &Counted) -> Vec<JailRow> {
         .map(|settings| {
             let (failing, sessions) = engine.counters(&settings.name).unwrap_or_default();
             let counts = counted.jails.get(settings.name.as_str()).copied().unwrap_or_default();
+            let pause = engine.pause_of(&settings.name);
             JailRow {
                 name: settings.name.clone(),
                 bans: short(engine.ban_count_of(&settings.name)),

@@ -216,8 +216,17 @@ pub(crate) struct JailMore {
     pub(crate) failures: u64,
     /// Bans since the daemon started.
     pub(crate) bans_total: u64,
+    /// Those of them that were ordered.
+    pub(crate) ordered: u64,
     /// Spared sources since the daemon started.
     pub(crate) spared: u64,
+    /// It bans nobody.
+    pub(crate) paused: bool,
+    /// Until when it is paused, [`INFINITY`] until it is resumed; not there if it is not paused.
+    #[zbus(rename = "PausedUntilUSec")]
+    pub(crate) paused_until_usec: Option<u64>,
+    /// What was given as the reason; not there if it is not paused.
+    pub(crate) pause_reason: Option<String>,
 }
 
 /// The ipsets of one scope and family, and how what they hold differs from what they should:
@@ -251,7 +260,7 @@ pub(crate) struct FirewallStatus {
     pub(crate) sets: Vec<SetRow>,
 }
 
-/// Why wardend is degraded: `(sss)`.
+/// Why wardend is degraded, or what it does not do by order: `(sss)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Type, zbus::Variant, zbus::OwnedVariant)]
 pub(crate) struct ProblemRow {
     /// Which promise does not hold, in one word.

@@ -24,8 +24,6 @@ pub(crate) enum Kind {
     Nameless,
     /// Whoever is logged in is not banned.
     Logins,
-    /// Whoever fails too often is banned: no jail is paused.
-    Paused,
 }
 
 impl Kind {
@@ -41,7 +39,6 @@ impl Kind {
             Self::State => "state",
             Self::Nameless => "nameless",
             Self::Logins => "logins",
-            Self::Paused => "paused",
         }
     }
 }

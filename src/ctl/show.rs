@@ -10,7 +10,7 @@ use super::{
     available,
     bus::{Refused, end, manager, on_the_bus, sentence},
     notify,
-    output::{Json, Style, Table, closing, line, print_json, printable},
+    output::{Cell, Json, Style, Table, closing, line, print_json, when},
     scrape, textfile,
 };
 use crate::{
@@ -38,6 +38,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let firewall = manager.firewall_state().await.map_err(sentence)?;
     let message = manager.firewall_message().await.map_err(sentence)?;
     let problems = manager.problems().await.map_err(sentence)?;
+    let notes = manager.notes().await.map_err(sentence)?;
     let own = manager.n_own_addresses().await.map_err(sentence)?;
     let cursor = manager.journal_cursor().await.map_err(sentence)?;
     let failures = manager.n_failures().await.map_err(sentence)?;
@@ -54,6 +55,7 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
             &serde_json::json!({
                 "names": names,
                 "version": version, "state": state, "firewall": firewall, "firewall_message": message, "problems": problems,
+                "notes": notes,
                 "own_addresses": own,
                 "journal_cursor": cursor, "bans": bans, "failures": failures, "leaks": leaks, "spared": spared,
                 "records": records, "lost": lost, "jails": jails.iter().map(JailJson::from).collect::<Vec<_>>(),
@@ -94,9 +96,13 @@ pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     line(&format!("     Leaks: {}", warned(leaks)))?;
     line(&format!("    Spared: {}", warned(spared)))?;
     for jail in jails {
+        let sessions = count(jail.sessions, "open session", "open sessions");
         line(&format!(
-            "      Jail: {} ({} banned, {} failing, {} open sessions)",
-            jail.name, jail.bans, jail.failing, jail.sessions
+            "      Jail: {} ({} banned, {} failing, {sessions}){}",
+            jail.name,
+            jail.bans,
+            jail.failing,
+            if jail.more.paused { Style::Warning.paint(", paused") } else { String::new() }
         ))?;
     }
     Ok(())
@@ -117,7 +123,13 @@ struct JailJson<'r> {
     bantime_usec: Option<u64>,
     failures: u64,
     bans_total: u64,
+    ordered: u64,
     spared: u64,
+    paused: bool,
+    /// Null if it is not paused, or until it is resumed.
+    paused_until_usec: Option<u64>,
+    /// Null if it is not paused.
+    pause_reason: Option<&'r str>,
 }
 
 impl<'r> From<&'r JailRow> for JailJson<'r> {
@@ -134,7 +146,11 @@ impl<'r> From<&'r JailRow> for JailJson<'r> {
             bantime_usec: end(row.more.bantime_usec),
             failures: row.more.failures,
             bans_total: row.more.bans_total,
+            ordered: row.more.ordered,
             spared: row.more.spared,
+            paused: row.more.paused,
+            paused_until_usec: row.more.paused_until_usec.and_then(end),
+            pause_reason: row.more.pause_reason.as_deref(),
         }
     }
 }
@@ -162,27 +178,40 @@ pub(super) async fn jails(options: &Jails) -> anyhow::Result<()> {
     }
     let mut table = Table::new([
         "JAIL", "BANS", "FAILING", "SESSIONS", "FAILURES", "BANNED", "SPARED", "FILTER", "MAXRETRY", "FINDTIME",
-        "BANTIME",
+        "BANTIME", "STATE",
     ]);
     for jail in &jails {
         let more = &jail.more;
         let filter = if more.filter.is_empty() { "-".to_owned() } else { more.filter.clone() };
         table.row([
-            jail.name.clone(),
-            jail.bans.to_string(),
-            jail.failing.to_string(),
-            jail.sessions.to_string(),
-            more.failures.to_string(),
-            more.bans_total.to_string(),
-            more.spared.to_string(),
-            filter,
-            more.max_retry.to_string(),
-            span(more.findtime_usec),
-            end(more.bantime_usec).map_or_else(|| "infinity".to_owned(), span),
+            Cell::from(&jail.name),
+            Cell::from(jail.bans.to_string()),
+            Cell::from(jail.failing.to_string()),
+            Cell::from(jail.sessions.to_string()),
+            Cell::from(more.failures.to_string()),
+            Cell::from(more.bans_total.to_string()),
+            Cell::from(more.spared.to_string()),
+            Cell::from(filter),
+            Cell::from(more.max_retry.to_string()),
+            Cell::from(span(more.findtime_usec)),
+            Cell::from(end(more.bantime_usec).map_or_else(|| "infinity".to_owned(), span)),
+            if more.paused { Cell::from(pause(more)).in_style(Style::Warning) } else { Cell::from("active") },
         ]);
     }
     table.print()?;
     closing(&format!("{} listed.", count(jails.len(), "jail", "jails")))
+}
+
+/// Until when a jail is paused, and why.
+fn pause(more: &JailMore) -> String {
+    let until = match more.paused_until_usec.and_then(end) {
+        Some(until) => format!("paused until {}", when(until)),
+        None => "paused without an end".to_owned(),
+    };
+    match more.pause_reason.as_deref() {
+        None | Some("") => until,
+        Some(reason) => format!("{until}: {reason}"),
+    }
 }
 
 /// Options of `metrics`.
@@ -225,6 +254,7 @@ async fn numbers() -> anyhow::Result<String> {
             sessions: row.sessions,
             failures: jail.n_failures().await.map_err(sentence)?,
             banned: jail.n_bans_total().await.map_err(sentence)?,
+            ordered: jail.n_bans_ordered().await.map_err(sentence)?,
             spared: jail.n_spared().await.map_err(sentence)?,
         });
     }

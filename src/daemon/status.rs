@@ -6,12 +6,15 @@ use super::run::Daemon;
 use crate::{
     bus::{self, Status},
     contract::{
-        bus::{INFINITY, ProblemRow},
+        bus::ProblemRow,
         problem::{Kind, Problem},
     },
     core::{Exception, ExceptionKind},
     firewalld::State,
-    util::{text::count, time::format},
+    util::{
+        text::{count, printable},
+        time::format,
+    },
 };
 
 /// A bus that has not answered for so long does not work.
@@ -24,10 +27,13 @@ fn no_bus() -> Problem {
     }
 }
 
-/// Jails that ban nobody, because somebody has ordered that.
-fn paused_jails(paused: &[&Exception]) -> Option<Problem> {
+/// Jails that ban nobody. Somebody has ordered that, so it is no problem; but nobody shall forget it.
+fn paused_jails(paused: &[&Exception]) -> Option<ProblemRow> {
     let jail = |it: &Exception| it.jail.as_deref().unwrap_or_default().to_owned();
-    let until = |it: &Exception| it.until.map_or_else(String::new, |until| format!(" until {}", format(until)));
+    let until = |it: &Exception| {
+        let until = it.until.map_or_else(String::new, |until| format!(" until {}", format(until)));
+        if it.reason.is_empty() { until } else { format!("{until} ({})", printable(&it.reason)) }
+    };
     let (what, verb) = match paused {
         [] => return None,
         [one] => (format!("Jail {} is paused{}, so it bans nobody.", jail(one), until(one)), jail(one)),
@@ -37,7 +43,8 @@ fn paused_jails(paused: &[&Exception]) -> Option<Problem> {
         }
     };
     let verb = if verb.is_empty() { "wardenctl resume".to_owned() } else { format!("wardenctl resume {verb}") };
-    Some(Problem { what, mend: format!("To end that now, run `{verb}`.") })
+    let mend = format!("To end that now, run `{verb}`.");
+    Some(ProblemRow { kind: "paused".to_owned(), what, mend })
 }
 
 impl Daemon {
@@ -62,9 +69,7 @@ impl Daemon {
         let silent = self.outgoing.silence() >= SILENCE;
         self.health.report(Kind::Bus, silent.then(no_bus));
         let paused: Vec<&Exception> = self.engine.exceptions(ExceptionKind::Paused).collect();
-        self.health.note(Kind::Paused, paused_jails(&paused));
-        let until = |it: &&Exception| Some((it.jail.as_deref()?.to_owned(), it.until.unwrap_or(INFINITY)));
-        let paused = paused.iter().filter_map(until).collect();
+        let notes = paused_jails(&paused).into_iter().collect();
         let (firewall_state, firewall_message) = self.firewall.words();
         let mut problems = self.health.rows();
         if !firewall_message.is_empty() {
@@ -76,12 +81,12 @@ impl Daemon {
             firewall_state,
             firewall_message,
             problems,
+            notes,
             own: u32::try_from(self.engine.own_count()).unwrap_or(u32::MAX),
             cursor: self.reading.cursor.as_ref().map_or_else(String::new, ToString::to_string),
             bans: u32::try_from(self.engine.ban_count()).unwrap_or(u32::MAX),
             failures: self.engine.failure_count(),
             jails: bus::jail_rows(&self.engine, &self.happenings.counted),
-            paused,
             lag_usec: self.reading.lag(),
             counted: self.happenings.counted.clone(),
         });
@@ -95,7 +100,8 @@ impl Daemon {
             State::Starting => format!("Watching {jails}, {bans}; firewalld has not answered yet."),
             State::Down(why) => format!("Watching {jails}, {bans} NOT in force. {why}"),
         };
-        for ProblemRow { what, mend, .. } in self.health.rows() {
+        let paused: Vec<&Exception> = self.engine.exceptions(ExceptionKind::Paused).collect();
+        for ProblemRow { what, mend, .. } in self.health.rows().into_iter().chain(paused_jails(&paused)) {
             for sentence in [what, mend].iter().filter(|sentence| !sentence.is_empty()) {
                 line.push(' ');
                 line.push_str(sentence);

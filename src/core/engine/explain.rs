@@ -182,7 +182,9 @@ fn of_ban(ban: &Ban, settings: &JailSettings) -> String {
             let within = first.zip(last).map_or(0, |(first, last)| last.time.saturating_sub(first.time));
             let (failures, within) = (ban.failures.words(), span(within));
             if ban.suspected {
-                return format!("{failures} within {within}; the source was suspected, so maxretry did not apply.");
+                // Who said so is known for as long as they say it.
+                let because = settings.suspected_within(ban.source).map_or("suspected", |it| &*it.because);
+                return format!("{failures}; the source was {because}, so that was enough.");
             }
             let (maxretry, findtime) = (settings.maxretry, span(settings.findtime));
             format!("{failures} within {within}; maxretry = {maxretry}, findtime = {findtime}.{although}")

@@ -22,6 +22,9 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
                 if found.is_empty() {
                     found.push(Finding::ok(CHECK, format!("wardend {version} is {state}.")));
                 }
+                // An older daemon has none.
+                let notes = daemon.notes().await.unwrap_or_default();
+                found.extend(notes.into_iter().map(|note| Finding::note(CHECK, note.what, note.mend)));
                 if version != env!("CARGO_PKG_VERSION") {
                     let what = format!("The daemon is of version {version}, and wardenctl of another.");
                     found.push(Finding::note(CHECK, what, "Run `systemctl restart wardend`."));

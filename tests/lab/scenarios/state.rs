@@ -311,14 +311,20 @@ pub(crate) fn what_is_ordered_for_a_time_holds_across_a_kill_and_ends_by_itself(
     let ended = say("wardenctl unignore 203.0.113.7 203.0.113.9");
     assert!(ended.code == 1 && ended.stderr.contains("203.0.113.9 is not ignored."), "{}", ended.stderr);
 
-    assert_eq!(say("wardenctl pause sshd --for 1h").code, 0);
+    assert_eq!(say("wardenctl pause sshd --for 1h --reason rollout").code, 0);
     let status = say("wardenctl status").stdout;
-    assert!(status.contains("degraded") && status.contains("Jail sshd is paused until"), "{status}");
+    assert!(status.contains(": running") && status.contains("      Note: Jail sshd is paused until"), "{status}");
+    let jails = say("wardenctl jails").stdout;
+    assert!(jails.contains("  paused until ") && jails.contains(": rollout\n"), "{jails}");
+    machine.wait_until("the unit's status text says so", || {
+        machine.run("systemctl show -p StatusText wardend").contains("Jail sshd is paused until")
+    });
+    assert!(say("wardenctl doctor").stdout.contains("note     wardend     Jail sshd is paused until"));
     machine.attacker("203.0.113.30").wrong_passwords("root", 3);
     machine.wait_for_message("203.0.113.30 would have been banned in jail sshd");
     assert_eq!(say("wardenctl resume").stdout, "Resumed jail sshd.\n");
     machine.wait_for_message("Resumed jail sshd: ordered by user 0.");
-    machine.wait_until("nothing is wrong any more", || !machine.run("wardenctl status").contains("degraded"));
+    machine.wait_until("the note is gone", || !machine.run("wardenctl status").contains("Note:"));
     machine.attacker("203.0.113.30").wrong_passwords("root", 3);
     machine.wait_for_message("Banned 203.0.113.30 in jail sshd");
     machine.wait_for_message("No longer ignoring 192.0.2.1 in all jails: expired.");

@@ -183,7 +183,7 @@ fn the_first_failure_of_who_is_suspected_bans() {
     assert_eq!(banned(&effects).map(|ban| (ban.source, ban.failures.len())), Some((net("203.0.113.3"), 1)));
     desk.restart(2 * SECOND);
     let known = &desk.engine.explain("203.0.113.3".parse().unwrap(), 3 * SECOND)[0];
-    assert_eq!(known.because, "1 failure within 0s; the source was suspected, so maxretry did not apply.");
+    assert_eq!(known.because, "1 failure; the source was suspected by an administrator (home), so that was enough.");
     let known = &desk.engine.explain("203.0.113.2".parse().unwrap(), 3 * SECOND)[0];
     assert_eq!(
         known.because,
