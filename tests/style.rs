@@ -79,8 +79,8 @@ const NEVER_ONE: [&str; 14] = [
     "ports has {0} entries",
     "within {} seconds",
     "# UNIT {",
-    "{} bans it",
-    "{maxretry} bans at",
+    "} bans it",
+    "} bans at",
 ];
 
 #[test]

@@ -90,7 +90,8 @@ impl Engine {
                 };
                 let because = match settings.suspected_within(source) {
                     Some(suspected) if matches!(state, AddressState::Clear | AddressState::Counting) => {
-                        let next = if settings.filter.counts_bans() { "next ban by another jail" } else { "next failure" };
+                        let next =
+                            if settings.filter.counts_bans() { "next ban by another jail" } else { "next failure" };
                         format!("{because} Its {next} bans it: {}.", suspected.because)
                     }
                     _ => because,
