@@ -6,7 +6,7 @@
 
 use super::{
     Filter, FilterError,
-    load::Written,
+    checked::Written,
     proof::{ProofError, Work},
     records::Kinds,
 };
@@ -60,25 +60,39 @@ impl Filter {
         work.spend((message.len() + 1).saturating_mul(states + 1) / 4)
     }
 
-    fn check(&self, rule: &str, message: &str, address: Option<&str>, user: Option<&str>) -> Result<(), String> {
+    fn check(&self, rule: &str, message: &str, address: Option<&str>, user: Option<&str>) -> Result<(), Misread> {
         let Some((found, tokens)) = self.find(message.as_bytes(), Kinds::ALL) else {
-            return Err("is matched by no rule".to_owned());
+            return Err(Misread::Unmatched);
         };
         if *self.rule(found).name != *rule {
-            return Err(format!("is matched by rule '{}', which goes first", self.rule(found).name));
+            return Err(Misread::Other(self.rule(found).name.to_string()));
         }
         let seen = self.address(found, &tokens, message.len(), false).map(|address| address.to_string());
         if seen.as_deref() != address {
-            return Err(format!("names {}, not {}", or_none(seen.as_deref()), or_none(address)));
+            return Err(Misread::Address(or_nothing(seen.as_deref()), or_nothing(address)));
         }
         let seen = tokens.user.map(|user| String::from_utf8_lossy(user).into_owned());
         if user.is_some() && seen.as_deref() != user {
-            return Err(format!("names the user {}, not {}", or_none(seen.as_deref()), or_none(user)));
+            return Err(Misread::User(or_nothing(seen.as_deref()), or_nothing(user)));
         }
         Ok(())
     }
 }
 
-fn or_none(text: Option<&str>) -> &str {
-    text.unwrap_or("nothing")
+/// How an example is not read as it says: the end of a sentence.
+#[derive(Debug, thiserror::Error)]
+enum Misread {
+    #[error("is matched by no rule")]
+    Unmatched,
+    #[error("is matched by rule '{0}', which goes first")]
+    Other(String),
+    /// What it names, and what it should.
+    #[error("names {0}, not {1}")]
+    Address(String, String),
+    #[error("names the user {0}, not {1}")]
+    User(String, String),
+}
+
+fn or_nothing(text: Option<&str>) -> String {
+    text.unwrap_or("nothing").to_owned()
 }

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::{Filter, Found, Rule, address, pattern, proof::Work, records::Kinds};
+use super::{Filter, Found, Rule, address, pattern, proof::Work, records::Kinds, tokens};
 use crate::core::record::Record;
 
 /// A message that a rule reads.
@@ -89,7 +89,7 @@ impl Filter {
         self.rules.iter().find_map(|rule| {
             let regex =
                 pattern::Pattern::expand_with(&rule.pattern, &self.clients, Some("[^ ]+")).ok()?.compile().ok()?;
-            let token = regex.captures(message)?.name(pattern::ADDR)?.as_bytes();
+            let token = regex.captures(message)?.name(tokens::ADDR)?.as_bytes();
             Some(Nearest { rule, why: Why::Address(token) })
         })
     }

@@ -13,7 +13,7 @@ use serde::{
 };
 use toml::Spanned;
 
-use super::{FilterError, framing::FramingWord};
+use super::FilterError;
 use crate::util::suggest::toml_mistake;
 
 /// The text of a filter file or of one of its drop-ins; the path is for messages only.
@@ -185,6 +185,18 @@ pub(crate) struct MessageTable {
     /// its own must come that a rule reads.
     #[serde(default)]
     pub(crate) signs: Vec<String>,
+}
+
+/// The word in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FramingWord {
+    /// A message is a record, line breaks and all.
+    Datagrams,
+    /// A line is a record.
+    Lines,
+    /// A message that is too long is several records.
+    Chunks,
 }
 
 /// What a program writes where an address should stand.

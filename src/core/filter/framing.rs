@@ -10,33 +10,19 @@
 //! Of messages that no rule is about nothing is known but that they may hold clients' text: all of a
 //! record that clients' text makes by itself is looked at, whatever message it stands in.
 
-use serde::Deserialize;
-
 use super::{
     FilterError,
-    file::{Condition, Counts, KindTable, MessageTable},
-    load::{Checked, Written},
-    pattern::Pattern,
+    checked::{Checked, Written},
+    file::{Condition, Counts, FramingWord, KindTable, MessageTable},
+    pattern::{Pattern, PatternError},
     proof::{self, Automaton, Cuts, Embedded, Piece, ProofError, Work},
     records::RecordMatch,
-    tokens::{Claimed, ClientText},
+    tokens::{Claimed, ClientText, TokenError},
 };
 
 /// The length at which journald cuts lines of standard output, if `LineMax=` in journald.conf(5) is not
 /// set. The first piece has a field that tells; the others have none.
 const LINE_MAX: usize = 48 << 10;
-
-/// The word in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FramingWord {
-    /// A message is a record, line breaks and all.
-    Datagrams,
-    /// A line is a record.
-    Lines,
-    /// A message that is too long is several records.
-    Chunks,
-}
 
 /// How a program makes records.
 pub(super) enum Framing {
@@ -68,6 +54,29 @@ pub(super) struct Declared {
     pub(super) truncated_at: Option<usize>,
     /// The same, if it is said of this kind alone.
     own_truncated_at: Option<usize>,
+}
+
+/// Why what a filter says of its records can't be used: a sentence each.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FramingError {
+    #[error("{0}.")]
+    ClientText(TokenError),
+    #[error(
+        "with forgeable-lines the lines of standard output are not believed, and framing is about all other records; \
+         drop one of the two."
+    )]
+    ForgeableLines,
+    #[error(
+        "framing is \"datagrams\", but _TRANSPORT has \"stdout\", and journald makes a record of each line of that; \
+         write framing = \"lines\", or drop \"stdout\"."
+    )]
+    LinesOfDatagrams,
+    #[error("chunk-size and chunk-mark are for framing = \"chunks\"; add it, or drop them.")]
+    NoChunks,
+    #[error("framing is \"chunks\" without chunk-size; say from how many bytes on a message is cut up.")]
+    NoSize,
+    #[error("chunk-mark {0}.")]
+    Mark(MarkError),
 }
 
 /// What a filter says of how a kind of records is made: in its table, or else in `[message]`. With the
@@ -110,55 +119,38 @@ impl<'t> Said<'t> {
 }
 
 impl Declared {
-    /// Reads the description of a kind of records. The error is a sentence, and a place in the file.
+    /// Reads the description of a kind of records. The error has the place in the file.
     pub(super) fn of(
         table: &MessageTable,
         said: &Said<'_>,
         records: &RecordMatch,
         work: &mut Work,
-    ) -> Result<Self, (usize, String)> {
+    ) -> Result<Self, (usize, FramingError)> {
         let clients = match said.client_text {
             None => ClientText::default(),
-            Some((text, at)) => ClientText::parse(text).map_err(|what| (at, format!("{what}.")))?,
+            Some((text, at)) => ClientText::parse(text).map_err(|what| (at, FramingError::ClientText(what)))?,
         };
         let (at, declared) = (said.at, said.framing);
         let transports = records.fields.iter().find(|(name, ..)| name == "_TRANSPORT").map(|(_, _, values)| values);
         let asks_for_lines = transports.is_some_and(|values| values.iter().any(|value| value == "stdout"));
         if table.forgeable_lines && declared.is_some_and(|declared| declared != FramingWord::Datagrams) {
-            return Err((
-                at,
-                "with forgeable-lines the lines of standard output are not believed, and framing is about all other \
-                 records; drop one of the two."
-                    .to_owned(),
-            ));
+            return Err((at, FramingError::ForgeableLines));
         }
         if declared == Some(FramingWord::Datagrams) && asks_for_lines && !table.forgeable_lines {
-            return Err((
-                at,
-                "framing is \"datagrams\", but _TRANSPORT has \"stdout\", and journald makes a record of each line \
-                 of that; write framing = \"lines\", or drop \"stdout\"."
-                    .to_owned(),
-            ));
+            return Err((at, FramingError::LinesOfDatagrams));
         }
         if declared != Some(FramingWord::Chunks) && (said.chunk_size.is_some() || said.chunk_mark.is_some()) {
-            return Err((
-                at,
-                "chunk-size and chunk-mark are for framing = \"chunks\"; add it, or drop them.".to_owned(),
-            ));
+            return Err((at, FramingError::NoChunks));
         }
         let framing = match declared {
             Some(FramingWord::Lines) => Framing::Lines,
             Some(FramingWord::Chunks) => {
                 let Some(size) = said.chunk_size else {
-                    return Err((
-                        at,
-                        "framing is \"chunks\" without chunk-size; say from how many bytes on a message is cut up."
-                            .to_owned(),
-                    ));
+                    return Err((at, FramingError::NoSize));
                 };
                 let mark = said
                     .chunk_mark
-                    .map(|(mark, at)| Mark::of(mark, work).map_err(|what| (at, format!("chunk-mark {what}."))));
+                    .map(|(mark, at)| Mark::of(mark, work).map_err(|what| (at, FramingError::Mark(what))));
                 Framing::Chunks(size, mark.transpose()?)
             }
             None if asks_for_lines && !table.forgeable_lines => Framing::Lines,
@@ -241,12 +233,23 @@ fn dropped(length: usize) -> String {
     format!("drops what is behind {length} bytes")
 }
 
+/// Why a mark can't be used: the end of a sentence that begins with the mark.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MarkError {
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error("is refused: {0}")]
+    Unproven(ProofError),
+    #[error("has an <ADDR>, which a mark has not")]
+    Address,
+}
+
 impl Mark {
-    fn of(pattern: &str, work: &mut Work) -> Result<Self, String> {
+    fn of(pattern: &str, work: &mut Work) -> Result<Self, MarkError> {
         let all = Pattern::expand(&format!("(?:{pattern})(?s-u:.*)"), &ClientText::default())?;
-        let automaton = all.automaton(work).map_err(|error| format!("is refused: {error}"))?;
+        let automaton = all.automaton(work).map_err(MarkError::Unproven)?;
         if all.has_address {
-            return Err("has an <ADDR>, which a mark has not".to_owned());
+            return Err(MarkError::Address);
         }
         Ok(Self { pattern: pattern.to_owned(), automaton })
     }
@@ -263,6 +266,7 @@ pub(super) fn prove(
         return Ok(());
     }
     let text = Pattern::expand("<TEXT>", &declared.clients)
+        .map_err(|error| error.to_string())
         .and_then(|text| text.automaton(work).map_err(|error| error.to_string()));
     let size = match declared.framing {
         Framing::Chunks(size, None) => Some(size),

@@ -9,12 +9,14 @@
 //! ([`proof`]), so no filter that loads can be talked into naming somebody else.
 
 mod address;
+mod checked;
 mod dispatch;
 mod examples;
 mod explain;
 mod file;
 mod framing;
 mod load;
+mod pairs;
 mod pattern;
 mod programs;
 mod proof;
@@ -455,12 +457,12 @@ impl<'m> Tokens<'m> {
         let mut tokens = Self { address: None, user: None, pid: None, port: None, count: None, session: None };
         for (name, token) in regex.capture_names().zip(captures.iter()).skip(1) {
             let place = match name {
-                Some(pattern::ADDR) => &mut tokens.address,
-                Some(pattern::USER) => &mut tokens.user,
-                Some(pattern::PID) => &mut tokens.pid,
-                Some(pattern::PORT) => &mut tokens.port,
-                Some(pattern::COUNT) => &mut tokens.count,
-                Some(pattern::SESSION) => &mut tokens.session,
+                Some(tokens::ADDR) => &mut tokens.address,
+                Some(tokens::USER) => &mut tokens.user,
+                Some(tokens::PID) => &mut tokens.pid,
+                Some(tokens::PORT) => &mut tokens.port,
+                Some(tokens::COUNT) => &mut tokens.count,
+                Some(tokens::SESSION) => &mut tokens.session,
                 _ => continue,
             };
             *place = token.map(|token| token.as_bytes());

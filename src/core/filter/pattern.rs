@@ -21,7 +21,7 @@ use regex_syntax::{
 
 use super::{
     proof::{Automaton, ProofError, Work},
-    tokens::{self, Claimed, ClientText},
+    tokens::{self, ADDR, Claimed, ClientText, PORT, SESSION, TokenError, USER},
 };
 
 /// The longest text of a pattern, in bytes, with its tokens filled in.
@@ -30,18 +30,28 @@ const LONGEST: usize = 1 << 14;
 /// Upper bound of one compiled pattern.
 pub(crate) const SIZE_LIMIT: usize = 1 << 18;
 
-/// Name of the capture group of `<ADDR>`.
-pub(crate) const ADDR: &str = "ADDR";
-/// Name of the capture group of `<USER>` and `<ACCOUNT>`.
-pub(crate) const USER: &str = "USER";
-/// Name of the capture group of `<PID>`.
-pub(crate) const PID: &str = "PID";
-/// Name of the capture group of the first `<PORT>`, the client's.
-pub(crate) const PORT: &str = "PORT";
-/// Name of the capture group of `<COUNT>`.
-pub(crate) const COUNT: &str = "COUNT";
-/// Name of the capture group of `<SESSION>`.
-pub(crate) const SESSION: &str = "SESSION";
+/// Why a pattern can't be used: the end of a sentence that begins with the pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PatternError {
+    #[error("has a named group; write plain groups as (?:…), and use the tokens for what is to be kept")]
+    NamedGroup,
+    #[error(
+        "has <SESSION> behind text that a client may choose, who could name the session of somebody else; let it stand \
+         ahead of all that varies"
+    )]
+    LateSession,
+    /// A token, and what a message has one of.
+    #[error("has <{0}> more than once; a message has one {1}")]
+    Twice(&'static str, &'static str),
+    #[error("is {0} bytes long; write it with at most {most}", most = LONGEST)]
+    TooLong(usize),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("is not a valid regular expression: {0}")]
+    Regex(String),
+    #[error("compiles to more than {0} bytes; write it with fewer counted repetitions")]
+    TooBig(usize),
+}
 
 /// A pattern with its tokens replaced.
 #[derive(Debug)]
@@ -64,14 +74,13 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Replaces the tokens of `text`. The error is the end of a sentence that begins with the
-    /// rule's name.
-    pub(crate) fn expand(text: &str, clients: &ClientText) -> Result<Self, String> {
+    /// Replaces the tokens of `text`.
+    pub(crate) fn expand(text: &str, clients: &ClientText) -> Result<Self, PatternError> {
         Self::expand_with(text, clients, None)
     }
 
     /// The same, with another expression in place of `<ADDR>`: for saying what a message lacks.
-    pub(crate) fn expand_with(text: &str, clients: &ClientText, address: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn expand_with(text: &str, clients: &ClientText, address: Option<&str>) -> Result<Self, PatternError> {
         let mut expression = String::with_capacity(text.len() + 64);
         // With all tokens in named groups, which no author can write.
         let mut marked = String::with_capacity(text.len() + 64);
@@ -91,10 +100,7 @@ impl Pattern {
             // `(?<name>` and `(?P<name>` are groups of the regex itself, and `(?<` may begin a
             // look-behind, which the compiler refuses on its own.
             if before.ends_with("(?") || before.ends_with("(?P") {
-                return Err(
-                    "has a named group; write plain groups as (?:…), and use the tokens for what is to be kept"
-                        .to_owned(),
-                );
+                return Err(PatternError::NamedGroup);
             }
             let Some(close) = tokens::end(&after[1..]).map(|end| end + 1).filter(|_| !before.ends_with('\\')) else {
                 expression.push('<');
@@ -105,17 +111,13 @@ impl Pattern {
             let token = tokens::find(&after[1..close], clients)?;
             attacker_seen |= has_repetition(before);
             if token.group == Some(SESSION) && attacker_seen {
-                return Err(
-                    "has <SESSION> behind text that a client may choose, who could name the session of somebody else; \
-                     let it stand ahead of all that varies"
-                        .to_owned(),
-                );
+                return Err(PatternError::LateSession);
             }
             let begin = expression.len();
             // Behind the client's port there may be the server's.
             if let Some(group) = token.group.filter(|group| *group != PORT || !seen.contains(group)) {
                 if seen.contains(&group) {
-                    return Err(format!("has <{}> more than once; a message has one {group}", token.name));
+                    return Err(PatternError::Twice(token.name, group));
                 }
                 seen.push(group);
                 let stands_for = address.filter(|_| group == ADDR).unwrap_or(&token.expression);
@@ -140,7 +142,7 @@ impl Pattern {
         marked.push_str(rest);
         own_class |= has_class(rest);
         if expression.len() > LONGEST {
-            return Err(format!("is {} bytes long; write it with at most {LONGEST}", expression.len()));
+            return Err(PatternError::TooLong(expression.len()));
         }
         let hir = parse(&expression)?;
         let doubted = if own_class { doubt(&parse(&marked)?) } else { None };
@@ -167,12 +169,12 @@ impl Pattern {
     }
 
     /// Compiles the expression between its anchors.
-    pub(crate) fn compile(&self) -> Result<Regex, String> {
+    pub(crate) fn compile(&self) -> Result<Regex, PatternError> {
         build(&format!(r"\A(?:{})\z", self.expression))
     }
 
     /// Compiles the expression without anchors: for saying what a message has too much.
-    pub(crate) fn compile_anywhere(&self) -> Result<Regex, String> {
+    pub(crate) fn compile_anywhere(&self) -> Result<Regex, PatternError> {
         build(&self.expression)
     }
 
@@ -201,14 +203,14 @@ impl Pattern {
 }
 
 /// Parses an expression by the rules of all patterns.
-fn parse(expression: &str) -> Result<Hir, String> {
+fn parse(expression: &str) -> Result<Hir, PatternError> {
     ParserBuilder::new()
         .unicode(false)
         .utf8(false)
         .dot_matches_new_line(true)
         .build()
         .parse(expression)
-        .map_err(|error| format!("is not a valid regular expression: {}", last_line(&error.to_string())))
+        .map_err(|error| PatternError::Regex(last_line(&error.to_string()).to_owned()))
 }
 
 /// A class of more bytes than these says what a text is without, rather than what it is made of. (Letters,
@@ -298,22 +300,20 @@ fn last_line(text: &str) -> &str {
 }
 
 /// Flags and limits that every pattern is compiled with.
-pub(super) fn build(expression: &str) -> Result<Regex, String> {
+pub(super) fn build(expression: &str) -> Result<Regex, PatternError> {
     RegexBuilder::new(expression).unicode(false).dot_matches_new_line(true).size_limit(SIZE_LIMIT).build().map_err(
         |error| match error {
-            regex::Error::CompiledTooBig(limit) => {
-                format!("compiles to more than {limit} bytes; write it with fewer counted repetitions")
-            }
-            other => format!("is not a valid regular expression: {}", last_line(&other.to_string())),
+            regex::Error::CompiledTooBig(limit) => PatternError::TooBig(limit),
+            other => PatternError::Regex(last_line(&other.to_string()).to_owned()),
         },
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Pattern, tokens::ClientText};
+    use super::{Pattern, PatternError, tokens::ClientText};
 
-    fn expand(text: &str) -> Result<Pattern, String> {
+    fn expand(text: &str) -> Result<Pattern, PatternError> {
         Pattern::expand(text, &ClientText::default())
     }
 
@@ -359,7 +359,7 @@ mod tests {
             ("a)|(?:b <ADDR>", "unopened group"),
             (r"\p{Greek} <ADDR>", "is not a valid regular expression"),
         ] {
-            let error = expand(text).and_then(|pattern| pattern.compile()).unwrap_err();
+            let error = expand(text).and_then(|pattern| pattern.compile()).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
     }

@@ -9,14 +9,14 @@ use toml::Spanned;
 
 use super::{
     FilterError, FilterText,
-    file::{AddressForm, Condition, MessageTable},
-    framing::FramingWord,
+    file::{AddressForm, Condition, FramingWord, MessageTable},
     proof::Automaton,
     records::RecordMatch,
 };
 
 /// A fact about a program.
-enum Fact {
+#[derive(Debug)]
+pub(super) enum Fact {
     /// Where the address stands it prints the name of the client's reverse zone, without asking whether the
     /// name belongs to the address: records that show it, and the setting with which it does not.
     Names(&'static [&'static str], &'static str),
@@ -58,7 +58,7 @@ impl Fact {
 }
 
 /// Programs, their units, and what is known of them.
-const FACTS: [(&[&str], &[&str], Fact); 4] = [
+static FACTS: [(&[&str], &[&str], Fact); 4] = [
     (
         &["pure-ftpd"],
         &["pure-ftpd"],
@@ -99,38 +99,52 @@ const FACTS: [(&[&str], &[&str], Fact); 4] = [
     ),
 ];
 
-/// Whether a filter says what is known of its program, and whether that leaves anything to read. The error is
-/// a sentence, and a place in the file.
+/// Why what a filter says of its program can't be believed: a sentence each.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProgramError {
+    /// It does not say what is known of the program, which this record shows.
+    #[error("{}", fact.refusal(program, record))]
+    Unsaid { program: String, fact: &'static Fact, record: &'static str },
+    /// The same of a filter that names no program.
+    #[error(
+        "{} Or name the programs whose records it is about, with SYSLOG_IDENTIFIER or units in [records].",
+        fact.refusal(program, record)
+    )]
+    OfAny { program: &'static str, fact: &'static Fact, record: &'static str },
+    #[error(
+        "address is \"may-be-a-name\", so whoever owns a reverse zone can have anybody banned: a client at \
+         198.51.100.2 whose name there is \"192.0.2.1\" makes a record with the address 192.0.2.1. If a setting of \
+         the program makes it print numbers, name the line that sets it with address-if = {{ file = \"…\", line = \
+         \"…\" }}; else no filter can tell who it was."
+    )]
+    MayBeAName,
+    #[error("address-if is the condition for address = \"may-be-a-name\"; add that, or drop the line.")]
+    NoCondition,
+}
+
+/// Whether a filter says what is known of its program, and whether that leaves anything to read. The error has
+/// the place in the file.
 pub(super) fn check(
     table: &MessageTable,
     framing: Option<FramingWord>,
     records: &RecordMatch,
-) -> Result<(), (usize, String)> {
+) -> Result<(), (usize, ProgramError)> {
     let form = table.address.as_ref().map(|form| *form.get_ref());
     let at = table.address.as_ref().map_or(0, |form| form.span().start);
-    for (names, units, fact) in FACTS {
+    for (names, units, fact) in &FACTS {
         let Some(program) = about(records, names, units).filter(|_| !fact.is_said(form, framing)) else { continue };
         let at = match fact {
             Fact::Names(..) => at,
             Fact::Chunks(..) => table.framing.as_ref().map_or(0, |it| it.span().start),
         };
-        return Err((at, fact.refusal(&program, fact.records().first().copied().unwrap_or_default())));
+        let record = fact.records().first().copied().unwrap_or_default();
+        return Err((at, ProgramError::Unsaid { program, fact, record }));
     }
     if form == Some(AddressForm::MayBeAName) && table.address_if.is_none() {
-        return Err((
-            at,
-            "address is \"may-be-a-name\", so whoever owns a reverse zone can have anybody banned: a client at \
-             198.51.100.2 whose name there is \"192.0.2.1\" makes a record with the address 192.0.2.1. If a setting of \
-             the program makes it print numbers, name the line that sets it with address-if = { file = \"…\", line = \
-             \"…\" }; else no filter can tell who it was."
-                .to_owned(),
-        ));
+        return Err((at, ProgramError::MayBeAName));
     }
     if let Some(condition) = table.address_if.as_ref().filter(|_| form != Some(AddressForm::MayBeAName)) {
-        return Err((
-            condition.span().start,
-            "address-if is the condition for address = \"may-be-a-name\"; add that, or drop the line.".to_owned(),
-        ));
+        return Err((condition.span().start, ProgramError::NoCondition));
     }
     Ok(())
 }
@@ -142,7 +156,7 @@ pub(super) fn check_rule(
     framing: Option<FramingWord>,
     records: &RecordMatch,
     rule: &Automaton,
-) -> Result<(), String> {
+) -> Result<(), ProgramError> {
     let names_programs = |name: &str| ["SYSLOG_IDENTIFIER", "_COMM", "_EXE", "_SYSTEMD_UNIT"].contains(&name);
     if !records.programs.is_empty()
         || !records.units.is_empty()
@@ -154,10 +168,7 @@ pub(super) fn check_rule(
     for (names, _, fact) in FACTS.iter().filter(|(.., fact)| !fact.is_said(form, framing)) {
         if let Some(record) = fact.records().iter().find(|record| rule.matches(record.as_bytes())) {
             let program = names.first().copied().unwrap_or_default();
-            return Err(format!(
-                "{} Or name the programs whose records it is about, with SYSLOG_IDENTIFIER or units in [records].",
-                fact.refusal(program, record)
-            ));
+            return Err(ProgramError::OfAny { program, fact, record });
         }
     }
     Ok(())

@@ -6,7 +6,18 @@
 //! name that can be looked up in a manual, and `wardenctl verify` lists them ([`Claimed`]). A class of
 //! the author's own, such as `[^"]*`, says the same without a name, and is not believed.
 
-use super::pattern::{ADDR, COUNT, PID, PORT, SESSION, USER};
+/// Name of the capture group of `<ADDR>`.
+pub(super) const ADDR: &str = "ADDR";
+/// Name of the capture group of `<USER>` and `<ACCOUNT>`.
+pub(super) const USER: &str = "USER";
+/// Name of the capture group of `<PID>`.
+pub(super) const PID: &str = "PID";
+/// Name of the capture group of the first `<PORT>`, the client's.
+pub(super) const PORT: &str = "PORT";
+/// Name of the capture group of `<COUNT>`.
+pub(super) const COUNT: &str = "COUNT";
+/// Name of the capture group of `<SESSION>`.
+pub(super) const SESSION: &str = "SESSION";
 
 /// A token of a pattern: its name between the angle brackets, and what it stands for.
 struct Token {
@@ -97,6 +108,25 @@ pub(crate) struct Claimed {
     pub(crate) what: String,
 }
 
+/// Why a token can't be used: the end of a sentence that begins with the pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    #[error("has the unknown token <{0}>; there are {known} (write a plain '<' as \\x3c)", known = all())]
+    Unknown(String),
+    #[error("has <{0}>, but only <USER> and <TEXT> can be without something")]
+    NotText(String),
+    #[error("has <{0}>; write what it is without in quotation marks, as in <TEXT without \":\\n\">")]
+    Without(String),
+    /// A sentence of its own.
+    #[error("client-text is one token of clients' text, as <TEXT>, <WORD>, <QUOTED> or <TEXT without \"\\n\">")]
+    NotClientText,
+}
+
+/// All tokens, for a sentence.
+fn all() -> String {
+    TOKENS.iter().map(|token| format!("<{}>", token.name)).collect::<Vec<_>>().join(", ")
+}
+
 /// A token as it is used.
 pub(super) struct Used {
     pub(super) name: &'static str,
@@ -121,13 +151,13 @@ pub(crate) struct ClientText {
 
 impl ClientText {
     /// Reads `[message] client-text`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, TokenError> {
         let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
-        let (name, without) = inner.ok_or_else(not_a_client_text).and_then(split)?;
+        let (name, without) = inner.ok_or(TokenError::NotClientText).and_then(split)?;
         let form = match TOKENS.iter().find(|token| token.name == name) {
             Some(Token { stands: Stands::Text, group: None, .. }) => None,
             Some(Token { stands: Stands::Chosen(form), .. }) if without.is_empty() => Some(*form),
-            _ => return Err(not_a_client_text()),
+            _ => return Err(TokenError::NotClientText),
         };
         Ok(Self { form, without, written: Some(text.to_owned()) })
     }
@@ -161,23 +191,15 @@ impl ClientText {
     }
 }
 
-fn not_a_client_text() -> String {
-    "client-text is one token of clients' text, as <TEXT>, <WORD>, <QUOTED> or <TEXT without \"\\n\">".to_owned()
-}
-
 /// The token that is written between angle brackets.
-pub(super) fn find(inner: &str, clients: &ClientText) -> Result<Used, String> {
+pub(super) fn find(inner: &str, clients: &ClientText) -> Result<Used, TokenError> {
     let (name, without) = split(inner)?;
     let Some(token) = TOKENS.iter().find(|token| token.name == name) else {
-        let known: Vec<String> = TOKENS.iter().map(|token| format!("<{}>", token.name)).collect();
-        return Err(format!(
-            "has the unknown token <{name}>; there are {} (write a plain '<' as \\x3c)",
-            known.join(", ")
-        ));
+        return Err(TokenError::Unknown(name.to_owned()));
     };
     let is_text = matches!(token.stands, Stands::Text);
     if !is_text && !without.is_empty() {
-        return Err(format!("has <{inner}>, but only <USER> and <TEXT> can be without something"));
+        return Err(TokenError::NotText(inner.to_owned()));
     }
     let written = format!("<{inner}>");
     let claim = match token.claim {
@@ -214,11 +236,10 @@ pub(super) fn end(text: &str) -> Option<usize> {
 }
 
 /// The name of a token, and the bytes that it is without.
-fn split(inner: &str) -> Result<(&str, Vec<u8>), String> {
+fn split(inner: &str) -> Result<(&str, Vec<u8>), TokenError> {
     let Some((name, bytes)) = inner.split_once(" without ") else { return Ok((inner, Vec::new())) };
     let quoted = bytes.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|bytes| !bytes.is_empty());
-    let mistake =
-        || format!("has <{inner}>; write what it is without in quotation marks, as in <TEXT without \":\\n\">");
+    let mistake = || TokenError::Without(inner.to_owned());
     let mut without = Vec::new();
     let mut rest = quoted.ok_or_else(mistake)?.bytes();
     while let Some(byte) = rest.next() {

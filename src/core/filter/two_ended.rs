@@ -15,6 +15,7 @@ use super::{
     Tokens,
     pattern::{self, Pattern},
     proof::{self, Automaton, ProofError, Work},
+    tokens,
 };
 
 /// A pattern in two.
@@ -65,10 +66,10 @@ impl Tails {
     }
 
     fn make(tail: &str, work: &mut Work) -> Result<Option<Regex>, ProofError> {
-        let nameless = [pattern::ADDR, pattern::PID, pattern::PORT, pattern::COUNT, pattern::SESSION]
+        let nameless = [tokens::ADDR, tokens::PID, tokens::PORT, tokens::COUNT, tokens::SESSION]
             .iter()
             .fold(tail.to_owned(), |tail, name| tail.replace(&format!("(?P<{name}>"), "(?:"));
-        let place = format!("(?s-u:.*)(?P<{}>{nameless})", pattern::ADDR);
+        let place = format!("(?s-u:.*)(?P<{}>{nameless})", tokens::ADDR);
         match Automaton::new(&place, work).and_then(|place| proof::alone(&place, work)) {
             Ok(None) => {}
             Err(ProofError::TooMuch) => return Err(ProofError::TooMuch),
