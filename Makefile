@@ -1,5 +1,6 @@
 # make            build
 # make install    install what was built (DESTDIR, prefix)
+# make install-fleet   the same of wardend-fleet
 # make check      all tests, including those in booted machines if this machine can boot them
 # make demo       shows the main function on a freshly booted machine
 # make lab        a root shell in such a machine (RELEASE=debian12, debian13 or debian14)
@@ -39,7 +40,7 @@ CARGO_RPM = 0.21.1
 CARGO_DENY = 0.20.2
 REVISION ?= 1
 
-.PHONY: all install install-page stage deb rpm package-deb package-rpm lint check licenses msrv demo lab bench needs
+.PHONY: all install install-page install-fleet stage deb rpm package-deb package-rpm package-fleet-deb package-fleet-rpm lint check licenses msrv demo lab bench needs
 
 all:
 	$(CARGO) build --release --locked --bins
@@ -99,6 +100,23 @@ install-page:
 	install -D -m 644 -t $(DESTDIR)$(datadir)/cockpit/wardend cockpit/wardend/*
 	install -D -m 644 cockpit/org.wardend.cockpit.metainfo.xml $(DESTDIR)$(datadir)/metainfo/org.wardend.cockpit.metainfo.xml
 
+# wardend-fleet, which has a package of its own.
+install-fleet:
+	@test -x $(WARDEND_BINDIR_BUILT)/wardend-fleet || { echo "make: wardend-fleet is not built yet; run 'make' first" >&2; exit 1; }
+	install -D -m 755 $(WARDEND_BINDIR_BUILT)/wardend-fleet $(DESTDIR)$(libexecdir)/wardend-fleet
+	install -D -m 644 fleet/fleet.conf $(DESTDIR)$(vendordir)/fleet.conf
+	install -D -m 644 fleet/units/50-fleet.conf $(DESTDIR)$(vendordir)/wardend.conf.d/50-fleet.conf
+	install -D -m 644 fleet/units/wardend-fleet.service $(DESTDIR)$(unitdir)/wardend-fleet.service
+	sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend-fleet.service
+	install -D -m 644 fleet/units/wardend-fleet.sysusers $(DESTDIR)$(sysusersdir)/wardend-fleet.conf
+	install -D -m 644 fleet/units/wardend-fleet.preset $(DESTDIR)$(presetdir)/80-wardend-fleet.preset
+	install -D -m 644 fleet/dbus/org.wardend1.Fleet.conf $(DESTDIR)$(datadir)/dbus-1/system.d/org.wardend1.Fleet.conf
+	install -D -m 644 -t $(DESTDIR)$(datadir)/dbus-1/interfaces fleet/dbus/org.wardend1.Fleet.xml
+	@# As the rules of wardend.
+	install -D -m 644 fleet/dbus/50-wardend-fleet.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/.50-wardend-fleet.rules
+	mv $(DESTDIR)$(datadir)/polkit-1/rules.d/.50-wardend-fleet.rules $(DESTDIR)$(datadir)/polkit-1/rules.d/50-wardend-fleet.rules
+	for page in fleet/man/*.[58]; do install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} $$page || exit; done
+
 # What a package holds: what `make install` installs, without symbols.
 stage:
 	rm -rf $(KIND_ROOT)
@@ -108,14 +126,14 @@ stage:
 	strip --strip-unneeded $(KIND_ROOT)/usr/libexec/wardend $(KIND_ROOT)/usr/libexec/wardend-cut $(KIND_ROOT)/usr/libexec/wardend-file $(KIND_ROOT)/usr/libexec/wardend-notify $(KIND_ROOT)/usr/bin/wardenctl
 
 lint: deb rpm
-	lintian --fail-on error,warning target/package/wardend_*-$(REVISION)_*.deb target/package/cockpit-wardend_*-$(REVISION)_all.deb
-	rpmlint --config packaging/rpm/rpmlint.toml target/package/wardend-*-$(REVISION).*.rpm target/package/cockpit-wardend-*-$(REVISION).*.rpm
+	lintian --fail-on error,warning target/package/wardend_*-$(REVISION)_*.deb target/package/cockpit-wardend_*-$(REVISION)_all.deb target/package/wardend-fleet_*-$(REVISION)_*.deb
+	rpmlint --config packaging/rpm/rpmlint.toml target/package/wardend-*-$(REVISION).*.rpm target/package/cockpit-wardend-*-$(REVISION).*.rpm target/package/wardend-fleet-*-$(REVISION).*.rpm
 
 deb: all
-	@$(MAKE) --no-print-directory package-deb
+	@$(MAKE) --no-print-directory package-deb package-fleet-deb
 
 rpm: all
-	@$(MAKE) --no-print-directory package-rpm
+	@$(MAKE) --no-print-directory package-rpm package-fleet-rpm
 
 # The packages of what is built already (WARDEND_BINDIR_BUILT), as the lab takes them.
 package-deb:
@@ -132,6 +150,16 @@ package-rpm:
 	@packaging/tool cargo-generate-rpm $(CARGO_RPM)
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) generate-rpm --set-metadata 'release = "$(REVISION)"' --output target/package/
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) generate-rpm --variant cockpit --arch noarch --set-metadata 'release = "$(REVISION)"' --output target/package/
+
+package-fleet-deb:
+	@packaging/fleet-deb $(REVISION)
+
+package-fleet-rpm:
+	rm -rf target/package/fleet-rpm
+	@$(MAKE) --no-print-directory install-fleet prefix=/usr DESTDIR=target/package/fleet-rpm
+	strip --strip-unneeded target/package/fleet-rpm/usr/libexec/wardend-fleet
+	gzip --best --no-name target/package/fleet-rpm/usr/share/man/man*/*
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) generate-rpm --package fleet --set-metadata 'release = "$(REVISION)"' --output target/package/
 
 needs:
 	@tests/needs
@@ -151,7 +179,7 @@ check: needs
 	$(CARGO) clippy --locked --test lab --example lab -- -D warnings
 	@$(MAKE) --no-print-directory licenses msrv
 	$(CARGO) test --locked
-	WARDEND_HISTORIES=100000 $(CARGO) test --locked --release --lib model
+	WARDEND_HISTORIES=100000 $(CARGO) test --locked --release --package wardend --lib model
 	@tests/lab/check
 
 demo: needs

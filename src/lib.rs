@@ -37,6 +37,17 @@ mod systemd;
 pub mod testing;
 mod util;
 
+/// What wardend-fleet has in common with wardend, besides [`config`] and [`core`].
+#[doc(hidden)]
+pub mod shared {
+    pub use crate::contract::fleet;
+    pub use crate::contract::journal::fleet as records;
+    pub use crate::util::{
+        suggest::{instead, toml_mistake},
+        time::format,
+    };
+}
+
 #[cfg(test)]
 #[path = "../tests/support/stand_in/mod.rs"]
 mod stand_in;

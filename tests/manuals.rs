@@ -9,9 +9,10 @@ use std::{
 };
 
 fn pages() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
-    let pages: Vec<PathBuf> = fs::read_dir(folder).expect("there is a man").flatten().map(|page| page.path()).collect();
-    assert!(pages.len() >= 4);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let of = |folder: &str| fs::read_dir(root.join(folder)).expect("there are pages").flatten().map(|page| page.path());
+    let pages: Vec<PathBuf> = of("man").chain(of("fleet/man")).collect();
+    assert!(pages.len() >= 6);
     pages
 }
 

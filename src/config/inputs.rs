@@ -45,11 +45,12 @@ pub(crate) struct Inputs {
     pub(crate) files: Vec<Arc<str>>,
 }
 
-/// One file of the configuration: its path, and its text.
+/// One file of a configuration: its path, and its text.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub struct Source {
     name: Arc<str>,
-    pub(crate) text: String,
+    /// What it says.
+    pub text: String,
     /// The byte at which each line but the first begins: a file may have very many values, and each
     /// is to keep its line.
     lines: Vec<usize>,
@@ -92,12 +93,14 @@ impl Inputs {
 }
 
 impl Source {
-    fn new(name: &str, text: String) -> Self {
+    /// A file of this path and text.
+    pub fn new(name: &str, text: String) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self { name: name.into(), lines: ends.map(|(at, _)| at + 1).collect(), text }
     }
 
-    pub(crate) fn place(&self, at: usize) -> Location {
+    /// The place of a byte.
+    pub fn place(&self, at: usize) -> Location {
         Location { file: Arc::clone(&self.name), line: 1 + self.lines.partition_point(|begin| *begin <= at) }
     }
 
@@ -118,8 +121,22 @@ pub(crate) fn sources(directories: &[PathBuf]) -> Result<Vec<Source>, ConfigErro
 
 /// As [`sources`], with a drop-in of this path and text, whatever is there.
 fn sources_with(directories: &[PathBuf], given: Option<(&Path, &str)>) -> Result<Vec<Source>, ConfigError> {
+    layers("wardend.conf", built_in, directories, given)
+}
+
+/// The file `name` and its drop-ins in `name.d`, in the order in which they are laid over each other; where no
+/// directory has the file, what is built in. `given` is a drop-in of this path and text, whatever is there.
+///
+/// # Errors
+/// The first file or directory that can't be read.
+pub fn layers(
+    name: &str,
+    built_in: impl FnOnce() -> Source,
+    directories: &[PathBuf],
+    given: Option<(&Path, &str)>,
+) -> Result<Vec<Source>, ConfigError> {
     let mut main = None;
-    for path in directories.iter().map(|directory| directory.join("wardend.conf")) {
+    for path in directories.iter().map(|directory| directory.join(name)) {
         // A file that is there and can't be read is no reason to take another one.
         match fs::symlink_metadata(&path) {
             Ok(_) => main = Some(Source::read(&path)?),
@@ -131,7 +148,7 @@ fn sources_with(directories: &[PathBuf], given: Option<(&Path, &str)>) -> Result
     let mut found = vec![main.unwrap_or_else(built_in)];
     let mut drop_ins: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
     for directory in directories.iter().rev() {
-        let directory = directory.join("wardend.conf.d");
+        let directory = directory.join(format!("{name}.d"));
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

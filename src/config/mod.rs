@@ -27,10 +27,13 @@ use std::{
 };
 
 pub use self::settings::Settings;
-pub(crate) use self::{
-    span::{parse_ban_time, parse_span},
-    unread::unread,
+#[doc(hidden)]
+pub use self::{
+    inputs::{Source, layers},
+    place::Location,
+    span::{SpanError, parse_span},
 };
+pub(crate) use self::{span::parse_ban_time, unread::unread};
 use crate::core::filter::FilterError;
 
 /// Where the vendor's files are; the Makefile sets it for another prefix.

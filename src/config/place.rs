@@ -13,9 +13,11 @@ pub(crate) struct Located<T> {
 
 /// A file and a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Location {
-    pub(crate) file: Arc<str>,
-    pub(crate) line: usize,
+pub struct Location {
+    /// The path.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
 }
 
 impl<T> Located<T> {
@@ -32,7 +34,8 @@ impl std::fmt::Display for Location {
 }
 
 impl Location {
-    pub(crate) fn error(&self, what: impl Into<String>) -> ConfigError {
+    /// An error at this place.
+    pub fn error(&self, what: impl Into<String>) -> ConfigError {
         ConfigError::At { file: self.file.to_string(), line: self.line, what: what.into() }
     }
 }

@@ -8,7 +8,7 @@ const LONGEST: Usec = 5218 * 7 * DAY;
 
 /// Why a span can't be used. The text is the end of a sentence, after "NAME is".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SpanError {
+pub enum SpanError {
     /// A number of seconds out of bounds.
     #[error("{0} seconds; write more than zero and less than 100 years, or \"infinity\".")]
     Seconds(i64),
@@ -44,7 +44,10 @@ pub(crate) fn parse_ban_time(words: &str) -> Result<Option<Usec>, SpanError> {
 }
 
 /// Parses words such as "10min", "1h 30min", "2weeks", "90" (seconds) or "infinity".
-pub(crate) fn parse_span(words: &str) -> Result<Option<Usec>, SpanError> {
+///
+/// # Errors
+/// The end of a sentence, after "NAME is".
+pub fn parse_span(words: &str) -> Result<Option<Usec>, SpanError> {
     if words == "infinity" {
         return Ok(None);
     }

@@ -96,3 +96,27 @@ pub(crate) const NOT_HELD: &str = "77eb826a85d94752bef227335393efc7";
 
 /// A handler's file, or all of them, can't be used.
 pub(crate) const BAD_HANDLER: &str = "b790de09601f412cafbb575a497aedad";
+
+/// The kinds of record of wardend-fleet.
+pub mod fleet {
+    /// A machine exceeds its limits, and is not heard for a while.
+    pub const MUTED: &str = "222a0af09a5c431583df578b54080e42";
+    /// A machine is heard again.
+    pub const UNMUTED: &str = "230610562a354f9f8e99a187df0d9876";
+    /// There is no connection to a broker, or it can't do what it should.
+    pub const BROKER_LOST: &str = "300ee22b678f4608841f073eeca04485";
+    /// There is a connection to a broker.
+    pub const BROKER_BACK: &str = "fd32686ac28c4234afdd173e345e3fc7";
+    /// What a machine says does not count, or only in part.
+    pub const NOT_BELIEVED: &str = "689c85f41ef34b7395c5e4b87d003ad6";
+    /// No voice against a source counts for a while.
+    pub const PARDONED: &str = "5b34491432914ec4bc35e875bab08937";
+    /// wardend-fleet can't start.
+    pub const FLEET_REFUSED: &str = "5638eeefa28348b08bad496f7338a9b4";
+    /// wardend can't be reached, or does not do what it should.
+    pub const DAEMON_LOST: &str = "f51c6c593f8e48b1867757edee7a9241";
+    /// wardend can be reached again.
+    pub const DAEMON_BACK: &str = "d6e8bfe233394eed811dbc58a610870e";
+    /// This machine has left the fleet.
+    pub const LEFT: &str = "7d050dbc0b3a417b95bc51e2eb24558e";
+}

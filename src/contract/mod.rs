@@ -5,6 +5,7 @@ pub(crate) mod bus;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod exceptions;
+pub mod fleet;
 pub(crate) mod happening;
 pub(crate) mod history;
 pub(crate) mod journal;

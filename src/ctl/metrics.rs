@@ -5,9 +5,10 @@
 //! Names follow OpenMetrics: a unit in the name, `_total` on a counter, and `# EOF` at the end, by
 //! which a reader knows that nothing was cut off.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::contract::{
+    fleet::FleetStatus,
     latency::{BOUNDS, Latency},
     notify::Status,
 };
@@ -29,6 +30,18 @@ pub(crate) struct Numbers {
     pub(crate) latency: Latency,
     /// The handlers that wardend-notify serves.
     pub(crate) handlers: Vec<Status>,
+    /// The fleet, where wardend-fleet runs.
+    pub(crate) fleet: Option<FleetNumbers>,
+}
+
+/// What wardend-fleet says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct FleetNumbers {
+    pub(crate) status: FleetStatus,
+    /// The brokers that are connected.
+    pub(crate) connected: u64,
+    /// The other machines by their states.
+    pub(crate) machines: BTreeMap<String, u64>,
 }
 
 fn render_latency(latency: &Latency, text: &mut String) {
@@ -134,8 +147,44 @@ pub(crate) fn render(numbers: &Numbers) -> String {
     if !numbers.handlers.is_empty() {
         render_handlers(&numbers.handlers, &mut text);
     }
+    if let Some(fleet) = &numbers.fleet {
+        render_fleet(fleet, &mut text);
+    }
     text.push_str("# EOF\n");
     text
+}
+
+/// The families of the fleet: they are there only where wardend-fleet runs.
+fn render_fleet(fleet: &FleetNumbers, text: &mut String) {
+    let status = &fleet.status;
+    let gauges = [
+        ("wardend_fleet_connected", "Brokers that are connected.", fleet.connected),
+        ("wardend_fleet_voices", "Bans of other machines that are known.", status.voices.into()),
+        ("wardend_fleet_bans", "Bans of other machines in force here.", status.bans.into()),
+        ("wardend_fleet_suspects", "Sources that are suspected because of other machines.", status.suspects.into()),
+    ];
+    for (name, help, value) in gauges {
+        family(text, name, "gauge", help);
+        sample(text, name, &[], value);
+    }
+    family(text, "wardend_fleet_machines", "gauge", "Other machines by state.");
+    for state in ["in-step", "behind", "muted"] {
+        let number = fleet.machines.get(state).copied().unwrap_or(0);
+        sample(text, "wardend_fleet_machines", &[("state", state)], number);
+    }
+    family(text, "wardend_fleet_gaps", "counter", "How often a copy of another machine's bans was not in step.");
+    sample(text, "wardend_fleet_gaps_total", &[], status.gaps);
+    family(text, "wardend_fleet_refused", "counter", "Messages and bans of other machines that did not count.");
+    for (why, number) in status.refused_by_reason() {
+        sample(text, "wardend_fleet_refused_total", &[("why", why)], number);
+    }
+    let latency = "wardend_fleet_latency_seconds";
+    let _ = writeln!(
+        text,
+        "# TYPE {latency} summary\n# UNIT {latency} seconds\n# HELP {latency} From the news of a ban to wardend's word that it is entered here.\n{latency}_sum {}\n{latency}_count {}",
+        seconds(status.latency_usec),
+        status.latency_count
+    );
 }
 
 /// The families of the handlers of notifications: they are there only where handlers are.
@@ -198,6 +247,29 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_fleet_has_its_numbers_where_there_is_one() {
+        let status = FleetStatus {
+            bans: 3,
+            refused: vec!["network 2".into()],
+            latency_usec: 1_500_000,
+            ..FleetStatus::default()
+        };
+        let fleet = FleetNumbers { status, connected: 1, machines: BTreeMap::from([("muted".to_owned(), 1)]) };
+        let text = render(&Numbers { fleet: Some(fleet), ..Numbers::default() });
+        for line in [
+            "wardend_fleet_connected 1",
+            "wardend_fleet_bans 3",
+            "wardend_fleet_machines{state=\"muted\"} 1",
+            "wardend_fleet_machines{state=\"in-step\"} 0",
+            "wardend_fleet_refused_total{why=\"network\"} 2",
+            "wardend_fleet_latency_seconds_sum 1.5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        assert!(!render(&Numbers::default()).contains("fleet"));
+    }
+
     fn numbers() -> Numbers {
         Numbers {
             version: "1.2.3".to_owned(),
@@ -220,6 +292,7 @@ mod tests {
             lost: 1,
             lag_usec: 20_000,
             latency: Latency::default(),
+            fleet: None,
             handlers: vec![Status {
                 name: "mail".to_owned(),
                 waiting: 3,

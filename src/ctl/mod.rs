@@ -21,6 +21,7 @@ mod explain;
 mod fail2ban;
 mod finding;
 mod firewall;
+mod fleet;
 mod hints;
 mod import;
 mod list;
@@ -113,6 +114,9 @@ enum Verb {
     /// Show and test the handlers of notifications
     #[command(subcommand)]
     Notify(notify::Notify),
+    /// Show and order what machines share with each other
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
     /// Print the counters of the daemon in OpenMetrics text format
     Metrics(show::Metrics),
     /// Show what wardend has written to the journal: bans, unbans, problems
@@ -167,6 +171,7 @@ pub fn main() -> ExitCode {
         Verb::Top(options) => bus::on_the_bus(top::top(options)),
         Verb::Watch(options) => bus::on_the_bus(watch::watch(options)),
         Verb::Notify(verb) => notify::notify(verb),
+        Verb::Fleet(verb) => bus::on_the_bus(fleet::fleet(verb)),
         Verb::Metrics(options) => show::metrics(options),
         Verb::Addresses => addresses::run(),
         Verb::Resolve => resolve::run(),
@@ -228,6 +233,7 @@ impl Verb {
                 | Self::Firewall(firewall::Firewall::Sync | firewall::Firewall::Remove)
                 | Self::Addresses
                 | Self::Resolve
+                | Self::Fleet(fleet::Fleet::Pardon { .. } | fleet::Fleet::Leave)
                 | Self::Notify(notify::Notify::Test { .. } | notify::Notify::Digest { .. })
                 | Self::Watch(_)
         );

@@ -9,7 +9,7 @@ use zbus::proxy::CacheProperties;
 use super::{
     available,
     bus::{Refused, end, manager, on_the_bus, sentence},
-    notify,
+    fleet, notify,
     output::{Cell, Json, Style, Table, closing, line, print_json, when},
     scrape, textfile,
 };
@@ -270,6 +270,7 @@ async fn numbers() -> anyhow::Result<String> {
         firewall: manager.firewall_state().await.map_err(sentence)?,
         jails,
         handlers: notify::statuses(),
+        fleet: fleet::numbers(manager.inner().connection()).await,
     };
     Ok(metrics::render(&numbers))
 }

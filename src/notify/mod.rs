@@ -147,7 +147,7 @@ fn follow() -> Result<(), Fatal> {
 }
 
 /// The name of this machine: letters, digits, '.' and '-' of it.
-pub(crate) fn host() -> String {
+pub fn host() -> String {
     // /proc/sys is not there in the sandbox.
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' }).collect()

@@ -7,7 +7,7 @@
 const MOST: usize = 40;
 
 /// The end of a sentence about a name that is not among `names`.
-pub(crate) fn instead<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+pub fn instead<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     match nearest(name, &names) {
         Some(near) => format!("did you mean '{near}'?"),
@@ -20,7 +20,7 @@ pub(crate) fn instead<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) 
 }
 
 /// A sentence about a TOML text that does not fit; serde lists what it expected instead.
-pub(crate) fn toml_mistake(error: &toml::de::Error) -> String {
+pub fn toml_mistake(error: &toml::de::Error) -> String {
     let message = error.message().trim_end_matches('.').replace('\n', " ");
     let Some((unknown, expected)) = message.split_once(", expected ").filter(|(what, _)| what.starts_with("unknown "))
     else {

@@ -14,7 +14,7 @@ pub(crate) fn usec(timestamp: Timestamp) -> u64 {
 }
 
 /// A point in time as systemctl prints it, in local time.
-pub(crate) fn format(usec: u64) -> String {
+pub fn format(usec: u64) -> String {
     match i64::try_from(usec).ok().and_then(|usec| Timestamp::from_microsecond(usec).ok()) {
         Some(timestamp) => timestamp.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
         None => usec.to_string(),

@@ -167,6 +167,8 @@ scenarios! {
         a_name_protects_its_address_without_resolved;
     services:
         who_attacks_a_service_is_banned_from_it_and_nobody_else;
+    fleet:
+        what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody;
     textfile:
         a_text_file_comes_into_the_journal_each_line_once;
     lists:

@@ -243,8 +243,13 @@ mod tests {
         assert_eq!(listed, kinds());
         let fields: BTreeSet<&str> =
             page.lines().filter_map(|line| line.strip_prefix("\\fIWARDEND_")?.strip_suffix("=\\fR")).collect();
-        let files =
-            [include_str!("mod.rs"), include_str!("bans.rs"), include_str!("exceptions.rs"), include_str!("notify.rs")];
+        let files = [
+            include_str!("mod.rs"),
+            include_str!("bans.rs"),
+            include_str!("exceptions.rs"),
+            include_str!("notify.rs"),
+            include_str!("../../../fleet/src/events.rs"),
+        ];
         let is_part = |c: char| c.is_ascii_uppercase() || c == '_';
         let written: BTreeSet<&str> = files.into_iter().flat_map(|file| named(file, " WARDEND_", is_part)).collect();
         assert_eq!(fields, written);

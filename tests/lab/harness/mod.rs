@@ -2,6 +2,7 @@
 
 pub(crate) mod attack;
 pub(crate) mod browser;
+pub(crate) mod fleet;
 pub(crate) mod host;
 pub(crate) mod machine;
 pub(crate) mod network;

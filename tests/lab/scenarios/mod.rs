@@ -13,6 +13,7 @@ pub(crate) mod diagnosis;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod faults;
+pub(crate) mod fleet;
 pub(crate) mod forged;
 pub(crate) mod greedy;
 pub(crate) mod ground;

@@ -1,0 +1,182 @@
+//! Machines that share bans: a wire between them, certificates, and a NATS server on one of them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::harness::{
+    host,
+    machine::{Machine, Release},
+};
+
+/// The name of the broker in its certificate, and where the machines find it.
+pub(crate) const BROKER: &str = "broker.example";
+const BROKER_ADDRESS: &str = "198.51.100.9";
+
+/// The commands of docs/fleet.md for certificates, in a directory of this machine's.
+const CERTIFICATES: &str = r#"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=fleet" -addext keyUsage=critical,keyCertSign,cRLSign -keyout ca-key.pem -out ca.pem
+for name in "$@"; do
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" -keyout "$name-key.pem" -out "$name.csr"
+    printf 'subjectAltName=DNS:%s\n' "$name" |
+        openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 825 -extfile /dev/stdin -out "$name.pem"
+done
+"#;
+
+/// Adds a network device to each machine; those of the others end in a bridge in the broker's.
+const WIRE: &str = r#"
+hub=$1
+shift
+ip -netns "$hub" link add fleet type bridge
+ip -netns "$hub" link set fleet up
+ip -netns "$hub" address add 198.51.100.9/24 dev fleet
+number=10
+for spoke in "$@"; do
+    ip link add fleet netns "$spoke" type veth peer name "port$number" netns "$hub"
+    ip -netns "$hub" link set "port$number" master fleet up
+    ip -netns "$spoke" link set fleet up
+    ip -netns "$spoke" address add "198.51.100.$number/24" dev fleet
+    number=$((number + 1))
+done
+"#;
+
+/// The machines. The first one has the broker, the last one wardend-fleet by its Debian package.
+pub(crate) struct FleetOf {
+    pub(crate) machines: Vec<Machine>,
+}
+
+/// The name of a machine in its certificate.
+pub(crate) fn name(number: usize) -> String {
+    format!("web{number}.example")
+}
+
+/// Its name in the fleet.
+pub(crate) fn subject(number: usize) -> String {
+    name(number).replace('.', "_")
+}
+
+/// Where wardend-fleet is. It is built as the test of it that needs it, so that nothing is compiled twice.
+fn built() -> PathBuf {
+    let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
+    let built = wardend.and_then(Path::parent).expect("a test is told where the programs are");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--quiet", "--locked", "--no-run", "--test", "installed"]);
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo is there");
+    assert!(output.status.success(), "wardend-fleet can't be built:\n{}", String::from_utf8_lossy(&output.stderr));
+    built.to_owned()
+}
+
+/// Runs a target of the Makefile.
+fn make(target: &str, setting: &str, built: &Path) -> String {
+    let made = Command::new("make")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "--no-print-directory", "--silent", target, setting])
+        .env("WARDEND_BINDIR_BUILT", built)
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .output()
+        .expect("make is installed");
+    assert!(made.status.success(), "make {target} fails:\n{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8_lossy(&made.stdout).into_owned()
+}
+
+/// Puts wardend-fleet on a machine: the files as `make install-fleet` has them, or the Debian package.
+fn install(machine: &Machine, packaged: bool, built: &Path) {
+    if !packaged {
+        make("install-fleet", &format!("DESTDIR={}", machine.root().display()), built);
+        machine.run("systemd-sysusers && systemctl daemon-reload && systemctl reload dbus && systemctl reload wardend");
+        return;
+    }
+    let said = make("package-fleet-deb", "REVISION=1", built);
+    let package = said
+        .lines()
+        .rev()
+        .find(|line| Path::new(line.trim()).extension().is_some_and(|end| end == "deb"))
+        .expect("it names its package");
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join(package.trim());
+    fs::copy(package, machine.root().join("root/fleet.deb")).expect("the package is there");
+    // wardend itself is there without its package.
+    machine.run("DEBIAN_FRONTEND=noninteractive dpkg --force-depends --install /root/fleet.deb >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }");
+}
+
+impl FleetOf {
+    /// Boots a machine of each release, and sets up a fleet of them as docs/fleet.md does.
+    pub(crate) fn boot(releases: &[Release]) -> Self {
+        let built = built();
+        let machines: Vec<Machine> = releases
+            .iter()
+            .enumerate()
+            .map(|(number, release)| {
+                let plan = Machine::prepare(*release)
+                    .hasty_passwords()
+                    .file("/etc/wardend/wardend.conf.d/lab.conf", "[default]\nlow-latency = true\n")
+                    .command(&format!("echo '{BROKER_ADDRESS} {BROKER}' >>/etc/hosts"));
+                let plan = if number == 0 { plan.packages(["nats-server", "openssl"]) } else { plan };
+                plan.boot()
+            })
+            .collect();
+        let namespaces: Vec<String> = machines
+            .iter()
+            .map(|machine| machine.network().server_path().rsplit('/').next().unwrap_or_default().to_owned())
+            .collect();
+        let mut wire = vec!["-euc", WIRE, "sh"];
+        wire.extend(namespaces.iter().map(String::as_str));
+        host::run("sh", &wire).unwrap_or_else(|error| panic!("{error}"));
+        let hub = &machines[0];
+        let names: Vec<String> = (0..machines.len()).map(name).collect();
+        hub.write("/root/pki/make", CERTIFICATES);
+        hub.run(&format!(
+            "cd /root/pki && sh -euc '. ./make' sh {BROKER} {} >log 2>&1 || {{ cat log; exit 1; }}",
+            names.join(" ")
+        ));
+        hub.run(&format!(
+            "cd /root/pki && mkdir -p /etc/nats && install -m 644 ca.pem /etc/nats/ca.pem && \
+             install -m 644 {BROKER}.pem /etc/nats/broker.pem && install -m 640 -g nats {BROKER}-key.pem /etc/nats/broker-key.pem && \
+             install -d -o nats -g nats /var/lib/nats && wardenctl fleet acl {} >/etc/nats-server.conf && \
+             systemctl restart nats-server && firewall-cmd --quiet --zone=trusted --add-interface=fleet",
+            names.join(" ")
+        ));
+        let pki = hub.root().join("root/pki");
+        for (number, machine) in machines.iter().enumerate() {
+            install(machine, number + 1 == machines.len(), &built);
+            let name = name(number);
+            machine.run("mkdir -p /etc/wardend/fleet /etc/wardend/fleet.conf.d");
+            for (from, to, mode) in [
+                ("ca.pem".to_owned(), "ca.pem", "644"),
+                (format!("{name}.pem"), "certificate.pem", "644"),
+                (format!("{name}-key.pem"), "key.pem", "600"),
+            ] {
+                let text = fs::read_to_string(pki.join(from)).expect("openssl has written it");
+                machine.write(&format!("/etc/wardend/fleet/{to}"), &text);
+                machine.run(&format!("chmod {mode} /etc/wardend/fleet/{to}"));
+            }
+            machine.write(
+                "/etc/wardend/fleet.conf.d/local.conf",
+                &format!("[fleet]\nbrokers = [\"nats://{BROKER}\"]\nmachine = \"{name}\"\n"),
+            );
+            machine.run("systemctl enable --now --quiet wardend-fleet");
+        }
+        Self { machines }
+    }
+
+    /// What a machine says of the fleet.
+    #[track_caller]
+    pub(crate) fn status(&self, number: usize) -> serde_json::Value {
+        let text = self.machines[number].try_run("wardenctl fleet status --json").stdout;
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Whether each machine has an exact copy of what each other one says.
+    pub(crate) fn is_in_step(&self) -> bool {
+        let states: Vec<_> = (0..self.machines.len()).map(|number| self.status(number)).collect();
+        states.iter().enumerate().all(|(number, state)| {
+            let others = (0..self.machines.len()).filter(|other| *other != number);
+            others.into_iter().all(|other| {
+                let known =
+                    state["machines"].as_array().into_iter().flatten().find(|row| row["machine"] == subject(other));
+                known.is_some_and(|row| row["state"] == "in-step" && row["digest"] == states[other]["digest"])
+            })
+        })
+    }
+}

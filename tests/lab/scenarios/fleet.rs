@@ -1,0 +1,151 @@
+//! A fleet: what attacks one machine is known to all, and no machine can have anybody banned on the others.
+
+use crate::harness::{
+    attack::{Connection, Guesses},
+    fleet::{BROKER, FleetOf, subject},
+    machine::{Machine, Release},
+};
+
+const SCANNER: &str = "203.0.113.7";
+
+/// The releases of the three machines.
+fn releases() -> Vec<Release> {
+    let named = std::env::var("WARDEND_FLEET_RELEASES").unwrap_or_else(|_| "debian13 debian12 debian13".to_owned());
+    named.split_whitespace().map(|name| Release::by_name(name).expect("it is the name of a release")).collect()
+}
+
+/// How many bans are timed.
+fn timed() -> usize {
+    std::env::var("WARDEND_FLEET_BANS").ok().and_then(|number| number.parse().ok()).unwrap_or(5)
+}
+
+/// Whether firewalld drops a source because of the fleet.
+fn is_banned(machine: &Machine, source: &str) -> bool {
+    let bans = machine.try_run("wardenctl list --json --origin fleet").stdout;
+    let row = bans.contains(&format!("\"source\":\"{source}\""));
+    row && machine.try_run("firewall-cmd --ipset=wardend4 --get-entries").stdout.lines().any(|entry| entry == source)
+}
+
+fn explained(machine: &Machine, source: &str) -> String {
+    machine.run(&format!("wardenctl fleet explain {source}"))
+}
+
+/// When a record was written, in µs; the last one of this message.
+fn written(machine: &Machine, message: &str) -> Option<u64> {
+    let journal = machine.run("journalctl --boot --output=json --output-fields=MESSAGE -u wardend");
+    let rows = journal.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut found = rows.filter(|row| row["MESSAGE"].as_str().is_some_and(|text| text.contains(message)));
+    found.next_back()?["__REALTIME_TIMESTAMP"].as_str()?.parse().ok()
+}
+
+pub(crate) fn what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody(_: Release) {
+    let fleet = FleetOf::boot(&releases());
+    let [a, b, c] = &fleet.machines[..] else { panic!("there are three") };
+    a.wait_until("all machines know each other", || fleet.is_in_step());
+    println!("{}", a.run("wardenctl fleet status"));
+
+    // A real attack on one of them: the others are watchful, and nobody is banned there yet.
+    a.attacker(SCANNER).guess(Guesses { connections: 2, prompts: 3, ..Guesses::default() });
+    a.wait_for_message(&format!("firewalld blocks {SCANNER}"));
+    b.wait_until("the second knows", || explained(b, SCANNER).starts_with(&format!("The first failure of {SCANNER}")));
+    c.wait_until("the third knows", || c.run("wardenctl suspect --list").contains(SCANNER));
+    assert_eq!(b.attacker(SCANNER).can_connect(), Connection::Open);
+    // Its first failure on the second is a ban there, which makes two: it is banned on the third, where it never was.
+    b.wait_until("the second suspects it", || b.run("wardenctl suspect --list").contains(SCANNER));
+    b.attacker(SCANNER).guess(Guesses::default());
+    b.wait_for_message(&format!("firewalld blocks {SCANNER}"));
+    c.wait_until("it is banned on the third", || is_banned(c, SCANNER));
+    println!("{}\n{}", explained(c, SCANNER), c.run("wardenctl list"));
+    assert_eq!(c.attacker(SCANNER).can_connect(), Connection::TimedOut);
+    a.wait_until("the copies are equal", || fleet.is_in_step());
+
+    // The time from the second voice to firewalld's word on the third.
+    let mut times: Vec<u64> = (0..timed())
+        .map(|number| {
+            let source = format!("198.18.{}.{}", number / 250, number % 250 + 1);
+            a.run(&format!("wardenctl ban {source} --jail sshd"));
+            c.wait_until("one voice is known", || explained(c, &source).contains("1 of 2 voices"));
+            b.run(&format!("wardenctl ban {source} --jail sshd"));
+            c.wait_until("it is in force", || is_banned(c, &source));
+            let begun = written(b, &format!("Banned {source} in jail sshd")).expect("it was banned");
+            written(c, &format!("firewalld blocks {source}")).expect("it is in force").saturating_sub(begun)
+        })
+        .collect();
+    times.sort_unstable();
+    println!(
+        "{} bans, from the ban on one to firewalld's word on another: median {} ms, p99 {} ms, all: {times:?}",
+        times.len(),
+        times[times.len() / 2] / 1000,
+        times[(times.len() * 99).div_ceil(100) - 1] / 1000
+    );
+
+    // Who releases it, releases it everywhere; and where somebody else has it banned, it stays released.
+    c.run(&format!("wardenctl unban {SCANNER}"));
+    c.wait_for_message(&format!("Pardoned {SCANNER}"));
+    a.run(&format!("wardenctl unban {SCANNER} --jail sshd"));
+    a.wait_until("the fleet has released it on the first", || !is_banned(a, SCANNER));
+    assert!(explained(c, SCANNER).contains("is pardoned by"), "{}", explained(c, SCANNER));
+
+    // The broker is killed and loses everything: nobody is released, and all copies are equal again.
+    a.run("systemctl kill --signal=KILL nats-server; rm -rf /var/lib/nats/*; systemctl start nats-server");
+    c.wait_for_message("Connected to nats://");
+    a.run("wardenctl ban 198.18.9.9 --jail sshd");
+    a.wait_until("the copies are equal again", || fleet.is_in_step());
+    assert!(is_banned(c, "198.18.0.1"), "a ban has ended with the broker's data");
+
+    // An agent that is killed.
+    c.run("systemctl kill --signal=KILL wardend-fleet");
+    b.run("wardenctl ban 198.18.9.9 --jail sshd");
+    c.wait_until("it is banned on the third", || is_banned(c, "198.18.9.9"));
+
+    // Its rights: bans of the fleet's origin, and no others.
+    let refused = |command: &str| c.try_run(&format!("runuser -u wardend-fleet -- wardenctl {command}")).code;
+    assert_eq!(refused("ban 198.18.9.1 --jail fleet"), 4);
+    assert_eq!(refused("unban 198.18.9.9"), 4);
+    assert_eq!(refused("unban --all"), 4);
+    assert_eq!(refused("reload"), 4);
+    assert_eq!(refused("ban 198.18.9.1 --jail fleet --origin fleet"), 0);
+    assert_ne!(c.try_run("runuser -u alice -- wardenctl fleet pardon 198.18.9.9").code, 0);
+    assert_eq!(c.try_run("runuser -u alice -- wardenctl fleet status").code, 0);
+    let exposure = c.run("systemd-analyze security wardend-fleet --no-pager | tail -1");
+    println!("{exposure}");
+    let level: f64 = exposure.split_whitespace().filter_map(|word| word.parse().ok()).next().expect("it has a level");
+    assert!(level <= 1.5, "{exposure}");
+
+    // The third is in the wrong hands.
+    c.run("systemctl stop wardend-fleet");
+    c.write("/root/poison.py", include_str!("../guest/poison.py"));
+    let said = c.run(&format!("python3 /root/poison.py {BROKER} {} {}", subject(2), subject(0)));
+    println!("{said}");
+    for subject in
+        [format!("wardend.1.new.{}", subject(0)), format!("wardend.1.doc.{}", subject(0)), "STREAM.PURGE".to_owned()]
+    {
+        assert!(said.contains(&subject), "the broker lets it write {subject}");
+    }
+    for (machine, number) in [(a, 0), (b, 1)] {
+        machine.wait_for_message(&format!("Not listening to {}", subject(2)));
+        let state = fleet.status(number);
+        let row = state["machines"].as_array().into_iter().flatten().find(|row| row["machine"] == subject(2)).cloned();
+        assert_eq!(row.expect("it is known")["state"], "muted");
+        let suspects = machine.run("wardenctl suspect --list");
+        assert!(!suspects.contains("11.0.0.7") && !suspects.contains("198.51.100."), "{suspects}");
+        let bans = machine.run("wardenctl list --json --origin fleet");
+        assert!(!bans.contains("198.51.100.") && !bans.contains("192.0.2.1\""), "{bans}");
+        println!("{}", machine.run("wardenctl fleet status; systemctl status --no-pager -n 5 wardend-fleet"));
+    }
+    assert_eq!(a.attacker("11.0.0.7").can_connect(), Connection::Open);
+
+    // Leaving takes its own bans back, and ends those of others.
+    b.run("wardenctl fleet leave");
+    b.wait_until("it has no ban of the fleet", || !b.run("wardenctl list --json --origin fleet").contains("198.18."));
+    a.wait_until("its voices are gone", || explained(a, "198.18.9.9").contains("No other machine bans"));
+
+    // The package goes without a trace.
+    c.run("DEBIAN_FRONTEND=noninteractive dpkg --purge wardend-fleet >/root/purge.log 2>&1 || { cat /root/purge.log; exit 1; }");
+    let left = c.run(
+        "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /root -o -path /var/log -o -path /var/lib/dpkg -o -path /var/cache \\) -prune \
+         -o \\( -name '*wardend-fleet*' -o -name '*fleet.conf*' -o -name '*wardend1.Fleet*' -o -path /etc/wardend/fleet \\) -print; \
+         getent passwd wardend-fleet; systemctl list-unit-files --no-legend 'wardend-fleet*'; wardenctl jails | grep fleet; true",
+    );
+    assert_eq!(left, "", "the package leaves something behind");
+}
