@@ -21,6 +21,7 @@ mod pattern;
 mod programs;
 mod proof;
 mod records;
+mod rule;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -28,18 +29,17 @@ mod two_ended;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
-use regex::bytes::{Captures, Regex};
-
 pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
 use self::{
     dispatch::Dispatch,
     records::Kinds,
-    tokens::{Claimed, ClientText},
-    two_ended::TwoEnded,
+    rule::Way,
+    tokens::{Claimed, ClientText, Tokens},
 };
 pub use self::{
     file::{Condition, Counts, FilterText},
     records::{Claim, RecordMatch, Records, Stranger},
+    rule::{Rule, RuleId},
 };
 use crate::core::{
     record::{FieldId, Fields, Record},
@@ -93,58 +93,6 @@ pub struct Filter {
     modes: Vec<(String, Vec<String>)>,
     dispatch: Dispatch,
     rules: Vec<Rule>,
-}
-
-/// One rule of a filter.
-#[derive(Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a key of the file")]
-pub struct Rule {
-    /// Its name, unique in the filter.
-    pub name: std::sync::Arc<str>,
-    /// What a jail may choose to count; only failures and evidence have one.
-    pub class: Option<String>,
-    /// What its messages say.
-    pub counts: Counts,
-    /// Its messages are the first of their session.
-    pub begins_session: bool,
-    /// Its messages are the last of their session.
-    pub ends_session: bool,
-    /// Its messages belong to no session.
-    pub standalone: bool,
-    /// Its messages may end a connection on which somebody has logged in.
-    pub after_login: bool,
-    /// Its messages say that the program gave the session up, whatever it was doing.
-    pub gives_up: bool,
-    /// Index of the attempt that it shares with other rules, see [`file::RuleTable::attempt`].
-    pub(crate) attempt: Option<usize>,
-    /// The number of failures that each of its messages counts as.
-    weight: u32,
-    pattern: String,
-    way: Way,
-    attacker_first: bool,
-    truncated_at: Option<usize>,
-    /// The records that it reads.
-    kinds: Kinds,
-}
-
-/// How a pattern reads a message.
-#[derive(Debug)]
-enum Way {
-    /// From both ends.
-    TwoEnded(TwoEnded),
-    /// As a whole.
-    Whole(Regex),
-}
-
-/// The index of a rule in its filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RuleId(usize);
-
-impl RuleId {
-    /// Where the rule stands in [`Filter::rules`].
-    pub fn index(self) -> usize {
-        self.0
-    }
 }
 
 /// What the engine will want to know of a record, as far as the beginning of its message tells.
@@ -437,61 +385,6 @@ struct Found<'r> {
     length: usize,
     /// What was read is not all that was sent.
     altered: bool,
-}
-
-/// What the tokens of a rule took from a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tokens<'m> {
-    address: Option<&'m [u8]>,
-    user: Option<&'m [u8]>,
-    pid: Option<&'m [u8]>,
-    port: Option<&'m [u8]>,
-    count: Option<&'m [u8]>,
-    session: Option<&'m [u8]>,
-}
-
-impl<'m> Tokens<'m> {
-    /// In the order of the groups: a group that is asked for by its name is looked up by a hash of it, which
-    /// takes as long as the match.
-    fn of(regex: &Regex, captures: &Captures<'m>) -> Self {
-        let mut tokens = Self { address: None, user: None, pid: None, port: None, count: None, session: None };
-        for (name, token) in regex.capture_names().zip(captures.iter()).skip(1) {
-            let place = match name {
-                Some(tokens::ADDR) => &mut tokens.address,
-                Some(tokens::USER) => &mut tokens.user,
-                Some(tokens::PID) => &mut tokens.pid,
-                Some(tokens::PORT) => &mut tokens.port,
-                Some(tokens::COUNT) => &mut tokens.count,
-                Some(tokens::SESSION) => &mut tokens.session,
-                _ => continue,
-            };
-            *place = token.map(|token| token.as_bytes());
-        }
-        tokens
-    }
-
-    /// The number of failures: one, if the message doesn't say.
-    fn times(&self) -> u32 {
-        let Some(count) = self.count else { return 1 };
-        std::str::from_utf8(count)
-            .ok()
-            .and_then(|count| count.parse().ok())
-            .map_or(1, |count: u32| count.min(MOST_TIMES))
-    }
-
-    fn port(&self) -> Option<u16> {
-        std::str::from_utf8(self.port?).ok()?.parse().ok()
-    }
-}
-
-impl Rule {
-    /// What the rule takes from a message, if it matches.
-    fn read<'m>(&self, message: &'m [u8]) -> Option<Tokens<'m>> {
-        match &self.way {
-            Way::TwoEnded(halves) => halves.read(message),
-            Way::Whole(regex) => Some(Tokens::of(regex, &regex.captures(message)?)),
-        }
-    }
 }
 
 impl fmt::Display for Filter {

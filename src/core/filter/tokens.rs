@@ -6,6 +6,10 @@
 //! name that can be looked up in a manual, and `wardenctl verify` lists them ([`Claimed`]). A class of
 //! the author's own, such as `[^"]*`, says the same without a name, and is not believed.
 
+use regex::bytes::{Captures, Regex};
+
+use super::MOST_TIMES;
+
 /// Name of the capture group of `<ADDR>`.
 pub(super) const ADDR: &str = "ADDR";
 /// Name of the capture group of `<USER>` and `<ACCOUNT>`.
@@ -265,4 +269,49 @@ fn listed(bytes: &[u8]) -> String {
         byte => format!("'{}'", byte.escape_ascii()),
     };
     bytes.iter().map(named).collect::<Vec<_>>().join(", ")
+}
+
+/// What the tokens of a rule took from a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tokens<'m> {
+    pub(super) address: Option<&'m [u8]>,
+    pub(super) user: Option<&'m [u8]>,
+    pub(super) pid: Option<&'m [u8]>,
+    pub(super) port: Option<&'m [u8]>,
+    pub(super) count: Option<&'m [u8]>,
+    pub(super) session: Option<&'m [u8]>,
+}
+
+impl<'m> Tokens<'m> {
+    /// In the order of the groups: a group that is asked for by its name is looked up by a hash of it, which
+    /// takes as long as the match.
+    pub(super) fn of(regex: &Regex, captures: &Captures<'m>) -> Self {
+        let mut tokens = Self { address: None, user: None, pid: None, port: None, count: None, session: None };
+        for (name, token) in regex.capture_names().zip(captures.iter()).skip(1) {
+            let place = match name {
+                Some(ADDR) => &mut tokens.address,
+                Some(USER) => &mut tokens.user,
+                Some(PID) => &mut tokens.pid,
+                Some(PORT) => &mut tokens.port,
+                Some(COUNT) => &mut tokens.count,
+                Some(SESSION) => &mut tokens.session,
+                _ => continue,
+            };
+            *place = token.map(|token| token.as_bytes());
+        }
+        tokens
+    }
+
+    /// The number of failures: one, if the message doesn't say.
+    pub(super) fn times(&self) -> u32 {
+        let Some(count) = self.count else { return 1 };
+        std::str::from_utf8(count)
+            .ok()
+            .and_then(|count| count.parse().ok())
+            .map_or(1, |count: u32| count.min(MOST_TIMES))
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        std::str::from_utf8(self.port?).ok()?.parse().ok()
+    }
 }

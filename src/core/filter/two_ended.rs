@@ -12,10 +12,9 @@ use std::collections::HashMap;
 use regex::bytes::Regex;
 
 use super::{
-    Tokens,
     pattern::{self, Pattern},
     proof::{self, Automaton, ProofError, Work},
-    tokens,
+    tokens::{self, Tokens},
 };
 
 /// A pattern in two.
