@@ -264,7 +264,7 @@ impl Lanes {
     }
 
     /// What becomes readable when something is written.
-    pub(super) fn fd(&self) -> std::io::Result<RawFd> {
+    fn fd(&self) -> std::io::Result<RawFd> {
         Ok(self.first.journal.fd()?)
     }
 
@@ -276,7 +276,7 @@ impl Lanes {
             for lane in self.all() {
                 let _ = lane.journal.wait(Some(Duration::ZERO));
             }
-            self.attended = sleeper.attend(self).is_ok();
+            self.attended = self.fd().and_then(|fd| sleeper.attend(fd)).is_ok();
             if self.attended {
                 // What was written until now wakes nobody.
                 return;

@@ -3,11 +3,9 @@
 //! sd_journal_wait(3) would sleep as well, but nobody can wake a thread out of it: it had to look once more
 //! after each batch, in case the daemon had become eager by what was in it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::RawFd, sync::Arc, time::Duration};
 
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
-
-use super::lanes::Lanes;
 
 const JOURNAL: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -32,8 +30,8 @@ impl Sleeper {
     }
 
     /// Has what is written to a journal end the sleep, until its handle is closed.
-    pub(super) fn attend(&self, journal: &Lanes) -> io::Result<()> {
-        self.poll.registry().register(&mut SourceFd(&journal.fd()?), JOURNAL, Interest::READABLE)
+    pub(super) fn attend(&self, journal: RawFd) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&journal), JOURNAL, Interest::READABLE)
     }
 
     /// Sleeps, at most so long.
