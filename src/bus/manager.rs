@@ -1,4 +1,6 @@
 //! `org.wardend1.Manager` at `/org/wardend1`.
+//!
+//! It is long because an interface is one block, with the doc comments that become its documentation on the bus.
 
 #![allow(clippy::too_many_arguments, reason = "a signal has as many as its interface says")]
 
