@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // wardend on the system bus.
 //
-// Signatures are given with each call, so that no call waits for introspection. The name is looked at before
-// it is used: the bridge starts a service whose name it is to talk to, and opening a page must not undo
-// `systemctl stop`.
+// Signatures are given with each call, so that no call waits for introspection. Calls go to the connection that
+// has the name, and not to the name: the bus starts a service whose name is called, and no page must undo
+// `systemctl stop`, however closely a call follows it.
 
 const NAME = "org.wardend1";
 const PATH = "/org/wardend1";
@@ -62,6 +62,8 @@ export class Wardend extends EventTarget {
         this.present = null;
         /** Whether the user has administrative access. */
         this.admin = false;
+        /** The connection that has the name. */
+        this.owner = "";
         /** @type {Record<string, any>} */
         this.properties = {};
         /** @type {DBusClient | null} */
@@ -82,27 +84,32 @@ export class Wardend extends EventTarget {
                 this.connect();
         });
         const match = { path: BUS_PATH, interface: BUS, member: "NameOwnerChanged", arg0: NAME };
-        this.bus.subscribe(match, (_path, _interface, _member, [, , owner]) => {
-            if (owner)
-                this.connect();
-            else
-                this.lose();
-        });
+        this.bus.subscribe(match, (_path, _interface, _member, [, , owner]) => this.follow(owner));
         this.look();
     }
 
     /** Finds out whether it is running. */
     look() {
-        const { client } = this;
-        this.bus.call(BUS_PATH, BUS, "NameHasOwner", [NAME], { type: "s" }).then(([owned]) => {
-            // It may have started or stopped since.
-            if (this.client !== client)
-                return;
-            if (owned)
-                this.connect();
-            else
-                this.lose();
-        }, error => this.fail(error));
+        const { owner, client } = this;
+        // It may have started or stopped since.
+        const same = () => this.owner === owner && this.client === client;
+        this.bus.call(BUS_PATH, BUS, "GetNameOwner", [NAME], { type: "s" }).then(
+            ([found]) => same() && this.follow(found),
+            error => {
+                if (same() && error.name === `${BUS}.Error.NameHasNoOwner`)
+                    this.lose();
+                else if (same())
+                    this.fail(error);
+            });
+    }
+
+    /** @param {string} owner the connection that has the name now; empty if none has */
+    follow(owner) {
+        this.owner = owner;
+        if (owner)
+            this.connect();
+        else
+            this.lose();
     }
 
     /**
@@ -112,7 +119,7 @@ export class Wardend extends EventTarget {
      */
     connect(asks = true) {
         this.client?.close();
-        const client = cockpit.dbus(NAME, asks ? { bus: "system", superuser: "try" } : { bus: "system" });
+        const client = cockpit.dbus(this.owner, asks ? { bus: "system", superuser: "try" } : { bus: "system" });
         this.client = client;
         this.asks = asks;
         let answered = false;
@@ -157,6 +164,7 @@ export class Wardend extends EventTarget {
     lose() {
         this.client?.close();
         this.client = null;
+        this.owner = "";
         this.present = false;
         this.tell("presence");
     }
