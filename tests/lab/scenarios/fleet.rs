@@ -109,7 +109,7 @@ pub(crate) fn what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody
     assert_eq!(c.try_run("runuser -u alice -- wardenctl fleet status").code, 0);
     let exposure = c.run("systemd-analyze security wardend-fleet --no-pager | tail -1");
     println!("{exposure}");
-    let level: f64 = exposure.split_whitespace().filter_map(|word| word.parse().ok()).next().expect("it has a level");
+    let level: f64 = exposure.split_whitespace().find_map(|word| word.parse().ok()).expect("it has a level");
     assert!(level <= 1.5, "{exposure}");
 
     // The third is in the wrong hands.

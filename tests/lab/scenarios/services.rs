@@ -108,7 +108,7 @@ const SERVICES: [Service; 6] = [
     },
 ];
 
-const NGINX: &str = r#"
+const NGINX: &str = r"
 user www-data;
 pid /run/nginx.pid;
 error_log syslog:server=unix:/dev/log,nohostname;
@@ -123,9 +123,9 @@ http {
         location /private/ { auth_basic x; auth_basic_user_file /etc/htpasswd; }
     }
 }
-"#;
+";
 /// Its error log is a text file, as Debian has it.
-const APACHE: &str = r#"
+const APACHE: &str = r"
 <VirtualHost *:8080>
     DocumentRoot /srv/web
     ErrorLog /var/log/apache2/error.log
@@ -139,7 +139,7 @@ const APACHE: &str = r#"
         Require valid-user
     </Location>
 </VirtualHost>
-"#;
+";
 const POSTFIX: &str = "compatibility_level = 3.6\nmyhostname = server.example\nmydestination = localhost\n\
     inet_interfaces = all\ninet_protocols = all\nsmtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\n\
     smtpd_sasl_path = private/auth\nsmtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination\n";
