@@ -210,7 +210,7 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", json!({ "features": scheme }));
     }
 
-    /// Has axe-core, whose source this is, examine the page, and returns what it finds, one a line.
+    /// Has axe-core, whose source this is, examine the page, and returns what it finds, one per line.
     #[track_caller]
     pub(crate) fn examine(&mut self, axe: &str) -> String {
         fn find(tree: &Value) -> Option<&Value> {
@@ -226,7 +226,9 @@ impl Browser {
         let world = self.call("Page.createIsolatedWorld", json!({ "frameId": frame, "worldName": "axe" }));
         let context = &world["executionContextId"];
         self.call("Runtime.evaluate", json!({ "expression": axe, "contextId": context }));
-        let run = "axe.run(document).then(found => found.violations.map(fault => [fault.impact, fault.id, \
+        // A page of which axe sees nothing has no faults either.
+        let run = "axe.run(document).then(found => found.passes.length < 20 ? `axe has seen ${found.passes.length} rules \
+                   only` : found.violations.map(fault => [fault.impact, fault.id, \
                    ...fault.nodes.map(node => node.target.join(' '))].join(' ')).join('\\n'))";
         let options = json!({ "expression": run, "contextId": context, "awaitPromise": true, "returnByValue": true });
         let found = self.call("Runtime.evaluate", options);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::harness::attack::{Attacker, Connection};
@@ -24,36 +24,39 @@ pub(crate) struct Packages {
     pub(crate) page: PathBuf,
 }
 
-/// The packages in two revisions.
-pub(crate) fn packages() -> &'static [Packages; 2] {
-    static PACKAGES: OnceLock<[Packages; 2]> = OnceLock::new();
-    PACKAGES.get_or_init(|| {
+/// The packages in the first or the second of two revisions.
+pub(crate) fn packages(which: usize) -> &'static Packages {
+    static PACKAGES: [OnceLock<Packages>; 2] = [OnceLock::new(), OnceLock::new()];
+    // They are laid out in one place.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    PACKAGES[which].get_or_init(|| {
+        let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
-        let built = wardend.and_then(Path::parent).expect("a test is told where the programs are");
-        ["1", "2"].map(|revision| {
-            let made = Command::new("make")
-                .args(["-C", env!("CARGO_MANIFEST_DIR"), "--no-print-directory", "--silent", "package-deb"])
-                .arg(format!("REVISION={revision}"))
-                .arg("DEB_OPTIONS=--fast")
-                .env("WARDEND_BINDIR_BUILT", built)
-                .env_remove("MAKEFLAGS")
-                .env_remove("MAKELEVEL")
-                .output()
-                .expect("make is installed");
-            let (said, complaint) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
-            assert!(made.status.success(), "make package-deb fails:\n{said}{complaint}");
-            let package = |name: &str| {
-                let is_named = |path: &&Path| {
-                    let file = path.file_name().map(|file| file.to_string_lossy()).unwrap_or_default();
-                    file.starts_with(&format!("{name}_")) && path.extension().is_some_and(|end| end == "deb")
-                };
-                let path = said.lines().map(|line| Path::new(line.trim())).find(is_named);
-                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path.expect("what builds a package names it"));
-                lint(&path);
-                path
+        let built = wardend.and_then(Path::parent).expect("a test is told where the programs are").to_owned();
+        // Other programs, for figures: those of a release build.
+        let built = std::env::var_os("WARDEND_BINDIR_BUILT").map_or(built, PathBuf::from);
+        let made = Command::new("make")
+            .args(["-C", env!("CARGO_MANIFEST_DIR"), "--no-print-directory", "--silent", "package-deb"])
+            .arg(format!("REVISION={}", which + 1))
+            .arg("DEB_OPTIONS=--fast")
+            .env("WARDEND_BINDIR_BUILT", &built)
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL")
+            .output()
+            .expect("make is installed");
+        let (said, complaint) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+        assert!(made.status.success(), "make package-deb fails:\n{said}{complaint}");
+        let package = |name: &str| {
+            let is_named = |path: &&Path| {
+                let file = path.file_name().map(|file| file.to_string_lossy()).unwrap_or_default();
+                file.starts_with(&format!("{name}_")) && path.extension().is_some_and(|end| end == "deb")
             };
-            Packages { wardend: package("wardend"), page: package("cockpit-wardend") }
-        })
+            let path = said.lines().map(|line| Path::new(line.trim())).find(is_named);
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path.expect("what builds a package names it"));
+            lint(&path);
+            path
+        };
+        Packages { wardend: package("wardend"), page: package("cockpit-wardend") }
     })
 }
 
@@ -149,7 +152,7 @@ pub(crate) fn dpkg(machine: &Machine, what: &str) {
 }
 
 pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release) {
-    let [first, second] = packages().each_ref().map(|packages| &packages.wardend);
+    let [first, second] = [0, 1].map(|which| &packages(which).wardend);
     let machine = Machine::prepare(release).without_wardend().hasty_passwords().boot();
     machine.run("firewall-cmd --state");
     let (files_before, traces_before) = (files(&machine), traces(&machine));
@@ -261,7 +264,7 @@ pub(crate) fn the_package_comes_works_and_goes_without_a_trace(release: Release)
 pub(crate) fn purged_while_the_daemon_is_down_it_leaves_nothing_either(release: Release) {
     let machine = Machine::prepare(release).without_wardend().boot();
     machine.run("firewall-cmd --state");
-    install(&machine, &packages()[0].wardend);
+    install(&machine, &packages(0).wardend);
     machine.wait_until("firewalld has the policy", || machine.run("firewall-cmd --get-policies").contains("wardend"));
     machine.run("systemctl stop wardend");
     dpkg(&machine, "--purge wardend");

@@ -104,7 +104,7 @@ pub(crate) fn the_page_in_cockpit_shows_what_happens_and_carries_out_what_is_ord
     browser.wait("rows().length === 4");
 
     limited_access_shows_everything_and_changes_nothing(&machine, &mut browser);
-    while_cockpit_asks_for_the_password_the_page_goes_on(&mut browser);
+    while_cockpit_asks_for_the_password_the_page_goes_on(release, &mut browser);
     browser.ask_for_administration();
     browser.become_administrator(PASSWORD);
     hostile_text_is_text(&mut browser);
@@ -120,7 +120,7 @@ pub(crate) fn the_page_in_cockpit_shows_what_happens_and_carries_out_what_is_ord
 
 /// The page of the package is the one that is looked at afterwards.
 fn it_comes_and_goes_with_its_package(machine: &Machine) {
-    let built = &packages()[0];
+    let built = packages(0);
     install(machine, &built.wardend);
     let before = files(machine);
     install(machine, &built.page);
@@ -151,8 +151,11 @@ fn limited_access_shows_everything_and_changes_nothing(machine: &Machine, browse
     look_at(browser, machine.release(), "limited");
 }
 
-/// Cockpit loads the page again meanwhile, and holds back what asks for root's bridge.
-fn while_cockpit_asks_for_the_password_the_page_goes_on(browser: &mut Browser) {
+/// Cockpit loads the page again meanwhile, and holds back what asks for root's bridge. 287 leaves the page as it is.
+fn while_cockpit_asks_for_the_password_the_page_goes_on(release: Release, browser: &mut Browser) {
+    if release == Release::Debian12 {
+        return;
+    }
     browser.get("(inner.isOld = true)");
     browser.ask_for_administration();
     browser.wait("!inner.isOld && shown('#present') && rows().length === 4 && shown('#limited')");
@@ -167,6 +170,8 @@ fn hostile_text_is_text(browser: &mut Browser) {
     browser.wait("text('tr.opened').includes('<b>bold</b>')");
     assert_eq!(browser.text("all('main img, main b').length"), "0", "nothing has become an element");
     assert_eq!(browser.text("page.title"), "Bans");
+    browser.click("banned('198.51.100.77').querySelector('.source')");
+    browser.wait("!one('tr.opened')");
 }
 
 /// Two wrong passwords for a user whose name is markup, which OpenSSH's own client does not send.
@@ -208,7 +213,8 @@ fn an_attack_shows_and_is_ended_by_a_click(machine: &Machine, browser: &mut Brow
 
     browser.click(&format!("banned('{ATTACKER}').querySelector('.source')"));
     browser.wait("text('tr.opened .attempts').includes('<img src=x>')");
-    browser.wait("text('tr.opened .attempts').includes('Failed password for')");
+    browser.wait("all('tr.opened .attempts code').length === 5 && !all('tr.opened .attempts code').some(c => c.textContent === '…')");
+    assert!(browser.text("text('tr.opened .attempts')").contains("Failed password for"));
     assert_eq!(browser.text("all('main img').length"), "0");
     browser.get("banned('203.0.113.7').scrollIntoView()");
     look_at(browser, machine.release(), "opened");
