@@ -13,6 +13,7 @@ mod exceptions;
 mod explain;
 mod jail;
 mod logcontrol;
+mod long_calls;
 mod manager;
 mod options;
 mod oversize;

@@ -6,7 +6,7 @@
 //! that is too long is not sent. Either way the caller gets an error that says so.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
@@ -27,21 +27,33 @@ const ERROR: &str = "org.wardend1.Error.LimitsExceeded";
 /// A method that there is not: what a call that is too long becomes.
 const NONE: &str = "TooLong";
 
-/// The calls that were too long, by caller and serial, until they have their answer.
+/// Why a call is not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    TooLong,
+    /// Its user has sent too many long ones.
+    TooMany,
+}
+
+/// The calls that were refused, by caller and serial, until they have their answer.
 #[derive(Debug, Default)]
-pub(super) struct Oversize(Mutex<HashSet<(String, u32)>>);
+pub(super) struct Oversize(Mutex<HashMap<(String, u32), Refusal>>);
 
 impl Oversize {
-    /// What zbus receives in place of a message that takes this number of bytes once it is decoded.
-    pub(super) fn receive(&self, message: Message, decoded: usize) -> zbus::Result<Message> {
-        let header = message.header();
+    /// Whether a message is too long that takes this number of bytes once it is decoded.
+    pub(super) fn refusal(message: &Message, decoded: usize) -> Option<Refusal> {
         let is_too_much = message.body().len() > LONGEST_CALL || decoded > MOST_DECODED;
-        let call = message.message_type() == Type::MethodCall && is_too_much;
-        let (true, Some(sender)) = (call, header.sender()) else { return Ok(message) };
+        (message.message_type() == Type::MethodCall && is_too_much).then_some(Refusal::TooLong)
+    }
+
+    /// What zbus receives in place of a message.
+    pub(super) fn receive(&self, message: Message, refusal: Option<Refusal>) -> zbus::Result<Message> {
+        let header = message.header();
+        let (Some(refusal), Some(sender)) = (refusal, header.sender()) else { return Ok(message) };
         let primary = message.primary_header();
         if !primary.flags().contains(Flags::NO_REPLY_EXPECTED) {
             let key = (sender.to_string(), primary.serial_num().get());
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, refusal);
         }
         Message::method_call("/org/wardend1", NONE)
             .sender(sender.to_owned())
@@ -55,15 +67,19 @@ impl Oversize {
         let header = message.header();
         let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination()) else { return Ok(None) };
         let key = (caller.to_string(), serial.get());
-        let text = if self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key) {
-            format!(
+        let refusal = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let text = match refusal {
+            Some(Refusal::TooLong) => format!(
                 "The call is longer than {} MiB, or has too many values; split its list into several calls.",
                 LONGEST_CALL >> 20
-            )
-        } else if message.data().len() > LONGEST_ANSWER {
-            "The answer is longer than the bus allows; ask for less in one call.".to_owned()
-        } else {
-            return Ok(None);
+            ),
+            Some(Refusal::TooMany) => {
+                "You have sent too many long calls; wait some seconds, or send shorter ones.".to_owned()
+            }
+            None if message.data().len() > LONGEST_ANSWER => {
+                "The answer is longer than the bus allows; ask for less in one call.".to_owned()
+            }
+            None => return Ok(None),
         };
         // An error replies to a call, and nothing else of it matters.
         let call = Message::method_call("/", NONE).sender(key.0.as_str()).serial(serial).build(&())?;
@@ -87,8 +103,8 @@ mod tests {
             Message::method_call("/org/wardend1", "BanMany").sender(":1.7").build(&vec![0_u8; length]).unwrap()
         };
         let receive = |message: Message| {
-            let decoded = crate::bus::weight::decoded(&message);
-            oversize.receive(message, decoded).unwrap()
+            let refusal = Oversize::refusal(&message, crate::bus::weight::decoded(&message));
+            oversize.receive(message, refusal).unwrap()
         };
         let short = receive(call(1 << 20));
         assert_eq!(short.header().member().unwrap(), "BanMany");
@@ -97,7 +113,7 @@ mod tests {
         let entry = |number: u32| {
             let text = |text: &str| zbus::Variant::from(text.to_owned());
             let network = format!("2001:db8:{:x}:{:x}::/64", number >> 16, number & 0xffff);
-            std::collections::HashMap::from([("Address", text(&network)), ("Reason", text("a list of scanners"))])
+            HashMap::from([("Address", text(&network)), ("Reason", text("a list of scanners"))])
         };
         let list: Vec<_> = (0..100_000).map(entry).collect();
         let list = Message::method_call("/org/wardend1", "BanMany").sender(":1.7").build(&list).unwrap();

@@ -169,7 +169,7 @@ impl Authority {
 }
 
 /// Who calls, and whether that is one who may do everything.
-async fn caller(own: &Connection, sender: UniqueName<'_>) -> Result<(u32, bool), Error> {
+pub(super) async fn caller(own: &Connection, sender: UniqueName<'_>) -> Result<(u32, bool), Error> {
     let bus = DBusProxy::new(own).await?;
     let user = bus
         .get_connection_unix_user(BusName::from(sender))

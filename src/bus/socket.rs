@@ -37,7 +37,11 @@ use zbus::{
     message::{Flags, Header, Type},
 };
 
-use super::{oversize::Oversize, weight};
+use super::{
+    long_calls::{LONG as LONG_CALL, LongCalls},
+    oversize::{Oversize, Refusal},
+    weight,
+};
 use crate::{
     journal::events,
     systemd::outgoing::{self, Buffered},
@@ -64,6 +68,7 @@ pub(crate) struct Load {
     waiting: AtomicUsize,
     less: Notify,
     oversize: Oversize,
+    long_calls: LongCalls,
 }
 
 #[derive(Debug, Default)]
@@ -144,16 +149,17 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Connects to the system bus once more, to serve.
-pub(crate) async fn connect(load: Arc<Load>) -> zbus::Result<Connection> {
+/// Connects to the system bus once more, to serve; who calls is asked over the other connection.
+pub(crate) async fn connect(load: Arc<Load>, own: Connection) -> zbus::Result<Connection> {
     let stream = outgoing::open(&Address::system()?).await?;
-    Builder::socket(Paced { stream, load }).build().await
+    Builder::socket(Paced { stream, load, own: Some(own) }).build().await
 }
 
 /// A stream that is read while what is written gets through.
 struct Paced {
     stream: UnixStream,
     load: Arc<Load>,
+    own: Option<Connection>,
 }
 
 impl Socket for Paced {
@@ -163,7 +169,7 @@ impl Socket for Paced {
     fn split(self) -> Split<Reader, Writer> {
         let (read, write) = self.stream.into_split();
         let (slow, slowed) = watch::channel(false);
-        let reader = Reader { stream: Buffered::new(read), slow: slowed, load: Arc::clone(&self.load) };
+        let reader = Reader { stream: Buffered::new(read), slow: slowed, load: Arc::clone(&self.load), own: self.own };
         Split::new(reader, Writer { stream: write, slow, load: self.load })
     }
 }
@@ -173,6 +179,7 @@ struct Reader {
     stream: Buffered,
     slow: watch::Receiver<bool>,
     load: Arc<Load>,
+    own: Option<Connection>,
 }
 
 #[async_trait]
@@ -194,8 +201,16 @@ impl ReadHalf for Reader {
             let silent = message.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED);
             if !(silent && may_be_long(&message.header())) {
                 let decoded = weight::decoded(&message);
-                self.load.asked(&message, decoded);
-                return self.load.oversize.receive(message, decoded);
+                let mut refusal = Oversize::refusal(&message, decoded);
+                if refusal.is_none()
+                    && decoded > LONG_CALL
+                    && !self.load.long_calls.admit(self.own.as_ref(), &message.header()).await
+                {
+                    refusal = Some(Refusal::TooMany);
+                }
+                // What is refused is not decoded.
+                self.load.asked(&message, if refusal.is_none() { decoded } else { 0 });
+                return self.load.oversize.receive(message, refusal);
             }
         }
     }
@@ -277,7 +292,7 @@ mod tests {
     #[tokio::test]
     async fn calls_are_read_only_while_answers_are_taken() {
         let (own, bus) = UnixStream::pair().unwrap();
-        let (mut reader, mut writer) = Paced { stream: own, load: Arc::default() }.split().take();
+        let (mut reader, mut writer) = Paced { stream: own, load: Arc::default(), own: None }.split().take();
         bus.try_write(call(":1.1").data()).unwrap();
         assert!(next(&mut reader).await.is_some());
 
@@ -325,7 +340,7 @@ mod tests {
     async fn calls_are_read_only_while_few_answers_are_due() {
         let (own, bus) = UnixStream::pair().unwrap();
         let load = Arc::<Load>::default();
-        let (mut reader, mut writer) = Paced { stream: own, load: Arc::clone(&load) }.split().take();
+        let (mut reader, mut writer) = Paced { stream: own, load: Arc::clone(&load), own: None }.split().take();
         let mut calls = Vec::new();
         for _ in 0..DUE {
             let call = call(":1.1");
@@ -352,7 +367,7 @@ mod tests {
     async fn few_long_answers_are_made_at_a_time() {
         let (own, bus) = UnixStream::pair().unwrap();
         let load = Arc::<Load>::default();
-        let (mut reader, mut writer) = Paced { stream: own, load: Arc::clone(&load) }.split().take();
+        let (mut reader, mut writer) = Paced { stream: own, load: Arc::clone(&load), own: None }.split().take();
         let mut calls = Vec::new();
         loop {
             let call = Message::method_call("/org/wardend1", "GetAll").sender(":1.1").build(&()).unwrap();
@@ -375,7 +390,7 @@ mod tests {
     #[tokio::test]
     async fn signals_on_the_serving_connection_are_skipped() {
         let (own, bus) = UnixStream::pair().unwrap();
-        let (mut reader, _writer) = Paced { stream: own, load: Arc::default() }.split().take();
+        let (mut reader, _writer) = Paced { stream: own, load: Arc::default(), own: None }.split().take();
         let signal = Message::signal("/x", "x.x", "X").sender(":1.1").build(&"x").unwrap();
         bus.try_write(signal.data()).unwrap();
         bus.try_write(call(":1.1").data()).unwrap();

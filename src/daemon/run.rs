@@ -99,7 +99,7 @@ impl Daemon {
             events::no_client_name(&why.to_string());
         }
         let load = Arc::default();
-        let served = bus::connect(Arc::clone(&load)).await.map_err(Fatal::Bus)?;
+        let served = bus::connect(Arc::clone(&load), outgoing.connection().clone()).await.map_err(Fatal::Bus)?;
         let names = Names::ask(outgoing.connection(), &settings.jails);
         let presence = Presence::new(Logins::follow(&outgoing));
         let mut own = OwnAddresses::follow();
