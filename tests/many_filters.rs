@@ -38,7 +38,7 @@ fn read(
 #[test]
 fn the_records_of_twenty_filters_come_each_once_and_in_order() {
     let scratch = tempfile::tempdir().unwrap();
-    services::journal(RECORDS, 2, scratch.path());
+    services::journal(RECORDS, 2, 20, scratch.path());
     let (filters, fields) = services::filters(20);
     let (_, all) = read(scratch.path(), &filters, &fields, &Position::Head);
     assert_eq!(all.len() as u64, RECORDS / 20);

@@ -45,8 +45,8 @@ pub fn filters(count: usize) -> (Vec<Arc<Filter>>, Arc<Fields>) {
     (filters, Arc::new(fields))
 }
 
-/// Makes a journal of so many files, one behind the other in time.
-pub fn journal(records: u64, files: u64, directory: &Path) {
+/// Makes a journal of so many files, one behind the other in time, in which the first services write.
+pub fn journal(records: u64, files: u64, services: usize, directory: &Path) {
     fs::create_dir_all(directory).expect("the folder can be made");
     for file in 0..files {
         let path = directory.join(format!("file-{file:03}.journal"));
@@ -59,19 +59,19 @@ pub fn journal(records: u64, files: u64, directory: &Path) {
             .expect("systemd-journal-remote starts (apt-get install systemd-journal-remote)");
         let mut out = BufWriter::with_capacity(1 << 20, remote.stdin.take().expect("it has an input"));
         for number in records * file / files..records * (file + 1) / files {
-            entry(&mut out, number);
+            entry(&mut out, number, services as u64);
         }
         drop(out.into_inner().expect("it takes the entries"));
         assert!(remote.wait().expect("it ends").success(), "systemd-journal-remote made {}", path.display());
     }
 }
 
-fn entry(out: &mut impl Write, number: u64) {
+fn entry(out: &mut impl Write, number: u64, services: u64) {
     let (time, monotonic) = (BEGIN + number * STEP, 1_000_000 + number * STEP);
     let (share, pid) = (number / SHARE, 1_000 + number % 30_000);
     let (program, identifier, message) = if number % SHARE == 7 {
         // In an order that repeats only after a long time.
-        let name = SERVICES[usize::try_from((share * 7 + share / 20) % 20).expect("small")];
+        let name = SERVICES[usize::try_from((share * 7 + share / 20) % services).expect("small")];
         let part = if share % 3 == 0 { "-worker" } else { "" };
         let address = format!("10.{}.{}.7", share / 250 % 250, share % 250);
         (name.to_owned(), format!("{name}{part}"), format!("Login of root failed from {address} port {}", pid % 60_000))

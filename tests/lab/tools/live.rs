@@ -12,6 +12,7 @@
 //! which comes near a ban. It is measured alone, and with a brute force of five attempts among it.
 //! wardend and fail2ban get it at the same time, each in a machine of its own.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -170,7 +171,8 @@ fn measure(machine: &Machine, daemon: &Daemon) {
         let busy = cpu(machine, &pid) - busy;
         if index == 0 {
             // One ban a second.
-            for ((part, before), (_, after)) in parts_before.into_iter().zip(parts(machine, &pid)) {
+            for (part, after) in parts(machine, &pid) {
+                let before = parts_before.get(&part).copied().unwrap_or_default();
                 println!("{name}: … for each ban, {part}: {:.2} ms", (after - before) * 1e3 / f64::from(ATTACK));
             }
         }
@@ -200,27 +202,29 @@ fn ms(usec: u64) -> f64 {
     usec as f64 / 1000.0
 }
 
-/// Who spends CPU time when somebody is banned, and how much until now, in seconds.
-fn parts(machine: &Machine, pid: &str) -> Vec<(String, f64)> {
+/// Who spends CPU time when somebody is banned, and how much until now, in seconds. Threads of one name are
+/// one part; of those that have ended nothing is left.
+fn parts(machine: &Machine, pid: &str) -> BTreeMap<String, f64> {
     let threads = machine.run(&format!(
         "for task in /proc/{pid}/task/*; do echo \"$(cut -d ' ' -f 1 $task/schedstat) thread $(cat $task/comm)\"; done"
     ));
-    let thread = |line: &str| {
-        let (busy, name) = line.split_once(' ')?;
-        Some((name.to_owned(), busy.parse::<f64>().ok()? / 1e9))
-    };
-    let group = |(name, path): (&str, &str)| {
-        let stat = format!("cat /sys/fs/cgroup/{path}/cpu.stat 2>/dev/null | sed -n 's/^usage_usec //p'");
-        (name.to_owned(), sum(machine, &stat) / 1e6)
-    };
+    let mut parts = BTreeMap::new();
+    for (busy, name) in threads.lines().filter_map(|line| line.split_once(' ')) {
+        *parts.entry(name.to_owned()).or_default() += busy.parse::<f64>().unwrap_or_default() / 1e9;
+    }
     let groups = [
+        ("wardend with all its threads", "system.slice/wardend.service"),
         ("the units that close connections", "system.slice/system-wardend*.slice"),
         ("firewalld", "system.slice/firewalld.service"),
         ("the bus", "system.slice/dbus.service"),
         ("journald", "system.slice/systemd-journald.service"),
         ("the service manager", "init.scope"),
     ];
-    threads.lines().filter_map(thread).chain(groups.map(group)).collect()
+    for (name, path) in groups {
+        let stat = format!("cat /sys/fs/cgroup/{path}/cpu.stat 2>/dev/null | sed -n 's/^usage_usec //p'");
+        parts.insert(name.to_owned(), sum(machine, &stat) / 1e6);
+    }
+    parts
 }
 
 /// Of all threads, since they began.
