@@ -44,6 +44,7 @@ pub mod shared {
     pub use crate::contract::journal::fleet as records;
     pub use crate::util::{
         suggest::{instead, toml_mistake},
+        text::count,
         time::format,
     };
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 /// A number with its noun: "1 ban", "2 bans". Every number that people read beside a noun goes through
 /// this; tests/style.rs looks for those that do not.
-pub(crate) fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str, many: &str) -> String {
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str, many: &str) -> String {
     let noun = if number == N::from(1) { one } else { many };
     format!("{number} {noun}")
 }

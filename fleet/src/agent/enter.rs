@@ -1,0 +1,114 @@
+//! What is decided is entered in wardend: the difference between that and what is held there.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+use super::{Agent, MOST_REFUSED};
+use crate::{
+    core::{Seconds, fleet::Decision},
+    events,
+    wardend::{MOST_IN_A_CALL, Orders, Results, now},
+};
+
+/// How long what wardend has refused is not tried again.
+const REFUSED_FOR: Seconds = 300;
+/// The most sources that are suspected: wardend keeps 4096, and administrators need some.
+const MOST_WATCHED: usize = 3000;
+/// How long to wait after wardend could not be asked.
+const PAUSE: Duration = Duration::from_secs(5);
+
+impl Agent {
+    /// Everything that is held is decided again.
+    pub(super) fn compare(&mut self) {
+        let held: Vec<IpNet> = self.held.keys().chain(self.watched.keys()).copied().collect();
+        self.fleet.touch(held);
+    }
+
+    /// Hands over what is decided and not held yet, if wardend has carried out what was ordered before.
+    pub(super) fn enter(&mut self) {
+        let (time, instant) = (now(), Instant::now());
+        if self.busy || self.wardend.is_some() || instant < self.pause_until {
+            return;
+        }
+        let mut orders = Orders::default();
+        for source in self.fleet.take_touched(MOST_IN_A_CALL) {
+            let decision = if self.left { Decision::Nothing } else { self.fleet.decide(&source, time) };
+            let refused = self.refused.get(&source).is_some_and(|(_, until)| *until > time);
+            if !matches!(decision, Decision::Ban(_)) && self.held.contains_key(&source) {
+                orders.unban.push(source);
+                self.expected.insert(source, instant);
+            }
+            if !matches!(decision, Decision::Watch(_)) && self.watched.contains_key(&source) {
+                orders.unwatch.push(source);
+            }
+            match decision {
+                Decision::Ban(until) if !refused && self.held.get(&source).is_none_or(|held| until > held + 1) => {
+                    orders.ban.push((source, until, self.reason(&source)));
+                }
+                Decision::Watch(until)
+                    if !refused
+                        && self.watched.get(&source).is_none_or(|held| until > held + 60)
+                        && self.watched.len() + orders.watch.len() < MOST_WATCHED =>
+                {
+                    orders.watch.push((source, until, self.reason(&source)));
+                }
+                _ => {
+                    self.heard.remove(&source);
+                }
+            }
+        }
+        if !orders.is_empty() && self.orders.try_send(orders).is_ok() {
+            self.busy = true;
+        }
+    }
+
+    /// Who says so, for people.
+    fn reason(&self, source: &IpNet) -> String {
+        let voices = self.fleet.voices(source);
+        let names: Vec<&str> =
+            voices.iter().filter(|voice| voice.refusal.is_none()).map(|voice| &*voice.machine).collect();
+        match names[..] {
+            [] => "banned by the fleet".to_owned(),
+            [one] => format!("banned by {one}"),
+            [one, two] => format!("banned by {one} and {two}"),
+            [one, two, ref more @ ..] => format!("banned by {one}, {two} and {} more machines", more.len()),
+        }
+    }
+
+    pub(super) fn results(&mut self, results: Results) {
+        self.busy = false;
+        let time = now();
+        for (source, until) in results.banned {
+            self.held.insert(source, until);
+            if let Some(since) = self.heard.remove(&source) {
+                let usec = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.latency = (self.latency.0.saturating_add(usec), self.latency.1 + 1);
+            }
+        }
+        for source in results.unbanned {
+            self.held.remove(&source);
+        }
+        self.watched.extend(results.watched);
+        for source in results.unwatched {
+            self.watched.remove(&source);
+        }
+        for (source, why) in results.refused {
+            self.heard.remove(&source);
+            if self.refused.len() < MOST_REFUSED {
+                self.refused.insert(source, (why, time.saturating_add(REFUSED_FOR)));
+            }
+        }
+        if let Some(why) = &results.failed {
+            if self.failed.as_ref() != Some(why) {
+                events::not_entered(why);
+            }
+            // What is held is not known any more; the next comparison finds out.
+            self.pause_until = Instant::now() + PAUSE;
+            self.fleet.touch_all();
+            self.compare();
+        }
+        self.failed = results.failed;
+    }
+}
