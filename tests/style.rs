@@ -10,7 +10,7 @@ use std::{
 use regex::RegexBuilder;
 
 /// A pattern that keeps coming back, and what to write instead.
-const PATTERNS: [(&str, &str); 8] = [
+const PATTERNS: [(&str, &str); 10] = [
     (r"how manieth", "\"which ban of the source it is\", or a number"),
     (r"\banew\b", "\"again\", or a verb with \"re-\""),
     (r"\bfor ever\b", "\"permanently\""),
@@ -19,6 +19,8 @@ const PATTERNS: [(&str, &str); 8] = [
     (r"\b(has|have) the last word\b", "\"takes precedence\""),
     (r"^\s*(//[/!]?|#) (.*\b)?so many\b", "\"the number of …\""),
     (r#"("[^"]*|^[^"/]*)('|\b(which|that|this|it)) is no [a-z]"#, "\"is not a valid …\""),
+    (r"\bbelongs? into\b", "\"belongs in\""),
+    (r"\b(its|their) begin\b", "\"beginning\" or \"start\""),
 ];
 
 /// "is no longer" and its like.
@@ -118,6 +120,8 @@ fn each_pattern_finds_what_it_is_for() {
         "the file has the last word",
         "    /// So many failures",
         "\"'x' is no port\"",
+        "it belongs into the list",
+        "their begin, and their end",
     ];
     for ((pattern, _), sample) in PATTERNS.iter().zip(samples) {
         let pattern = RegexBuilder::new(pattern).case_insensitive(true).build().expect("it is a pattern");

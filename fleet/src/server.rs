@@ -141,7 +141,7 @@ impl Fleet {
         self.ask(|reply| Request::Pardon(source, until, reply)).await?.map_err(fdo::Error::Failed)
     }
 
-    /// Takes the bans of this machine back everywhere, ends those of others here, and takes no part any more
+    /// Takes the bans of this machine back everywhere, ends those of others here, and no longer takes part
     /// until a restart.
     async fn leave(&self) -> fdo::Result<()> {
         self.ask(Request::Leave).await

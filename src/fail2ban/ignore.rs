@@ -63,7 +63,7 @@ impl List {
         };
         self.warnings.push((
             place.clone(),
-            format!("the addresses in {path} were copied as they are now; wardend does not follow the file, so later changes belong into ignoreip"),
+            format!("the addresses in {path} were copied as they are now; wardend does not follow the file, so later changes belong in ignoreip"),
         ));
         for (number, line) in text.lines().enumerate() {
             let place = Place { file: path.into(), line: number + 1, shipped: false };

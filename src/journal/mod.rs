@@ -3,7 +3,7 @@
 //! [`reader`] walks the journal with sd-journal and makes [`crate::core::record::Record`]s of the
 //! entries that the filters ask for; `wardenctl replay` uses it as it is. [`follow`] runs it in
 //! a thread of its own for the daemon (sd-journal is bound to one thread, and disk reads do not
-//! belong into the bus loop) and polls while a next failure may have somebody banned, because journald announces new
+//! belong in the bus loop) and polls while a next failure may have somebody banned, because journald announces new
 //! entries a quarter to half a second late by design (systemd issue 17574) though they can be
 //! read at once. [`roots`] tells whether what is open is what is there,
 //! and [`gleaner`] finds what sd-journal passes over where several journald write.

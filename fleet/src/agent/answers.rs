@@ -28,7 +28,7 @@ pub(crate) enum Request {
     Explain(IpNet, oneshot::Sender<Explanation>),
     /// No voice against the source is to count, here and on machines that trust this one, until then.
     Pardon(IpNet, Seconds, oneshot::Sender<Result<(), String>>),
-    /// Take back everything, and take no part any more.
+    /// Take back everything, and no longer take part.
     Leave(oneshot::Sender<()>),
 }
 

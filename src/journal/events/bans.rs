@@ -1,4 +1,4 @@
-//! The records of bans: their begin, their end, and what holds them up.
+//! The records of bans: how they begin and end, and what holds them up.
 
 use std::time::Duration;
 
