@@ -90,7 +90,13 @@ pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(rele
         let begin = Instant::now();
         let freed = machine.try_run(&format!("timeout 5 wardenctl unban {address}")).code == 0;
         let order = begin.elapsed();
-        let (held, bus) = (private("wardend"), private("dbus"));
+        // What was sent may still be decoded, one call after the other, and takes memory meanwhile.
+        let mut held = 0;
+        machine.wait_until("it holds no more than it may", || {
+            held = private("wardend");
+            held < idle + GROWTH
+        });
+        let bus = private("dbus");
         machine.run(&format!("systemctl stop greedy{number}"));
         let begin = Instant::now();
         // What was sent may still fill the daemon's queue in the bus, which then takes nothing more for it.
@@ -107,7 +113,6 @@ pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(rele
             peak.trim().replace('\t', " "),
         );
         assert!(banned < LATE, "{kind}: a ban came after {banned:?}");
-        assert!(held < idle + GROWTH, "{kind}: {held} KiB, {idle} KiB before");
         let peak = peak.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number");
         assert!(peak < idle + PEAK, "{kind}: {peak} KiB at most, {idle} KiB before");
     }
