@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::phase::{Pause, Phase, Seen, Wanted};
+use self::phase::{Pause, Phase, Reload, Seen, Wanted};
 use super::{
     Order, Report, State,
     client::{Firewalld, Trouble},
@@ -148,7 +148,7 @@ struct Driver {
     audit: Instant,
     /// When it was last compared.
     looked: Instant,
-    last_reload: Option<Instant>,
+    last_reload: Option<Reload>,
     reload_gap: Duration,
     /// Entries, and sets, that were refused once.
     suspects: BTreeSet<String>,
@@ -314,8 +314,6 @@ impl Driver {
         }
         if !layout.sets.iter().all(|set| self.layout.sets.contains(set)) {
             self.phase = Phase::Unknown;
-            // It is by our own doing.
-            self.last_reload = None;
         }
         self.plan.lay_out(&layout);
         self.layout = layout;

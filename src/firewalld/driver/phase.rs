@@ -3,6 +3,8 @@
 
 use tokio::time::Instant;
 
+use crate::firewalld::layout::Layout;
+
 /// What the daemon has ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -98,6 +100,20 @@ pub(super) struct Pause {
     pub(super) until: Instant,
     /// It needs an admin to change anything, so a new ban does not cut it short.
     pub(super) is_firm: bool,
+}
+
+/// A reload of firewalld, and for what.
+#[derive(Clone, Debug)]
+pub(super) struct Reload {
+    pub(super) at: Instant,
+    pub(super) layout: Layout,
+}
+
+impl Reload {
+    /// Whether all ipsets of a layout were configured when firewalld was reloaded.
+    pub(super) fn is_for(&self, layout: &Layout) -> bool {
+        layout.sets.iter().all(|set| self.layout.sets.contains(set))
+    }
 }
 
 /// What a look at ipsets and policy has led to.

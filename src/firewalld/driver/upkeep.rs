@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Driver, LONGEST_PAUSE, Over, RELOAD_GAP,
-    phase::{Pause, Phase, Seen},
+    phase::{Pause, Phase, Reload, Seen},
 };
 use crate::firewalld::Report;
 use crate::firewalld::client::{Firewalld, Trouble};
@@ -127,21 +127,25 @@ impl Driver {
 
     pub(super) async fn bootstrap(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
         let now = Instant::now();
-        if let Some(next) = self.last_reload.map(|last| last + self.reload_gap)
+        // A reload for other ipsets could not help with these.
+        let last = self.last_reload.as_ref().filter(|last| last.is_for(&self.layout)).map(|last| last.at);
+        if let Some(next) = last.map(|last| last + self.reload_gap)
             && next > now
         {
             self.fail(&Trouble::Missing);
             self.pause = Some(Pause { until: next.min(now + LONGEST_PAUSE), is_firm: false });
             return Ok(());
         }
-        if !self.repair(firewalld).await? {
+        let layout = self.layout.clone();
+        if !self.repair(firewalld).await? || layout != self.layout {
             return Ok(());
         }
-        if self.last_reload.replace(now).is_some() {
+        if last.is_some() {
             // The last one has not helped for long. Don't reload an admin's firewall every
             // minute without end.
             self.reload_gap = (self.reload_gap * 2).min(RELOAD_GAP * 60);
         }
+        self.last_reload = Some(Reload { at: now, layout });
         self.tell(messages::CREATED.to_owned());
         let reply = self.call(firewalld.reload()).await?;
         // Our own reload loses the entries as everybody's does; its signal comes on top of this

@@ -405,6 +405,32 @@ async fn a_scope_gets_sets_and_rules_of_its_own_and_loses_them_when_no_jail_has_
 }
 
 #[tokio::test]
+async fn jails_that_change_while_ipsets_are_created_do_not_wait_for_theirs() {
+    let bus = Bus::start();
+    let fake = Fake::ready();
+    let _firewalld = fake.serve(&bus).await;
+    let mut daemon = Daemon::start(&bus, &["203.0.113.7"]).await;
+    daemon.up().await;
+    fake.with(|inner| inner.delay = Duration::from_millis(2));
+    let made = || fake.calls(&[""]).len();
+    let list = vec![(ssh(), network("203.0.113.7"))];
+    let before = made();
+    daemon.order(Order::Replace { scopes: vec![ssh()], list: list.clone() });
+    daemon.blocked("203.0.113.7").await;
+    let all = made() - before;
+    for calls in (1..all).step_by(6) {
+        daemon.order(replace(&["203.0.113.7"]));
+        daemon.until(|report| matches!(report, Report::Blocked { scope, .. } if *scope == all_ports())).await;
+        let before = made();
+        daemon.order(Order::Replace { scopes: vec![ssh()], list: list.clone() });
+        while made() < before + calls {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!(!daemon.seen.iter().any(|report| matches!(report, Report::State(State::Down(_)))), "{:#?}", daemon.seen);
+}
+
+#[tokio::test]
 async fn a_service_that_firewalld_does_not_know_is_named_and_holds_up_nothing() {
     let bus = Bus::start();
     let fake = Fake::ready();
