@@ -144,18 +144,22 @@ pub(super) fn check(
         Ok(automaton) => automaton,
         Err(error) => return Err(whole(rule, &pattern).err().unwrap_or_else(|| unproven(error))),
     };
-    if automaton.has_address() != pattern.has_address {
+    if let Some(token) = pattern.address.filter(|_| !automaton.has_address()) {
         return Err(rule.pattern_error(format!(
-            "rule '{name}' names <ADDR> where it can't match (in a class, a comment, or repeated zero times)."
+            "rule '{name}' names <{token}> where it can't match (in a class, a comment, or repeated zero times); write \
+             plain brackets as \\[ and \\]."
         )));
     }
-    if !pattern.has_address && rule.table.standalone && matches!(rule.table.counts, Counts::Failure | Counts::Refusal) {
+    if pattern.address.is_none()
+        && rule.table.standalone
+        && matches!(rule.table.counts, Counts::Failure | Counts::Refusal)
+    {
         return Err(rule.pattern_error(format!(
             "rule '{name}' has no <ADDR>, and as it is standalone there is no session to take an address from."
         )));
     }
     let alone = rule.table.standalone || !has_session;
-    if !pattern.has_address && alone && (rule.table.attempt.is_some() || rule.table.counts == Counts::Success) {
+    if pattern.address.is_none() && alone && (rule.table.attempt.is_some() || rule.table.counts == Counts::Success) {
         return Err(rule
             .pattern_error(format!("rule '{name}' has no <ADDR>, and there is no session to take an address from.")));
     }

@@ -240,16 +240,17 @@ pub(super) enum MarkError {
     Pattern(#[from] PatternError),
     #[error("is refused: {0}")]
     Unproven(ProofError),
-    #[error("has an <ADDR>, which a mark has not")]
-    Address,
+    /// The token, as written.
+    #[error("has <{0}>; a mark is the program's own, and no address")]
+    Address(&'static str),
 }
 
 impl Mark {
     fn of(pattern: &str, work: &mut Work) -> Result<Self, MarkError> {
         let all = Pattern::expand(&format!("(?:{pattern})(?s-u:.*)"), &ClientText::default())?;
         let automaton = all.automaton(work).map_err(MarkError::Unproven)?;
-        if all.has_address {
-            return Err(MarkError::Address);
+        if let Some(token) = all.address {
+            return Err(MarkError::Address(token));
         }
         Ok(Self { pattern: pattern.to_owned(), automaton })
     }
@@ -285,7 +286,7 @@ pub(super) fn prove(
     let proof = Proof { declared, size, far, rules, checked };
     for (index, rule) in rules.iter().enumerate() {
         // What is known and has no address makes no difference.
-        if rule.table.counts == Counts::Nothing && !checked[index].pattern.has_address {
+        if rule.table.counts == Counts::Nothing && checked[index].pattern.address.is_none() {
             continue;
         }
         let text = text.as_ref().map_err(|what| rule.pattern_error(format!("client-text can't be used: {what}.")))?;

@@ -169,7 +169,7 @@ fn known_programs(
 ) -> Result<(), FilterError> {
     for (place, (kind, made)) in records.kinds().zip(declared).enumerate() {
         for (index, rule) in rules.iter().enumerate() {
-            if kinds[index].meet(Kinds::only(place)) && checked[index].pattern.has_address {
+            if kinds[index].meet(Kinds::only(place)) && checked[index].pattern.address.is_some() {
                 programs::check_rule(message, made.said, kind, &checked[index].automaton)
                     .map_err(|what| rule.pattern_error(what.to_string()))?;
             }

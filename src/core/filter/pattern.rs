@@ -40,9 +40,9 @@ pub(crate) enum PatternError {
          ahead of all that varies"
     )]
     LateSession,
-    /// A token, and what a message has one of.
-    #[error("has <{0}> more than once; a message has one {1}")]
-    Twice(&'static str, &'static str),
+    /// A token, the same or another for the same, and what a message has one of.
+    #[error("has {both}; a message has one {2}", both = both(.0, .1))]
+    Twice(&'static str, &'static str, &'static str),
     #[error("is {0} bytes long; write it with at most {most}", most = LONGEST)]
     TooLong(usize),
     #[error(transparent)]
@@ -69,8 +69,18 @@ pub(crate) struct Pattern {
     /// It has text that an attacker may choose ahead of the address, so a message that was cut
     /// off may end on a forged address.
     pub(crate) attacker_first: bool,
-    /// It has an `<ADDR>`.
-    pub(crate) has_address: bool,
+    /// Its token for an address, as written.
+    pub(crate) address: Option<&'static str>,
+}
+
+/// The token that a pattern has for a group.
+fn of_group(seen: &[(&str, &'static str)], group: &str) -> Option<&'static str> {
+    seen.iter().find(|(other, _)| *other == group).map(|(_, token)| *token)
+}
+
+/// Two tokens of which a pattern can only have one, for a sentence.
+fn both(first: &str, second: &str) -> String {
+    if first == second { format!("<{first}> more than once") } else { format!("both <{first}> and <{second}>") }
 }
 
 impl Pattern {
@@ -84,7 +94,8 @@ impl Pattern {
         let mut expression = String::with_capacity(text.len() + 64);
         // With all tokens in named groups, which no author can write.
         let mut marked = String::with_capacity(text.len() + 64);
-        let mut seen: Vec<&str> = Vec::new();
+        // The groups, and the token of each.
+        let mut seen = Vec::new();
         let mut own_class = false;
         let mut attacker_seen = false;
         let mut attacker_first = false;
@@ -115,11 +126,11 @@ impl Pattern {
             }
             let begin = expression.len();
             // Behind the client's port there may be the server's.
-            if let Some(group) = token.group.filter(|group| *group != PORT || !seen.contains(group)) {
-                if seen.contains(&group) {
-                    return Err(PatternError::Twice(token.name, group));
+            if let Some(group) = token.group.filter(|group| *group != PORT || of_group(&seen, group).is_none()) {
+                if let Some(first) = of_group(&seen, group) {
+                    return Err(PatternError::Twice(first, token.name, tokens::what(group)));
                 }
-                seen.push(group);
+                seen.push((group, token.name));
                 let stands_for = address.filter(|_| group == ADDR).unwrap_or(&token.expression);
                 let named = format!("(?P<{group}>{stands_for})");
                 expression.push_str(&named);
@@ -147,7 +158,8 @@ impl Pattern {
         let hir = parse(&expression)?;
         let doubted = if own_class { doubt(&parse(&marked)?) } else { None };
         let attacker = attackers.pop().filter(|_| attackers.is_empty() && !limited);
-        Ok(Self { expression, attacker, hir, doubted, claims, attacker_first, has_address: seen.contains(&ADDR) })
+        let address = of_group(&seen, ADDR);
+        Ok(Self { expression, attacker, hir, doubted, claims, attacker_first, address })
     }
 
     /// Whether it has a token of this group.
@@ -351,7 +363,9 @@ mod tests {
     fn mistakes_are_told_with_their_mend() {
         for (text, says) in [
             ("from <HOSTS>", "unknown token <HOSTS>"),
-            ("<ADDR> and <ADDR>", "more than once"),
+            ("<ADDR> and <ADDR>", "has <ADDR> more than once; a message has one address"),
+            ("<ADDR4> or <ADDR6>", "has both <ADDR4> and <ADDR6>; a message has one address"),
+            ("<ACCOUNT> and <USER>", "has both <ACCOUNT> and <USER>; a message has one user"),
             ("(?P<x>a) <ADDR>", "named group"),
             ("(unclosed <ADDR>", "unclosed group"),
             ("(?=x)<ADDR>", "look-around"),

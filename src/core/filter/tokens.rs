@@ -23,6 +23,18 @@ pub(super) const COUNT: &str = "COUNT";
 /// Name of the capture group of `<SESSION>`.
 pub(super) const SESSION: &str = "SESSION";
 
+/// What a message has in a group.
+pub(super) fn what(group: &str) -> &'static str {
+    match group {
+        ADDR => "address",
+        USER => "user",
+        PID => "process",
+        PORT => "port",
+        COUNT => "number of failures",
+        _ => "session",
+    }
+}
+
 /// A token of a pattern: its name between the angle brackets, and what it stands for.
 struct Token {
     name: &'static str,

@@ -268,6 +268,12 @@ fn mistakes_in_what_is_said_of_records_are_told_with_their_mend() {
             "x <ADDR>",
             "chunk-mark is not a valid",
         ),
+        (
+            "_UID = ['0']",
+            "framing = 'chunks'\nchunk-size = 9\nchunk-mark = '<ADDR4> '",
+            "x <ADDR>",
+            "chunk-mark has <ADDR4>; a mark is the program's own",
+        ),
         ("_UID = ['0']", "client-text = '<ADDR>'", "x <ADDR>", "client-text is one token of clients' text"),
         ("_UID = ['0']", "client-text = 'x'", "x <ADDR>", "client-text is one token of clients' text"),
         ("_UID = ['0']", "", "x <NUM without \"1\"> <ADDR>", "only <USER> and <TEXT> can be without"),

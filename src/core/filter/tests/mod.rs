@@ -67,6 +67,7 @@ fn each_mistake_is_told_with_file_line_and_mend() {
         (with(&FAILED.replace("<USER>", r"\buser")), 12, "look-around"),
         (with(&FAILED.replace("<ADDR>", "(?:<ADDR>)?")), 12, "can match without its address"),
         (with(&FAILED.replace("<ADDR>", "[<ADDR>]")), 12, "names <ADDR> where it can't match"),
+        (with(&FAILED.replace("<ADDR>", "[v1.<ADDR6>]")), 12, "names <ADDR6> where it can't match"),
         (with(&FAILED.replace(" from <ADDR>", "")) + "standalone = true\n", 12, "no session to take an address from"),
         (
             with(&FAILED.replace("failure", "evidence")) + "standalone = true\n",
