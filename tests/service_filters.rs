@@ -197,8 +197,8 @@ fn dropbear_counts_wrong_passwords() {
 /// ejabberd and PostgreSQL. Of the 35 clients of nginx whose password was wrong, six met an error log on standard
 /// error, where a path with a line break makes lines of a client's own, and all 29 others are counted. Squid looks at
 /// no password that comes with a line break in the name, and logs the request as one without a name, which is
-/// every client's first.
-const COUNTED: [(&str, &str, &[&str], [usize; 3]); 19] = [
+/// every client's first; the mode "anonymous" counts both.
+const COUNTED: [(&str, &str, &[&str], [usize; 3]); 20] = [
     ("postfix-debian13", "normal", &["password_failures"], [33, 0, 0]),
     ("postfix-debian12", "normal", &["password_failures"], [33, 0, 0]),
     ("dovecot-debian13", "normal", &["password_failures"], [37, 0, 0]),
@@ -213,6 +213,7 @@ const COUNTED: [(&str, &str, &[&str], [usize; 3]); 19] = [
     ("slapd-debian13", "normal", &["password_failures"], [5, 0, 0]),
     ("postgresql-debian13", "normal", &["password_failures"], [12, 0, 1]),
     ("squid-debian13", "normal", &["password_failures"], [7, 0, 1]),
+    ("squid-debian13", "anonymous", &["password_failures", "probes"], [13, 0, 0]),
     ("tinyproxy-debian13", "normal", &["password_failures"], [2, 0, 0]),
     ("openvpn-debian13", "normal", &["password_failures"], [3, 0, 0]),
     ("monit-debian13", "normal", &["password_failures"], [7, 0, 1]),
@@ -229,6 +230,15 @@ fn each_service_counts_whom_it_logs_and_nobody_else() {
     });
     let other: Vec<_> = all.iter().filter(|(_, wanted, found)| found != wanted).collect();
     assert!(other.is_empty(), "recording, exact, wrong and missed wanted, and found: {other:#?}");
+}
+
+/// One of the thirty who sent passwords to nginx by way of the recorded syslog sent a host that nginx refused before it
+/// looked at the password. The error log of the recording's level says nothing of it; the access log has a 400.
+#[test]
+fn nginx_counts_a_refused_request_among_the_bad_ones_and_not_as_a_wrong_password() {
+    let address = "198.51.100.44".parse().unwrap();
+    let counted = |mode| failures("nginx", "nginx-debian13", mode).remove(&address);
+    assert_eq!([counted("normal"), counted("scan")], [None, Some(1)]);
 }
 
 /// What a program makes of a client's text.
