@@ -11,7 +11,7 @@ use serde::Serialize;
 use zbus::Variant;
 
 use super::{
-    bus::{Refused, Steering, end, sentence, steer},
+    bus::{Refused, Steering, ask, end, steer},
     complete,
     list::{BanJson, options},
     output::{Json, line, print_json, when},
@@ -109,7 +109,7 @@ pub(super) async fn ban(options: &Ban) -> anyhow::Result<()> {
         // Each may be answered for each jail.
         let answers = match &options.jail {
             Some(_) => 1,
-            None => daemon.manager().list_jails().await.map_err(sentence)?.answer.len().max(1),
+            None => ask(async || daemon.manager().list_jails().await).await?.answer.len().max(1),
         };
         for part in calls(&sources, |source| (ENTRY + source.len()) * answers - ENTRY) {
             let entries = part.iter().map(entry).collect::<zbus::Result<Vec<_>>>()?;
@@ -130,8 +130,8 @@ impl Steering {
     /// Asked after bans were ordered, so that whoever ordered them knows whether they have effect.
     pub(super) async fn firewall(&self) -> anyhow::Result<Firewall> {
         let manager = self.manager();
-        let state = manager.firewall_state().await.map_err(sentence)?;
-        let message = manager.firewall_message().await.map_err(sentence)?;
+        let state = ask(async || manager.firewall_state().await).await?;
+        let message = ask(async || manager.firewall_message().await).await?;
         let trouble = match state.as_str() {
             "up" => String::new(),
             _ if message.is_empty() => "firewalld has not answered yet.".to_owned(),

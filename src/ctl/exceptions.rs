@@ -12,7 +12,7 @@ use zbus::Variant;
 
 use super::{
     bans::MANY,
-    bus::{Steering, end, manager, sentence, steer},
+    bus::{Steering, ask, end, manager, steer},
     complete,
     output::{Cell, Json, Style, Table, closing, line, print_json, when},
     sources,
@@ -252,7 +252,8 @@ async fn each(
 }
 
 async fn list_ignored(json: Json) -> anyhow::Result<()> {
-    let entries = manager().await?.list_ignored().await.map_err(sentence)?.answer;
+    let manager = manager().await?;
+    let entries = ask(async || manager.list_ignored().await).await?.answer;
     if let Some(mode) = json.mode() {
         let objects: Vec<Value> = entries.iter().map(ignored_object).collect();
         return print_json(&objects, mode);
@@ -277,7 +278,8 @@ async fn list_ignored(json: Json) -> anyhow::Result<()> {
 }
 
 async fn list_suspects(json: Json) -> anyhow::Result<()> {
-    let entries = manager().await?.list_suspects().await.map_err(sentence)?.answer;
+    let manager = manager().await?;
+    let entries = ask(async || manager.list_suspects().await).await?.answer;
     if let Some(mode) = json.mode() {
         return print_json(&entries.iter().map(object).collect::<Vec<_>>(), mode);
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use zbus::OwnedVariant;
 
 use super::{
-    bus::{end, manager, sentence},
+    bus::{ask, end, manager},
     complete,
     output::{Json, Style, line, print_json, relative, when},
 };
@@ -105,7 +105,8 @@ impl ExplainJson {
 }
 
 pub(super) async fn explain(options: &Explain) -> anyhow::Result<()> {
-    let known = manager().await?.explain(&options.address).await.map_err(sentence)?.answer;
+    let manager = manager().await?;
+    let known = ask(async || manager.explain(&options.address).await).await?.answer;
     for jail in known {
         let jail = ExplainJson::read(jail)?;
         match options.json.mode() {

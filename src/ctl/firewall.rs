@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    bus::{manager, sentence, steer},
+    bus::{ask, manager, steer},
     output::{Json, Style, Table, closing, line, print_json},
 };
 use crate::{
@@ -38,7 +38,8 @@ pub(super) async fn firewall(verb: &Firewall) -> anyhow::Result<()> {
 }
 
 async fn status(options: &Status) -> anyhow::Result<()> {
-    let (state, message, policy, sets) = manager().await?.firewall_status().await.map_err(sentence)?;
+    let manager = manager().await?;
+    let (state, message, policy, sets) = ask(async || manager.firewall_status().await).await?;
     let sets = sets.answer;
     if let Some(mode) = options.json.mode() {
         return print_json(&FirewallStatus { state, message, policy, sets }, mode);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use zbus::{OwnedVariant, Variant};
 
 use super::{
-    bus::{end, manager, sentence},
+    bus::{ask, end, manager},
     complete,
     output::{Cell, Json, Style, Table, closing, print_json, relative, when},
     time,
@@ -126,7 +126,7 @@ pub(super) async fn bans(
         loop {
             let listed = u32::try_from(bans.len())?;
             let left = most.map_or(0, |most| most - listed);
-            let (part, total, generation) = manager.list_bans(what()?, listed, left).await.map_err(sentence)?;
+            let (part, total, generation) = ask(async || manager.list_bans(what()?, listed, left).await).await?;
             // A change meanwhile may have moved a ban from one part into another, or into none.
             if *first.get_or_insert(generation) != generation {
                 break;
@@ -147,7 +147,7 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
     let since = options.since.as_deref().map(time::parse).transpose()?;
     let manager = manager().await?;
     if let Some(jail) = &options.jail {
-        manager.get_jail(jail).await.map_err(sentence)?;
+        ask(async || manager.get_jail(jail).await).await?;
     }
     let (order, descending) = options.sort.order();
     let what = || {

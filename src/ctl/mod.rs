@@ -249,7 +249,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
         Some(bus::Refused::NotRunning) => ExitCode::from(3),
         Some(bus::Refused::NotAuthorized(_)) => ExitCode::from(4),
         Some(bus::Refused::WithoutEffect(_)) => ExitCode::from(6),
-        None => ExitCode::FAILURE,
+        Some(bus::Refused::Undelivered(_)) | None => ExitCode::FAILURE,
     }
 }
 

@@ -8,7 +8,7 @@ use zbus::proxy::CacheProperties;
 
 use super::{
     available,
-    bus::{Refused, end, manager, on_the_bus, sentence},
+    bus::{Refused, ask, end, manager, on_the_bus},
     fleet, notify,
     output::{Cell, Json, Style, Table, closing, line, print_json, when},
     scrape, textfile,
@@ -33,21 +33,21 @@ pub(super) struct Show {
 
 pub(super) async fn status(options: &Show) -> anyhow::Result<()> {
     let manager = manager().await?;
-    let version = manager.version().await.map_err(sentence)?;
-    let state = manager.state().await.map_err(sentence)?;
-    let firewall = manager.firewall_state().await.map_err(sentence)?;
-    let message = manager.firewall_message().await.map_err(sentence)?;
-    let problems = manager.problems().await.map_err(sentence)?;
-    let notes = manager.notes().await.map_err(sentence)?;
-    let own = manager.n_own_addresses().await.map_err(sentence)?;
-    let cursor = manager.journal_cursor().await.map_err(sentence)?;
-    let failures = manager.n_failures().await.map_err(sentence)?;
-    let (leaks, spared) = (manager.n_leaks().await.map_err(sentence)?, manager.n_spared().await.map_err(sentence)?);
-    let (records, lost) = (manager.n_records().await.map_err(sentence)?, manager.n_lost().await.map_err(sentence)?);
-    let jails = manager.list_jails().await.map_err(sentence)?.answer;
+    let version = ask(async || manager.version().await).await?;
+    let state = ask(async || manager.state().await).await?;
+    let firewall = ask(async || manager.firewall_state().await).await?;
+    let message = ask(async || manager.firewall_message().await).await?;
+    let problems = ask(async || manager.problems().await).await?;
+    let notes = ask(async || manager.notes().await).await?;
+    let own = ask(async || manager.n_own_addresses().await).await?;
+    let cursor = ask(async || manager.journal_cursor().await).await?;
+    let failures = ask(async || manager.n_failures().await).await?;
+    let (leaks, spared) = (ask(async || manager.n_leaks().await).await?, ask(async || manager.n_spared().await).await?);
+    let (records, lost) = (ask(async || manager.n_records().await).await?, ask(async || manager.n_lost().await).await?);
+    let jails = ask(async || manager.list_jails().await).await?.answer;
     let bans: u32 = jails.iter().map(|jail| jail.bans).sum();
     // An older daemon does not know the method.
-    let ignored = manager.list_ignored().await.map(|ignored| ignored.answer).unwrap_or_default();
+    let ignored = ask(async || manager.list_ignored().await).await.map(|ignored| ignored.answer).unwrap_or_default();
     let names: BTreeMap<String, Vec<String>> =
         ignored.into_iter().filter_map(|entry| Some((entry.name?, entry.addresses.unwrap_or_default()))).collect();
     if let Some(mode) = options.json.mode() {
@@ -172,7 +172,8 @@ pub(super) async fn jails(options: &Jails) -> anyhow::Result<()> {
     if options.available {
         return available::show(options.config.as_deref(), options.json).await;
     }
-    let jails = manager().await?.list_jails().await.map_err(sentence)?.answer;
+    let manager = manager().await?;
+    let jails = ask(async || manager.list_jails().await).await?.answer;
     if let Some(mode) = options.json.mode() {
         return print_json(&jails.iter().map(JailJson::from).collect::<Vec<_>>(), mode);
     }
@@ -241,7 +242,7 @@ pub(super) fn metrics(options: &Metrics) -> anyhow::Result<()> {
 async fn numbers() -> anyhow::Result<String> {
     let manager = manager().await?;
     let mut jails = Vec::new();
-    for row in manager.list_jails().await.map_err(sentence)?.answer {
+    for row in ask(async || manager.list_jails().await).await?.answer {
         let jail = JailProxy::builder(manager.inner().connection())
             .path(row.path)
             .cache_properties(CacheProperties::No)
@@ -252,22 +253,22 @@ async fn numbers() -> anyhow::Result<String> {
             bans: row.bans,
             failing: row.failing,
             sessions: row.sessions,
-            failures: jail.n_failures().await.map_err(sentence)?,
-            banned: jail.n_bans_total().await.map_err(sentence)?,
-            ordered: jail.n_bans_ordered().await.map_err(sentence)?,
-            spared: jail.n_spared().await.map_err(sentence)?,
+            failures: ask(async || jail.n_failures().await).await?,
+            banned: ask(async || jail.n_bans_total().await).await?,
+            ordered: ask(async || jail.n_bans_ordered().await).await?,
+            spared: ask(async || jail.n_spared().await).await?,
         });
     }
-    let (counts, sum_usec) = manager.ban_latency().await.map_err(sentence)?;
+    let (counts, sum_usec) = ask(async || manager.ban_latency().await).await?;
     let numbers = Numbers {
-        records: manager.n_records().await.map_err(sentence)?,
-        lost: manager.n_lost().await.map_err(sentence)?,
-        lag_usec: manager.journal_lag_usec().await.map_err(sentence)?,
+        records: ask(async || manager.n_records().await).await?,
+        lost: ask(async || manager.n_lost().await).await?,
+        lag_usec: ask(async || manager.journal_lag_usec().await).await?,
         latency: Latency::read(&counts, sum_usec)
             .context("The daemon is of another version than wardenctl; restart it with `systemctl restart wardend`")?,
-        version: manager.version().await.map_err(sentence)?,
-        leaks: manager.n_leaks().await.map_err(sentence)?,
-        firewall: manager.firewall_state().await.map_err(sentence)?,
+        version: ask(async || manager.version().await).await?,
+        leaks: ask(async || manager.n_leaks().await).await?,
+        firewall: ask(async || manager.firewall_state().await).await?,
         jails,
         handlers: notify::statuses(),
         fleet: fleet::numbers(manager.inner().connection()).await,

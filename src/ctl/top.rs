@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use zbus::OwnedVariant;
 
 use super::{
-    bus::{manager, sentence},
+    bus::{ask, manager},
     complete,
     output::{Cell, Json, Style, Table, closing, print_json, relative},
     time,
@@ -54,7 +54,8 @@ pub(super) async fn top(options: &Top) -> anyhow::Result<()> {
         Key::Last => "last",
     };
     what.insert("Order".to_owned(), zbus::Str::from(order).into());
-    let rows = manager().await?.top_sources(what, options.lines).await.map_err(sentence)?.answer;
+    let manager = manager().await?;
+    let rows = ask(async || manager.top_sources(what.clone(), options.lines).await).await?.answer;
     if let Some(mode) = options.json.mode() {
         let object = |row: &crate::contract::history::TopRow| {
             serde_json::json!({

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bans::{OutcomeJson, calls, check_number, in_numbers, report_refused},
-    bus::{end, manager, sentence, steer},
+    bus::{ask, end, manager, steer},
     complete,
     list::{self, options},
     output::{Json, line, print_json},
@@ -79,7 +79,7 @@ impl From<BanRow> for Line {
 pub(super) async fn export(options: &Export) -> anyhow::Result<()> {
     let manager = manager().await?;
     if let Some(jail) = &options.jail {
-        manager.get_jail(jail).await.map_err(sentence)?;
+        ask(async || manager.get_jail(jail).await).await?;
     }
     let what = || {
         self::options([

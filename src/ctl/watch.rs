@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use zbus::Message;
 
 use super::{
-    bus::{end, manager, sentence},
+    bus::{ask, end, manager},
     complete,
     output::{Json, Style, line, print_json, relative},
 };
@@ -37,7 +37,7 @@ pub(super) struct Watch {
 pub(super) async fn watch(options: &Watch) -> anyhow::Result<()> {
     let manager = manager().await?;
     if let Some(jail) = &options.jail {
-        manager.get_jail(jail).await.map_err(sentence)?;
+        ask(async || manager.get_jail(jail).await).await?;
     }
     let mut signals = manager.inner().receive_all_signals().await?;
     let mut owners = manager.inner().receive_owner_changed().await?;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{
     super::{
         bans::Firewall,
-        bus::{sentence, steer},
+        bus::{ask, steer},
         list::options,
     },
     Partial,
@@ -87,7 +87,7 @@ impl Live {
         let Orders { given: orders, over, stay, gone } = import.orders(&self.bans, now());
         let daemon = steer().await?;
         let () = daemon.call("Reload", &()).await?;
-        let jails = daemon.manager().list_jails().await.map_err(sentence)?.answer;
+        let jails = ask(async || daemon.manager().list_jails().await).await?.answer;
         if let Some(missing) = import.names().find(|name| jails.iter().all(|jail| jail.name != *name)) {
             bail!("wardend has no jail '{missing}'; have the drop-in written, too, with --write.");
         }

@@ -99,8 +99,9 @@ pub(crate) fn a_client_that_never_reads_holds_no_ban_up_and_fills_no_memory(rele
         let bus = private("dbus");
         machine.run(&format!("systemctl stop greedy{number}"));
         let begin = Instant::now();
-        // What was sent may still fill the daemon's queue in the bus, which then takes nothing more for it.
-        machine.wait_until("a list is answered", || machine.try_run("timeout 60 wardenctl list >/dev/null").code == 0);
+        // What was sent may still fill the daemon's queue in the bus, which then takes nothing more for it:
+        // wardenctl tries again.
+        machine.run("wardenctl list >/dev/null");
         let peak = machine.run("grep VmHWM /proc/$(systemctl show -p MainPID --value wardend)/status");
         println!(
             "{}: {kind} of {connections} connections, {}: an attacker was banned in the kernel after {:.1} s; root's unban {} after {:.1} s; private memory {held} KiB, of the bus {bus} KiB; a list {:.1} s after its end; {}",
