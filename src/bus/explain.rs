@@ -41,7 +41,7 @@ pub(super) fn dictionary(known: &Explanation, users: bool) -> zbus::Result<HashM
         ("Because", known.because.as_str().into()),
         ("BanCount", known.count.into()),
         ("Attempts", attempts.into()),
-        ("Counted", counted(&known.failures).into()),
+        ("Counted", counted(known.failures.are_bans()).into()),
     ];
     match &known.state {
         AddressState::Banned(ban) => entries.extend([

@@ -620,7 +620,8 @@ impl Manager {
     ) -> zbus::Result<()>;
 
     /// A failure was counted. At most ten a second are sent individually; `omitted` is the number of
-    /// failures between the last one sent and this one. `NFailures` counts them all.
+    /// failures between the last one sent and this one. `NFailures` counts them all. In a jail that counts
+    /// bans, it is a ban, and `rule` is the jail that has banned; `Counted` says so, `failures` or `bans`.
     #[zbus(signal)]
     pub(crate) async fn failure(
         emitter: &SignalEmitter<'_>,
@@ -646,7 +647,8 @@ impl Manager {
     ) -> zbus::Result<()>;
 
     /// A source was not banned despite its number of failures, because somebody had logged in from
-    /// there at `login_usec`. Sent at most once a minute per source; `NSpared` counts them all.
+    /// there at `login_usec`. Sent at most once a minute per source; `NSpared` counts them all. `Counted` says
+    /// what was counted, `failures` or `bans`.
     #[zbus(signal)]
     pub(crate) async fn spared(
         emitter: &SignalEmitter<'_>,

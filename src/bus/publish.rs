@@ -26,6 +26,7 @@ use crate::{
     },
     core::{
         bans::{Ban, MOST_BANS},
+        failure::Kind,
         jail::JailSettings,
         net::text_of,
     },
@@ -178,6 +179,7 @@ impl Publisher {
             }
             Happening::Failed { jail, source, failure } => {
                 let (source, address) = (text_of(source), failure.address.to_string());
+                let details = Details::counting(failure.kind == Kind::Ban, generation);
                 manager.failure(&jail, &source, &address, &failure.rule, failure.time, omitted, details).await
             }
             Happening::Leaked { jail, ban, failure } => {
@@ -185,6 +187,7 @@ impl Publisher {
             }
             Happening::Spared { jail, source, login, failures } => {
                 let count = u32::try_from(failures.kinds().0).unwrap_or(u32::MAX);
+                let details = Details::counting(failures.are_bans(), generation);
                 manager.spared(&jail, &text_of(source), login, count, details).await
             }
             // Others hear of these from properties and from the journal.

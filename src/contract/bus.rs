@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zbus::{DeserializeDict, SerializeDict, Type};
 
-use crate::core::{Ban, bans::Origin, failure::Failures, net::text_of};
+use crate::core::{Ban, bans::Origin, net::text_of};
 
 /// The bus name.
 pub(crate) const NAME: &str = "org.wardend1";
@@ -57,8 +57,8 @@ pub(crate) struct BanMore {
 }
 
 /// What `counted` says.
-pub(crate) fn counted(failures: &Failures) -> &'static str {
-    if failures.are_bans() { "bans" } else { "failures" }
+pub(crate) fn counted(are_bans: bool) -> &'static str {
+    if are_bans { "bans" } else { "failures" }
 }
 
 impl BanRow {
@@ -79,7 +79,7 @@ impl BanRow {
                 in_force,
                 permanent: ban.until.is_none(),
                 login_usec: ban.despite,
-                counted: counted(&ban.failures).to_owned(),
+                counted: counted(ban.failures.are_bans()).to_owned(),
             },
         }
     }
@@ -163,6 +163,8 @@ pub(crate) struct Details {
     pub(crate) by_hand: Option<bool>,
     /// Of a ban: the given reason.
     pub(crate) reason: Option<String>,
+    /// Of a failure and of a source that was spared: what the jail counts, `failures` or `bans`.
+    pub(crate) counted: Option<String>,
 }
 
 impl Details {
@@ -175,7 +177,13 @@ impl Details {
             origin: Some(ban.origin.word().to_owned()),
             by_hand: Some(ban.origin != Origin::Jail),
             reason: ban.reason.as_deref().map(str::to_owned),
+            counted: None,
         }
+    }
+
+    /// Of what counts against a source.
+    pub(crate) fn counting(are_bans: bool, generation: u64) -> Self {
+        Self { counted: Some(counted(are_bans).to_owned()), ..Self::since(generation) }
     }
 
     /// Of what changes nothing.

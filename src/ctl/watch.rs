@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bus::{Banned, Extended, Failure, Leak, Spared, Unbanned},
-    contract::unban::because,
+    contract::{bus::Details, unban::because},
     core::time::{Usec, span},
     util::stream::next,
     util::text::{count, printable},
@@ -62,6 +62,11 @@ pub(super) async fn watch(options: &Watch) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// What a jail counts, in a signal of it.
+fn counted(details: &Details) -> &str {
+    details.counted.as_deref().unwrap_or("failures")
 }
 
 /// What a signal says, for people and as JSON.
@@ -147,6 +152,7 @@ impl Event {
     fn failure(signal: &Message) -> anyhow::Result<Self> {
         let failure = Failure::from_message(signal.clone()).context(NO_SIGNAL)?;
         let failure = failure.args().context(FORM)?;
+        let counted = counted(&failure.details);
         let omitted = match failure.omitted {
             0 => String::new(),
             omitted => format!("; {omitted} more before it"),
@@ -154,12 +160,16 @@ impl Event {
         Ok(Self {
             jail: failure.jail.to_owned(),
             style: Style::Warning,
-            name: "failure",
+            name: if counted == "bans" { "counted" } else { "failure" },
             source: failure.source.to_owned(),
-            what: format!("{}{omitted}", failure.rule),
+            what: if counted == "bans" {
+                format!("a ban in jail {}{omitted}", failure.rule)
+            } else {
+                format!("{}{omitted}", failure.rule)
+            },
             json: json!({
                 "address": failure.address, "rule": failure.rule, "record_usec": failure.time_usec,
-                "omitted": failure.omitted,
+                "omitted": failure.omitted, "counted": counted,
             }),
         })
     }
@@ -182,14 +192,18 @@ impl Event {
     fn spared(signal: &Message) -> anyhow::Result<Self> {
         let spared = Spared::from_message(signal.clone()).context(NO_SIGNAL)?;
         let spared = spared.args().context(FORM)?;
-        let failures = count(spared.failures, "failure", "failures");
+        let counted = counted(&spared.details);
+        let failures = match counted {
+            "bans" => count(spared.failures, "ban", "bans"),
+            _ => count(spared.failures, "failure", "failures"),
+        };
         Ok(Self {
             jail: spared.jail.to_owned(),
             style: Style::Warning,
             name: "spared",
             source: spared.source.to_owned(),
             what: format!("{failures}, but a login {}", relative(spared.login_usec)),
-            json: json!({ "login_usec": spared.login_usec, "failures": spared.failures }),
+            json: json!({ "login_usec": spared.login_usec, "failures": spared.failures, "counted": counted }),
         })
     }
 

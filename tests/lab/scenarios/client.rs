@@ -8,15 +8,27 @@ use crate::harness::machine::{Machine, Release};
 use crate::harness::plan::PASSWORD;
 
 pub(crate) fn watch_shows_failures_bans_and_their_ends_as_they_happen(release: Release) {
-    let machine = Machine::prepare(release).hasty_passwords().boot();
+    let machine = Machine::prepare(release)
+        .hasty_passwords()
+        .file("/etc/wardend/wardend.conf.d/recidive.conf", "[jail.recidive]\nenabled = true\n")
+        .boot();
     machine.run("systemd-run --quiet --unit=watch -p StandardOutput=file:/root/seen wardenctl watch --json");
     machine.run("systemd-run --quiet --unit=people -p StandardOutput=file:/root/read wardenctl watch --jail sshd");
+    machine.run("systemd-run --quiet --unit=bans -p StandardOutput=file:/root/bans wardenctl watch --jail recidive");
     let seen = |text: &str| machine.try_run(&format!("grep -qF '{text}' /root/seen")).code == 0;
     machine.run("wardenctl ban 203.0.113.99 --for 1h");
     machine.wait_until("a manual ban is seen", || seen("\"event\":\"banned\"") && seen("203.0.113.99"));
     machine.attacker("203.0.113.7").wrong_passwords("root", 5);
     machine.wait_until("failures are seen", || seen("\"event\":\"failure\"") && seen("\"rule\":\"failed-password\""));
     machine.wait_until("the ban is seen", || seen("\"source\":\"203.0.113.7\",\"time_usec\"") && seen("\"count\":1"));
+    // A jail over bans counts bans, and no failure is spoken of.
+    machine.wait_until("the ban that was counted is seen", || {
+        seen("\"event\":\"counted\"") && seen("\"counted\":\"bans\"")
+    });
+    machine.wait_until("people read of it as well", || {
+        machine.run("cat /root/bans").contains(" counted  203.0.113.7 in jail recidive: a ban in jail sshd\n")
+    });
+    assert!(!machine.run("cat /root/bans").contains("failure"));
     machine.run("systemctl restart wardend");
     machine.wait_until("the daemon is back", || machine.try_run("wardenctl unban 203.0.113.7").code == 0);
     machine.wait_until("what happens after a restart is seen", || {
@@ -25,7 +37,7 @@ pub(crate) fn watch_shows_failures_bans_and_their_ends_as_they_happen(release: R
     machine.wait_until("people read it as well", || {
         machine.run("cat /root/read").contains(" unbanned 203.0.113.7 in jail sshd: manual unban\n")
     });
-    let read = machine.run("systemctl stop watch people; cat /root/read");
+    let read = machine.run("systemctl stop watch people bans; cat /root/read");
     println!("{read}");
     assert!(read.contains(" failure  203.0.113.7 in jail sshd: failed-password\n"), "{read}");
     assert!(read.contains("wardend has stopped; waiting for it.") && read.contains("wardend has started."), "{read}");
