@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use zbus::proxy;
+use zbus::{proxy, proxy::CacheProperties};
 
 use super::bypass::{Range, What, accepted, is, overlap};
 use super::client::Firewalld;
@@ -59,7 +59,9 @@ trait Lockdown {
 impl Firewalld {
     /// `RUNNING`, `FAILED`, or `INIT`.
     pub(crate) async fn mode(&self) -> zbus::Result<String> {
-        ModesProxy::new(self.connection()).await?.state().await
+        // A cache would be filled first, which takes an answer of its own.
+        let modes = ModesProxy::builder(self.connection()).cache_properties(CacheProperties::No);
+        modes.build().await?.state().await
     }
 
     /// Whether it drops everything, by order.

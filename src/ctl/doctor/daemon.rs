@@ -1,16 +1,40 @@
 //! The daemon itself: whether it runs, starts at boot, and what it knows to be wrong.
 
-use super::{Finding, Scene, no_bus};
-use crate::systemd::units;
+use zbus::Connection;
+
+use super::{Finding, NO_SYSTEMD, Scene, no_bus};
+use crate::{
+    bus::ManagerProxy,
+    ctl::bus::{ask, manager_on},
+    systemd::{outgoing::is_timeout, units},
+};
+
+const CHECK: &str = "wardend";
+
+/// The daemon, if it answers; and why it does not, if it only runs.
+pub(super) async fn find(bus: &Connection) -> (Option<ManagerProxy<'static>>, Option<String>) {
+    let Ok(daemon) = manager_on(bus).await else { return (None, None) };
+    match ask(async || daemon.version().await).await {
+        Ok(_) => (Some(daemon), None),
+        Err(error) if error.downcast_ref().is_some_and(is_timeout) => {
+            (None, Some("wardend runs, but does not answer on the bus.".to_owned()))
+        }
+        Err(error) => (None, Some(format!("wardend runs, but can't be asked: {error:#}"))),
+    }
+}
+
+fn mute(why: &str) -> Finding {
+    Finding::problem(CHECK, why, "Run `systemctl restart wardend`, and see `journalctl -u wardend`.")
+}
 
 pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
-    const CHECK: &str = "wardend";
     let bus = match &scene.bus {
         Ok(bus) => bus,
         Err(why) => return no_bus(CHECK, why),
     };
     let mut found = Vec::new();
     match &scene.daemon {
+        None if let Some(why) = &scene.mute => found.push(mute(why)),
         None => found.push(Finding::problem(
             CHECK,
             "wardend is not running, so nobody is banned.",
@@ -30,11 +54,9 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
                     found.push(Finding::note(CHECK, what, "Run `systemctl restart wardend`."));
                 }
             }
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => found.push(Finding::problem(
-                CHECK,
-                format!("wardend does not answer on the bus: {error}."),
-                "See `journalctl -u wardend`.",
-            )),
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                found.push(mute(&format!("wardend runs, but can't be asked: {error}.")));
+            }
         },
     }
     for (unit, without) in [("wardend.service", "nobody is banned"), ("firewalld.service", "no ban is in force")] {
@@ -58,7 +80,7 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
                 found.push(Finding::unknown(
                     CHECK,
                     format!("systemd does not say whether {unit} is enabled: {error}."),
-                    "",
+                    NO_SYSTEMD,
                 ));
             }
         }

@@ -40,6 +40,9 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
     };
     let mut unseen = Unseen::default();
     let mut found = modes(&firewalld, &mut unseen).await;
+    if unseen.silent {
+        return unseen.findings();
+    }
     found.extend(bans(scene, &firewalld, &mut unseen).await);
     if found.is_empty() && unseen.found.is_empty() {
         let all = if unseen.denied.is_empty() { ", and nothing is accepted before a ban" } else { "" };
@@ -82,6 +85,8 @@ fn not_filtered(listening: Option<&BTreeSet<u16>>) -> Finding {
 #[derive(Default)]
 struct Unseen {
     denied: Vec<&'static str>,
+    /// It has not answered at all, so it is asked no more.
+    silent: bool,
     found: Vec<Finding>,
 }
 
@@ -89,20 +94,23 @@ impl Unseen {
     fn note(&mut self, what: &'static str, error: &zbus::Error) {
         match Trouble::from(error) {
             Trouble::Denied => self.denied.push(what),
-            Trouble::Silent => self.found.push(Finding::problem(
-                CHECK,
-                "firewalld does not answer.",
-                "See `journalctl -u firewalld`; run `systemctl restart firewalld`.",
-            )),
+            Trouble::Silent => self.silent = true,
             _ => self.found.push(Finding::unknown(
                 CHECK,
                 format!("firewalld can't be asked for {what}: {error}."),
-                "See `journalctl -u firewalld`.",
+                "See `journalctl -u firewalld`, and run `systemctl restart firewalld`.",
             )),
         }
     }
 
     fn findings(mut self) -> Vec<Finding> {
+        if self.silent {
+            self.found.push(Finding::problem(
+                CHECK,
+                "firewalld runs, but does not answer, so no ban comes into force or ends.",
+                "Run `systemctl restart firewalld`, and see `journalctl -u firewalld`.",
+            ));
+        }
         if !self.denied.is_empty() {
             let what = format!("You are not authorized to ask firewalld for {}.", self.denied.join(", "));
             self.found.push(Finding::unknown(CHECK, what, "Run this as root."));
@@ -122,6 +130,9 @@ async fn modes(firewalld: &Firewalld, unseen: &mut Unseen) -> Vec<Finding> {
         )),
         Ok(_) => {}
         Err(error) => unseen.note("its state", &error),
+    }
+    if unseen.silent {
+        return found;
     }
     match firewalld.panics().await {
         Ok(true) => found.push(Finding::problem(
@@ -177,9 +188,9 @@ async fn bans(scene: &Scene, firewalld: &Firewalld, unseen: &mut Unseen) -> Vec<
         let missing: usize = sets.answer.iter().map(|set| set.missing.len()).sum();
         let foreign: usize = sets.answer.iter().map(|set| set.foreign.len()).sum();
         match policy.as_str() {
-            "missing" => found.push(Finding::problem(CHECK, "wardend's policy or one of its ipsets is missing.", SYNC)),
-            "other-rules" => {
-                found.push(Finding::problem(CHECK, "wardend's policy has other rules than it should.", SYNC));
+            "missing" | "other-rules" => {
+                let what = "wardend's policy has other rules than it should, or it or one of its ipsets is missing.";
+                found.push(Finding::problem(CHECK, what, SYNC));
             }
             _ if missing > 0 => {
                 let what = format!("{} not in its ipset.", count(missing, "ban is", "bans are"));

@@ -17,21 +17,20 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::bail;
 use serde::Serialize;
 use tokio::time::timeout;
-use zbus::Connection;
+use zbus::{Connection, connection::Builder};
 
 use self::sshd::Sshd;
-use super::{
-    bus,
-    output::{Json, Style, closing, line, print_json},
-};
+use super::output::{Json, Style, closing, line, print_json};
 use crate::{
     bus::ManagerProxy,
     config::{ConfigError, Settings, unread},
     util::text::{count, printable},
 };
 
-/// How long a check may wait for somebody else.
+/// How long a check may wait for others,
 const PATIENCE: Duration = Duration::from_secs(30);
+/// and for one of their answers.
+const ONE: Duration = Duration::from_secs(15);
 
 /// Options of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -106,8 +105,10 @@ impl Finding {
 struct Scene {
     root: bool,
     bus: zbus::Result<Connection>,
-    /// The daemon, if it runs.
+    /// The daemon, if it runs and answers,
     daemon: Option<ManagerProxy<'static>>,
+    /// and why it does not, if it only runs.
+    mute: Option<String>,
     directories: Vec<PathBuf>,
     settings: Result<Settings, ConfigError>,
     /// What sshd says of its own settings.
@@ -116,11 +117,16 @@ struct Scene {
 
 pub(super) async fn doctor(arguments: &Arguments) -> anyhow::Result<()> {
     let directories = super::directories(arguments.config.as_deref())?;
-    let bus = Connection::system().await;
+    let bus = connection().await;
+    let (daemon, mute) = match &bus {
+        Ok(bus) => daemon::find(bus).await,
+        Err(_) => (None, None),
+    };
     let root = rustix::process::geteuid().is_root();
     let scene = Scene {
         root,
-        daemon: if bus.is_ok() { bus::manager().await.ok() } else { None },
+        daemon,
+        mute,
         bus,
         settings: Settings::load(&directories),
         directories,
@@ -149,6 +155,11 @@ pub(super) async fn doctor(arguments: &Arguments) -> anyhow::Result<()> {
     take("others", timeout(PATIENCE, neighbors::check(&scene)).await);
     take("clock", timeout(PATIENCE, neighbors::clock(&scene)).await);
     print(&findings, arguments.json)
+}
+
+/// The system bus, on which nobody is waited for without end.
+async fn connection() -> zbus::Result<Connection> {
+    Builder::system().method_timeout(ONE).build().await
 }
 
 fn configuration(scene: &Scene) -> Finding {
@@ -184,6 +195,9 @@ fn print(findings: &[Finding], json: Json) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// What to look at if systemd does not answer.
+const NO_SYSTEMD: &str = "See that systemd runs here: `systemctl is-system-running`.";
 
 /// Why something can't be seen without the bus.
 fn no_bus(check: &'static str, why: &zbus::Error) -> Vec<Finding> {

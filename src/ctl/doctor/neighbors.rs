@@ -2,7 +2,7 @@
 
 use zbus::{Connection, proxy, proxy::CacheProperties};
 
-use super::{Finding, Scene, no_bus};
+use super::{Finding, NO_SYSTEMD, Scene, no_bus};
 use crate::systemd::units;
 
 /// Units that ban, and what they belong to.
@@ -37,7 +37,7 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
         }
         Ok(active) => active.iter().map(|unit| other(&unit.name)).collect(),
         Err(error) => {
-            vec![Finding::unknown(CHECK, format!("systemd does not say which units are active: {error}."), "")]
+            vec![Finding::unknown(CHECK, format!("systemd does not say which units are active: {error}."), NO_SYSTEMD)]
         }
     }
 }
@@ -67,7 +67,12 @@ pub(super) async fn clock(scene: &Scene) -> Vec<Finding> {
             "Run `timedatectl set-ntp true`, or install an NTP client such as systemd-timesyncd or chrony.",
         ),
         Err(error) => {
-            Finding::unknown(CHECK, format!("systemd-timedated does not answer: {error}."), "See `timedatectl`.")
+            let what = format!("systemd-timedated does not answer: {error}.");
+            Finding::unknown(
+                CHECK,
+                what,
+                "Run `systemctl restart systemd-timedated` (`systemctl unmask` before it, if it is masked).",
+            )
         }
     }]
 }

@@ -43,7 +43,7 @@ pub(super) async fn addresses(scene: &Scene) -> Vec<Finding> {
         Some(known) if known != listed => found.push(Finding::problem(
             CHECK,
             format!("This machine has {}, and wardend knows {known}.", count(listed, "address", "addresses")),
-            "See `journalctl -u 'wardend-addresses@*'`, and run `systemctl restart wardend-addresses.socket`.",
+            "Run `systemctl stop 'wardend-addresses@*'`: wardend asks again. If this persists, see `journalctl -u 'wardend-addresses@*'`.",
         )),
         _ if found.is_empty() => {
             let own = count(listed, "address", "addresses");

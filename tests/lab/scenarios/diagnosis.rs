@@ -78,6 +78,7 @@ pub(crate) fn doctor_says_what_is_rare_and_what_it_could_not_look_at(release: Re
         ("unknown", "sshd", "`sshd -T` does not print its settings: "),
         "rm /etc/ssh/sshd_config.d/nonsense.conf",
     );
+    asked_and_mute(&machine);
     // firewalld off, with a port open that it would close; and one whose configuration is broken.
     machine.run(
         "systemd-run --quiet --unit=web python3 -m http.server 8080 && until ss -Hltn | grep -q :8080; do sleep 0.1; done",
@@ -112,4 +113,81 @@ pub(crate) fn doctor_says_what_is_rare_and_what_it_could_not_look_at(release: Re
         until(&machine, true, ("unknown", check, "The system bus can't be reached: "), no_bus);
     }
     println!("{}: {}", release.name(), machine.try_run(&format!("{no_bus} wardenctl doctor")).stdout);
+    machine.run("dbus-daemon --session --fork --address=unix:path=/run/empty");
+    let empty = "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/empty";
+    until(&machine, true, ("problem", "wardend", "wardend is not running, so nobody is banned."), empty);
+    until(&machine, true, ("unknown", "wardend", "systemd does not say whether wardend.service is enabled: "), empty);
+    until(&machine, true, ("unknown", "others", "systemd does not say which units are active: "), empty);
+    until(&machine, true, ("unknown", "clock", "systemd-timedated does not answer: "), empty);
+
+    // Without any journal, sshd has never been heard of, so this comes last.
+    step(
+        &machine,
+        "mv /var/log/journal /var/log/old",
+        ("problem", "journal", "No journal file can be read: "),
+        "mkdir /var/log/journal && systemctl restart systemd-journald",
+    );
+}
+
+/// Who is there and does not answer, is of another version, or has lost its unit; and what somebody has changed
+/// in firewalld.
+fn asked_and_mute(machine: &Machine) {
+    // An upgrade without a restart: the program that runs is older than the file.
+    let (version, older) =
+        (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_VERSION").replace(|sign: char| sign != '.', "0"));
+    let pattern = version.replace('.', "\\.");
+    machine.run(&format!(
+        "it=$(readlink /proc/$(systemctl show -p MainPID --value wardend)/exe) && \
+         LC_ALL=C sed 's/{pattern}/{older}/g' $it >/root/older && chmod 755 /root/older && cp -p $it /root/newer && \
+         mv /root/older $it && systemctl restart wardend && mv /root/newer $it"
+    ));
+    step(
+        machine,
+        "true",
+        ("note", "wardend", &format!("The daemon is of version {older}, and wardenctl of another.")),
+        "systemctl restart wardend",
+    );
+    for (unit, without) in [("wardend.service", "nobody is banned"), ("firewalld.service", "no ban is in force")] {
+        let file = machine.run(&format!("systemctl show -p FragmentPath --value {unit}"));
+        let file = file.trim();
+        step(
+            machine,
+            &format!("mv {file} /root/unit && systemctl daemon-reload"),
+            ("problem", "wardend", &format!("There is no {unit}, so {without}. Install it (wardend(8)).")),
+            &format!("mv /root/unit {file} && systemctl daemon-reload"),
+        );
+    }
+    step(
+        machine,
+        "systemctl kill --signal=STOP wardend",
+        ("problem", "wardend", "wardend runs, but does not answer on the bus. Run `systemctl restart wardend`"),
+        "systemctl restart wardend",
+    );
+    machine.wait_until("firewalld is up", || machine.run("wardenctl status").contains("Firewall: up"));
+    step(
+        machine,
+        "systemctl kill --signal=STOP firewalld",
+        ("problem", "firewalld", "firewalld runs, but does not answer, so no ban comes into force or ends."),
+        "systemctl restart firewalld",
+    );
+    machine.wait_until("firewalld is up", || machine.run("wardenctl status").contains("Firewall: up"));
+    step(
+        machine,
+        "systemctl kill --signal=STOP 'wardend-addresses@*' && ip address add 192.0.2.201/32 dev lo",
+        ("problem", "addresses", "Run `systemctl stop 'wardend-addresses@*'`: wardend asks again."),
+        "systemctl stop 'wardend-addresses@*'",
+    );
+    machine.run("wardenctl ban 203.0.113.77");
+    machine.wait_for_message("firewalld blocks 203.0.113.77");
+    let sync = "wardenctl firewall sync";
+    for (break_it, line) in [
+        ("--ipset=wardend4 --remove-entry=203.0.113.77", ("problem", "1 ban is not in its ipset.")),
+        ("--ipset=wardend4 --add-entry=203.0.113.78", ("note", "1 entry is not a ban of wardend")),
+        (
+            "--policy=wardend --add-rich-rule='rule family=ipv4 source address=203.0.113.79 accept'",
+            ("problem", "wardend's policy has other rules than it should"),
+        ),
+    ] {
+        step(machine, &format!("firewall-cmd --quiet {break_it}"), (line.0, "firewalld", line.1), sync);
+    }
 }
