@@ -40,7 +40,7 @@ pub(super) fn parse_time(time: &Time) -> Result<Option<Usec>, SpanError> {
 /// Parses the duration of a ban that is ordered: as [`parse_span`], with other words for one without an
 /// end.
 pub(crate) fn parse_ban_time(words: &str) -> Result<Option<Usec>, SpanError> {
-    if matches!(words, "-1" | "permanent" | "forever") { Ok(None) } else { parse_span(words) }
+    if matches!(words, "-1" | "permanent" | "forever" | "ever") { Ok(None) } else { parse_span(words) }
 }
 
 /// Parses words such as "10min", "1h 30min", "2weeks", "90" (seconds) or "infinity".

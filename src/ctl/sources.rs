@@ -27,6 +27,9 @@ pub(super) fn read(arguments: &[String], files: &[PathBuf]) -> anyhow::Result<Ve
             if duration(argument).is_ok() {
                 bail!("{what} To set the duration of a ban, write `--for {argument}`.");
             }
+            if argument == "all" {
+                bail!("{what} For all of them, write `--all`, if the command has it.");
+            }
             bail!(what);
         }
     }

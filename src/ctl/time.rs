@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_word_for_a_permanent_ban_is_understood() {
-        for words in ["infinity", "permanent", "forever", "-1"] {
+        for words in ["infinity", "permanent", "forever", "ever", "-1"] {
             assert_eq!(duration(words).unwrap(), INFINITY, "{words}");
         }
         assert_eq!(duration("1h").unwrap(), 3_600_000_000);
