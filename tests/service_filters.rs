@@ -281,6 +281,19 @@ fn a_recording_in_other_words_counts_the_same() {
     assert!(other.is_empty(), "recording, as recorded, and in other words: {other:#?}");
 }
 
+/// As Squid writes it in the log format that its filter proposes.
+#[test]
+fn squid_tells_a_name_with_a_line_break_from_none_by_the_first_letters_of_the_header() {
+    let recording = "squid-debian13";
+    let format = Variant::new(
+        false,
+        &[("^(.* 2001:db8:a:a::1 TCP_DENIED/407 .*)$", "$1 Basic"), ("( - HIER_NONE.*/html)$", "$1 -")],
+    );
+    let counted = failures_in("squid", recording, "normal", |entry| format.record(entry));
+    let score = score_of(counted, recording, &["password_failures"], |attacker| attacker.parse().ok());
+    assert_eq!(score, Score { exact: 8, wrong: 0, missed: 0 });
+}
+
 /// One of the thirty who sent passwords to nginx by way of the recorded syslog sent a host that nginx refused before it
 /// looked at the password. The error log of the recording's level says nothing of it; the access log has a 400.
 #[test]
