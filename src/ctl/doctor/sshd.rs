@@ -38,7 +38,8 @@ impl Settings {
     fn read(text: &str) -> Self {
         let mut settings = Self::default();
         for (key, value) in text.lines().filter_map(|line| line.split_once(' ')) {
-            match key {
+            // OpenSSH 10.6 prints them as in the manual, earlier ones in lower case.
+            match key.to_ascii_lowercase().as_str() {
                 "port" => settings.ports.extend(value.parse::<u16>()),
                 "loglevel" => value.clone_into(&mut settings.log_level),
                 "usedns" => settings.use_dns = value == "yes",
@@ -126,8 +127,12 @@ mod tests {
         let text = "port 22\nport 2222\naddressfamily any\nlistenaddress [::]:22\nlistenaddress 0.0.0.0:2200\nusedns no\nloglevel INFO\n";
         let settings = Settings::read(text);
         assert_eq!(settings.ports.iter().copied().collect::<Vec<_>>(), [22, 2200, 2222]);
+        let newer = "Port 22\nListenAddress [::]:2222\nUseDNS yes\nLogLevel QUIET\n";
+        let newer = Settings::read(newer);
+        assert_eq!(newer.ports.iter().copied().collect::<Vec<_>>(), [22, 2222]);
         let states = |settings: &Settings| judge(settings).iter().map(|finding| finding.state).collect::<Vec<_>>();
         assert_eq!(states(&settings), [State::Ok]);
+        assert_eq!(states(&newer), [State::Problem, State::Note]);
         assert_eq!(states(&Settings::read("usedns yes\nloglevel SILENT\n")), [State::Problem, State::Note]);
         assert_eq!(states(&Settings::read("usedns no\nloglevel VERBOSE\n")), [State::Ok]);
     }
