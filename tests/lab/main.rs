@@ -145,6 +145,8 @@ scenarios! {
     survive:
         killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_replay_bans,
         a_long_backlog_holds_up_no_ban_and_fills_no_memory;
+    doctor:
+        doctor_names_each_broken_link_and_its_remedy_mends_it;
     [debian13]
     notify:
         a_ban_reaches_each_handler_and_one_that_hangs_holds_up_no_other,
@@ -175,8 +177,6 @@ scenarios! {
         a_list_of_thousands_is_one_call_and_the_same_list_again_changes_nothing;
     diagnosis:
         doctor_says_what_is_rare_and_what_it_could_not_look_at;
-    doctor:
-        doctor_names_each_broken_link_and_its_remedy_mends_it;
     start:
         a_broken_configuration_is_told_with_its_file_and_line;
     state:

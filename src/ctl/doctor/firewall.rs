@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use zbus::{Connection, fdo::DBusProxy, names::BusName};
 
-use super::{Finding, Scene, no_bus, sshd::Sshd};
+use super::{Finding, SANDBOX, Scene, no_bus, sshd::Sshd};
 use crate::{
     firewalld::{
         client::{Firewalld, Trouble},
@@ -50,7 +50,7 @@ pub(super) async fn check(scene: &Scene) -> Vec<Finding> {
     }
     match listening {
         Ok(ports) => found.extend(closed(scene, &firewalld, &ports, &mut unseen).await),
-        Err(error) => found.push(Finding::unknown("ports", format!("/proc/net/tcp can't be read: {error}."), "")),
+        Err(error) => found.push(Finding::unknown("ports", format!("/proc/net/tcp can't be read: {error}."), SANDBOX)),
     }
     found.extend(unseen.findings());
     found

@@ -199,6 +199,9 @@ fn print(findings: &[Finding], json: Json) -> anyhow::Result<()> {
 /// What to look at if systemd does not answer.
 const NO_SYSTEMD: &str = "See that systemd runs here: `systemctl is-system-running`.";
 
+/// What to do if the kernel does not answer: where it does, nothing is in the way.
+const SANDBOX: &str = "Run this outside of a sandbox.";
+
 /// Why something can't be seen without the bus.
 fn no_bus(check: &'static str, why: &zbus::Error) -> Vec<Finding> {
     vec![Finding::unknown(check, format!("The system bus can't be reached: {why}."), "See that dbus.service runs.")]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, env, net::IpAddr};
 
 use zbus::{Connection, proxy, proxy::CacheProperties};
 
-use super::{Finding, PATIENCE, Scene};
+use super::{Finding, PATIENCE, SANDBOX, Scene};
 use crate::{kernel, systemd::units, util::text::count};
 
 #[proxy(
@@ -22,7 +22,9 @@ pub(super) async fn addresses(scene: &Scene) -> Vec<Finding> {
     const CHECK: &str = "addresses";
     let listed = match kernel::addresses::list() {
         Ok(listed) => listed.len(),
-        Err(error) => return vec![Finding::unknown(CHECK, format!("The kernel does not list them: {error}."), "")],
+        Err(error) => {
+            return vec![Finding::unknown(CHECK, format!("The kernel does not list them: {error}."), SANDBOX)];
+        }
     };
     let mut found = Vec::new();
     if let Ok(bus) = &scene.bus

@@ -71,6 +71,22 @@ pub(crate) fn doctor_says_what_is_rare_and_what_it_could_not_look_at(release: Re
         ("note", "jail", "postfix: the service is not running, and no record of it was ever seen."),
         &format!("sed -i 's/^enabled = true/enabled = false/' {LOCAL} && systemctl reload wardend"),
     );
+    step(
+        &machine,
+        &format!("cp {LOCAL} /root/local && echo 'default.maxretires = 1' >>{LOCAL}"),
+        ("unknown", "journal", "Which records to look for is not known. Correct the configuration first."),
+        &format!("mv /root/local {LOCAL}"),
+    );
+    step(
+        &machine,
+        "systemctl mask --quiet --runtime --now systemd-timedated",
+        (
+            "unknown",
+            "clock",
+            "Run `systemctl restart systemd-timedated` (`systemctl unmask` before it, if it is masked).",
+        ),
+        "systemctl unmask --quiet --runtime systemd-timedated && systemctl restart systemd-timedated",
+    );
     // Settings that sshd itself can't read.
     step(
         &machine,
@@ -79,6 +95,13 @@ pub(crate) fn doctor_says_what_is_rare_and_what_it_could_not_look_at(release: Re
         "rm /etc/ssh/sshd_config.d/nonsense.conf",
     );
     asked_and_mute(&machine);
+    // In a sandbox, the kernel does not tell all.
+    let sandbox = "systemd-run --quiet --pipe --wait -p RestrictAddressFamilies=AF_UNIX";
+    until(&machine, true, ("unknown", "addresses", "The kernel does not list them: "), sandbox);
+    until(&machine, false, ("unknown", "addresses", "The kernel does not list them: "), "");
+    let hidden = "unshare --mount sh -c 'mount -t tmpfs none /proc/$$/net && exec \"$@\"' sh";
+    until(&machine, true, ("unknown", "ports", "/proc/net/tcp can't be read: "), hidden);
+    until(&machine, false, ("unknown", "ports", "/proc/net/tcp can't be read: "), "");
     // firewalld off, with a port open that it would close; and one whose configuration is broken.
     machine.run(
         "systemd-run --quiet --unit=web python3 -m http.server 8080 && until ss -Hltn | grep -q :8080; do sleep 0.1; done",
@@ -109,6 +132,8 @@ pub(crate) fn doctor_says_what_is_rare_and_what_it_could_not_look_at(release: Re
         "SSH_CONNECTION='host.example 1 2 3'",
     );
     let no_bus = "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/nothing";
+    machine.run(&format!("sed -i 's/^enabled = false/enabled = true/' {LOCAL}"));
+    until(&machine, true, ("note", "jail", "postfix: no record of the service was ever seen."), no_bus);
     for check in ["wardend", "firewalld", "others", "clock"] {
         until(&machine, true, ("unknown", check, "The system bus can't be reached: "), no_bus);
     }
