@@ -11,7 +11,7 @@ use std::{
 
 use zbus::{Connection, message::Header};
 
-use super::polkit;
+use super::caller::caller;
 
 /// Calls that take more bytes once they are decoded are long: a list of some thousand entries.
 pub(super) const LONG: usize = 4 << 20;
@@ -30,7 +30,7 @@ impl LongCalls {
     /// Whether a long call may be decoded.
     pub(super) async fn admit(&self, own: Option<&Connection>, header: &Header<'_>) -> bool {
         let (Some(own), Some(sender)) = (own, header.sender()) else { return true };
-        match polkit::caller(own, sender.clone()).await {
+        match caller(own, sender.clone()).await {
             Ok((_, true)) => true,
             Ok((user, false)) => self.admit_user(user, Instant::now()),
             // Whoever is gone wants no answer.

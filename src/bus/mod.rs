@@ -8,6 +8,7 @@
 //! ([`socket`]), and its signals are sent by a task of its own ([`publish`]).
 
 mod announce;
+mod caller;
 mod entries;
 mod exceptions;
 mod explain;

@@ -16,13 +16,12 @@ use std::{
 use tokio::sync::Semaphore;
 use zbus::{
     Connection,
-    fdo::DBusProxy,
     message::{Flags, Header},
-    names::{BusName, UniqueName},
 };
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 use super::{
+    caller::caller,
     queue::{Queue, Turn},
     socket::Load,
 };
@@ -166,24 +165,6 @@ impl Authority {
         *open.entry(user).or_default() += 1;
         Ok(Question { authority: self, user })
     }
-}
-
-/// Who calls, and whether that is one who may do everything.
-pub(super) async fn caller(own: &Connection, sender: UniqueName<'_>) -> Result<(u32, bool), Error> {
-    let bus = DBusProxy::new(own).await?;
-    let user = bus
-        .get_connection_unix_user(BusName::from(sender))
-        .await
-        .map_err(|error| Error::NotAuthorized(format!("Can't identify the caller: {error}.")))?;
-    if user == 0 {
-        return Ok((user, true));
-    }
-    if let Some(name) = own.unique_name()
-        && bus.get_connection_unix_user(BusName::from(name.clone())).await.is_ok_and(|own| own == user)
-    {
-        return Ok((user, true));
-    }
-    Ok((user, false))
 }
 
 async fn ask_polkit(

@@ -1,8 +1,8 @@
-//! Why a text is not an address, a network, the name of a host or the prefix of a translator.
+//! Why a text is not an address, a network or the name of a host.
 
 use std::{fmt, net::Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net};
 
 use super::text_of;
 
@@ -124,21 +124,4 @@ pub enum HostNameError {
     /// A name of loopback.
     #[error("'{0}' is this machine; loopback is never banned anyway, so drop it.")]
     ThisMachine(String),
-}
-
-/// Why a text can't be the prefix of a translator: the end of a sentence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PrefixError {
-    /// No network at all, or one of IPv4.
-    #[error("'{0}' is not an IPv6 network; write the prefix of the translator, such as 2001:db8:64::/96.")]
-    NotIpv6(String),
-    /// A length that RFC 6052 does not have.
-    #[error("{0} has a length that no translator uses (RFC 6052); it is 32, 40, 48, 56, 64 or 96.")]
-    Length(String),
-    /// Bits set after the prefix.
-    #[error("{0} has bits set after its prefix; write {1}.")]
-    Bits(String, Ipv6Net),
-    /// Bits that have to be zero.
-    #[error("{0} has bits 64 to 71 set, which RFC 6052 requires to be zero; check the prefix.")]
-    Reserved(String),
 }

@@ -7,10 +7,10 @@ mod text;
 mod translators;
 
 pub use self::{
-    error::{AddressError, HostNameError, Mistake, Networks, PrefixError},
+    error::{AddressError, HostNameError, Mistake, Networks},
     source::{Prefixes, text_of},
     text::{check_host_name, parse_network},
-    translators::Translators,
+    translators::{PrefixError, Translators},
 };
 pub(crate) use self::{
     source::{inside, source_of},

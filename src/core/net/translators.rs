@@ -25,7 +25,22 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::error::PrefixError;
+/// Why a text can't be the prefix of a translator: the end of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrefixError {
+    /// No network at all, or one of IPv4.
+    #[error("'{0}' is not an IPv6 network; write the prefix of the translator, such as 2001:db8:64::/96.")]
+    NotIpv6(String),
+    /// A length that RFC 6052 does not have.
+    #[error("{0} has a length that no translator uses (RFC 6052); it is 32, 40, 48, 56, 64 or 96.")]
+    Length(String),
+    /// Bits set after the prefix.
+    #[error("{0} has bits set after its prefix; write {1}.")]
+    Bits(String, Ipv6Net),
+    /// Bits that have to be zero.
+    #[error("{0} has bits 64 to 71 set, which RFC 6052 requires to be zero; check the prefix.")]
+    Reserved(String),
+}
 
 /// The prefixes of the admin's own translators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
