@@ -116,9 +116,9 @@ impl Manager {
     /// Bans an address or network in a jail. If the name of the jail is empty, it is banned from everything
     /// that is watched: in the first jail that closes all ports, or else in each jail that watches a service;
     /// then `ban` also has `Outcomes`, with a dictionary of its form for each of these jails, of which it is
-    /// itself the first that was not rejected. The options: `For` (a string such as "2weeks" or "infinity") or
+    /// itself the first that was not refused. The options: `For` (a string such as "2weeks" or "infinity") or
     /// `ForUSec` for the duration, by default the jail's own; `Reason`; `Origin` (by default `admin`);
-    /// `Spare` (reject if somebody is or was logged in from there, by default only if the origin is not
+    /// `Spare` (refuse if somebody is or was logged in from there, by default only if the origin is not
     /// `admin`); `Cut` (close its open connections, by default as the jail does). If the source is banned
     /// already, only a later end changes anything. The ban is on disk when the call returns. `ban` has
     /// `Result` (`banned`, `extended` or `unchanged`), `Address`, `Jail`, `Source`, `SinceUSec`,
@@ -160,7 +160,7 @@ impl Manager {
     /// elsewhere), `Reason` and `Origin`; the options are those of `Ban` and `Jail`, for all entries that
     /// do not say otherwise, but `Cut` is false by default. `outcomes` has a dictionary for each entry, in
     /// their order, as `Ban` returns, and for an entry without a jail one for each jail that `Ban` would
-    /// choose; where an entry was rejected, `Result` is `refused`, with `Error` (the name) and `Message` (a
+    /// choose; where an entry was refused, `Result` is `refused`, with `Error` (the name) and `Message` (a
     /// sentence).
     #[zbus(out_args("outcomes"), proxy(allow_interactive_auth))]
     async fn ban_many(

@@ -19,7 +19,7 @@ use zbus::{Signature, Type, message::Header, names::UniqueName};
 use super::socket::Load;
 use crate::contract::error::Error;
 
-/// The number of queued calls of one connection; further ones are rejected.
+/// The number of queued calls of one connection; further ones are refused.
 const CALLS: usize = 32;
 /// The number of connections beyond which those that wait for nothing are forgotten.
 const MANY: usize = 256;

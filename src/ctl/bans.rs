@@ -199,7 +199,7 @@ fn tell(outcomes: &[Outcome], sources: usize, firewall: &Firewall, json: Json) -
 pub(super) fn in_numbers(outcomes: &[Outcome]) -> String {
     let number = |word| outcomes.iter().filter(|outcome| outcome.result == word).count();
     format!(
-        "{} banned, {} extended, {} already banned, {} rejected",
+        "{} banned, {} extended, {} already banned, {} refused",
         number("banned"),
         number("extended"),
         number("unchanged"),
@@ -207,7 +207,7 @@ pub(super) fn in_numbers(outcomes: &[Outcome]) -> String {
     )
 }
 
-/// A list in which there are more than wardend keeps is rejected before anything is done.
+/// A list in which there are more than wardend keeps is refused before anything is done.
 pub(super) fn check_number(entries: usize) -> anyhow::Result<()> {
     if entries > MOST_BANS {
         bail!(
@@ -217,7 +217,7 @@ pub(super) fn check_number(entries: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reports what was rejected: the last one as the error that decides the exit status.
+/// Reports what was refused: the last one as the error that decides the exit status.
 pub(super) fn report_refused(outcomes: &[Outcome]) -> anyhow::Result<()> {
     let messages: Vec<&str> = outcomes.iter().filter_map(|outcome| outcome.message.as_deref()).collect();
     let Some((last, others)) = messages.split_last() else { return Ok(()) };
@@ -226,7 +226,7 @@ pub(super) fn report_refused(outcomes: &[Outcome]) -> anyhow::Result<()> {
     }
     if let Some(more) = others.len().checked_sub(MANY).filter(|more| *more > 0) {
         let more = count(more, "more source was", "more sources were");
-        let _ = writeln!(io::stderr(), "wardenctl: {more} rejected; --json shows all of them.");
+        let _ = writeln!(io::stderr(), "wardenctl: {more} refused; --json shows all of them.");
     }
     bail!("{last}")
 }

@@ -246,7 +246,7 @@ async fn each(
     }
     if many {
         let read = count(sources.len(), "source", "sources");
-        line(&format!("Read {read}: {done} done, {} rejected.", sources.len() - done))?;
+        line(&format!("Read {read}: {done} done, {} refused.", sources.len() - done))?;
     }
     refused.map_or(Ok(()), |message| Err(anyhow::anyhow!(message)))
 }

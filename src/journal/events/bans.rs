@@ -84,7 +84,7 @@ pub(crate) fn list_taken(origin: &str, begun: usize, extended: usize, unchanged:
         MESSAGE_ID = LIST_TAKEN,
         WARDEND_ORIGIN = origin,
         WARDEND_BANS = begun,
-        "Received {which}: {begun} banned, {extended} extended, {unchanged} already banned, {refused} rejected."
+        "Received {which}: {begun} banned, {extended} extended, {unchanged} already banned, {refused} refused."
     );
 }
 

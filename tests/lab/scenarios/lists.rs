@@ -124,7 +124,7 @@ pub(crate) fn a_list_of_thousands_is_one_call_and_the_same_list_again_changes_no
             cpu(&machine) - before
         );
         let refused = size - most;
-        let sentence = format!("Read {size} sources: 0 banned, 0 extended, {most} already banned, {refused} rejected.");
+        let sentence = format!("Read {size} sources: 0 banned, 0 extended, {most} already banned, {refused} refused.");
         assert!(again.starts_with(&sentence) && generation(&machine) == was, "{again}");
         assert_eq!(again.contains("100000 bans are in force, which is the most that wardend keeps"), refused > 0);
         machine.run("echo 10.200.0.1 >>/root/list");
@@ -141,14 +141,14 @@ pub(crate) fn a_list_of_thousands_is_one_call_and_the_same_list_again_changes_no
     let records = format!("journalctl -u wardend -o cat MESSAGE_ID={BAN} WARDEND_ORIGIN=scanners");
     assert_eq!(lines(&machine, &records), size, "each has a record");
     machine.wait_for_message(&format!(
-        "Received a list of origin 'scanners': {size} banned, 0 extended, 0 already banned, 0 rejected."
+        "Received a list of origin 'scanners': {size} banned, 0 extended, 0 already banned, 0 refused."
     ));
 
     // The same list again.
     let (was, state) = (generation(&machine), "stat -c %i /var/lib/wardend/state.json");
     let inode = machine.run(state);
     let again = machine.run("wardenctl ban --file /root/list --jail list --origin scanners");
-    let sentence = format!("Read {size} sources: 0 banned, 0 extended, {size} already banned, 0 rejected.");
+    let sentence = format!("Read {size} sources: 0 banned, 0 extended, {size} already banned, 0 refused.");
     assert_eq!(again.trim(), sentence);
     assert_eq!((generation(&machine), machine.run(state)), (was, inode), "nothing has changed, and nothing is written");
     let window = machine.run("wardenctl list 10.0.0.0/24 --origin scanners --sort since -n 3");
@@ -163,9 +163,9 @@ pub(crate) fn a_list_of_thousands_is_one_call_and_the_same_list_again_changes_no
     let before = cpu(&machine);
     let back = machine.run("wardenctl import /root/bans.jsonl");
     println!("{name}: {back}{} ms of CPU", cpu(&machine) - before);
-    assert!(back.contains(&format!(": {size} banned, 0 extended, 0 already banned, 0 rejected, 0 over.")), "{back}");
+    assert!(back.contains(&format!(": {size} banned, 0 extended, 0 already banned, 0 refused, 0 over.")), "{back}");
     let twice = machine.run("wardenctl import /root/bans.jsonl");
-    assert!(twice.contains(&format!(": 0 banned, 0 extended, {size} already banned, 0 rejected")), "{twice}");
+    assert!(twice.contains(&format!(": 0 banned, 0 extended, {size} already banned, 0 refused")), "{twice}");
     machine.run("wardenctl export --origin scanners >/root/again.jsonl && cmp /root/bans.jsonl /root/again.jsonl");
     machine.run("systemctl restart wardend && wardenctl export --origin scanners >/root/again.jsonl && cmp /root/bans.jsonl /root/again.jsonl");
 
