@@ -14,14 +14,9 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
 };
 
-use wardend::{
-    config::Settings,
-    core::{engine::Engine, record::Record},
-    journal::{Position, Reader, Step, Where},
-};
+use wardend::testing::{Engine, Jails, Position, Reader, Record, Step, Where};
 
 #[path = "../tests/support/services.rs"]
 mod services;
@@ -112,28 +107,20 @@ fn measure(program: &str, filters: usize, directory: &Path) -> [f64; 3] {
 /// One case, in a process of its own.
 fn run(count: usize, directory: &Path) {
     let (filters, fields) = services::filters(count);
-    let settings = Settings::load(&[]).expect("the shipped configuration is right");
-    let jails = filters.iter().map(|filter| {
-        let mut jail = settings.jails[0].clone();
-        jail.name = filter.to_string();
-        jail.filter = Arc::clone(filter);
-        jail
-    });
-    let jails: Vec<_> = jails.collect();
+    let jails = Jails::shipped().of(&filters, &fields);
     let reader = Reader::open(&Where::Directory(directory.to_owned()), filters, fields).expect("it opens");
     let mut reader = reader.with_lookalikes().and_then(Reader::with_losses).expect("it takes matches");
-    let (mut record, mut effects, mut records) = (Record::default(), Vec::new(), 0_u32);
+    let (mut record, mut records) = (Record::default(), 0_u32);
     // What is mapped and remembered on the way is so in the daemon too.
     for _ in 0..2 {
         reader.seek(&Position::Head).expect("it seeks");
         while reader.next(&mut record).expect("it reads") != Step::End {}
     }
-    let mut engine = Engine::new(jails);
+    let mut engine = Engine::new(&jails);
     reader.seek(&Position::Head).expect("it seeks");
     let begin = cpu();
     while reader.next(&mut record).expect("it reads") != Step::End {
-        engine.record(&record, &mut effects);
-        effects.clear();
+        engine.record(&record);
         records += 1;
     }
     let reading = cpu() - begin;

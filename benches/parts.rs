@@ -12,15 +12,8 @@ use std::{env, fs, hint::black_box, path::Path, process::Command, sync::Arc};
 use criterion::{Criterion, Throughput};
 use maker::Plan;
 use serde_json::Value;
-use wardend::{
-    config::Settings,
-    core::{
-        engine::Engine,
-        filter::{Filter, FilterText},
-        record::{Cursor, FieldId, Fields, Record},
-    },
-    journal::{Position, Reader, Step, Where},
-    testing,
+use wardend::testing::{
+    self, Cursor, Engine, FieldId, Fields, Filter, FilterText, Jails, Position, Reader, Record, Step, Where,
 };
 
 #[path = "../tests/support/maker.rs"]
@@ -94,9 +87,9 @@ fn load(fields: &mut Fields) -> Filter {
 fn decoding(scratch: &Path) -> Part {
     let plan = Plan { records: 20_000, sources: 1_000, begin: 1_795_412_957_978_061, step: 400_000, seed: 7 };
     maker::make(plan, &scratch.join("system.journal"));
-    let settings = Settings::load(&[]).expect("the shipped configuration is right");
-    let filters = settings.jails.iter().map(|jail| Arc::clone(&jail.filter)).collect();
-    let mut reader = Reader::open(&Where::Directory(scratch.to_owned()), filters, settings.fields).expect("it opens");
+    let jails = Jails::shipped();
+    let (place, fields) = (Where::Directory(scratch.to_owned()), Arc::clone(jails.fields()));
+    let mut reader = Reader::open(&place, jails.filters(), fields).expect("it opens");
     let mut record = Record::default();
     let run = move || {
         reader.seek(&Position::Head).expect("it seeks");
@@ -113,11 +106,7 @@ fn decoding(scratch: &Path) -> Part {
 /// sessions, and no window.
 fn deciding(name: &'static str, source: &'static str) -> Part {
     const CONNECTIONS: u64 = 1_000;
-    let mut settings = Settings::load(&[]).expect("the shipped configuration is right");
-    for jail in &mut settings.jails {
-        jail.maxretry = 10;
-    }
-    let fields = Arc::clone(&settings.fields);
+    let jails = Jails::shipped().with_maxretry(10);
     let mut records = Vec::new();
     for number in 0..CONNECTIONS {
         for (line, message) in [
@@ -135,16 +124,14 @@ fn deciding(name: &'static str, source: &'static str) -> Part {
                 time - 1_795_412_000_000_000,
             );
             let pid = u32::try_from(1000 + number).expect("there are not so many");
-            records.push(testing::sshd(&fields, time, cursor, pid, message));
+            records.push(testing::sshd(jails.fields(), time, cursor, pid, message));
         }
     }
-    let mut effects = Vec::new();
     let elements = records.len() as u64;
     let run = move || {
-        let mut engine = Engine::new(settings.jails.clone());
+        let mut engine = Engine::new(&jails);
         for record in &records {
-            assert!(engine.record(black_box(record), &mut effects));
-            effects.clear();
+            assert!(engine.record(black_box(record)));
         }
         assert_eq!(engine.ban_count(), 0);
     };
@@ -162,7 +149,7 @@ fn records(filter: &Filter, fields: &Fields) -> Vec<Record> {
             let values = entry.as_object().expect("an entry is an object").iter();
             let texts = values.filter_map(|(name, value)| Some((name, value.as_str()?)));
             let record = Record::with(fields, 0, Cursor::from("c"), texts);
-            if filter.records.matches(&record) {
+            if testing::asks_for(filter, &record) {
                 records.push(record);
             }
         }

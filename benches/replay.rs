@@ -21,7 +21,7 @@ use std::{
 };
 
 use maker::Plan;
-use wardend::config::Settings;
+use wardend::testing::{self, Jails};
 
 #[path = "../tests/support/maker.rs"]
 mod maker;
@@ -115,9 +115,9 @@ fn compile_floor() -> String {
 
 /// The journal matches of the shipped filter, as words of a shell.
 fn matches() -> String {
-    let settings = Settings::load(&[]).expect("the shipped configuration is right");
-    let fields = settings.jails[0].filter.records.fields();
-    let all = fields.flat_map(|(name, _, values)| values.iter().map(move |value| format!("'{name}={value}'")));
+    let filters = Jails::shipped().filters();
+    let values = testing::values_of(&filters[0]);
+    let all = values.flat_map(|(name, values)| values.iter().map(move |value| format!("'{name}={value}'")));
     all.collect::<Vec<_>>().join(" ")
 }
 

@@ -16,14 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wardend::{
-    config::Settings,
-    core::{
-        engine::Engine,
-        record::{Cursor, Record},
-    },
-    testing::{self, Snapshot, Store},
-};
+use wardend::testing::{self, Cursor, Engine, Jails, Record};
 
 const SOURCES: u32 = 100_000;
 const BANS: u32 = 10_000;
@@ -35,7 +28,7 @@ const USERS: [&str; 8] = ["root", "admin", "ubuntu", "test", "postgres", "git", 
 
 /// sshd's records, one after the other.
 struct Pen {
-    settings: Settings,
+    jails: Jails,
     number: u64,
     /// The time from one record to the next, in µs.
     pace: u64,
@@ -51,7 +44,7 @@ impl Pen {
             "s=28444e2dcb874e5c9b78c69e2373aee2;i={:x};b=2f912356a2424dec8328a1f012cbcb78;m={monotonic:x};t={time:x};x={hash:x}",
             self.number
         );
-        testing::sshd(&self.settings.fields, time, cursor, pid, message)
+        testing::sshd(self.jails.fields(), time, cursor, pid, message)
     }
 }
 
@@ -68,10 +61,9 @@ fn main() {
     if std::env::var_os("WARDEND_BENCH_PART").is_some() {
         return week();
     }
-    let settings = Settings::load(&[]).expect("the shipped configuration is right");
-    let mut engine = Engine::new(settings.jails.clone());
-    let mut pen = Pen { settings, number: 0, pace: 300 };
-    let mut effects = Vec::new();
+    let jails = Jails::shipped();
+    let mut engine = Engine::new(&jails);
+    let mut pen = Pen { jails, number: 0, pace: 300 };
     let idle = private_memory();
     let mut pid = 1000;
     let banned = (0..5).map(|round| (round, SOURCES..SOURCES + BANS));
@@ -86,8 +78,7 @@ fn main() {
                 format!("Failed password for {user} from {address} port 4242 ssh2"),
                 format!("Connection closed by authenticating user {user} {address} port 4242 [preauth]"),
             ] {
-                engine.record(&pen.write(pid, &message), &mut effects);
-                effects.clear();
+                engine.record(&pen.write(pid, &message));
             }
         }
     }
@@ -101,10 +92,10 @@ fn main() {
     println!("  private memory, full            {:>8.1} MiB", mib(full));
     saved.print();
     let begin = cpu();
-    engine.own([[10, 0, 0, 5].into()].into(), 0, &mut effects);
+    engine.own(&[[10, 0, 0, 5].into()]);
     println!("  one address is never banned     {:>8.2} ms of CPU", 1e3 * cpu().saturating_sub(begin).as_secs_f64());
     let begin = cpu();
-    engine.reload(pen.settings.jails.clone(), 0, &mut effects);
+    engine.reload(&pen.jails);
     println!("  a reload                        {:>8.2} ms of CPU", 1e3 * cpu().saturating_sub(begin).as_secs_f64());
     // In a process of its own, whose memory nobody has used before.
     let program = std::env::current_exe().expect("it runs");
@@ -120,10 +111,9 @@ fn cpu() -> Duration {
 
 /// A million failures in seven days.
 fn week() {
-    let settings = Settings::load(&[]).expect("the shipped configuration is right");
-    let mut engine = Engine::new(settings.jails.clone());
-    let mut pen = Pen { settings, number: 0, pace: 7 * 86_400_000_000 / u64::from(WEEK) };
-    let mut effects = Vec::new();
+    let jails = Jails::shipped();
+    let mut engine = Engine::new(&jails);
+    let mut pen = Pen { jails, number: 0, pace: 7 * 86_400_000_000 / u64::from(WEEK) };
     let idle = private_memory();
     let mut spent = Duration::ZERO;
     for chunk in (0..WEEK).step_by(100) {
@@ -136,8 +126,7 @@ fn week() {
         let records: Vec<Record> = records.collect();
         let begin = cpu();
         for record in &records {
-            engine.record(record, &mut effects);
-            effects.clear();
+            engine.record(record);
         }
         spent += cpu().saturating_sub(begin);
     }
@@ -169,15 +158,14 @@ impl Saved {
 
 fn save(engine: &Engine) -> Saved {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = Store::new(directory.path());
-    let cursor = Some(Cursor::from("s=0;i=1;b=2;m=3;t=4;x=5"));
+    let cursor = Cursor::from("s=0;i=1;b=2;m=3;t=4;x=5");
     let (mut copies, mut writes, mut most) = (Vec::new(), Vec::new(), 0);
     for _ in 0..RUNS {
         let start = Instant::now();
-        let snapshot = Snapshot::of(engine, cursor.clone(), 0);
+        let snapshot = engine.snapshot(cursor.clone());
         copies.push(start.elapsed());
         let start = Instant::now();
-        store.save(&snapshot).expect("the disk takes it");
+        testing::save(directory.path(), &snapshot).expect("the disk takes it");
         writes.push(start.elapsed());
         most = most.max(private_memory());
     }

@@ -19,16 +19,16 @@
 //! on, and `util` knows nothing of bans.
 
 mod bus;
-pub mod config;
+mod config;
 mod contract;
-pub mod core;
+mod core;
 pub mod ctl;
 pub mod cut;
 pub mod daemon;
 mod fail2ban;
 pub mod file;
 mod firewalld;
-pub mod journal;
+mod journal;
 mod kernel;
 pub mod notify;
 mod state;
@@ -37,15 +37,19 @@ mod systemd;
 pub mod testing;
 mod util;
 
-/// What wardend-fleet has in common with wardend, besides [`config`] and [`core`].
+/// What wardend-fleet has in common with wardend.
 #[doc(hidden)]
 pub mod shared {
-    pub use crate::contract::fleet;
-    pub use crate::contract::journal::fleet as records;
-    pub use crate::util::{
-        suggest::{instead, toml_mistake},
-        text::count,
-        time::format,
+    pub use crate::{
+        config::{ConfigError, Location, Source, directories, layers, parse_span},
+        contract::{fleet, journal::fleet as records},
+        core::net::{AddressError, parse_network, text_of},
+        notify::host,
+        util::{
+            suggest::{instead, toml_mistake},
+            text::count,
+            time::format,
+        },
     };
 }
 

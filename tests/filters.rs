@@ -12,13 +12,7 @@ mod hostile;
 use std::{net::IpAddr, path::Path, process::Command};
 
 use proptest::prelude::*;
-use wardend::{
-    core::{
-        filter::{Filter, FilterText},
-        record::{FieldId, Fields},
-    },
-    testing::of_filter,
-};
+use wardend::testing::{FieldId, Fields, Filter, FilterText, of_filter};
 
 const SSHD: &str = include_str!("../filters/sshd.toml");
 

@@ -4,13 +4,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use wardend::{
-    core::{
-        filter::Filter,
-        record::{Cursor, Fields, Record},
-    },
-    journal::{Position, Reader, Step, Where},
-};
+use wardend::testing::{Cursor, Fields, Filter, Position, Reader, Record, Step, Where};
 
 #[path = "support/services.rs"]
 mod services;

@@ -17,13 +17,7 @@ use std::{
 
 use serde_json::Value;
 use variants::{VARIANTS, Variant};
-use wardend::{
-    core::{
-        filter::{Filter, FilterText},
-        record::Fields,
-    },
-    testing,
-};
+use wardend::testing::{self, Fields, Filter, FilterText};
 
 #[path = "support/hostile.rs"]
 mod hostile;
@@ -478,8 +472,8 @@ fn each_filter_names_its_ports_and_no_number_that_differs_between_machines() {
     for entry in fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
         let Tested { filter, .. } = filter(&name);
-        assert!(name == "sshd" || !filter.ports.is_empty(), "{name} names no ports");
-        let users = filter.records.fields().filter(|(field, ..)| field == "_UID").flat_map(|(_, _, values)| values);
+        assert!(name == "sshd" || testing::names_ports(&filter), "{name} names no ports");
+        let users = testing::values_of(&filter).filter(|(field, _)| *field == "_UID").flat_map(|(_, values)| values);
         for user in users {
             assert!(user == "0" || user.starts_with(|first: char| first.is_ascii_alphabetic()), "{name}: {user}");
         }

@@ -7,10 +7,7 @@ use std::{
 
 use serde::Deserialize;
 use toml::Spanned;
-use wardend::{
-    config::{ConfigError, Location, Source, layers, parse_span},
-    shared::{instead, toml_mistake},
-};
+use wardend::shared::{ConfigError, Location, Source, instead, layers, parse_span, toml_mistake};
 
 use crate::core::{
     fleet::is_name,

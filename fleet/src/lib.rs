@@ -21,7 +21,7 @@ use std::{
     process::ExitCode,
 };
 
-use ::wardend::config::{ConfigError, directories};
+use ::wardend::shared::{ConfigError, directories};
 use clap::Parser;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -103,7 +103,7 @@ fn log() {
 
 /// The name of this machine in subjects.
 fn name(settings: &Settings) -> Result<String, Fatal> {
-    let host = if settings.machine.is_empty() { ::wardend::notify::host() } else { settings.machine.clone() };
+    let host = if settings.machine.is_empty() { ::wardend::shared::host() } else { settings.machine.clone() };
     let name = subject_name(&host);
     if is_name(&name) { Ok(name) } else { Err(Fatal::NoName(host)) }
 }

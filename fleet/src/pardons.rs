@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, io, io::Write, path::PathBuf};
 
 use ipnet::IpNet;
-use wardend::core::net::{parse_network, text_of};
+use wardend::shared::{parse_network, text_of};
 
 use crate::core::Seconds;
 

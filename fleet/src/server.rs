@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use wardend::{
-    core::net::{parse_network, text_of},
-    shared::fleet::{BrokerRow, FleetExplanation, FleetStatus, MachineRow, NAME, PATH, VoiceRow},
+use wardend::shared::{
+    fleet::{BrokerRow, FleetExplanation, FleetStatus, MachineRow, NAME, PATH, VoiceRow},
+    parse_network, text_of,
 };
 use zbus::{Connection, fdo, interface};
 

@@ -16,7 +16,7 @@ use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
-use wardend::core::net::{parse_network, text_of};
+use wardend::shared::{parse_network, text_of};
 use zbus::{Connection, DeserializeDict, Message, OwnedVariant, SerializeDict, Type, proxy, proxy::CacheProperties};
 
 use crate::{

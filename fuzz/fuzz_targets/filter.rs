@@ -4,13 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wardend::{
-    core::{
-        filter::{Filter, FilterText},
-        record::Fields,
-    },
-    testing::of_filter,
-};
+use wardend::testing::{Fields, Filter, FilterText, of_filter};
 
 fuzz_target!(|text: &str| {
     let mut fields = Fields::default();

@@ -6,13 +6,7 @@
 use std::{net::IpAddr, sync::OnceLock};
 
 use libfuzzer_sys::fuzz_target;
-use wardend::{
-    core::{
-        filter::{Filter, FilterText},
-        record::Fields,
-    },
-    testing::of_filter,
-};
+use wardend::testing::{Fields, Filter, FilterText, of_filter};
 
 const SSHD: &str = include_str!("../../filters/sshd.toml");
 

@@ -5,10 +5,9 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use wardend::{config::Settings, testing::check_snapshot};
+use wardend::testing::{Jails, check_snapshot};
 
 fuzz_target!(|state: &[u8]| {
-    static SETTINGS: OnceLock<Settings> = OnceLock::new();
-    let settings = SETTINGS.get_or_init(|| Settings::load(&[]).expect("the shipped configuration is right"));
-    check_snapshot(state, settings.jails.clone());
+    static JAILS: OnceLock<Jails> = OnceLock::new();
+    check_snapshot(state, JAILS.get_or_init(Jails::shipped));
 });

@@ -26,18 +26,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::settings::Settings;
-#[doc(hidden)]
 pub use self::{
     inputs::{Source, layers},
     place::Location,
-    span::{SpanError, parse_span},
+    span::parse_span,
 };
-pub(crate) use self::{span::parse_ban_time, unread::unread};
+pub(crate) use self::{settings::Settings, span::parse_ban_time, unread::unread};
 use crate::core::filter::FilterError;
 
 /// Where the vendor's files are; the Makefile sets it for another prefix.
-pub const VENDOR_DIRECTORY: &str = match option_env!("WARDEND_VENDOR_DIRECTORY") {
+pub(crate) const VENDOR_DIRECTORY: &str = match option_env!("WARDEND_VENDOR_DIRECTORY") {
     Some(directory) => directory,
     None => "/usr/lib/wardend",
 };

@@ -15,9 +15,9 @@ pub(crate) struct Located<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
     /// The path.
-    pub file: Arc<str>,
+    pub(crate) file: Arc<str>,
     /// The line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 impl<T> Located<T> {

@@ -22,11 +22,11 @@ use crate::{
 
 /// The configuration in force.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The enabled jails, in the order of their names.
-    pub jails: Vec<JailSettings>,
+    pub(crate) jails: Vec<JailSettings>,
     /// The journal fields that their filters ask for.
-    pub fields: Arc<Fields>,
+    pub(crate) fields: Arc<Fields>,
 }
 
 impl Settings {
@@ -34,7 +34,7 @@ impl Settings {
     ///
     /// # Errors
     /// The first mistake, with file and line.
-    pub fn load(directories: &[PathBuf]) -> Result<Self, ConfigError> {
+    pub(crate) fn load(directories: &[PathBuf]) -> Result<Self, ConfigError> {
         Self::resolve(&Inputs::read(directories)?, directories)
     }
 

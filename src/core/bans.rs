@@ -26,7 +26,7 @@ const MOST_HISTORY: usize = 200_000;
 /// Whose decision a ban was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Its jail's, by its failures.
     #[default]
     Jail,
@@ -42,7 +42,7 @@ pub enum Origin {
 
 impl Origin {
     /// Its word, on the bus, in the journal and in the state.
-    pub fn word(&self) -> &str {
+    pub(crate) fn word(&self) -> &str {
         match self {
             Self::Jail => "jail",
             Self::Admin => "admin",
@@ -73,34 +73,34 @@ impl From<Origin> for String {
 
 /// One ban.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ban {
+pub(crate) struct Ban {
     /// The jail that decided, or that an admin named.
-    pub jail: Arc<str>,
+    pub(crate) jail: Arc<str>,
     /// Who is locked out.
-    pub source: IpNet,
+    pub(crate) source: IpNet,
     /// Since when, in µs: the time of the record that decided, or of the order.
-    pub since: Usec,
+    pub(crate) since: Usec,
     /// Until when, in µs; none if it is permanent.
-    pub until: Option<Usec>,
+    pub(crate) until: Option<Usec>,
     /// Which ban of this source it is; 1 for the first.
-    pub count: u32,
+    pub(crate) count: u32,
     /// The failures that led to it, oldest first; none for a ban by hand.
-    pub failures: Failures,
+    pub(crate) failures: Failures,
     /// What was given as the reason of a ban that was ordered; none if the jail decided.
-    pub reason: Option<Box<str>>,
+    pub(crate) reason: Option<Box<str>>,
     /// Whose decision it was.
     #[serde(default, skip_serializing_if = "is_the_jails")]
-    pub origin: Origin,
+    pub(crate) origin: Origin,
     /// When it was ordered, in µs, if it began before: it was taken over from somewhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ordered: Option<Usec>,
+    pub(crate) ordered: Option<Usec>,
     /// Somebody was logged in from there at this time, in µs, and what was done was too much to spare
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub despite: Option<Usec>,
+    pub(crate) despite: Option<Usec>,
     /// It was suspected, so fewer failures were enough than the jail's maxretry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub suspected: bool,
+    pub(crate) suspected: bool,
 }
 
 impl Ban {

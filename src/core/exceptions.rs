@@ -20,7 +20,7 @@ pub(crate) const MOST: usize = 4096;
 /// What is otherwise than the settings say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ExceptionKind {
+pub(crate) enum ExceptionKind {
     /// An address or a network is never banned.
     Ignored,
     /// A jail bans nobody.
@@ -31,7 +31,7 @@ pub enum ExceptionKind {
 
 /// Why an exception has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExceptionEnd {
+pub(crate) enum ExceptionEnd {
     /// Its time was over.
     Expired,
     /// An admin with this user ID, if that is known, has ended it.
@@ -42,25 +42,25 @@ pub enum ExceptionEnd {
 
 /// What one order says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exception {
+pub(crate) struct Exception {
     /// What is otherwise.
-    pub kind: ExceptionKind,
+    pub(crate) kind: ExceptionKind,
     /// For whom; none for a jail that is paused.
-    pub network: Option<IpNet>,
+    pub(crate) network: Option<IpNet>,
     /// In which jail; none for all of them.
-    pub jail: Option<Arc<str>>,
+    pub(crate) jail: Option<Arc<str>>,
     /// Since when, in µs.
-    pub since: Usec,
+    pub(crate) since: Usec,
     /// Until when, in µs; none until it is ended.
-    pub until: Option<Usec>,
+    pub(crate) until: Option<Usec>,
     /// What the admin gave as the reason.
-    pub reason: Box<str>,
+    pub(crate) reason: Box<str>,
     /// Whose decision it was, as the caller says.
     #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub origin: Box<str>,
+    pub(crate) origin: Box<str>,
     /// The user ID of who gave the order, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
+    pub(crate) uid: Option<u32>,
 }
 
 /// Of each kind there is one exception for a network and a jail.

@@ -137,7 +137,7 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{Failures, bans::Origin};
+    use crate::core::{bans::Origin, failure::Failures};
 
     #[test]
     fn a_window_is_no_longer_than_an_answer_may_be() {

@@ -8,25 +8,24 @@
 pub(crate) mod bans;
 pub(crate) mod clock;
 pub(crate) mod cursor;
-pub mod engine;
+pub(crate) mod engine;
 pub(crate) mod exceptions;
 pub(crate) mod failure;
-pub mod filter;
+pub(crate) mod filter;
 pub(crate) mod history;
-pub mod jail;
+pub(crate) mod jail;
 pub(crate) mod listing;
-pub mod net;
-pub mod record;
-pub mod scope;
+pub(crate) mod net;
+pub(crate) mod record;
+pub(crate) mod scope;
 pub(crate) mod session;
-pub mod time;
+pub(crate) mod time;
 pub(crate) mod tops;
 
 #[cfg(test)]
 mod purity;
 
-pub use self::{
+pub(crate) use self::{
     bans::Ban,
     exceptions::{Exception, ExceptionEnd, ExceptionKind},
-    failure::{Failure, Failures},
 };

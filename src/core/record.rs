@@ -40,17 +40,17 @@ impl FieldId {
     /// Where `MESSAGE` always stands.
     pub const MESSAGE: Self = Self(0);
     /// Where `_SYSTEMD_UNIT` always stands.
-    pub const UNIT: Self = Self(1);
+    pub(crate) const UNIT: Self = Self(1);
     /// Where `SYSLOG_RAW` always stands.
     pub const RAW: Self = Self(2);
     /// Where `_TRANSPORT` always stands.
-    pub const TRANSPORT: Self = Self(3);
+    pub(crate) const TRANSPORT: Self = Self(3);
     /// Where `_PID` always stands.
-    pub const PID: Self = Self(4);
+    pub(crate) const PID: Self = Self(4);
     /// Where `_COMM` always stands.
-    pub const COMM: Self = Self(5);
+    pub(crate) const COMM: Self = Self(5);
     /// Where `_EXE` always stands.
-    pub const EXE: Self = Self(6);
+    pub(crate) const EXE: Self = Self(6);
 }
 
 /// How many bytes of a name are compared at once.
@@ -76,7 +76,7 @@ impl Default for Fields {
 
 impl Fields {
     /// The place of `name`, which is added if no filter asked for it before.
-    pub fn intern(&mut self, name: &str) -> FieldId {
+    pub(crate) fn intern(&mut self, name: &str) -> FieldId {
         if let Some(known) = self.find(name.as_bytes()) {
             return known;
         }
@@ -98,13 +98,8 @@ impl Fields {
     }
 
     /// How many fields a record of this list has.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.names.len()
-    }
-
-    /// Never: `MESSAGE` is always there.
-    pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
     }
 }
 
@@ -116,7 +111,7 @@ pub struct Record {
     /// The same in the life of the machine, if that is known.
     pub(crate) moment: Option<Moment>,
     /// Where it stands in the journal; none if nobody will ask.
-    pub cursor: Option<Cursor>,
+    pub(crate) cursor: Option<Cursor>,
     /// The values one behind the other, and where each lies: a record that is used again and
     /// again needs no more memory.
     bytes: Vec<u8>,
@@ -182,13 +177,13 @@ impl Record {
     }
 
     /// Whether journald stored the message otherwise than it was sent.
-    pub fn is_altered(&self) -> bool {
+    pub(crate) fn is_altered(&self) -> bool {
         self.get(FieldId::RAW).is_some()
     }
 
     /// The message as it was sent, where that is more than [`Self::message`]: with the blanks and line breaks
     /// at its end, which journald strips.
-    pub fn sent(&self) -> Option<&[u8]> {
+    pub(crate) fn sent(&self) -> Option<&[u8]> {
         let (raw, message) = (self.get(FieldId::RAW)?, self.message());
         let stripped = raw.iter().rev().take_while(|byte| b" \t\n\r".contains(byte)).count();
         // Behind the header; a zero byte has ended the message too early.
@@ -197,12 +192,12 @@ impl Record {
     }
 
     /// Whether it is a line that a program wrote to its standard output or error.
-    pub fn is_line(&self) -> bool {
+    pub(crate) fn is_line(&self) -> bool {
         self.get(FieldId::TRANSPORT) == Some(b"stdout")
     }
 
     /// The message's bytes; empty if the entry has none.
-    pub fn message(&self) -> &[u8] {
+    pub(crate) fn message(&self) -> &[u8] {
         self.get(FieldId::MESSAGE).unwrap_or_default()
     }
 }

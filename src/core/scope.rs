@@ -16,7 +16,7 @@ const LONGEST_HINT: usize = 8;
 
 /// What a ban closes, and how. The default is all ports, dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// In order, each once; none means all ports.
     ports: Vec<Port>,
     reject: bool,
@@ -24,7 +24,7 @@ pub struct Scope {
 
 /// One entry of `ports`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Port {
+pub(crate) enum Port {
     /// A service that firewalld knows by name.
     Service(Box<str>),
     /// Ports from the first to the last.
@@ -34,7 +34,7 @@ pub enum Port {
 /// The protocols that have ports, as firewalld knows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "their names say it")]
-pub enum Protocol {
+pub(crate) enum Protocol {
     Tcp,
     Udp,
     Sctp,
@@ -64,7 +64,7 @@ impl fmt::Display for Port {
 
 /// Why a text is neither a service nor a port: a sentence with the mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PortError {
+pub(crate) enum PortError {
     /// Neither by its form.
     #[error("'{0}' is neither a service (\"ssh\") nor a port (\"2222/tcp\", \"6000-6010/udp\").")]
     Unknown(String),
@@ -132,19 +132,19 @@ pub(crate) fn parse_ports(list: &[String]) -> Result<Vec<Port>, PortsError> {
 
 impl Scope {
     /// The scope of these ports (none means all).
-    pub fn new(mut ports: Vec<Port>, reject: bool) -> Self {
+    pub(crate) fn new(mut ports: Vec<Port>, reject: bool) -> Self {
         ports.sort();
         ports.dedup();
         Self { ports, reject }
     }
 
     /// In order, each once; none means all ports.
-    pub fn ports(&self) -> &[Port] {
+    pub(crate) fn ports(&self) -> &[Port] {
         &self.ports
     }
 
     /// Whether connections are refused and not just ignored.
-    pub fn rejects(&self) -> bool {
+    pub(crate) fn rejects(&self) -> bool {
         self.reject
     }
 

@@ -1,10 +1,10 @@
 //! Time as the core knows it: what a record says, never what a clock says.
 
 /// Microseconds since the epoch, as journald's `__REALTIME_TIMESTAMP` (systemd.journal-fields(7)).
-pub type Usec = u64;
+pub(crate) type Usec = u64;
 
 /// Microseconds in one second.
-pub const USEC_PER_SEC: Usec = 1_000_000;
+pub(crate) const USEC_PER_SEC: Usec = 1_000_000;
 /// In one minute.
 pub(crate) const MINUTE: Usec = 60 * USEC_PER_SEC;
 /// In one day.

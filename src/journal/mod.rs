@@ -20,7 +20,8 @@ mod roots;
 mod sleeper;
 
 pub(crate) use self::follow::{Batch, Follower, News};
-pub use self::reader::{Loss, Position, Reader, Step, Where};
+pub(crate) use self::reader::Loss;
+pub use self::reader::{Position, Reader, Step, Where};
 
 /// Why the journal can't be read: a sentence with the mend.
 #[derive(Debug, thiserror::Error)]

@@ -70,9 +70,9 @@ pub enum Step {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loss {
     /// Whose.
-    pub unit: String,
+    pub(crate) unit: String,
     /// How many.
-    pub count: u64,
+    pub(crate) count: u64,
 }
 
 /// A journal, open and matched.
@@ -149,7 +149,7 @@ impl Reader {
 
     /// Fetches the fields of all entries, also of those whose message no rule may read.
     #[must_use]
-    pub fn thorough(mut self) -> Self {
+    pub(crate) fn thorough(mut self) -> Self {
         self.thorough = true;
         self
     }

@@ -4,4 +4,5 @@ mod saving;
 mod snapshot;
 
 pub(crate) use self::saving::Saving;
-pub use self::snapshot::{SaveError, Snapshot, Store, check};
+pub use self::snapshot::Snapshot;
+pub(crate) use self::snapshot::{SaveError, Store, check};

@@ -42,7 +42,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The state of an engine that has read up to `cursor`, at the time `written` in µs.
-    pub fn of(engine: &Engine, cursor: Option<Cursor>, written: Usec) -> Self {
+    pub(crate) fn of(engine: &Engine, cursor: Option<Cursor>, written: Usec) -> Self {
         Self { cursor, written, engine: engine.save() }
     }
 }
@@ -144,7 +144,7 @@ pub(crate) struct Loaded {
 /// Why the state is not saved.
 #[doc(hidden)]
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
+pub(crate) enum SaveError {
     #[error(
         "{path} can't be written ({1}); bans stay in force, but after a restart what happened since the last write is read from the journal again.",
         path = .0.display()
@@ -157,14 +157,14 @@ pub enum SaveError {
 /// The file, and the one before.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     path: PathBuf,
     before: PathBuf,
 }
 
 impl Store {
     /// The files of a directory.
-    pub fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         Self { path: directory.join("state.json"), before: directory.join("state.json.before") }
     }
 
@@ -193,7 +193,7 @@ impl Store {
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn save(&self, snapshot: &Snapshot) -> Result<(), SaveError> {
+    pub(crate) fn save(&self, snapshot: &Snapshot) -> Result<(), SaveError> {
         self.replace(snapshot).map_err(|error| SaveError::Refused(self.path.clone(), error))
     }
 
@@ -224,7 +224,7 @@ impl Store {
 /// Whether bytes are a snapshot that an engine can go on from: a door for the fuzzer, which does not
 /// guess checksums. Whatever they are, nothing may panic.
 #[doc(hidden)]
-pub fn check(state: &[u8], jails: Vec<crate::core::jail::JailSettings>) -> bool {
+pub(crate) fn check(state: &[u8], jails: Vec<crate::core::jail::JailSettings>) -> bool {
     let Ok(snapshot) = serde_json::from_slice::<Snapshot>(state) else { return false };
     let mut engine = Engine::new(jails);
     let mut effects = Vec::new();

@@ -11,10 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use wardend::core::{
-    filter::{Filter, FilterText},
-    record::Fields,
-};
+use wardend::testing::{Fields, Filter, FilterText};
 
 pub const SERVICES: [&str; 20] = [
     "sshd", "dovecot", "postfix", "sendmail", "vsftpd", "proftpd", "nginx", "apache", "named", "slapd", "mysqld",

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 use tokio::{sync::oneshot, time::Instant};
-use wardend::{core::net::text_of, shared::count};
+use wardend::shared::{count, text_of};
 
 use super::{Agent, GATHER, longest};
 use crate::{

@@ -21,7 +21,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
-use wardend::core::net::text_of;
+use wardend::shared::text_of;
 
 pub(crate) use self::answers::{BrokerState, Explanation, Report, Request};
 use crate::{

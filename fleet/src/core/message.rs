@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use wardend::core::net::{AddressError, parse_network, text_of};
+use wardend::shared::{AddressError, parse_network, text_of};
 
 use super::{
     Seconds,

@@ -29,7 +29,7 @@ const FOREVER: Usec = i64::MAX as Usec;
 
 /// Why a command can't be carried out: a sentence for whoever gave it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
+pub(crate) enum CommandError {
     /// The jail does not exist.
     #[error("There is no jail '{0}'; {1}")]
     NoSuchJail(String, String),
@@ -65,7 +65,7 @@ pub enum CommandError {
 
 /// How long a ban that is ordered lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duration {
+pub(crate) enum Duration {
     /// As the jail's settings say.
     OfJail,
     /// Without an end.
@@ -78,32 +78,32 @@ pub enum Duration {
 
 /// A ban that somebody orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BanOrder {
+pub(crate) struct BanOrder {
     /// Who is to be banned.
-    pub network: IpNet,
+    pub(crate) network: IpNet,
     /// In which jail.
-    pub jail: Arc<str>,
+    pub(crate) jail: Arc<str>,
     /// For how long.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// Since when, in µs, if it began elsewhere.
-    pub since: Option<Usec>,
+    pub(crate) since: Option<Usec>,
     /// Which ban of its source it is, if that was counted elsewhere.
-    pub count: Option<u32>,
+    pub(crate) count: Option<u32>,
     /// Why.
-    pub reason: Box<str>,
+    pub(crate) reason: Box<str>,
     /// Whose decision it is.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
     /// Somebody who is or was logged in from there is spared.
-    pub spare: bool,
+    pub(crate) spare: bool,
     /// Whether what the source has open is closed; none for what the jail does.
-    pub cut: Option<bool>,
+    pub(crate) cut: Option<bool>,
     /// If there are too many bans, the one that would end first has to go for it.
-    pub displaces: bool,
+    pub(crate) displaces: bool,
 }
 
 impl BanOrder {
     /// An admin's, for as long as the jail would.
-    pub fn new(network: IpNet, jail: &str) -> Self {
+    pub(crate) fn new(network: IpNet, jail: &str) -> Self {
         Self {
             network,
             jail: jail.into(),
@@ -125,7 +125,7 @@ impl BanOrder {
 
 /// What an order has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// A ban has begun.
     Banned,
     /// One that was in force lasts longer.
@@ -136,11 +136,11 @@ pub enum Change {
 
 /// What came of an order, and the ban that is in force now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// What has changed.
-    pub change: Change,
+    pub(crate) change: Change,
     /// The ban.
-    pub ban: Ban,
+    pub(crate) ban: Ban,
 }
 
 impl Engine {
@@ -148,7 +148,7 @@ impl Engine {
     ///
     /// # Errors
     /// If there is no such jail, or the source may not be banned.
-    pub fn ban(&mut self, order: &BanOrder, now: Usec, out: &mut Vec<Effect>) -> Result<Decision, CommandError> {
+    pub(crate) fn ban(&mut self, order: &BanOrder, now: Usec, out: &mut Vec<Effect>) -> Result<Decision, CommandError> {
         let index = self.find(&order.jail)?;
         let settings = &self.jails[index].settings;
         let source = self.source(order.network, settings);
@@ -258,7 +258,7 @@ impl Engine {
     ///
     /// # Errors
     /// If there is no such jail, or no such ban.
-    pub fn unban(
+    pub(crate) fn unban(
         &mut self,
         network: IpNet,
         jail: Option<&str>,

@@ -22,14 +22,13 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use self::commands::{BanOrder, Change, CommandError, Decision, Duration};
 use self::leaders::Leaders;
 pub(crate) use self::{
+    commands::{BanOrder, Change, CommandError, Decision, Duration},
     exceptions::{IgnoredEntry, IgnoredWhat, Terms},
     explain::{AddressState, Explanation},
     state::SavedEngine,
 };
-pub use crate::core::net::parse_network;
 use crate::core::{
     bans::{Ban, BanList},
     clock::Clock,
@@ -45,7 +44,7 @@ use crate::core::{
 
 /// What the engine wants done, or told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// A failure was counted (or seen only, for a source that is never banned).
     Failed {
         /// The jail that counted it.
@@ -139,7 +138,7 @@ pub enum Effect {
 
 /// Why a ban has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnbanReason {
+pub(crate) enum UnbanReason {
     /// Its time was over.
     Expired,
     /// An admin ended it.
@@ -158,7 +157,7 @@ pub enum UnbanReason {
 
 /// The state machine.
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     jails: Vec<Jail>,
     bans: BanList,
     /// What an admin has ordered beside the settings.
@@ -179,7 +178,7 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that has seen nothing yet.
-    pub fn new(jails: Vec<JailSettings>) -> Self {
+    pub(crate) fn new(jails: Vec<JailSettings>) -> Self {
         Self {
             jails: jails.into_iter().map(Jail::new).collect(),
             bans: BanList::default(),
@@ -196,7 +195,7 @@ impl Engine {
     }
 
     /// Takes one record, after all that ends before its time. True if a rule knew it.
-    pub fn record(&mut self, record: &Record, out: &mut Vec<Effect>) -> bool {
+    pub(crate) fn record(&mut self, record: &Record, out: &mut Vec<Effect>) -> bool {
         let seen = self.clock.see(record);
         if seen.set != 0 {
             self.shift(seen.set, out);
@@ -222,7 +221,7 @@ impl Engine {
 
     /// Lets time pass until `now`: bans end, silent sessions end, old counters go, each at its
     /// time.
-    pub fn advance(&mut self, now: Usec, out: &mut Vec<Effect>) {
+    pub(crate) fn advance(&mut self, now: Usec, out: &mut Vec<Effect>) {
         while let Some(due) = self.deadline().filter(|due| *due <= now) {
             while let Some((source, jail, until)) = self.bans.next_ended(due) {
                 self.end_ban(source, &jail, until, UnbanReason::Expired, out);
@@ -241,7 +240,7 @@ impl Engine {
     }
 
     /// The number of µs by which the machine's clock was set, as long as no record has shown it.
-    pub fn clock_set(&mut self, by: i64, out: &mut Vec<Effect>) {
+    pub(crate) fn clock_set(&mut self, by: i64, out: &mut Vec<Effect>) {
         self.clock.set(by);
         self.shift(by, out);
     }
@@ -269,13 +268,13 @@ impl Engine {
     }
 
     /// When [`Self::advance`] has something to do next, in µs.
-    pub fn deadline(&self) -> Option<Usec> {
+    pub(crate) fn deadline(&self) -> Option<Usec> {
         self.jails.iter().filter_map(Jail::deadline).chain(self.next_end()).min()
     }
 
     /// Ends all sessions: the journal that is replayed ends here, at the time `end`, and what has no
     /// counted attempt yet counts by its evidence.
-    pub fn end_sessions(&mut self, end: Usec, out: &mut Vec<Effect>) {
+    pub(crate) fn end_sessions(&mut self, end: Usec, out: &mut Vec<Effect>) {
         let end = end.max(self.clock.now());
         for index in 0..self.jails.len() {
             let mut verdicts = std::mem::take(&mut self.verdicts);
@@ -286,7 +285,7 @@ impl Engine {
     }
 
     /// All bans, in the order of their sources.
-    pub fn bans(&self) -> impl Iterator<Item = &Ban> {
+    pub(crate) fn bans(&self) -> impl Iterator<Item = &Ban> {
         self.bans.iter()
     }
 
@@ -296,7 +295,7 @@ impl Engine {
     }
 
     /// How many bans are in force.
-    pub fn ban_count(&self) -> usize {
+    pub(crate) fn ban_count(&self) -> usize {
         self.bans.len()
     }
 
@@ -306,7 +305,7 @@ impl Engine {
     }
 
     /// What the firewall should hold, each once.
-    pub fn blocked(&self) -> Vec<(Arc<Scope>, IpNet)> {
+    pub(crate) fn blocked(&self) -> Vec<(Arc<Scope>, IpNet)> {
         let mut blocked: Vec<(Arc<Scope>, IpNet)> = Vec::with_capacity(self.bans.len());
         let mut seen: Vec<Arc<Scope>> = Vec::new();
         let mut last = None;
@@ -324,12 +323,12 @@ impl Engine {
     }
 
     /// All sources that are banned, each once.
-    pub fn banned(&self) -> Vec<IpNet> {
+    pub(crate) fn banned(&self) -> Vec<IpNet> {
         self.bans.sources()
     }
 
     /// What the bans of all jails close, each once.
-    pub fn scopes(&self) -> Vec<Arc<Scope>> {
+    pub(crate) fn scopes(&self) -> Vec<Arc<Scope>> {
         let mut scopes: Vec<Arc<Scope>> = self.jails().map(|jail| Arc::clone(&jail.scope)).collect();
         scopes.sort();
         scopes.dedup();
@@ -342,7 +341,7 @@ impl Engine {
     }
 
     /// Failures counted since the engine first saw a record.
-    pub fn failure_count(&self) -> u64 {
+    pub(crate) fn failure_count(&self) -> u64 {
         self.failures
     }
 
@@ -371,12 +370,12 @@ impl Engine {
     }
 
     /// The settings of all jails.
-    pub fn jails(&self) -> impl Iterator<Item = &JailSettings> {
+    pub(crate) fn jails(&self) -> impl Iterator<Item = &JailSettings> {
         self.jails.iter().map(|jail| &jail.settings)
     }
 
     /// How many sources of a jail have failures that count, and how many sessions are open.
-    pub fn counters(&self, jail: &str) -> Option<(usize, usize)> {
+    pub(crate) fn counters(&self, jail: &str) -> Option<(usize, usize)> {
         let jail = self.jails.iter().find(|known| known.settings.name == jail)?;
         Some((jail.failing(), jail.open_sessions()))
     }

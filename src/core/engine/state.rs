@@ -91,7 +91,7 @@ impl Engine {
     /// belongs to a jail that is gone ends, and so does the ban of who is never banned any more. The
     /// firewall has to be given the whole list ([`Self::blocked`]) afterwards, because what a jail's
     /// bans close may be another.
-    pub fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
+    pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
         let before = std::mem::take(&mut self.jails);
         let present = before.first().map(|jail| jail.present().clone()).unwrap_or_default();
         let own = Arc::new(Own::new(&self.own));
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// These are the addresses of the machine itself now.
-    pub fn own(&mut self, addresses: BTreeSet<IpAddr>, now: Usec, out: &mut Vec<Effect>) {
+    pub(crate) fn own(&mut self, addresses: BTreeSet<IpAddr>, now: Usec, out: &mut Vec<Effect>) {
         if self.own != addresses {
             let concerned: Vec<IpNet> = self.own.symmetric_difference(&addresses).copied().map(IpNet::from).collect();
             self.own = addresses;

@@ -26,7 +26,7 @@ use crate::{
 /// What counts against a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// An attempt that has failed.
     #[default]
     Attempt,
@@ -38,20 +38,20 @@ pub enum Kind {
 
 /// One failed attempt, or what counts as one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Where the attempt came from.
-    pub address: IpAddr,
+    pub(crate) address: IpAddr,
     /// When journald received the message, in µs; moved along if the clock was set since.
-    pub time: Usec,
+    pub(crate) time: Usec,
     /// The rule that read it; the jail that has banned.
-    pub rule: Arc<str>,
+    pub(crate) rule: Arc<str>,
     /// The user name as the program printed it, if it did.
-    pub user: Option<Box<str>>,
+    pub(crate) user: Option<Box<str>>,
     /// The record that shows it.
-    pub cursor: Cursor,
+    pub(crate) cursor: Cursor,
     /// What it is.
     #[serde(default)]
-    pub kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// A failure that is read from a packed list and still lies there.
@@ -96,7 +96,7 @@ impl<'p> View<'p> {
 
 /// Failures, packed. A copy shares the bytes, so a snapshot of the counters costs little.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failures(Arc<[u8]>);
+pub(crate) struct Failures(Arc<[u8]>);
 
 thread_local! {
     /// Where a list is put together.
@@ -105,12 +105,12 @@ thread_local! {
 
 impl Failures {
     /// Each failure, in the list's order.
-    pub fn iter(&self) -> impl Iterator<Item = Failure> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Failure> + '_ {
         self.views().map(View::to_failure)
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.views().count()
     }
 
@@ -144,12 +144,12 @@ impl Failures {
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The last of the list.
-    pub fn last(&self) -> Option<Failure> {
+    pub(crate) fn last(&self) -> Option<Failure> {
         self.views().last().map(View::to_failure)
     }
 

@@ -51,7 +51,7 @@ pub(crate) enum Why<'m> {
 
 impl Rule {
     /// The pattern, as written.
-    pub fn pattern(&self) -> &str {
+    pub(crate) fn pattern(&self) -> &str {
         &self.pattern
     }
 }

@@ -20,7 +20,7 @@ use crate::util::suggest::toml_mistake;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterText {
     /// Where it was read.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What it says.
     pub text: String,
 }
@@ -212,11 +212,11 @@ pub(crate) enum AddressForm {
 /// A line of a file of the program's, which must be there.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Condition {
+pub(crate) struct Condition {
     /// The file's path.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// A line of it, but for blanks around it.
-    pub line: String,
+    pub(crate) line: String,
 }
 
 /// `[[rule]]`.
@@ -267,7 +267,7 @@ pub(crate) struct RuleTable {
 /// What a message says about the session that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Counts {
+pub(crate) enum Counts {
     /// One failed attempt, now.
     Failure,
     /// One failed attempt, if the session ends without a counted one and without a success.
@@ -287,12 +287,12 @@ pub enum Counts {
 
 impl Counts {
     /// Whether a jail can choose to count it, by its class.
-    pub fn has_class(self) -> bool {
+    pub(crate) fn has_class(self) -> bool {
         matches!(self, Self::Failure | Self::Evidence | Self::Pending | Self::Refusal)
     }
 
     /// The word in the file.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Failure => "failure",
             Self::Evidence => "evidence",

@@ -29,15 +29,16 @@ mod two_ended;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
-pub(crate) use self::explain::{Nearest, Reading, Why, Withheld};
+pub use self::file::FilterText;
 use self::{
     dispatch::Dispatch,
     records::Kinds,
     rule::Way,
     tokens::{Claimed, ClientText, Tokens},
 };
-pub use self::{
-    file::{Condition, Counts, FilterText},
+pub(crate) use self::{
+    explain::{Nearest, Reading, Why, Withheld},
+    file::{Condition, Counts},
     records::{Claim, RecordMatch, Records, Stranger},
     rule::{Rule, RuleId},
 };
@@ -54,7 +55,7 @@ const MOST_TIMES: u32 = 100;
 #[error("{file}:{line}: {what}")]
 pub struct FilterError {
     /// The file's path, as given.
-    pub file: String,
+    pub(crate) file: String,
     /// The line, from 1.
     pub line: usize,
     /// The sentence.
@@ -68,19 +69,19 @@ pub(crate) const BANS: &str = "bans";
 #[derive(Debug)]
 pub struct Filter {
     /// Its name: the file's, without `.toml`.
-    pub name: String,
+    pub(crate) name: String,
     /// One line for people.
-    pub description: String,
+    pub(crate) description: String,
     /// The ports of the service.
-    pub ports: Vec<Port>,
+    pub(crate) ports: Vec<Port>,
     /// How to make the program log to the journal, if it does not do so by default.
-    pub setup: Option<String>,
+    pub(crate) setup: Option<String>,
     /// The text files that the program writes by itself.
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// The number of failures that lead to a ban, for the modes that need another than usual.
     maxretry: BTreeMap<String, u32>,
     /// Which records it reads.
-    pub records: Records,
+    pub(crate) records: Records,
     /// The users by whose names it selects, with their numbers; none where there is no such user.
     users: BTreeMap<String, Option<u32>>,
     session: Vec<FieldId>,
@@ -110,23 +111,23 @@ pub(crate) enum Wants {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting<'r> {
     /// The rule that matched.
-    pub rule: RuleId,
+    pub(crate) rule: RuleId,
     /// The address that the message names, if it names one that can be trusted.
     pub address: Option<IpAddr>,
     /// The user name as the program printed it.
-    pub user: Option<&'r [u8]>,
+    pub(crate) user: Option<&'r [u8]>,
     /// The client's port.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// The number of failures that the message reports.
-    pub times: u32,
+    pub(crate) times: u32,
     /// The session that the record belongs to, if the filter knows sessions and the record has
     /// the fields of the key.
-    pub session: Option<SessionKey>,
+    pub(crate) session: Option<SessionKey>,
     /// A client's text may have made it, line break and all: it is a line, and the program doesn't
     /// escape them.
-    pub forgeable: bool,
+    pub(crate) forgeable: bool,
     /// Whatever a client sent stands behind the address.
-    pub address_first: bool,
+    pub(crate) address_first: bool,
 }
 
 /// The name of a session: the values of the filter's key fields.
@@ -143,17 +144,17 @@ impl Filter {
     }
 
     /// The classes that a mode counts.
-    pub fn mode(&self, mode: &str) -> Option<&[String]> {
+    pub(crate) fn mode(&self, mode: &str) -> Option<&[String]> {
         self.modes.iter().find(|(name, _)| name == mode).map(|(_, classes)| classes.as_slice())
     }
 
     /// The modes' names, for messages.
-    pub fn mode_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn mode_names(&self) -> impl Iterator<Item = &str> {
         self.modes.iter().map(|(name, _)| name.as_str())
     }
 
     /// Whether some mode knows the class.
-    pub fn has_class(&self, class: &str) -> bool {
+    pub(crate) fn has_class(&self, class: &str) -> bool {
         self.modes.iter().any(|(_, classes)| classes.iter().any(|known| known == class))
     }
 
@@ -196,18 +197,18 @@ impl Filter {
     }
 
     /// The number of failures that lead to a ban in this mode, if the filter says so.
-    pub fn maxretry(&self, mode: &str) -> Option<u32> {
+    pub(crate) fn maxretry(&self, mode: &str) -> Option<u32> {
         self.maxretry.get(mode).copied()
     }
 
     /// Looks up the users that the filter names: what they are on this machine, the core can't know. Until
     /// then, and where there is no such user, nobody's records are theirs.
-    pub fn know_users(&mut self, number: impl Fn(&str) -> Option<u32>) {
+    pub(crate) fn know_users(&mut self, number: impl Fn(&str) -> Option<u32>) {
         self.users = self.records.know_users(number);
     }
 
     /// The users that the filter names, with their numbers, where there is such a user.
-    pub fn users(&self) -> &BTreeMap<String, Option<u32>> {
+    pub(crate) fn users(&self) -> &BTreeMap<String, Option<u32>> {
         &self.users
     }
 
@@ -233,12 +234,12 @@ impl Filter {
     }
 
     /// All rules, in the order in which they are tried.
-    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
     }
 
     /// The rule of an index that this filter gave out.
-    pub fn rule(&self, id: RuleId) -> &Rule {
+    pub(crate) fn rule(&self, id: RuleId) -> &Rule {
         &self.rules[id.0]
     }
 

@@ -7,23 +7,23 @@ use super::{file::Counts, records::Kinds, tokens::Tokens, two_ended::TwoEnded};
 /// One rule of a filter.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a key of the file")]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Its name, unique in the filter.
-    pub name: std::sync::Arc<str>,
+    pub(crate) name: std::sync::Arc<str>,
     /// What a jail may choose to count; only failures and evidence have one.
-    pub class: Option<String>,
+    pub(crate) class: Option<String>,
     /// What its messages say.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
     /// Its messages are the first of their session.
-    pub begins_session: bool,
+    pub(crate) begins_session: bool,
     /// Its messages are the last of their session.
-    pub ends_session: bool,
+    pub(crate) ends_session: bool,
     /// Its messages belong to no session.
-    pub standalone: bool,
+    pub(crate) standalone: bool,
     /// Its messages may end a connection on which somebody has logged in.
-    pub after_login: bool,
+    pub(crate) after_login: bool,
     /// Its messages say that the program gave the session up, whatever it was doing.
-    pub gives_up: bool,
+    pub(crate) gives_up: bool,
     /// Index of the attempt that it shares with other rules, see [`super::file::RuleTable::attempt`].
     pub(crate) attempt: Option<usize>,
     /// The number of failures that each of its messages counts as.
@@ -47,11 +47,11 @@ pub(super) enum Way {
 
 /// The index of a rule in its filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RuleId(pub(super) usize);
+pub(crate) struct RuleId(pub(super) usize);
 
 impl RuleId {
     /// Where the rule stands in [`super::Filter::rules`].
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.0
     }
 }

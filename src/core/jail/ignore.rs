@@ -21,20 +21,20 @@ const WIDEST: u8 = 8;
 
 /// A network that may never be banned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ignored {
+pub(crate) struct Ignored {
     /// The network, or the one address.
-    pub network: IpNet,
+    pub(crate) network: IpNet,
     /// What says so: `FILE:LINE: ignoreip = "…"`, as a person may look it up.
-    pub because: Cow<'static, str>,
+    pub(crate) because: Cow<'static, str>,
 }
 
 /// A name whose addresses may never be banned; they have to be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostName {
+pub(crate) struct HostName {
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
     /// As in [`Ignored`].
-    pub because: Cow<'static, str>,
+    pub(crate) because: Cow<'static, str>,
 }
 
 impl From<IpNet> for Ignored {
@@ -45,7 +45,7 @@ impl From<IpNet> for Ignored {
 
 /// Networks that may never be banned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IgnoreList {
+pub(crate) struct IgnoreList {
     /// What was named in one place each: a jail's own, and what it shares with other jails.
     parts: Vec<Arc<Part>>,
 }
@@ -100,14 +100,14 @@ impl IgnoreList {
     }
 
     /// A list of these, with the IPv4 addresses that stand behind translators.
-    pub fn new(entries: Vec<Ignored>, translators: &Translators) -> Self {
+    pub(crate) fn new(entries: Vec<Ignored>, translators: &Translators) -> Self {
         let parts = if entries.is_empty() { Vec::new() } else { vec![Arc::new(Part::new(entries, translators))] };
         Self { parts }
     }
 
     /// This list and another one.
     #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
+    pub(crate) fn and(&self, other: &Self) -> Self {
         Self { parts: self.parts.iter().chain(&other.parts).map(Arc::clone).collect() }
     }
 
@@ -118,23 +118,23 @@ impl IgnoreList {
     }
 
     /// All entries, as they were written.
-    pub fn iter(&self) -> impl Iterator<Item = &Ignored> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Ignored> {
         self.parts.iter().flat_map(|part| &part.listed)
     }
 
     /// The entry that holds an address.
-    pub fn holds(&self, address: IpAddr) -> Option<&Ignored> {
+    pub(crate) fn holds(&self, address: IpAddr) -> Option<&Ignored> {
         self.parts.iter().find_map(|part| part.around(address.into()))
     }
 
     /// An entry that has an address in common with a network.
-    pub fn overlaps(&self, network: IpNet) -> Option<&Ignored> {
+    pub(crate) fn overlaps(&self, network: IpNet) -> Option<&Ignored> {
         let network = network.trunc();
         self.parts.iter().find_map(|part| part.around(network).or_else(|| part.inside(network)))
     }
 
     /// Whether an entry lies inside a network, or is that network.
-    pub fn has_within(&self, network: IpNet) -> bool {
+    pub(crate) fn has_within(&self, network: IpNet) -> bool {
         let network = network.trunc();
         self.parts.iter().any(|part| part.inside(network).is_some())
     }

@@ -40,7 +40,7 @@ use self::{
     subnet::Subnets,
     window::Tally,
 };
-pub use self::{
+pub(crate) use self::{
     ignore::{HostName, IgnoreList, Ignored},
     own::Own,
     settings::{JailSettings, Subnet},

@@ -15,7 +15,7 @@ use super::Ignored;
 
 /// The addresses, each with what says that it is never banned.
 #[derive(Clone, Debug, Default)]
-pub struct Own(BTreeMap<IpAddr, Ignored>);
+pub(crate) struct Own(BTreeMap<IpAddr, Ignored>);
 
 impl Own {
     pub(crate) fn new(addresses: &BTreeSet<IpAddr>) -> Self {

@@ -25,78 +25,78 @@ use crate::core::{
 
 /// The settings of a jail, checked.
 #[derive(Clone, Debug)]
-pub struct JailSettings {
+pub(crate) struct JailSettings {
     /// Its name, as in `[jail.NAME]`.
-    pub name: String,
+    pub(crate) name: String,
     /// The filter that it reads with.
-    pub filter: Arc<Filter>,
+    pub(crate) filter: Arc<Filter>,
     /// The classes of rules that it counts.
-    pub classes: Vec<String>,
+    pub(crate) classes: Vec<String>,
     /// The number of failures that lead to a ban.
-    pub maxretry: u32,
+    pub(crate) maxretry: u32,
     /// The time window in which they count, in µs.
-    pub findtime: Usec,
+    pub(crate) findtime: Usec,
     /// The duration of the first ban, in µs; none if permanent.
-    pub bantime: Option<Usec>,
+    pub(crate) bantime: Option<Usec>,
     /// The factor by which each further ban of a source lasts longer.
-    pub bantime_factor: u32,
+    pub(crate) bantime_factor: u32,
     /// The upper limit of that, in µs.
-    pub bantime_max: Option<Usec>,
+    pub(crate) bantime_max: Option<Usec>,
     /// The most that is added at random, in µs, so that nobody knows when to come back.
-    pub bantime_jitter: Usec,
+    pub(crate) bantime_jitter: Usec,
     /// The time in µs without a ban after which the history of a source is forgotten.
-    pub forget: Usec,
+    pub(crate) forget: Usec,
     /// Never banned.
-    pub ignoreip: IgnoreList,
+    pub(crate) ignoreip: IgnoreList,
     /// Names whose addresses are never banned; the caller resolves them.
-    pub names: Arc<[HostName]>,
+    pub(crate) names: Arc<[HostName]>,
     /// What the names mean at the moment.
-    pub resolved: IgnoreList,
+    pub(crate) resolved: IgnoreList,
     /// Never banned for as long as an admin has ordered it; the engine provides them.
-    pub excepted: IgnoreList,
+    pub(crate) excepted: IgnoreList,
     /// Banned for their first failure; the engine provides them.
-    pub suspected: IgnoreList,
+    pub(crate) suspected: IgnoreList,
     /// The addresses of the machine itself; the caller provides them.
-    pub own: Arc<Own>,
+    pub(crate) own: Arc<Own>,
     /// The time, in µs, for which a source is not banned after a login from there.
-    pub spare_logins: Option<Usec>,
+    pub(crate) spare_logins: Option<Usec>,
     /// The number of failures for other names that end that; none for no limit.
-    pub spare_maxretry: Option<u32>,
+    pub(crate) spare_maxretry: Option<u32>,
     /// What a banned source has open is closed.
-    pub cut: bool,
+    pub(crate) cut: bool,
     /// Each record matters at once, not only while a next failure may have somebody banned.
-    pub low_latency: bool,
+    pub(crate) low_latency: bool,
     /// What counts as one source.
-    pub prefixes: Prefixes,
+    pub(crate) prefixes: Prefixes,
     /// The translators whose addresses stand for an IPv4 host each.
-    pub translators: Translators,
+    pub(crate) translators: Translators,
     /// When a whole network is banned, if ever.
-    pub subnet: Option<Subnet>,
+    pub(crate) subnet: Option<Subnet>,
     /// The wider IPv6 networks that are banned when their sources hop, the narrowest first.
-    pub hopping: Vec<Width>,
+    pub(crate) hopping: Vec<Width>,
     /// The most sources that are counted at a time.
-    pub max_sources: usize,
+    pub(crate) max_sources: usize,
     /// What its bans close, and how.
-    pub scope: Arc<Scope>,
+    pub(crate) scope: Arc<Scope>,
 }
 
 /// When a network is banned as a whole: a distributed attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subnet {
+pub(crate) struct Subnet {
     /// The number of its sources that are banned or have failed within `findtime`.
-    pub maxretry: u32,
+    pub(crate) maxretry: u32,
     /// How wide it is.
-    pub prefixes: Prefixes,
+    pub(crate) prefixes: Prefixes,
 }
 
 impl JailSettings {
     /// Whether the address may never be banned.
-    pub fn ignores(&self, address: IpAddr) -> bool {
+    pub(crate) fn ignores(&self, address: IpAddr) -> bool {
         self.ignored(address).is_some()
     }
 
     /// What says that the address may never be banned.
-    pub fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
+    pub(crate) fn ignored(&self, address: IpAddr) -> Option<&Ignored> {
         let loopback = ignore::LOOPBACK.iter().find(|ignored| ignored.network.contains(&address));
         let listed =
             |address| self.never_banned().find_map(|list| list.holds(address)).or_else(|| self.own.get(address));
@@ -105,7 +105,7 @@ impl JailSettings {
     }
 
     /// What says that somebody in the network may never be banned.
-    pub fn ignored_within(&self, network: IpNet) -> Option<&Ignored> {
+    pub(crate) fn ignored_within(&self, network: IpNet) -> Option<&Ignored> {
         let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
         let loopback = ignore::LOOPBACK.iter().find(|ignored| overlaps(&ignored.network));
         let listed =
@@ -156,7 +156,7 @@ impl JailSettings {
 
     /// What an address is counted and banned as. If somebody in its network may never be banned,
     /// the address stands for itself.
-    pub fn source(&self, address: IpAddr) -> IpNet {
+    pub(crate) fn source(&self, address: IpAddr) -> IpNet {
         let source = source_of(address, self.prefixes, &self.translators);
         let shared = self.never_banned().any(|list| list.has_within(source)) || self.own.inside(source).is_some();
         if shared { address.into() } else { source }

@@ -11,7 +11,7 @@ use crate::core::{
 
 /// What a jail concludes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// A failure was counted, and that was known since this time.
     Failed(IpNet, Failure, Usec),
     /// A failure was seen, of a source that is never banned.
@@ -57,7 +57,7 @@ pub enum Verdict {
 
 /// A table that is bounded, so that no attack can fill the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// The sources that are counted (`max-sources`).
     Sources,
     /// The open sessions.

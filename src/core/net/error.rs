@@ -102,7 +102,7 @@ impl fmt::Display for Networks {
 
 /// Why a text can't be used as the name of a host: a sentence with the mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HostNameError {
+pub(crate) enum HostNameError {
     /// It was meant to be an address.
     #[error(transparent)]
     Address(#[from] AddressError),

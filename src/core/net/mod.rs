@@ -6,13 +6,9 @@ mod source;
 mod text;
 mod translators;
 
-pub use self::{
-    error::{AddressError, HostNameError, Mistake, Networks},
-    source::{Prefixes, text_of},
-    text::{check_host_name, parse_network},
-    translators::{PrefixError, Translators},
-};
+pub use self::{error::AddressError, source::text_of, text::parse_network};
 pub(crate) use self::{
-    source::{inside, source_of},
-    text::canonical,
+    source::{Prefixes, inside, source_of},
+    text::{canonical, check_host_name},
+    translators::Translators,
 };

@@ -13,11 +13,11 @@ use super::Translators;
 
 /// The prefix lengths of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefixes {
+pub(crate) struct Prefixes {
     /// 0 to 32.
-    pub ipv4: u8,
+    pub(crate) ipv4: u8,
     /// 0 to 128.
-    pub ipv6: u8,
+    pub(crate) ipv6: u8,
 }
 
 impl Default for Prefixes {

@@ -160,7 +160,7 @@ fn numbers(text: &str) -> Option<Mistake> {
 ///
 /// # Errors
 /// If it can't.
-pub fn check_host_name(text: &str) -> Result<(), HostNameError> {
+pub(crate) fn check_host_name(text: &str) -> Result<(), HostNameError> {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63

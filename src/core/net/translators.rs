@@ -27,7 +27,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Why a text can't be the prefix of a translator: the end of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PrefixError {
+pub(crate) enum PrefixError {
     /// No network at all, or one of IPv4.
     #[error("'{0}' is not an IPv6 network; write the prefix of the translator, such as 2001:db8:64::/96.")]
     NotIpv6(String),
@@ -44,7 +44,7 @@ pub enum PrefixError {
 
 /// The prefixes of the admin's own translators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Translators(Arc<[Ipv6Net]>);
+pub(crate) struct Translators(Arc<[Ipv6Net]>);
 
 /// Where the IPv4 address stands behind a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Translators {
     ///
     /// # Errors
     /// If no translator can have it.
-    pub fn parse(text: &str) -> Result<Ipv6Net, PrefixError> {
+    pub(crate) fn parse(text: &str) -> Result<Ipv6Net, PrefixError> {
         let prefix = text.parse::<Ipv6Net>().map_err(|_| PrefixError::NotIpv6(text.to_owned()))?;
         if !LENGTHS.contains(&prefix.prefix_len()) {
             return Err(PrefixError::Length(text.to_owned()));
@@ -134,7 +134,7 @@ impl Translators {
     }
 
     /// The admin's own.
-    pub fn own(&self) -> &[Ipv6Net] {
+    pub(crate) fn own(&self) -> &[Ipv6Net] {
         &self.0
     }
 
@@ -145,7 +145,7 @@ impl Translators {
     }
 
     /// The IPv4 addresses that a network holds; none if its addresses are IPv6 ones and no more.
-    pub fn held(&self, network: IpNet) -> Option<Ipv4Net> {
+    pub(crate) fn held(&self, network: IpNet) -> Option<Ipv4Net> {
         let IpNet::V6(network) = network else { return None };
         match self.form(network) {
             Some(form) => Some(form.read(network)),

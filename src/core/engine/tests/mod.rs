@@ -18,7 +18,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::Settings,
-    core::{jail::Subnet, net::Prefixes, record::Fields, time::USEC_PER_SEC},
+    core::{
+        jail::Subnet,
+        net::{Prefixes, parse_network},
+        record::Fields,
+        time::USEC_PER_SEC,
+    },
     testing,
 };
 

@@ -11,19 +11,19 @@ const COMM_LENGTH: usize = 15;
 /// Which journal records a filter reads: fields that all must hold, each with its values, and
 /// the units and programs that may have written them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordMatch {
+pub(crate) struct RecordMatch {
     /// The name of the kind; empty where there is only one.
-    pub name: String,
+    pub(crate) name: String,
     /// Field name, its place in a record, and the values of which it must hold one.
-    pub fields: Vec<(String, FieldId, Vec<String>)>,
+    pub(crate) fields: Vec<(String, FieldId, Vec<String>)>,
     /// Globs for `_SYSTEMD_UNIT`.
-    pub units: Vec<String>,
+    pub(crate) units: Vec<String>,
     /// Names of programs, as in `_COMM` and at the end of `_EXE`. What they write is the service's
     /// in whatever unit they run, and what another program writes in one of its units is not.
-    pub programs: Vec<String>,
+    pub(crate) programs: Vec<String>,
     /// Fields that must hold the same value. One may be missing, but only where the unit or the
     /// program vouches for the record, or in a line.
-    pub same: Vec<FieldId>,
+    pub(crate) same: Vec<FieldId>,
     /// Lines of standard output are not read, though no field keeps them out: the filter doesn't say how
     /// its program writes them.
     pub(in crate::core::filter) no_lines: bool,
@@ -31,7 +31,7 @@ pub struct RecordMatch {
 
 /// Whose a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim<'r> {
+pub(crate) enum Claim<'r> {
     /// Not of the kind that the filter reads.
     No,
     /// The service's.
@@ -56,7 +56,7 @@ impl Claim<'_> {
 
 /// Why a record that looks like the service's is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stranger<'r> {
+pub(crate) enum Stranger<'r> {
     /// It is from this unit.
     Unit(&'r [u8]),
     /// This program wrote it.
@@ -189,13 +189,8 @@ impl RecordMatch {
         record.get(*field)
     }
 
-    /// Whether a record is one of these, as far as the record itself shows.
-    pub fn matches(&self, record: &Record) -> bool {
-        matches!(self.claim(record), Claim::Ours | Claim::Perhaps)
-    }
-
     /// Whose a record is.
-    pub fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
+    pub(crate) fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
         if !self.fields.iter().all(|field| holds(record, field)) {
             return Claim::No;
         }

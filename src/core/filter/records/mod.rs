@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use self::error::RecordsError;
 #[cfg(test)]
 pub(super) use self::kind::glob_matches;
-pub use self::kind::{Claim, RecordMatch, Stranger};
+pub(crate) use self::kind::{Claim, RecordMatch, Stranger};
 use super::file::{KindTable, RecordsTable};
 use crate::core::record::{FieldId, Fields, Record};
 
@@ -25,7 +25,7 @@ const UID: &str = "_UID";
 
 /// All kinds of records that a filter reads; a single one without a name, if it names none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Records(Vec<RecordMatch>);
+pub(crate) struct Records(Vec<RecordMatch>);
 
 /// Some of the kinds of records of a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,17 +79,17 @@ impl Records {
     }
 
     /// Each kind.
-    pub fn kinds(&self) -> impl Iterator<Item = &RecordMatch> {
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &RecordMatch> {
         self.0.iter()
     }
 
     /// The fields that kinds ask for, with their values.
-    pub fn fields(&self) -> impl Iterator<Item = &(String, FieldId, Vec<String>)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &(String, FieldId, Vec<String>)> {
         self.0.iter().flat_map(|kind| &kind.fields)
     }
 
     /// Fields that must hold the same value, of a kind or another.
-    pub fn same(&self) -> impl Iterator<Item = &FieldId> {
+    pub(crate) fn same(&self) -> impl Iterator<Item = &FieldId> {
         self.0.iter().flat_map(|kind| &kind.same)
     }
 
@@ -201,12 +201,12 @@ impl Records {
     }
 
     /// Whether a record is one of these, as far as the record itself shows.
-    pub fn matches(&self, record: &Record) -> bool {
+    pub(crate) fn matches(&self, record: &Record) -> bool {
         matches!(self.claim(record), Claim::Ours | Claim::Perhaps)
     }
 
     /// Whose a record is: the best that a kind has to say of it.
-    pub fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
+    pub(crate) fn claim<'r>(&self, record: &'r Record) -> Claim<'r> {
         self.0.iter().map(|kind| kind.claim(record)).max_by_key(Claim::rank).unwrap_or(Claim::No)
     }
 

@@ -30,11 +30,11 @@ use crate::{
 
 /// A wider network, and when it is banned as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Width {
+pub(crate) struct Width {
     /// The length of its prefix.
-    pub prefix: u8,
+    pub(crate) prefix: u8,
     /// The multiple of `maxretry` that the failures of its sources within `findtime` must reach for a ban.
-    pub times: u32,
+    pub(crate) times: u32,
 }
 
 /// What the only failure of a source weighs, and what each weighs where there are more.
