@@ -2,13 +2,12 @@
 //! address.
 
 use ipnet::IpNet;
-use zbus::message::Header;
 
 use super::{
-    Command, Core,
+    Command,
     entries::Entries,
     options::{Given, Options},
-    polkit::Authority,
+    orders::{Caller, named},
 };
 use crate::{
     contract::{
@@ -69,15 +68,6 @@ fn rows<T>(
     entries.answers(outcomes).flat_map(answer).collect()
 }
 
-/// Who asks, and on whose behalf it is checked.
-pub(super) struct Caller<'c> {
-    pub(super) core: &'c Core,
-    pub(super) authority: &'c Authority,
-    pub(super) header: &'c Header<'c>,
-    /// The polkit action.
-    pub(super) action: &'static str,
-}
-
 impl Caller<'_> {
     /// Orders an exception for each address.
     pub(super) async fn except(
@@ -114,6 +104,21 @@ impl Caller<'_> {
         Ok(rows(entries, outcomes, |address, ended| {
             ended.iter().map(|it| ExceptionRow::answer(Some(address), done, it)).collect()
         }))
+    }
+
+    /// Pauses a jail, or all.
+    pub(super) async fn pause(&self, jail: &str, options: &Given) -> Result<Vec<ExceptionRow>, Error> {
+        let (mut terms, _) = terms(options, &["For", "ForUSec", "Reason"])?;
+        terms.uid = Some(self.authority.check(self.header, self.action, &[("jail", jail)]).await?);
+        let paused = self.core.ask(|reply| Command::Pause { jail: named(jail), terms, reply }).await??;
+        Ok(paused.iter().map(|it| ExceptionRow::answer(None, "paused", it)).collect())
+    }
+
+    /// Ends the pause of a jail, or of all.
+    pub(super) async fn resume(&self, jail: &str) -> Result<Vec<ExceptionRow>, Error> {
+        let uid = Some(self.authority.check(self.header, self.action, &[("jail", jail)]).await?);
+        let resumed = self.core.ask(|reply| Command::Resume { jail: named(jail), uid, reply }).await??;
+        Ok(resumed.iter().map(|it| ExceptionRow::answer(None, "resumed", it)).collect())
     }
 
     async fn check(&self, addresses: &str, jail: Option<&str>, origin: &str, orders: usize) -> Result<u32, Error> {

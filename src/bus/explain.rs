@@ -1,21 +1,41 @@
 //! What the engine knows of an address, as a dictionary that can grow.
 
-use std::collections::HashMap;
+use zbus::{OwnedVariant, Variant, message::Header};
 
-use zbus::{OwnedVariant, Variant};
-
+use super::{Command, Core, QueuedAnswer, options::Given, polkit::Authority};
 use crate::{
-    contract::bus::{Attempt, INFINITY, counted},
+    contract::{
+        bus::{Attempt, INFINITY, counted},
+        error::Error,
+    },
     core::{
         bans::Origin,
         engine::{AddressState, Explanation},
-        net::text_of,
+        net::{parse_network, text_of},
     },
 };
 
+/// What each jail knows about an address.
+pub(super) async fn address(
+    core: &Core,
+    authority: &Authority,
+    header: &Header<'_>,
+    address: &str,
+) -> Result<QueuedAnswer<Vec<Given>>, Error> {
+    let network = parse_network(address)?;
+    if network.prefix_len() != network.max_prefix_len() {
+        return Err(Error::InvalidAddress(format!("{address} is a network; name one address of it.")));
+    }
+    let users = authority.allows(header, "org.wardend1.inspect").await;
+    let turn = core.answers.wait_for_answer(header).await?;
+    let known = core.ask(|reply| Command::Explain(network.addr(), reply)).await?;
+    let dictionary = |jail| dictionary(jail, users).map_err(|error| Error::Failed(format!("{error}.")));
+    Ok(QueuedAnswer::new(known.iter().map(dictionary).collect::<Result<_, Error>>()?, turn))
+}
+
 /// The dictionary of one jail; with the users that were tried, or without: a user name can be a
 /// password, typed at the wrong prompt.
-pub(super) fn dictionary(known: &Explanation, users: bool) -> zbus::Result<HashMap<String, OwnedVariant>> {
+fn dictionary(known: &Explanation, users: bool) -> zbus::Result<Given> {
     let attempts: Vec<Attempt> = known
         .failures
         .iter()

@@ -1,36 +1,26 @@
 //! `org.wardend1.Manager` at `/org/wardend1`.
 //!
-//! It is long because an interface is one block, with the doc comments that become its documentation on the bus.
+//! The methods check nothing and do nothing by themselves: [`super::orders`] and [`super::exceptions`] do. The file is
+//! long because an interface is one block, with the doc comments that become its documentation on the bus.
 
 #![allow(clippy::too_many_arguments, reason = "a signal has as many as its interface says")]
 
-use std::{collections::HashMap, sync::Arc};
-
-use ipnet::IpNet;
-use zbus::{OwnedVariant, interface, message::Header, object_server::SignalEmitter};
+use zbus::{interface, message::Header, object_server::SignalEmitter};
 
 use super::{
-    Command, Core, Ordered, QueuedAnswer,
-    entries::Entries,
-    exceptions::{self, Caller},
-    explain,
-    options::{self, BanTerms, Options, joined},
+    Command, Core, QueuedAnswer, explain,
+    options::{self, Given},
+    orders::Caller,
     polkit::Authority,
 };
 use crate::{
     contract::{
-        bus::{BanRow, Details, INFINITY, JailRow, Outcome, ProblemRow, SetRow},
+        bus::{BanRow, Details, JailRow, Outcome, ProblemRow, SetRow},
         error::Error,
         exceptions::{ExceptionRow, IgnoredRow},
         history::{HistoryRow, TopRow},
     },
-    core::{
-        ExceptionKind,
-        bans::MOST_BANS,
-        engine::{BanOrder, Change},
-        net::parse_network,
-    },
-    util::suggest,
+    core::ExceptionKind,
 };
 
 pub(crate) struct Manager {
@@ -49,28 +39,6 @@ impl Manager {
     }
 }
 
-/// The word for what an order has changed.
-fn word_of(change: Change) -> &'static str {
-    match change {
-        Change::Banned => "banned",
-        Change::Extended => "extended",
-        Change::Unchanged => "unchanged",
-    }
-}
-
-fn check_number(entries: usize) -> Result<(), Error> {
-    if entries > MOST_BANS {
-        return Err(Error::LimitsExceeded(format!(
-            "The call has {entries} entries; wardend keeps at most {MOST_BANS} bans, so leave some out, or write networks in place of their addresses."
-        )));
-    }
-    Ok(())
-}
-
-fn network(text: &str) -> Result<IpNet, Error> {
-    Ok(parse_network(text)?)
-}
-
 #[interface(name = "org.wardend1.Manager", proxy(default_service = "org.wardend1", default_path = "/org/wardend1"))]
 impl Manager {
     /// The bans in force: jail, source, since and until (µs since the epoch, 2⁶⁴−1 for permanent), which ban
@@ -86,7 +54,7 @@ impl Manager {
     async fn list_bans(
         &self,
         #[zbus(header)] header: Header<'_>,
-        what: HashMap<String, OwnedVariant>,
+        what: Given,
         offset: u32,
         limit: u32,
     ) -> Result<(QueuedAnswer<Vec<BanRow>>, u32, u64), Error> {
@@ -106,11 +74,7 @@ impl Manager {
     /// The object of a jail.
     #[zbus(out_args("jail"))]
     async fn get_jail(&self, name: &str) -> Result<zbus::OwnedObjectPath, Error> {
-        let jails = self.core.ask(Command::ListJails).await?;
-        jails.iter().find(|jail| jail.name == name).map(|jail| jail.path.clone()).ok_or_else(|| {
-            let instead = suggest::instead(name, jails.iter().map(|jail| jail.name.as_str()));
-            Error::NoSuchJail(format!("There is no jail '{name}'; {instead}"))
-        })
+        self.core.path_of(name).await
     }
 
     /// Bans an address or network in a jail. If the name of the jail is empty, it is banned from everything
@@ -129,30 +93,9 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         address: &str,
         jail: &str,
-        options: HashMap<String, OwnedVariant>,
+        options: Given,
     ) -> Result<(String, u64, Outcome), Error> {
-        let network = network(address)?;
-        let terms = BanTerms::of_one(&options)?;
-        let jails = self.core.jails_for(jail).await?;
-        let orders: Vec<BanOrder> = jails.iter().map(|jail| terms.order(network, jail)).collect();
-        let names = joined(jails.iter().map(|jail| &**jail));
-        let details = [("address", address), ("jail", &names), ("origin", terms.origin.word())];
-        self.authority.check(&header, "org.wardend1.ban", &details).await?;
-        let outcomes = self.core.ask(|reply| Command::Ban { orders, list: None, reply }).await??;
-        let mut all = Vec::new();
-        let mut error = Error::Failed("The order had no outcome.".to_owned());
-        for outcome in outcomes {
-            all.push(match outcome {
-                Ok(Ordered { change, row }) => Outcome::ban(address.to_owned(), word_of(change), row),
-                Err(refused) => {
-                    error = refused.into();
-                    Outcome::refusal(address.to_owned(), &error)
-                }
-            });
-        }
-        let mut ban = all.iter().find(|outcome| outcome.error.is_none()).cloned().ok_or(error)?;
-        ban.outcomes = jail.is_empty().then_some(all);
-        Ok((ban.source.clone().unwrap_or_default(), ban.until_usec.unwrap_or(INFINITY), ban))
+        Box::pin(self.caller(&header, "org.wardend1.ban").ban(address, jail, &options)).await
     }
 
     /// Bans many addresses and networks at once, with a single write of the state. Each entry has `Address`
@@ -166,57 +109,17 @@ impl Manager {
     async fn ban_many(
         &self,
         #[zbus(header)] header: Header<'_>,
-        bans: Vec<HashMap<String, OwnedVariant>>,
-        options: HashMap<String, OwnedVariant>,
+        bans: Vec<Given>,
+        options: Given,
     ) -> Result<Vec<Outcome>, Error> {
-        check_number(bans.len())?;
-        let terms = BanTerms::of_many(&options)?;
-        let read = |entry| {
-            let order = terms.order_of(&entry);
-            (options::address_of(entry), order)
-        };
-        let read: Vec<(String, Result<BanOrder, Error>)> = bans.into_iter().map(read).collect();
-        let names_none = |order: &BanOrder| order.jail.is_empty();
-        let jails = if read.iter().any(|(_, order)| order.as_ref().is_ok_and(names_none)) {
-            self.core.jails_for("").await?
-        } else {
-            Vec::new()
-        };
-        let in_each = |(given, order): (String, Result<BanOrder, Error>)| match order {
-            Ok(order) if names_none(&order) => {
-                let of = |jail: &Arc<str>| (given.clone(), Ok(BanOrder { jail: Arc::clone(jail), ..order.clone() }));
-                jails.iter().map(of).collect()
-            }
-            order => vec![(given, order)],
-        };
-        let mut entries = Entries::read(read.into_iter().flat_map(in_each));
-        check_number(entries.len())?;
-        let orders = entries.readable();
-        let jails = joined(orders.iter().map(|order| &*order.jail).chain(terms.jail.as_deref()));
-        let origins = joined(orders.iter().map(|order| order.origin.word()));
-        let origin = if origins.is_empty() { terms.origin.word() } else { &origins };
-        let details = [("jail", jails.as_str()), ("origin", origin)];
-        self.authority.check_many(&header, "org.wardend1.ban", &details, entries.len()).await?;
-        let (orders, list) = (entries.take(), Some(origin.to_owned()));
-        let outcomes = self.core.ask(|reply| Command::Ban { orders, list, reply }).await??;
-        let outcome = |(address, outcome)| match outcome {
-            Ok(Ordered { change, row }) => Outcome::ban(address, word_of(change), row),
-            Err(error) => Outcome::refusal(address, &error),
-        };
-        Ok(entries.answers(outcomes).map(outcome).collect())
+        Box::pin(self.caller(&header, "org.wardend1.ban").ban_many(bans, &options)).await
     }
 
     /// Ends the ban of an address or network in a jail, or in all jails if the name is empty,
     /// and clears its counters. Returns the bans that ended, as in `ListBans`.
     #[zbus(out_args("bans"), proxy(allow_interactive_auth))]
     async fn unban(&self, #[zbus(header)] header: Header<'_>, address: &str, jail: &str) -> Result<Vec<BanRow>, Error> {
-        let network = network(address)?;
-        let details = [("address", address), ("jail", jail)];
-        self.authority.check(&header, "org.wardend1.unban", &details).await?;
-        let jail = (!jail.is_empty()).then(|| jail.to_owned());
-        let unban = |reply| Command::Unban { networks: vec![network], jail, origin: None, reply };
-        let ended = self.core.ask(unban).await??.pop().unwrap_or(Ok(Vec::new()));
-        Ok(ended?)
+        self.caller(&header, "org.wardend1.unban").unban(address, jail).await
     }
 
     /// As `Unban`, for many addresses and networks at once, with a single write of the state. With the
@@ -229,38 +132,16 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         addresses: Vec<String>,
         jail: &str,
-        options: HashMap<String, OwnedVariant>,
+        options: Given,
     ) -> Result<Vec<Outcome>, Error> {
-        check_number(addresses.len())?;
-        let origin = Options::new(&options, &["Origin"])?.origin()?;
-        let of = origin.as_ref().map_or("", |origin| origin.word());
-        let details = [("jail", jail), ("origin", of)];
-        self.authority.check_many(&header, "org.wardend1.unban", &details, addresses.len()).await?;
-        let mut entries = Entries::of_networks(addresses);
-        let (networks, jail) = (entries.take(), (!jail.is_empty()).then(|| jail.to_owned()));
-        let outcomes = self.core.ask(|reply| Command::Unban { networks, jail, origin, reply }).await??;
-        let outcome = |(address, outcome)| match outcome {
-            Ok(bans) => Outcome::unban(address, bans),
-            Err(error) => Outcome::refusal(address, &error),
-        };
-        Ok(entries.answers(outcomes).map(outcome).collect())
+        self.caller(&header, "org.wardend1.unban").unban_many(addresses, jail, &options).await
     }
 
     /// Ends all bans, or with the options `Jail` and `Origin` all of this jail and of this origin. Returns
     /// their number.
     #[zbus(out_args("count"), proxy(allow_interactive_auth))]
-    async fn unban_all(
-        &self,
-        #[zbus(header)] header: Header<'_>,
-        options: HashMap<String, OwnedVariant>,
-    ) -> Result<u32, Error> {
-        let given = Options::new(&options, &["Jail", "Origin"])?;
-        let (jail, origin) = (given.text("Jail")?, given.origin()?);
-        let of = origin.as_ref().map_or("", |origin| origin.word());
-        let details = [("jail", jail.unwrap_or_default()), ("origin", of)];
-        self.authority.check(&header, "org.wardend1.unban", &details).await?;
-        let jail = jail.map(str::to_owned);
-        self.core.ask(|reply| Command::UnbanAll { jail, origin, reply }).await?
+    async fn unban_all(&self, #[zbus(header)] header: Header<'_>, options: Given) -> Result<u32, Error> {
+        self.caller(&header, "org.wardend1.unban").unban_all(&options).await
     }
 
     /// Ignores addresses or networks for a time: they are never counted or banned, as if they were in
@@ -273,7 +154,7 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
         addresses: Vec<String>,
-        options: HashMap<String, OwnedVariant>,
+        options: Given,
     ) -> Result<Vec<ExceptionRow>, Error> {
         let caller = self.caller(&header, "org.wardend1.ignore");
         caller.except(ExceptionKind::Ignored, addresses, &options, &["For", "ForUSec", "Reason", "Jail"]).await
@@ -286,7 +167,7 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
         addresses: Vec<String>,
-        options: HashMap<String, OwnedVariant>,
+        options: Given,
     ) -> Result<Vec<ExceptionRow>, Error> {
         self.caller(&header, "org.wardend1.ignore").end(ExceptionKind::Ignored, addresses, &options).await
     }
@@ -309,7 +190,7 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
         addresses: Vec<String>,
-        options: HashMap<String, OwnedVariant>,
+        options: Given,
     ) -> Result<Vec<ExceptionRow>, Error> {
         let caller = self.caller(&header, "org.wardend1.ban");
         caller
@@ -324,7 +205,7 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
         addresses: Vec<String>,
-        options: HashMap<String, OwnedVariant>,
+        options: Given,
     ) -> Result<Vec<ExceptionRow>, Error> {
         self.caller(&header, "org.wardend1.ban").end(ExceptionKind::Suspected, addresses, &options).await
     }
@@ -349,23 +230,16 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
         jail: &str,
-        options: HashMap<String, OwnedVariant>,
+        options: Given,
     ) -> Result<Vec<ExceptionRow>, Error> {
-        let (mut terms, _) = exceptions::terms(&options, &["For", "ForUSec", "Reason"])?;
-        terms.uid = Some(self.authority.check(&header, "org.wardend1.pause", &[("jail", jail)]).await?);
-        let jail = (!jail.is_empty()).then(|| jail.to_owned());
-        let paused = self.core.ask(|reply| Command::Pause { jail, terms, reply }).await??;
-        Ok(paused.iter().map(|it| ExceptionRow::answer(None, "paused", it)).collect())
+        self.caller(&header, "org.wardend1.pause").pause(jail, &options).await
     }
 
     /// Ends the pause of a jail, or of all that are paused if the name is empty. Returns the pauses that
     /// ended (`Result` is `resumed`).
     #[zbus(out_args("answers"), proxy(allow_interactive_auth))]
     async fn resume_jail(&self, #[zbus(header)] header: Header<'_>, jail: &str) -> Result<Vec<ExceptionRow>, Error> {
-        let uid = Some(self.authority.check(&header, "org.wardend1.pause", &[("jail", jail)]).await?);
-        let jail = (!jail.is_empty()).then(|| jail.to_owned());
-        let resumed = self.core.ask(|reply| Command::Resume { jail, uid, reply }).await??;
-        Ok(resumed.iter().map(|it| ExceptionRow::answer(None, "resumed", it)).collect())
+        self.caller(&header, "org.wardend1.pause").resume(jail).await
     }
 
     /// What has happened from `since` to `until` (0 for now), in steps of `step_usec` µs: the beginning of
@@ -395,7 +269,7 @@ impl Manager {
     async fn top_sources(
         &self,
         #[zbus(header)] header: Header<'_>,
-        what: HashMap<String, OwnedVariant>,
+        what: Given,
         limit: u32,
     ) -> Result<QueuedAnswer<Vec<TopRow>>, Error> {
         let question = options::question(&what, limit)?;
@@ -417,16 +291,8 @@ impl Manager {
         &self,
         #[zbus(header)] header: Header<'_>,
         address: &str,
-    ) -> Result<QueuedAnswer<Vec<HashMap<String, OwnedVariant>>>, Error> {
-        let network = network(address)?;
-        if network.prefix_len() != network.max_prefix_len() {
-            return Err(Error::InvalidAddress(format!("{address} is a network; name one address of it.")));
-        }
-        let users = self.authority.allows(&header, "org.wardend1.inspect").await;
-        let turn = self.core.answers.wait_for_answer(&header).await?;
-        let known = self.core.ask(|reply| Command::Explain(network.addr(), reply)).await?;
-        let dictionary = |jail| explain::dictionary(jail, users).map_err(|error| Error::Failed(format!("{error}.")));
-        Ok(QueuedAnswer::new(known.iter().map(dictionary).collect::<Result<_, Error>>()?, turn))
+    ) -> Result<QueuedAnswer<Vec<Given>>, Error> {
+        explain::address(&self.core, &self.authority, &header, address).await
     }
 
     /// Reloads the configuration. If it is invalid, an error is returned, and nothing changes.
@@ -658,19 +524,4 @@ impl Manager {
         failures: u32,
         details: Details,
     ) -> zbus::Result<()>;
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    #[test]
-    fn what_is_no_address_is_told_with_the_mend() {
-        assert!(matches!(network("2001:db8::1"), Ok(net) if net.addr() == "2001:db8::1".parse::<IpAddr>().unwrap()));
-        for text in ["", "localhost", "203.0.113.7/33", "0.0.0.0/0", "::/0", "203.0.113.7 ", "fe80::1%lo"] {
-            assert!(matches!(network(text), Err(Error::InvalidAddress(_))), "{text}");
-        }
-    }
 }

@@ -17,6 +17,7 @@ mod logcontrol;
 mod long_calls;
 mod manager;
 mod options;
+mod orders;
 mod oversize;
 mod polkit;
 mod publish;
@@ -28,7 +29,7 @@ use std::{collections::BTreeMap, net::IpAddr, pin::Pin, sync::Arc};
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
-use zbus::{Connection, message::Header};
+use zbus::{Connection, OwnedObjectPath, message::Header};
 
 use self::queue::{Queue, QueuedAnswer};
 pub(crate) use self::{
@@ -55,6 +56,7 @@ use crate::{
         time::Usec,
         tops::Question,
     },
+    util::suggest,
 };
 
 /// The number of long replies that are in progress at a time.
@@ -264,6 +266,15 @@ impl Core {
     /// The jails that an order means: the one that it names, or as many as it takes.
     async fn jails_for(&self, jail: &str) -> Result<Vec<Arc<str>>, Error> {
         if jail.is_empty() { self.ask(Command::JailsForAll).await? } else { Ok(vec![jail.into()]) }
+    }
+
+    /// The object of a jail.
+    async fn path_of(&self, jail: &str) -> Result<OwnedObjectPath, Error> {
+        let jails = self.ask(Command::ListJails).await?;
+        jails.iter().find(|known| known.name == jail).map(|known| known.path.clone()).ok_or_else(|| {
+            let instead = suggest::instead(jail, jails.iter().map(|known| known.name.as_str()));
+            Error::NoSuchJail(format!("There is no jail '{jail}'; {instead}"))
+        })
     }
 
     /// A window over the bans, when it is the caller's turn. In a box: zbus holds what a call needs twice,
