@@ -108,7 +108,7 @@ pub struct MachineRow {
 pub struct FleetExplanation {
     /// The address or network that voices would be against.
     pub source: String,
-    /// What follows from the voices: `nothing`, `watch` or `ban`.
+    /// What follows from the voices: `nothing`, `suspect` or `ban`.
     pub decision: String,
     /// Until when.
     #[zbus(rename = "UntilUSec")]

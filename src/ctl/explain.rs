@@ -8,7 +8,7 @@ use zbus::OwnedVariant;
 
 use super::{
     bus::{ask, end, manager},
-    complete,
+    complete, fleet,
     output::{Json, Style, line, print_json, relative, when},
 };
 use crate::{contract::bus::Attempt, core::time::Usec, journal::events::shown, util::text::count};
@@ -113,6 +113,9 @@ pub(super) async fn explain(options: &Explain) -> anyhow::Result<()> {
             Some(mode) => print_json(&jail, mode)?,
             None => jail.print(&options.address)?,
         }
+    }
+    if options.json.mode().is_none() {
+        fleet::told(manager.inner().connection(), &options.address).await.iter().try_for_each(|text| line(text))?;
     }
     Ok(())
 }

@@ -42,6 +42,9 @@ pub(super) enum Fleet {
     },
     /// Print the configuration of a broker for these machines
     Acl {
+        /// The broker's program
+        #[arg(long, value_enum, default_value_t)]
+        broker: Program,
         /// The names of the machines, as their certificates have them
         #[arg(required = true)]
         names: Vec<String>,
@@ -58,6 +61,16 @@ pub(super) enum Fleet {
     Leave,
 }
 
+/// Programs that can be the broker.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub(super) enum Program {
+    /// Nats-server, all of its configuration
+    #[default]
+    Nats,
+    /// Mosquitto, the file with what each machine may do
+    Mosquitto,
+}
+
 #[proxy(interface = "org.wardend1.Fleet", default_service = "org.wardend1.Fleet", default_path = "/org/wardend1/fleet")]
 trait Agent {
     fn status(&self) -> zbus::Result<(FleetStatus, Vec<BrokerRow>, Vec<MachineRow>)>;
@@ -68,7 +81,7 @@ trait Agent {
 
 pub(super) async fn fleet(verb: &Fleet) -> anyhow::Result<()> {
     match verb {
-        Fleet::Acl { names } => line(acl(names)?.trim_end()),
+        Fleet::Acl { broker, names } => line(acl(*broker, names)?.trim_end()),
         Fleet::Status { json } => status(*json).await,
         Fleet::Explain { address, json } => explain(address, *json).await,
         Fleet::Pardon { address, duration } => pardon(address, duration).await,
@@ -98,20 +111,54 @@ fn sentence(error: zbus::Error) -> anyhow::Error {
     }
 }
 
-/// What wardend-fleet says, if it runs.
-pub(super) async fn numbers(connection: &Connection) -> Option<FleetNumbers> {
+/// wardend-fleet, if it runs.
+async fn running(connection: &Connection) -> Option<AgentProxy<'static>> {
     let name = BusName::try_from(NAME).ok()?;
     if !DBusProxy::new(connection).await.ok()?.name_has_owner(name).await.ok()? {
         return None;
     }
-    let agent = AgentProxy::builder(connection).cache_properties(CacheProperties::No).build().await.ok()?;
-    let (status, brokers, machines) = agent.status().await.ok()?;
+    AgentProxy::builder(connection).cache_properties(CacheProperties::No).build().await.ok()
+}
+
+/// How the fleet is.
+pub(super) type State = (FleetStatus, Vec<BrokerRow>, Vec<MachineRow>);
+
+/// What wardend-fleet says, if it runs.
+pub(super) async fn state(connection: &Connection) -> Option<State> {
+    running(connection).await?.status().await.ok()
+}
+
+/// What it counts, if it runs.
+pub(super) async fn numbers(connection: &Connection) -> Option<FleetNumbers> {
+    let (status, brokers, machines) = state(connection).await?;
     let mut by_state = BTreeMap::new();
     for machine in machines {
         *by_state.entry(machine.state).or_default() += 1;
     }
     let connected = brokers.iter().filter(|broker| broker.state == "connected").count() as u64;
     Some(FleetNumbers { status, connected, machines: by_state })
+}
+
+/// What the fleet says of an address, as lines for `explain`; none where it says nothing.
+pub(super) async fn told(connection: &Connection, address: &str) -> Vec<String> {
+    let Some(agent) = running(connection).await else { return Vec::new() };
+    agent.explain(address).await.map_or_else(|_| Vec::new(), |(known, voices)| lines_of(&known, &voices))
+}
+
+fn lines_of(known: &FleetExplanation, voices: &[VoiceRow]) -> Vec<String> {
+    if voices.is_empty() && known.pardoned_by.is_empty() {
+        return Vec::new();
+    }
+    let voice = |row: &VoiceRow| {
+        let until = if row.refusal.is_empty() {
+            format!("counts until {}", when(row.until_usec))
+        } else {
+            "does not count".to_owned()
+        };
+        format!("            {}, in jail {}: heard of {}, {until}", row.machine, row.jail, when(row.heard_usec))
+    };
+    let first = format!("     Fleet: {}", what_follows(known, voices));
+    std::iter::once(first).chain(voices.iter().map(voice)).collect()
 }
 
 async fn status(json: Json) -> anyhow::Result<()> {
@@ -270,7 +317,7 @@ fn what_follows(known: &FleetExplanation, voices: &[VoiceRow]) -> String {
             format!("{source} is banned here until {} ({needed}).", when(known.banned_until_usec))
         }
         "ban" => format!("{source} is to be banned here until {} ({needed}).", when(known.until_usec)),
-        "watch" => {
+        "suspect" => {
             format!("The first failure of {source} here results in a ban ({needed}), until {}.", when(known.until_usec))
         }
         _ if voices.is_empty() => format!("No other machine bans {source}."),
@@ -292,9 +339,8 @@ async fn leave() -> anyhow::Result<()> {
     line("Left the fleet. To stay away after a restart: systemctl disable --now wardend-fleet")
 }
 
-/// The configuration of a NATS server for these machines.
-fn acl(names: &[String]) -> anyhow::Result<String> {
-    let mut users = Vec::new();
+/// What lets each of these machines write its own subjects at a broker, and read all.
+fn acl(broker: Program, names: &[String]) -> anyhow::Result<String> {
     for name in names {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
         if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(fits) {
@@ -302,6 +348,29 @@ fn acl(names: &[String]) -> anyhow::Result<String> {
                 "'{name}' is not a valid name of a machine; write it as its certificate has it, such as web1.example."
             );
         }
+    }
+    Ok(match broker {
+        Program::Nats => nats(names),
+        Program::Mosquitto => mosquitto(names),
+    })
+}
+
+/// mosquitto's file of access rights.
+fn mosquitto(names: &[String]) -> String {
+    let users = names.iter().map(|name| {
+        let machine = name.to_ascii_lowercase();
+        format!(
+            "\nuser {name}\ntopic write wardend/1/new/{machine}\ntopic write wardend/1/doc/{machine}\ntopic readwrite wardend/1/mark/{machine}\ntopic read wardend/1/new/+\ntopic read wardend/1/doc/+\n"
+        )
+    });
+    let head = "# /etc/mosquitto/wardend.acl: each machine writes its own topics, and reads all.\n".to_owned();
+    std::iter::once(head).chain(users).collect()
+}
+
+/// The configuration of a NATS server.
+fn nats(names: &[String]) -> String {
+    let mut users = Vec::new();
+    for name in names {
         let machine = name.to_ascii_lowercase().replace('.', "_");
         users.push(format!(
             r#"    {{ user: "{name}", permissions: {{
@@ -311,7 +380,7 @@ fn acl(names: &[String]) -> anyhow::Result<String> {
         ));
     }
     let users = users.join("\n");
-    let text = format!(
+    format!(
         r#"# /etc/nats-server.conf: each machine writes its own two subjects, and reads all.
 port: 4222
 jetstream {{ store_dir: "/var/lib/nats" }}
@@ -326,8 +395,7 @@ authorization {{
 {users}
   ]
 }}"#
-    );
-    Ok(text)
+    )
 }
 
 #[cfg(test)]
@@ -336,12 +404,21 @@ mod tests {
 
     #[test]
     fn a_machine_may_write_its_own_subjects_and_no_others() {
-        let text = acl(&["Web1.example".to_owned(), "web2".to_owned()]).unwrap();
+        let names = ["Web1.example".to_owned(), "web2".to_owned()];
+        let text = acl(Program::Nats, &names).unwrap();
         assert!(text.contains(r#"user: "Web1.example""#) && text.contains(r#""wardend.1.doc.web1_example""#));
         assert_eq!(text.matches("wardend.1.new.*").count(), 2, "only to read");
         assert_eq!(text.matches('{').count(), text.matches('}').count());
-        for name in ["", "a b", "*", "a.>", "a_b", "a\"", &"x".repeat(65)] {
-            assert!(acl(&[name.to_owned()]).unwrap_err().to_string().contains("not a valid name"), "{name}");
+        let text = acl(Program::Mosquitto, &names).unwrap();
+        let first = text.split("\n\n").nth(1).unwrap();
+        assert!(first.starts_with("user Web1.example\ntopic write wardend/1/new/web1.example\n"), "{first}");
+        assert!(first.lines().all(|line| !line.contains("write") || line.ends_with("/web1.example")), "{first}");
+        assert_eq!(text.matches("\nuser ").count(), 2);
+        for name in ["", "a b", "*", "a.>", "a_b", "a\"", "a/+", "a\ntopic #", &"x".repeat(65)] {
+            assert!(
+                acl(Program::Mosquitto, &[name.to_owned()]).unwrap_err().to_string().contains("not a valid name"),
+                "{name}"
+            );
         }
     }
 
@@ -352,12 +429,12 @@ mod tests {
         assert_eq!(what_follows(&known, &[]), "No other machine bans 203.0.113.7.");
         let refused = VoiceRow { refusal: "jail".into(), ..voice.clone() };
         assert_eq!(what_follows(&known, &[refused]), "203.0.113.7 is not banned here by the fleet (0 of 2 voices).");
-        let watched = FleetExplanation { decision: "watch".into(), until_usec: 9, ..known.clone() };
+        let suspected = FleetExplanation { decision: "suspect".into(), until_usec: 9, ..known.clone() };
         assert!(
-            what_follows(&watched, std::slice::from_ref(&voice))
+            what_follows(&suspected, std::slice::from_ref(&voice))
                 .starts_with("The first failure of 203.0.113.7 here results in a ban (1 of 2")
         );
-        let pardoned = FleetExplanation { pardoned_by: "boss".into(), pardoned_until_usec: 9, ..watched };
+        let pardoned = FleetExplanation { pardoned_by: "boss".into(), pardoned_until_usec: 9, ..suspected };
         assert!(what_follows(&pardoned, &[voice]).starts_with("203.0.113.7 is pardoned by boss until "));
     }
 }

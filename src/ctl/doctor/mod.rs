@@ -6,6 +6,7 @@
 
 mod daemon;
 mod firewall;
+mod fleet;
 mod jails;
 mod journal;
 mod neighbors;
@@ -153,6 +154,7 @@ pub(super) async fn doctor(arguments: &Arguments) -> anyhow::Result<()> {
     take("ignoreip", timeout(PATIENCE, people::names(&scene)).await);
     take("you", timeout(PATIENCE, people::you(&scene)).await);
     take("others", timeout(PATIENCE, neighbors::check(&scene)).await);
+    take("fleet", timeout(PATIENCE, fleet::check(&scene)).await);
     take("clock", timeout(PATIENCE, neighbors::clock(&scene)).await);
     print(&findings, arguments.json)
 }
