@@ -18,8 +18,6 @@ use crate::core::{
 const BUILT_IN: &str = include_str!("../fleet.conf");
 /// The most brokers: each message goes over all of them.
 const MOST_BROKERS: usize = 8;
-/// The port of NATS.
-const NATS_PORT: u16 = 4222;
 
 /// One file.
 #[derive(Debug, Default, Deserialize)]
@@ -50,9 +48,40 @@ struct Table {
     pardon_from: Option<Vec<Spanned<String>>>,
 }
 
+/// What a broker speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// NATS, with JetStream.
+    Nats,
+    /// MQTT 5.
+    Mqtt,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Nats, Self::Mqtt];
+
+    /// What its URL begins with.
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Nats => "nats://",
+            Self::Mqtt => "mqtt://",
+        }
+    }
+
+    /// The port for connections with TLS.
+    fn port(self) -> u16 {
+        match self {
+            Self::Nats => 4222,
+            Self::Mqtt => 8883,
+        }
+    }
+}
+
 /// Where a broker is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Broker {
+    /// What it speaks.
+    pub(crate) kind: Kind,
     /// Its name or address.
     pub(crate) host: String,
     /// Its port.
@@ -62,10 +91,21 @@ pub(crate) struct Broker {
 impl std::fmt::Display for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
-            write!(f, "nats://[{}]:{}", self.host, self.port)
+            write!(f, "{}[{}]:{}", self.kind.scheme(), self.host, self.port)
         } else {
-            write!(f, "nats://{}:{}", self.host, self.port)
+            write!(f, "{}{}:{}", self.kind.scheme(), self.host, self.port)
         }
+    }
+}
+
+impl Broker {
+    /// Reads a URL that is in no file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn of(url: &str) -> Result<Self, ConfigError> {
+        let source = Source::new("broker", url.to_owned());
+        broker(&Spanned::new(0..url.len(), url.to_owned()), &|at| source.place(at))
     }
 }
 
@@ -266,13 +306,17 @@ fn check_name(setting: &str, name: &Spanned<String>, place: &dyn Fn(usize) -> Lo
 fn broker(url: &Spanned<String>, place: &dyn Fn(usize) -> Location) -> Result<Broker, ConfigError> {
     let text = url.get_ref();
     let wrong = |what: &str| {
-        Err(place(url.span().start).error(format!("'{text}' is not a valid broker: {what}; write it as \"nats://broker.example\" or \"nats://[2001:db8::1]:4222\".")))
+        Err(place(url.span().start).error(format!("'{text}' is not a valid broker: {what}; write it as \"nats://broker.example\", \"nats://[2001:db8::1]:4222\" or \"mqtt://broker.example\".")))
     };
-    let Some(rest) = text.strip_prefix("nats://") else { return wrong("it does not begin with nats://") };
+    let known = Kind::ALL.into_iter().find_map(|kind| Some((kind, text.strip_prefix(kind.scheme())?)));
+    let Some((kind, rest)) = known else { return wrong("it does not begin with nats:// or mqtt://") };
     let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
         let Some((host, port)) = rest.split_once(']') else { return wrong("the bracket is not closed") };
         if host.parse::<std::net::Ipv6Addr>().is_err() {
             return wrong("what is in brackets is not an IPv6 address");
+        }
+        if kind == Kind::Mqtt {
+            return wrong("brokers of MQTT are known by name; give it one in DNS or /etc/hosts");
         }
         (host, port)
     } else {
@@ -286,11 +330,11 @@ fn broker(url: &Spanned<String>, place: &dyn Fn(usize) -> Location) -> Result<Br
         return wrong("its host is not a name or an address");
     }
     let port = match port {
-        "" => Some(NATS_PORT),
+        "" => Some(kind.port()),
         port => port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port > 0),
     };
     match port {
-        Some(port) => Ok(Broker { host: host.to_owned(), port }),
+        Some(port) => Ok(Broker { kind, host: host.to_owned(), port }),
         None => wrong("its port is not a number from 1 to 65535"),
     }
 }
@@ -319,13 +363,13 @@ mod tests {
     fn later_files_win() {
         let settings = read(&[
             "[fleet]\nquorum = 3\nbrokers = [\"nats://a.example\"]\nmachine = \"Web1.example\"",
-            "fleet.brokers = [\"nats://[2001:db8::1]:4223\", \"nats://192.0.2.1:1\"]\nfleet.bantime-max = \"2h\"",
+            "fleet.brokers = [\"nats://[2001:db8::1]:4223\", \"nats://192.0.2.1:1\", \"mqtt://b.example\"]\nfleet.bantime-max = \"2h\"",
         ])
         .unwrap();
         assert_eq!((settings.policy.quorum, settings.policy.bantime_max), (3, 7200));
         assert_eq!(
             settings.brokers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["nats://[2001:db8::1]:4223", "nats://192.0.2.1:1"]
+            ["nats://[2001:db8::1]:4223", "nats://192.0.2.1:1", "mqtt://b.example:8883"]
         );
         assert_eq!(subject_name(&settings.machine), "web1_example");
     }
@@ -335,7 +379,7 @@ mod tests {
         for (text, sentence) in [
             ("[fleet]\nquorums = 2", "0.conf:2: unknown field `quorums`; did you mean 'quorum'?"),
             ("[fleet]\nquorum = 0", "0.conf:2: quorum is 0; write a number from 1 to 1000."),
-            ("[fleet]\n\nsingle = \"wach\"", "0.conf:3: single is 'wach'; did you mean 'watch'?"),
+            ("[fleet]\n\nsingle = \"suspekt\"", "0.conf:3: single is 'suspekt'; did you mean 'suspect'?"),
             (
                 "[fleet]\nmute = \"infinity\"",
                 "0.conf:2: mute can't be infinite; write a span of time such as \"10min\".",
@@ -363,8 +407,12 @@ mod tests {
             ("[fleet]\njails = [\n\"sshd\",\n\"fleet\"]", "0.conf:4: jails has 'fleet'"),
             ("[fleet]\nbantime-max = \"soon\"", "0.conf:2: bantime-max is 'soon', which is not a valid time span"),
             (
-                "[fleet]\nbrokers = [\"mqtt://a\"]",
-                "0.conf:2: 'mqtt://a' is not a valid broker: it does not begin with nats://",
+                "[fleet]\nbrokers = [\"amqp://a\"]",
+                "0.conf:2: 'amqp://a' is not a valid broker: it does not begin with nats:// or mqtt://",
+            ),
+            (
+                "[fleet]\nbrokers = [\"mqtt://[2001:db8::1]\"]",
+                "0.conf:2: 'mqtt://[2001:db8::1]' is not a valid broker: brokers of MQTT are known by name",
             ),
             ("[fleet]\nbrokers = [\"nats://\"]", "0.conf:2: 'nats://' is not a valid broker: its host"),
             ("[fleet]\nbrokers = [\"nats://a:99999\"]", "0.conf:2: 'nats://a:99999' is not a valid broker: its port"),

@@ -1,14 +1,17 @@
 //! wardend-fleet: what attacks one machine is known to all.
 //!
 //! [`core`] decides what is believed of the bans of other machines; it is pure. The rest is its edge:
-//! [`config`] reads fleet.conf, [`wardend`](crate::wardend) is the bus interface of the daemon, [`nats`] the
-//! broker behind a [`link`], [`agent`] connects them, and [`server`] answers `wardenctl fleet`.
+//! [`config`] reads fleet.conf, [`wardend`](crate::wardend) is the bus interface of the daemon, [`nats`] and
+//! [`mqtt`] are the two kinds of broker behind a [`link`], [`agent`] connects them, and [`server`] answers `wardenctl fleet`.
 
 mod agent;
 mod config;
 pub mod core;
+#[doc(hidden)]
+pub mod crowd;
 mod events;
 mod link;
+mod mqtt;
 mod nats;
 mod pardons;
 mod places;
@@ -51,7 +54,7 @@ enum Fatal {
     #[error("{0}")]
     Config(#[from] ConfigError),
     #[error(
-        "No broker is configured; name one in /etc/wardend/fleet.conf.d/local.conf: fleet.brokers = [\"nats://broker.example\"]."
+        "No broker is configured; name one in /etc/wardend/fleet.conf.d/local.conf: fleet.brokers = [\"nats://broker.example\"] or [\"mqtt://broker.example\"]."
     )]
     NoBroker,
     #[error(
@@ -124,7 +127,7 @@ async fn run() -> Result<(), Fatal> {
     for path in [&settings.authority, &settings.certificate, &key] {
         readable(path)?;
     }
-    let identity = nats::Identity {
+    let identity = link::Identity {
         machine: machine.as_str().into(),
         authority: settings.authority,
         certificate: settings.certificate,
@@ -138,7 +141,7 @@ async fn run() -> Result<(), Fatal> {
         .brokers
         .into_iter()
         .enumerate()
-        .map(|(number, broker)| nats::connect(number, broker, identity.clone(), say.clone()));
+        .map(|(number, broker)| link::connect(number, broker, identity.clone(), say.clone()));
     let links = links.collect();
     let (happens, happenings) = mpsc::channel(1024);
     tokio::spawn(wardend::follow(bus.clone(), settings.policy.jails.clone(), happens));

@@ -138,7 +138,9 @@ impl Fleet {
             return Err(fdo::Error::InvalidArgs("A pardon lasts from a second to a year.".to_owned()));
         }
         let until = now().saturating_add(seconds);
-        self.ask(|reply| Request::Pardon(source, until, reply)).await?.map_err(fdo::Error::Failed)
+        self.ask(|reply| Request::Pardon(source, until, reply))
+            .await?
+            .map_err(|why| fdo::Error::Failed(why.to_string()))
     }
 
     /// Takes the bans of this machine back everywhere, ends those of others here, and no longer takes part
@@ -173,7 +175,7 @@ fn summary(report: &Report) -> FleetStatus {
 fn rows(source: ipnet::IpNet, known: &Explanation) -> (FleetExplanation, Vec<VoiceRow>) {
     let (decision, until) = match known.decision {
         Decision::Nothing => ("nothing", None),
-        Decision::Watch(until) => ("watch", Some(until)),
+        Decision::Suspect(until) => ("suspect", Some(until)),
         Decision::Ban(until) => ("ban", Some(until)),
     };
     let voices = known.voices.iter().map(|voice| VoiceRow {
@@ -190,7 +192,7 @@ fn rows(source: ipnet::IpNet, known: &Explanation) -> (FleetExplanation, Vec<Voi
         decision: decision.to_owned(),
         until_usec: usec(until),
         banned_until_usec: usec(known.held),
-        suspected_until_usec: usec(known.watched),
+        suspected_until_usec: usec(known.suspected),
         own_jail: known.own.as_ref().map_or_else(String::new, |claim| claim.jail.to_string()),
         pardoned_by: known.pardon.as_ref().map_or_else(String::new, |(machine, _)| machine.to_string()),
         pardoned_until_usec: usec(known.pardon.as_ref().map(|(_, until)| *until)),

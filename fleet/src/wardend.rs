@@ -118,7 +118,7 @@ pub(crate) struct Known {
     /// The bans of the fleet.
     pub(crate) held: BTreeMap<IpNet, Seconds>,
     /// What the fleet has had suspected.
-    pub(crate) watched: BTreeMap<IpNet, Seconds>,
+    pub(crate) suspected: BTreeMap<IpNet, Seconds>,
 }
 
 fn seconds(usec: u64) -> Seconds {
@@ -145,7 +145,7 @@ pub(crate) async fn follow(bus: Connection, jails: BTreeSet<String>, to: mpsc::S
             Ok(()) => return,
             Err(error) => error,
         };
-        if to.send(Happening::Lost(why)).await.is_err() {
+        if to.send(Happening::Lost(why.to_string())).await.is_err() {
             return;
         }
         sleep(PAUSE).await;
@@ -153,11 +153,10 @@ pub(crate) async fn follow(bus: Connection, jails: BTreeSet<String>, to: mpsc::S
 }
 
 /// Until wardend goes, or the receiver does (then it is no error).
-async fn session(bus: &Connection, jails: &BTreeSet<String>, to: &mpsc::Sender<Happening>) -> Result<(), String> {
-    let failed = |error: zbus::Error| sentence(&error);
-    let manager = ManagerProxy::builder(bus).cache_properties(CacheProperties::No).build().await.map_err(failed)?;
-    let mut owners = manager.inner().receive_owner_changed().await.map_err(failed)?;
-    let mut signals = manager.inner().receive_all_signals().await.map_err(failed)?;
+async fn session(bus: &Connection, jails: &BTreeSet<String>, to: &mpsc::Sender<Happening>) -> Result<(), DaemonError> {
+    let manager = ManagerProxy::builder(bus).cache_properties(CacheProperties::No).build().await?;
+    let mut owners = manager.inner().receive_owner_changed().await?;
+    let mut signals = manager.inner().receive_all_signals().await?;
     let mut generation = list(&manager, jails, to).await?;
     loop {
         tokio::select! {
@@ -165,10 +164,10 @@ async fn session(bus: &Connection, jails: &BTreeSet<String>, to: &mpsc::Sender<H
             owner = owners.next() => match owner {
                 // The owner of now is announced as well.
                 Some(Some(_)) => generation = list(&manager, jails, to).await?,
-                _ => return Err("wardend is not running; start it with `systemctl start wardend`.".to_owned()),
+                _ => return Err(DaemonError::NotRunning),
             },
             signal = signals.next() => {
-                let Some(signal) = signal else { return Err("The system bus has closed the connection.".to_owned()) };
+                let Some(signal) = signal else { return Err(DaemonError::Closed) };
                 let Some((happening, number)) = read(&signal, jails) else { continue };
                 if number <= generation {
                     continue;
@@ -194,11 +193,11 @@ async fn list(
     manager: &ManagerProxy<'_>,
     jails: &BTreeSet<String>,
     to: &mpsc::Sender<Happening>,
-) -> Result<u64, String> {
+) -> Result<u64, DaemonError> {
     let asked = timeout(PATIENCE, manager.list_bans(Options::new(), 0, 0)).await;
-    let (bans, _, generation) = asked.map_err(|_| silent())?.map_err(|error| sentence(&error))?;
+    let (bans, _, generation) = asked.map_err(|_| DaemonError::Silent)??;
     let suspects = timeout(PATIENCE, manager.list_suspects()).await;
-    let suspects = suspects.map_err(|_| silent())?.map_err(|error| sentence(&error))?;
+    let suspects = suspects.map_err(|_| DaemonError::Silent)??;
     let mut known = Known::default();
     for ban in bans {
         let Ok(source) = parse_network(&ban.source) else { continue };
@@ -216,7 +215,7 @@ async fn list(
         if row.origin.as_deref() == Some(ORIGIN)
             && let Some(source) = row.source.as_deref().and_then(|source| parse_network(source).ok())
         {
-            known.watched.insert(source, seconds(row.until_usec.unwrap_or(u64::MAX)));
+            known.suspected.insert(source, seconds(row.until_usec.unwrap_or(u64::MAX)));
         }
     }
     let _ = to.send(Happening::All(known)).await;
@@ -257,18 +256,31 @@ fn read(signal: &Message, jails: &BTreeSet<String>) -> Option<(Option<Happening>
     }
 }
 
-fn silent() -> String {
-    format!("wardend has not answered within {} s.", PATIENCE.as_secs())
+/// Why wardend can't be asked. The text is a sentence.
+#[derive(Debug, thiserror::Error)]
+enum DaemonError {
+    #[error("wardend is not running; start it with `systemctl start wardend`.")]
+    NotRunning,
+    #[error("wardend has not answered within {} s.", PATIENCE.as_secs())]
+    Silent,
+    #[error("The system bus has closed the connection.")]
+    Closed,
+    /// In its own words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("The bus call failed: {0}.")]
+    Bus(zbus::Error),
 }
 
-/// The sentence in an error of the bus.
-fn sentence(error: &zbus::Error) -> String {
-    match error {
-        zbus::Error::MethodError(name, _, _) if name.as_str() == "org.freedesktop.DBus.Error.ServiceUnknown" => {
-            "wardend is not running; start it with `systemctl start wardend`.".to_owned()
+impl From<zbus::Error> for DaemonError {
+    fn from(error: zbus::Error) -> Self {
+        match error {
+            zbus::Error::MethodError(name, _, _) if name.as_str() == "org.freedesktop.DBus.Error.ServiceUnknown" => {
+                Self::NotRunning
+            }
+            zbus::Error::MethodError(_, Some(text), _) => Self::Refused(text),
+            error => Self::Bus(error),
         }
-        zbus::Error::MethodError(_, Some(text), _) => text.clone(),
-        error => format!("The bus call failed: {error}."),
     }
 }
 
@@ -284,15 +296,15 @@ pub(crate) struct Orders {
     /// Bans that are to end.
     pub(crate) unban: Vec<IpNet>,
     /// Whom to suspect, each until when and why.
-    pub(crate) watch: Vec<(IpNet, Seconds, String)>,
+    pub(crate) suspect: Vec<(IpNet, Seconds, String)>,
     /// Who is no longer suspected.
-    pub(crate) unwatch: Vec<IpNet>,
+    pub(crate) unsuspect: Vec<IpNet>,
 }
 
 impl Orders {
     /// There is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ban.is_empty() && self.unban.is_empty() && self.watch.is_empty() && self.unwatch.is_empty()
+        self.ban.is_empty() && self.unban.is_empty() && self.suspect.is_empty() && self.unsuspect.is_empty()
     }
 }
 
@@ -304,9 +316,9 @@ pub(crate) struct Results {
     /// Bans that have ended, or that there were none of.
     pub(crate) unbanned: Vec<IpNet>,
     /// Who is suspected, and until when.
-    pub(crate) watched: Vec<(IpNet, Seconds)>,
+    pub(crate) suspected: Vec<(IpNet, Seconds)>,
     /// Who is not.
-    pub(crate) unwatched: Vec<IpNet>,
+    pub(crate) unsuspected: Vec<IpNet>,
     /// What wardend has refused, with its sentence.
     pub(crate) refused: Vec<(IpNet, String)>,
     /// What could not be asked at all.
@@ -324,8 +336,8 @@ pub(crate) async fn carry_out(
         let mut result = Results::default();
         match timeout(PATIENCE, enter(&bus, &jails, orders, &mut result)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => result.failed = Some(sentence(&error)),
-            Err(_) => result.failed = Some(silent()),
+            Ok(Err(error)) => result.failed = Some(DaemonError::from(error).to_string()),
+            Err(_) => result.failed = Some(DaemonError::Silent.to_string()),
         }
         if results.send(result).await.is_err() {
             return;
@@ -358,7 +370,7 @@ async fn enter(bus: &Connection, jails: &BTreeSet<String>, orders: Orders, resul
             }
         }
     }
-    if orders.watch.is_empty() && orders.unwatch.is_empty() {
+    if orders.suspect.is_empty() && orders.unsuspect.is_empty() {
         return Ok(());
     }
     // What somebody else has ordered for the same source and jail stays as it is.
@@ -372,7 +384,7 @@ async fn enter(bus: &Connection, jails: &BTreeSet<String>, orders: Orders, resul
     for jail in jails {
         // Unsuspect would end what others have ordered as well, and polkit's rules can't tell; a second can.
         let ended: Vec<String> = orders
-            .unwatch
+            .unsuspect
             .iter()
             .filter(|source| !others.contains(&(**source, jail.clone())))
             .map(|source| text_of(*source))
@@ -391,7 +403,7 @@ async fn enter(bus: &Connection, jails: &BTreeSet<String>, orders: Orders, resul
         }
         // A call has one duration for all: those that end in the same minute go together.
         let mut by_end: BTreeMap<Seconds, Vec<&(IpNet, Seconds, String)>> = BTreeMap::new();
-        for order in orders.watch.iter().filter(|(source, ..)| !others.contains(&(*source, jail.clone()))) {
+        for order in orders.suspect.iter().filter(|(source, ..)| !others.contains(&(*source, jail.clone()))) {
             by_end.entry(order.1 / 60).or_default().push(order);
         }
         for (_, together) in by_end {
@@ -414,13 +426,13 @@ async fn enter(bus: &Connection, jails: &BTreeSet<String>, orders: Orders, resul
             };
             for ((source, until, _), row) in together.into_iter().zip(rows) {
                 match row.message {
-                    None => result.watched.push((*source, *until)),
+                    None => result.suspected.push((*source, *until)),
                     Some(why) => result.refused.push((*source, why)),
                 }
             }
         }
     }
-    result.unwatched.extend(orders.unwatch);
+    result.unsuspected.extend(orders.unsuspect);
     Ok(())
 }
 

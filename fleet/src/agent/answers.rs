@@ -13,6 +13,7 @@ use crate::{
         fleet::{Decision, PeerView, Voice},
         ledger::Claim,
         message::Version,
+        own::MOST_PARDONS,
         policy::Policy,
     },
     events,
@@ -27,9 +28,18 @@ pub(crate) enum Request {
     /// What is known of a source.
     Explain(IpNet, oneshot::Sender<Explanation>),
     /// No voice against the source is to count, here and on machines that trust this one, until then.
-    Pardon(IpNet, Seconds, oneshot::Sender<Result<(), String>>),
+    Pardon(IpNet, Seconds, oneshot::Sender<Result<(), NoPardon>>),
     /// Take back everything, and no longer take part.
     Leave(oneshot::Sender<()>),
+}
+
+/// Why a source can't be pardoned. The text is a sentence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoPardon {
+    #[error("This machine has left the fleet; restart wardend-fleet to join it again.")]
+    Left,
+    #[error("There are {MOST_PARDONS} pardons of this machine already, which is the most; wait until some have ended.")]
+    Full,
 }
 
 /// How a broker is.
@@ -60,7 +70,7 @@ pub(crate) struct Report {
     pub(crate) machines: Vec<PeerView>,
     /// The own version, digest and number of bans that are sent, and how many have no place.
     pub(crate) own: (Version, u64, usize, usize),
-    /// The number of bans and of watched sources that the fleet has here.
+    /// The number of bans and of suspected sources that the fleet has here.
     pub(crate) held: (usize, usize),
     /// The number of voices of all machines, and of sources that they are against.
     pub(crate) voices: (usize, usize),
@@ -82,7 +92,7 @@ pub(crate) struct Explanation {
     /// Until when the fleet has it banned here.
     pub(crate) held: Option<Seconds>,
     /// Until when it is suspected.
-    pub(crate) watched: Option<Seconds>,
+    pub(crate) suspected: Option<Seconds>,
     /// Who says so.
     pub(crate) voices: Vec<Voice>,
     /// This machine has banned it itself.
@@ -102,14 +112,14 @@ impl Agent {
             Request::Explain(source, reply) => drop(reply.send(self.explain(source))),
             Request::Pardon(source, until, reply) => {
                 let outcome = if self.left {
-                    Err("This machine has left the fleet.".to_owned())
+                    Err(NoPardon::Left)
                 } else if self.own.pardon(source, until) {
                     self.fleet.pardon(source, until);
                     self.pardons.add(source, until);
                     events::pardoned(&text_of(source), until, "an administrator has ordered it");
                     Ok(())
                 } else {
-                    Err("There are 100 pardons of this machine already, which is the most.".to_owned())
+                    Err(NoPardon::Full)
                 };
                 drop(reply.send(outcome));
             }
@@ -133,7 +143,7 @@ impl Agent {
             brokers: self.brokers.iter().map(|broker| broker.state.clone()).collect(),
             machines: self.fleet.machines().collect(),
             own: (self.own.version(), self.own.ledger().sum(), self.own.ledger().bans().len(), self.own.left_out()),
-            held: (self.held.len(), self.watched.len()),
+            held: (self.held.len(), self.suspected.len()),
             voices: (self.fleet.entries(), self.fleet.sources()),
             refused: self.fleet.refused().clone(),
             gaps: self.fleet.gaps(),
@@ -147,7 +157,7 @@ impl Agent {
         Explanation {
             decision: self.fleet.decide(&source, time),
             held: self.held.get(&source).copied(),
-            watched: self.watched.get(&source).copied(),
+            suspected: self.suspected.get(&source).copied(),
             voices: self.fleet.voices(&source),
             own: self.shared.get(&source).and_then(longest),
             pardon: self.fleet.pardon_of(&source, time),
@@ -173,7 +183,7 @@ impl Agent {
             count(self.brokers.len(), "broker", "brokers"),
             count(self.fleet.machines().count(), "other machine", "other machines"),
             count(self.held.len(), "ban", "bans"),
-            count(self.watched.len(), "source", "sources"),
+            count(self.suspected.len(), "source", "sources"),
         )
     }
 }

@@ -15,14 +15,14 @@ use crate::{
 /// How long what wardend has refused is not tried again.
 const REFUSED_FOR: Seconds = 300;
 /// The most sources that are suspected: wardend keeps 4096, and administrators need some.
-const MOST_WATCHED: usize = 3000;
+const MOST_SUSPECTED: usize = 3000;
 /// How long to wait after wardend could not be asked.
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// Everything that is held is decided again.
     pub(super) fn compare(&mut self) {
-        let held: Vec<IpNet> = self.held.keys().chain(self.watched.keys()).copied().collect();
+        let held: Vec<IpNet> = self.held.keys().chain(self.suspected.keys()).copied().collect();
         self.fleet.touch(held);
     }
 
@@ -40,19 +40,19 @@ impl Agent {
                 orders.unban.push(source);
                 self.expected.insert(source, instant);
             }
-            if !matches!(decision, Decision::Watch(_)) && self.watched.contains_key(&source) {
-                orders.unwatch.push(source);
+            if !matches!(decision, Decision::Suspect(_)) && self.suspected.contains_key(&source) {
+                orders.unsuspect.push(source);
             }
             match decision {
                 Decision::Ban(until) if !refused && self.held.get(&source).is_none_or(|held| until > held + 1) => {
                     orders.ban.push((source, until, self.reason(&source)));
                 }
-                Decision::Watch(until)
+                Decision::Suspect(until)
                     if !refused
-                        && self.watched.get(&source).is_none_or(|held| until > held + 60)
-                        && self.watched.len() + orders.watch.len() < MOST_WATCHED =>
+                        && self.suspected.get(&source).is_none_or(|held| until > held + 60)
+                        && self.suspected.len() + orders.suspect.len() < MOST_SUSPECTED =>
                 {
-                    orders.watch.push((source, until, self.reason(&source)));
+                    orders.suspect.push((source, until, self.reason(&source)));
                 }
                 _ => {
                     self.heard.remove(&source);
@@ -90,9 +90,9 @@ impl Agent {
         for source in results.unbanned {
             self.held.remove(&source);
         }
-        self.watched.extend(results.watched);
-        for source in results.unwatched {
-            self.watched.remove(&source);
+        self.suspected.extend(results.suspected);
+        for source in results.unsuspected {
+            self.suspected.remove(&source);
         }
         for (source, why) in results.refused {
             self.heard.remove(&source);

@@ -92,7 +92,7 @@ pub(crate) struct Agent {
     /// What shared jails have banned, by source and jail.
     shared: BTreeMap<IpNet, BTreeMap<String, Claim>>,
     held: BTreeMap<IpNet, Seconds>,
-    watched: BTreeMap<IpNet, Seconds>,
+    suspected: BTreeMap<IpNet, Seconds>,
     refused: HashMap<IpNet, (String, Seconds)>,
     /// The ends of bans that this program has ordered, and that are not announced yet.
     expected: HashMap<IpNet, Instant>,
@@ -138,7 +138,7 @@ impl Agent {
             pardons,
             shared: BTreeMap::new(),
             held: BTreeMap::new(),
-            watched: BTreeMap::new(),
+            suspected: BTreeMap::new(),
             refused: HashMap::new(),
             expected: HashMap::new(),
             heard: HashMap::new(),
@@ -256,7 +256,7 @@ impl Agent {
                 }
                 self.shared = known.shared;
                 self.held = known.held;
-                self.watched = known.watched;
+                self.suspected = known.suspected;
                 self.refused.clear();
                 let all: BTreeMap<IpNet, Claim> =
                     self.shared.iter().filter_map(|(source, claims)| Some((*source, longest(claims)?))).collect();
@@ -331,7 +331,7 @@ impl Agent {
             claims.retain(|_, claim| claim.until > time);
             !claims.is_empty()
         });
-        self.watched.retain(|_, until| *until > time);
+        self.suspected.retain(|_, until| *until > time);
         let again: Vec<IpNet> =
             self.refused.iter().filter(|(_, (_, until))| *until <= time).map(|(source, _)| *source).collect();
         for source in &again {
@@ -360,7 +360,7 @@ impl Agent {
     fn take_notes(&mut self) {
         for note in self.fleet.take_notes() {
             match note {
-                Note::Muted { machine, why, until } => events::muted(&machine, &why, until),
+                Note::Muted { machine, why, until } => events::muted(&machine, &why.to_string(), until),
                 Note::Unmuted(machine) => events::unmuted(&machine),
                 Note::Clock { machine, by } => events::clock(&machine, by),
                 Note::Crowded => events::crowded(self.fleet.policy().voices),

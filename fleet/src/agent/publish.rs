@@ -1,6 +1,6 @@
 //! What this machine tells the others, and through which brokers.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::{Instant, sleep, timeout};
@@ -59,13 +59,7 @@ impl Agent {
 
     pub(super) fn to_all(&self, order: &Order) {
         for number in 0..self.brokers.len() {
-            let copy = match order {
-                Order::News(bytes) => Order::News(bytes.clone()),
-                Order::Document(bytes) => Order::Document(bytes.clone()),
-                Order::Fetch(machine) => Order::Fetch(Arc::clone(machine)),
-                Order::FetchAll => Order::FetchAll,
-            };
-            self.order(number, copy);
+            self.order(number, order.clone());
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 /// What a message takes besides its entries.
 const FRAME: usize = 256;
 /// The most pardons that are sent.
-const MOST_PARDONS: usize = 100;
+pub const MOST_PARDONS: usize = 100;
 
 /// A change that was not sent yet.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use super::Seconds;
 pub enum Single {
     /// The first failure here results in a ban.
     #[default]
-    Watch,
+    Suspect,
     /// A short ban.
     Ban,
     /// Nothing.
@@ -20,12 +20,12 @@ pub enum Single {
 
 impl Single {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Watch, Self::Ban, Self::Nothing];
+    pub const ALL: [Self; 3] = [Self::Suspect, Self::Ban, Self::Nothing];
 
     /// Its word in fleet.conf.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Watch => "watch",
+            Self::Suspect => "suspect",
             Self::Ban => "ban",
             Self::Nothing => "nothing",
         }
@@ -66,7 +66,7 @@ impl Default for Policy {
         Self {
             jails: BTreeSet::from(["sshd".to_owned()]),
             quorum: 2,
-            single: Single::Watch,
+            single: Single::Suspect,
             single_bantime: 600,
             bantime_max: 86_400,
             ipv6_prefix: 64,

@@ -50,14 +50,14 @@ fn with_voices(policy: Policy, machines: &[(&str, Seconds)], banned: IpNet) -> F
 }
 
 #[test]
-fn a_quorum_bans_and_a_single_voice_only_makes_watchful() {
+fn a_quorum_bans_and_a_single_voice_only_makes_it_suspected() {
     let banned = net("203.0.113.7");
     let fleet = with_voices(Policy::default(), &[("a", NOW + 500)], banned);
-    assert_eq!(fleet.decide(&banned, NOW), Decision::Watch(NOW + 500));
+    assert_eq!(fleet.decide(&banned, NOW), Decision::Suspect(NOW + 500));
     assert_eq!(fleet.decide(&banned, NOW + 500), Decision::Nothing, "it has ended");
     let fleet = with_voices(Policy::default(), &[("a", NOW + 500), ("b", NOW + 900), ("c", NOW + 700)], banned);
     assert_eq!(fleet.decide(&banned, NOW), Decision::Ban(NOW + 700), "while two say so");
-    assert_eq!(fleet.decide(&banned, NOW + 700), Decision::Watch(NOW + 900));
+    assert_eq!(fleet.decide(&banned, NOW + 700), Decision::Suspect(NOW + 900));
     let single = |single| Policy { single, ..Policy::default() };
     let fleet = with_voices(single(Single::Ban), &[("a", NOW + 5000)], banned);
     assert_eq!(fleet.decide(&banned, NOW), Decision::Ban(NOW + 600));
@@ -75,7 +75,7 @@ fn the_own_ban_is_a_voice_and_is_none_alone() {
     fleet.own(banned, Some(NOW + 300));
     assert_eq!(fleet.decide(&banned, NOW), Decision::Ban(NOW + 300));
     fleet.own(banned, None);
-    assert_eq!(fleet.decide(&banned, NOW), Decision::Watch(NOW + 500));
+    assert_eq!(fleet.decide(&banned, NOW), Decision::Suspect(NOW + 500));
     fleet.left("a");
     fleet.own(banned, Some(NOW + 300));
     assert_eq!(fleet.decide(&banned, NOW), Decision::Nothing);
@@ -439,7 +439,7 @@ proptest! {
             ends.sort_unstable_by(|a, b| b.cmp(a));
             let decision = match ends[..] {
                 [] => Decision::Nothing,
-                [only] => Decision::Watch(only),
+                [only] => Decision::Suspect(only),
                 [_, second, ..] => Decision::Ban(second),
             };
             prop_assert_eq!(fleet.decide(&source(number), now), decision);
