@@ -1,6 +1,8 @@
 //! A crowd: many machines in one process, each with its own certificate and connection, that say what machines
 //! say. `examples/crowd.rs` runs it, for the lab and for measurements; nothing of it is in wardend-fleet.
 
+#![allow(clippy::print_stderr, reason = "it is a tool, and nobody reads a journal of it")]
+
 use std::{collections::BTreeMap, io::Write, net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;

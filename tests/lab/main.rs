@@ -170,7 +170,11 @@ scenarios! {
     services:
         who_attacks_a_service_is_banned_from_it_and_nobody_else;
     fleet:
-        what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody;
+        what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody,
+        over_mqtt_what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody;
+    fleet_faults:
+        whatever_fails_on_two_brokers_the_fleet_bans_what_two_machines_say,
+        a_crowd_is_known_to_each_machine_with_its_digest;
     textfile:
         a_text_file_comes_into_the_journal_each_line_once;
     lists:

@@ -1,15 +1,19 @@
-//! Machines that share bans: a wire between them, certificates, and a NATS server on one of them.
+//! Machines that share bans: a wire between them, certificates, and brokers on one of them.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 use crate::harness::{
     host,
     machine::{Machine, Release},
 };
+
+/// One fleet boots at a time.
+static BOOTING: Mutex<()> = Mutex::new(());
 
 /// The name of the broker in its certificate, and where the machines find it.
 pub(crate) const BROKER: &str = "broker.example";
@@ -42,9 +46,82 @@ for spoke in "$@"; do
 done
 "#;
 
-/// The machines. The first one has the broker, the last one wardend-fleet by its Debian package.
+/// How the broker is set up with its certificate, as docs/fleet.md says; the names of the machines follow.
+const NATS: &str = r#"
+mkdir -p /etc/nats
+install -m 644 ca.pem /etc/nats/ca.pem
+install -m 644 broker.example.pem /etc/nats/broker.pem
+install -m 640 -g nats broker.example-key.pem /etc/nats/broker-key.pem
+install -d -o nats -g nats /var/lib/nats
+wardenctl fleet acl "$@" >/etc/nats-server.conf
+systemctl restart nats-server
+"#;
+const MOSQUITTO: &str = r#"
+install -m 644 ca.pem /etc/mosquitto/certs/fleet-ca.pem
+install -m 644 broker.example.pem /etc/mosquitto/certs/fleet.pem
+install -m 640 -g mosquitto broker.example-key.pem /etc/mosquitto/certs/fleet-key.pem
+wardenctl fleet acl --broker mosquitto "$@" >/etc/mosquitto/fleet.acl
+chgrp mosquitto /etc/mosquitto/fleet.acl
+chmod 640 /etc/mosquitto/fleet.acl
+cat >/etc/mosquitto/conf.d/fleet.conf <<EOF
+listener 8883
+cafile /etc/mosquitto/certs/fleet-ca.pem
+certfile /etc/mosquitto/certs/fleet.pem
+keyfile /etc/mosquitto/certs/fleet-key.pem
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+acl_file /etc/mosquitto/fleet.acl
+message_size_limit 65536
+EOF
+mkdir -p /etc/systemd/system/mosquitto.service.d
+printf '[Service]\nLimitNOFILE=65536\n' >/etc/systemd/system/mosquitto.service.d/fleet.conf
+systemctl daemon-reload
+systemctl restart mosquitto
+"#;
+
+/// A kind of broker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Nats,
+    Mosquitto,
+}
+
+impl Kind {
+    fn set_up(self) -> &'static str {
+        match self {
+            Self::Nats => NATS,
+            Self::Mosquitto => MOSQUITTO,
+        }
+    }
+
+    pub(crate) fn url(self) -> String {
+        match self {
+            Self::Nats => format!("nats://{BROKER}"),
+            Self::Mosquitto => format!("mqtt://{BROKER}"),
+        }
+    }
+
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Self::Nats => "nats-server",
+            Self::Mosquitto => "mosquitto",
+        }
+    }
+
+    /// Where it keeps what it was told.
+    pub(crate) fn store(self) -> &'static str {
+        match self {
+            Self::Nats => "/var/lib/nats/*",
+            Self::Mosquitto => "/var/lib/mosquitto/*",
+        }
+    }
+}
+
+/// The machines. The first one has the brokers.
 pub(crate) struct FleetOf {
     pub(crate) machines: Vec<Machine>,
+    pub(crate) brokers: Vec<Kind>,
 }
 
 /// The name of a machine in its certificate.
@@ -66,6 +143,20 @@ fn built() -> PathBuf {
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo is there");
     assert!(output.status.success(), "wardend-fleet can't be built:\n{}", String::from_utf8_lossy(&output.stderr));
     built.to_owned()
+}
+
+/// An example of wardend-fleet, built with the features that the tests have, so that nothing is compiled twice.
+fn example(name: &str) -> PathBuf {
+    let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
+    let built = wardend.and_then(Path::parent).expect("a test is told where the programs are");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--example", name]);
+    if built.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo is there");
+    assert!(output.status.success(), "{name} can't be built:\n{}", String::from_utf8_lossy(&output.stderr));
+    built.join("examples").join(name)
 }
 
 /// Runs a target of the Makefile.
@@ -102,8 +193,27 @@ fn install(machine: &Machine, packaged: bool, built: &Path) {
 
 impl FleetOf {
     /// Boots a machine of each release, and sets up a fleet of them as docs/fleet.md does.
-    pub(crate) fn boot(releases: &[Release]) -> Self {
+    pub(crate) fn boot(releases: &[Release], brokers: &[Kind]) -> Self {
+        Self::of(releases, brokers, false, 0)
+    }
+
+    /// The same; the last one has wardend-fleet by its Debian package.
+    pub(crate) fn boot_packaged(releases: &[Release], brokers: &[Kind]) -> Self {
+        Self::of(releases, brokers, true, 0)
+    }
+
+    /// The same, with a crowd of so many machines, whose certificates and program are on the first one.
+    pub(crate) fn boot_with_crowd(releases: &[Release], brokers: &[Kind], crowd: usize) -> Self {
+        let fleet = Self::of(releases, brokers, false, crowd);
+        let built = example("crowd");
+        fs::copy(built, fleet.machines[0].root().join("root/crowd")).expect("it is built");
+        fleet
+    }
+
+    fn of(releases: &[Release], brokers: &[Kind], packaged: bool, crowd: usize) -> Self {
         let built = built();
+        // Two fleets that wait for the last machine of each other would wait for ever.
+        let guard = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
         let machines: Vec<Machine> = releases
             .iter()
             .enumerate()
@@ -112,10 +222,11 @@ impl FleetOf {
                     .hasty_passwords()
                     .file("/etc/wardend/wardend.conf.d/lab.conf", "[default]\nlow-latency = true\n")
                     .command(&format!("echo '{BROKER_ADDRESS} {BROKER}' >>/etc/hosts"));
-                let plan = if number == 0 { plan.packages(["nats-server", "openssl"]) } else { plan };
+                let plan = if number == 0 { plan.packages(["nats-server", "mosquitto", "openssl"]) } else { plan };
                 plan.boot()
             })
             .collect();
+        drop(guard);
         let namespaces: Vec<String> = machines
             .iter()
             .map(|machine| machine.network().server_path().rsplit('/').next().unwrap_or_default().to_owned())
@@ -124,22 +235,26 @@ impl FleetOf {
         wire.extend(namespaces.iter().map(String::as_str));
         host::run("sh", &wire).unwrap_or_else(|error| panic!("{error}"));
         let hub = &machines[0];
-        let names: Vec<String> = (0..machines.len()).map(name).collect();
+        let names: Vec<String> =
+            (0..machines.len()).map(name).chain((0..crowd).map(|number| format!("crowd{number}.example"))).collect();
         hub.write("/root/pki/make", CERTIFICATES);
-        hub.run(&format!(
-            "cd /root/pki && sh -euc '. ./make' sh {BROKER} {} >log 2>&1 || {{ cat log; exit 1; }}",
-            names.join(" ")
-        ));
-        hub.run(&format!(
-            "cd /root/pki && mkdir -p /etc/nats && install -m 644 ca.pem /etc/nats/ca.pem && \
-             install -m 644 {BROKER}.pem /etc/nats/broker.pem && install -m 640 -g nats {BROKER}-key.pem /etc/nats/broker-key.pem && \
-             install -d -o nats -g nats /var/lib/nats && wardenctl fleet acl {} >/etc/nats-server.conf && \
-             systemctl restart nats-server && firewall-cmd --quiet --zone=trusted --add-interface=fleet",
-            names.join(" ")
-        ));
+        let made = hub.try_run_for(
+            900,
+            &format!(
+                "cd /root/pki && sh -euc '. ./make' sh {BROKER} {} >log 2>&1 || {{ cat log; exit 1; }}",
+                names.join(" ")
+            ),
+        );
+        assert_eq!(made.code, 0, "{}", made.stdout);
+        hub.run("firewall-cmd --quiet --zone=trusted --add-interface=fleet");
+        for broker in brokers {
+            hub.write(&format!("/root/pki/{}", broker.unit()), broker.set_up());
+            hub.run(&format!("cd /root/pki && sh -euc '. ./{}' sh {}", broker.unit(), names.join(" ")));
+        }
+        let urls: Vec<String> = brokers.iter().map(|broker| format!("{:?}", broker.url())).collect();
         let pki = hub.root().join("root/pki");
         for (number, machine) in machines.iter().enumerate() {
-            install(machine, number + 1 == machines.len(), &built);
+            install(machine, packaged && number + 1 == machines.len(), &built);
             let name = name(number);
             machine.run("mkdir -p /etc/wardend/fleet /etc/wardend/fleet.conf.d");
             for (from, to, mode) in [
@@ -153,11 +268,15 @@ impl FleetOf {
             }
             machine.write(
                 "/etc/wardend/fleet.conf.d/local.conf",
-                &format!("[fleet]\nbrokers = [\"nats://{BROKER}\"]\nmachine = \"{name}\"\n"),
+                &format!(
+                    "[fleet]\nbrokers = [{}]\nmachine = \"{name}\"\nmachines = {}\n",
+                    urls.join(", "),
+                    crowd + releases.len()
+                ),
             );
             machine.run("systemctl enable --now --quiet wardend-fleet");
         }
-        Self { machines }
+        Self { machines, brokers: brokers.to_vec() }
     }
 
     /// What a machine says of the fleet.

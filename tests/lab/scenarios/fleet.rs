@@ -2,14 +2,14 @@
 
 use crate::harness::{
     attack::{Connection, Guesses},
-    fleet::{BROKER, FleetOf, subject},
+    fleet::{BROKER, FleetOf, Kind, name, subject},
     machine::{Machine, Release},
 };
 
 const SCANNER: &str = "203.0.113.7";
 
 /// The releases of the three machines.
-fn releases() -> Vec<Release> {
+pub(super) fn releases() -> Vec<Release> {
     let named = std::env::var("WARDEND_FLEET_RELEASES").unwrap_or_else(|_| "debian13 debian12 debian13".to_owned());
     named.split_whitespace().map(|name| Release::by_name(name).expect("it is the name of a release")).collect()
 }
@@ -20,13 +20,13 @@ fn timed() -> usize {
 }
 
 /// Whether firewalld drops a source because of the fleet.
-fn is_banned(machine: &Machine, source: &str) -> bool {
+pub(super) fn is_banned(machine: &Machine, source: &str) -> bool {
     let bans = machine.try_run("wardenctl list --json --origin fleet").stdout;
     let row = bans.contains(&format!("\"source\":\"{source}\""));
     row && machine.try_run("firewall-cmd --ipset=wardend4 --get-entries").stdout.lines().any(|entry| entry == source)
 }
 
-fn explained(machine: &Machine, source: &str) -> String {
+pub(super) fn explained(machine: &Machine, source: &str) -> String {
     machine.run(&format!("wardenctl fleet explain {source}"))
 }
 
@@ -39,12 +39,32 @@ fn written(machine: &Machine, message: &str) -> Option<u64> {
 }
 
 pub(crate) fn what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody(_: Release) {
-    let fleet = FleetOf::boot(&releases());
-    let [a, b, c] = &fleet.machines[..] else { panic!("there are three") };
+    all_of(&[Kind::Nats]);
+}
+
+pub(crate) fn over_mqtt_what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody(_: Release) {
+    all_of(&[Kind::Mosquitto]);
+}
+
+fn all_of(brokers: &[Kind]) {
+    let fleet = FleetOf::boot_packaged(&releases(), brokers);
+    let [a, _, c] = &fleet.machines[..] else { panic!("there are three") };
     a.wait_until("all machines know each other", || fleet.is_in_step());
     println!("{}", a.run("wardenctl fleet status"));
+    an_attack(&fleet);
+    the_way_to_the_others(&fleet);
+    a_release(&fleet);
+    a_broker_without_memory(&fleet);
+    a_killed_agent(&fleet);
+    the_rights_of_the_agent(c);
+    a_machine_in_the_wrong_hands(&fleet);
+    no_trace(&fleet);
+}
 
-    // A real attack on one of them: the others are watchful, and nobody is banned there yet.
+/// A source that attacks one machine is suspected on the others, and banned by two everywhere.
+fn an_attack(fleet: &FleetOf) {
+    let [a, b, c] = &fleet.machines[..] else { panic!("there are three") };
+    // A real attack on one of them: the others suspect the source, and nobody is banned there yet.
     a.attacker(SCANNER).guess(Guesses { connections: 2, prompts: 3, ..Guesses::default() });
     a.wait_for_message(&format!("firewalld blocks {SCANNER}"));
     b.wait_until("the second knows", || explained(b, SCANNER).starts_with(&format!("The first failure of {SCANNER}")));
@@ -58,8 +78,11 @@ pub(crate) fn what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody
     println!("{}\n{}", explained(c, SCANNER), c.run("wardenctl list"));
     assert_eq!(c.attacker(SCANNER).can_connect(), Connection::TimedOut);
     a.wait_until("the copies are equal", || fleet.is_in_step());
+}
 
-    // The time from the second voice to firewalld's word on the third.
+/// The time from the second voice to firewalld's word on the third.
+fn the_way_to_the_others(fleet: &FleetOf) {
+    let [a, b, c] = &fleet.machines[..] else { panic!("there are three") };
     let mut times: Vec<u64> = (0..timed())
         .map(|number| {
             let source = format!("198.18.{}.{}", number / 250, number % 250 + 1);
@@ -78,27 +101,44 @@ pub(crate) fn what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody
         times[times.len() / 2] / 1000,
         times[(times.len() * 99).div_ceil(100) - 1] / 1000
     );
+}
 
-    // Who releases it, releases it everywhere; and where somebody else has it banned, it stays released.
+/// Who releases a source, releases it everywhere; where somebody else has it banned, it stays released.
+fn a_release(fleet: &FleetOf) {
+    let [a, _, c] = &fleet.machines[..] else { panic!("there are three") };
     c.run(&format!("wardenctl unban {SCANNER}"));
     c.wait_for_message(&format!("Pardoned {SCANNER}"));
     a.run(&format!("wardenctl unban {SCANNER} --jail sshd"));
     a.wait_until("the fleet has released it on the first", || !is_banned(a, SCANNER));
     assert!(explained(c, SCANNER).contains("is pardoned by"), "{}", explained(c, SCANNER));
+}
 
-    // The broker is killed and loses everything: nobody is released, and all copies are equal again.
-    a.run("systemctl kill --signal=KILL nats-server; rm -rf /var/lib/nats/*; systemctl start nats-server");
-    c.wait_for_message("Connected to nats://");
+/// A broker is killed and loses everything: nobody is released, and all copies are equal again.
+fn a_broker_without_memory(fleet: &FleetOf) {
+    let [a, _, c] = &fleet.machines[..] else { panic!("there are three") };
+    for broker in &fleet.brokers {
+        let (unit, store) = (broker.unit(), broker.store());
+        a.run(&format!("systemctl kill --signal=KILL {unit}; rm -rf {store}; systemctl restart {unit}"));
+        c.wait_until("it is connected again", || {
+            let connected = c.messages(&format!("Connected to {}", broker.url())).len();
+            connected > 1
+        });
+    }
     a.run("wardenctl ban 198.18.9.9 --jail sshd");
     a.wait_until("the copies are equal again", || fleet.is_in_step());
     assert!(is_banned(c, "198.18.0.1"), "a ban has ended with the broker's data");
+}
 
-    // An agent that is killed.
+/// A killed agent learns what it has missed.
+fn a_killed_agent(fleet: &FleetOf) {
+    let [_, b, c] = &fleet.machines[..] else { panic!("there are three") };
     c.run("systemctl kill --signal=KILL wardend-fleet");
     b.run("wardenctl ban 198.18.9.9 --jail sshd");
     c.wait_until("it is banned on the third", || is_banned(c, "198.18.9.9"));
+}
 
-    // Its rights: bans of the fleet's origin, and no others.
+/// The agent may ban by the fleet's origin, and do nothing else.
+fn the_rights_of_the_agent(c: &Machine) {
     let refused = |command: &str| c.try_run(&format!("runuser -u wardend-fleet -- wardenctl {command}")).code;
     assert_eq!(refused("ban 198.18.9.1 --jail fleet"), 4);
     assert_eq!(refused("unban 198.18.9.9"), 4);
@@ -111,16 +151,33 @@ pub(crate) fn what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody
     println!("{exposure}");
     let level: f64 = exposure.split_whitespace().find_map(|word| word.parse().ok()).expect("it has a level");
     assert!(level <= 1.5, "{exposure}");
+}
 
-    // The third is in the wrong hands.
+/// A machine in the wrong hands is refused by the broker, or muted.
+fn a_machine_in_the_wrong_hands(fleet: &FleetOf) {
+    let [a, b, c] = &fleet.machines[..] else { panic!("there are three") };
     c.run("systemctl stop wardend-fleet");
     c.write("/root/poison.py", include_str!("../guest/poison.py"));
-    let said = c.run(&format!("python3 /root/poison.py {BROKER} {} {}", subject(2), subject(0)));
-    println!("{said}");
-    for subject in
-        [format!("wardend.1.new.{}", subject(0)), format!("wardend.1.doc.{}", subject(0)), "STREAM.PURGE".to_owned()]
-    {
-        assert!(said.contains(&subject), "the broker lets it write {subject}");
+    let connected = a.messages("Connected to").len();
+    for broker in &fleet.brokers {
+        let program = broker.unit();
+        let said = c.run(&format!("python3 /root/poison.py {program} {BROKER} {} {}", name(2), name(0)));
+        println!("{said}");
+        let refused: &[&str] = match broker {
+            Kind::Nats => &["wardend.1.new.web0_example", "wardend.1.doc.web0_example", "STREAM.PURGE"],
+            Kind::Mosquitto => &[
+                "wardend/1/new/web0.example",
+                "wardend/1/doc/web0.example",
+                "wardend/1/mark/web0.example",
+                "elsewhere",
+            ],
+        };
+        for subject in refused {
+            assert!(said.contains(subject), "the broker lets it write {subject}");
+        }
+        if *broker == Kind::Mosquitto {
+            assert_eq!(a.messages("Connected to").len(), connected, "it took the place of another machine");
+        }
     }
     for (machine, number) in [(a, 0), (b, 1)] {
         machine.wait_for_message(&format!("Not listening to {}", subject(2)));
@@ -134,8 +191,11 @@ pub(crate) fn what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody
         println!("{}", machine.run("wardenctl fleet status; systemctl status --no-pager -n 5 wardend-fleet"));
     }
     assert_eq!(a.attacker("11.0.0.7").can_connect(), Connection::Open);
+}
 
-    // Leaving takes its own bans back, and ends those of others.
+/// Leaving takes the own bans back and ends those of others, and the package goes without a trace.
+fn no_trace(fleet: &FleetOf) {
+    let [a, b, c] = &fleet.machines[..] else { panic!("there are three") };
     b.run("wardenctl fleet leave");
     b.wait_until("it has no ban of the fleet", || !b.run("wardenctl list --json --origin fleet").contains("198.18."));
     a.wait_until("its voices are gone", || explained(a, "198.18.9.9").contains("No other machine bans"));

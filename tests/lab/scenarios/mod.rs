@@ -14,6 +14,7 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod faults;
 pub(crate) mod fleet;
+pub(crate) mod fleet_faults;
 pub(crate) mod forged;
 pub(crate) mod greedy;
 pub(crate) mod ground;
