@@ -15,7 +15,8 @@ use tokio::{
 use crate::{
     config::{Broker, subject_name},
     core::own::Own,
-    link::{self, Event, Identity, Link, Order},
+    engines,
+    link::{Event, Identity, Link, Order},
     wardend::{now, now_usec},
 };
 
@@ -109,7 +110,7 @@ impl Crowd {
                 certificate: file(".pem"),
                 key: file("-key.pem"),
             };
-            let link = link::connect(number, broker.clone(), identity, say.clone());
+            let link = engines::connect(number, broker.clone(), identity, say.clone());
             Machine { name: subject_name(&name), own: Own::new(now_usec()), link, up: false, document_at: None }
         };
         let machines = (0..arguments.machines).map(machine).collect();

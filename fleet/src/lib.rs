@@ -2,13 +2,14 @@
 //!
 //! [`core`] decides what is believed of the bans of other machines; it is pure. The rest is its edge:
 //! [`config`] reads fleet.conf, [`wardend`](crate::wardend) is the bus interface of the daemon, [`nats`] and
-//! [`mqtt`] are the two kinds of broker behind a [`link`], [`agent`] connects them, and [`server`] answers `wardenctl fleet`.
+//! [`mqtt`] are the two [`engines`] behind a [`link`], [`agent`] connects them, and [`server`] answers `wardenctl fleet`.
 
 mod agent;
 mod config;
 pub mod core;
 #[doc(hidden)]
 pub mod crowd;
+mod engines;
 mod events;
 mod link;
 mod mqtt;
@@ -141,7 +142,7 @@ async fn run() -> Result<(), Fatal> {
         .brokers
         .into_iter()
         .enumerate()
-        .map(|(number, broker)| link::connect(number, broker, identity.clone(), say.clone()));
+        .map(|(number, broker)| engines::connect(number, broker, identity.clone(), say.clone()));
     let links = links.collect();
     let (happens, happenings) = mpsc::channel(1024);
     tokio::spawn(wardend::follow(bus.clone(), settings.policy.jails.clone(), happens));

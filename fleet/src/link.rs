@@ -8,12 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    config::{Broker, Kind},
-    mqtt::Mqtt,
-    nats::Nats,
-    wardend::now_usec,
-};
+use crate::{config::Broker, wardend::now_usec};
 
 /// How long a broker may take for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -154,14 +149,16 @@ pub(crate) trait Engine: Sized + Send {
 }
 
 /// Connects to a broker, and again whenever the connection is lost, until the link is dropped.
-pub(crate) fn connect(number: usize, broker: Broker, identity: Identity, events: mpsc::Sender<(usize, Event)>) -> Link {
+pub(crate) fn hold<E: Engine + 'static>(
+    number: usize,
+    broker: Broker,
+    identity: Identity,
+    events: mpsc::Sender<(usize, Event)>,
+) -> Link {
     let (orders, waiting) = mpsc::channel(MOST_ORDERS);
     let name = broker.to_string();
     let task = Task { number, broker, identity, events, orders: waiting };
-    match task.broker.kind {
-        Kind::Nats => drop(tokio::spawn(task.run::<Nats>())),
-        Kind::Mqtt => drop(tokio::spawn(task.run::<Mqtt>())),
-    }
+    drop(tokio::spawn(task.run::<E>()));
     Link { name, orders }
 }
 

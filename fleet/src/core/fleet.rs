@@ -13,8 +13,7 @@ use super::{
     ledger::{Claim, Ledger},
     message::Version,
     peer::Peer,
-    policy::{Policy, Refusal, Single},
-    receive::Excess,
+    policy::{Excess, Policy, Refusal, Single},
 };
 
 /// How often everything is looked at for what has ended.

@@ -15,7 +15,7 @@ pub mod policy;
 #[cfg(test)]
 mod purity;
 mod rate;
-pub mod receive;
+mod receive;
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,32 @@ use ipnet::IpNet;
 
 use super::Seconds;
 
+/// The limit that a machine exceeds. The text follows "because".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    /// Of what can't be read.
+    #[error("it sends messages that can't be read")]
+    Junk,
+    /// Of messages.
+    #[error("it sends too many messages")]
+    Messages,
+    /// Of bans in news.
+    #[error("it reports too many bans")]
+    Bans,
+    /// Of entries in its document.
+    #[error("its document has more entries than machine-voices allows")]
+    Document,
+    /// Of documents that are not what they say.
+    #[error("its documents do not match their digests")]
+    Digests,
+    /// Of changes between its documents.
+    #[error("its document changes too fast")]
+    Changes,
+    /// Of bans at a time.
+    #[error("it has more bans in force than machine-voices allows")]
+    InForce,
+}
+
 /// What follows from fewer voices than the quorum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Single {

@@ -10,38 +10,12 @@ use super::{
     ledger::{Claim, Ledger},
     message::{Message, MessageError, Version},
     peer::Peer,
-    policy::Refusal,
+    policy::{Excess, Refusal},
 };
 
 /// What a message costs that can't be read, and one that begins with a new epoch.
 const COST_OF_JUNK: u64 = 200;
 const COST_OF_EPOCH: u64 = 20;
-
-/// The limit that a machine exceeds. The text follows "because".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Excess {
-    /// Of what can't be read.
-    #[error("it sends messages that can't be read")]
-    Junk,
-    /// Of messages.
-    #[error("it sends too many messages")]
-    Messages,
-    /// Of bans in news.
-    #[error("it reports too many bans")]
-    Bans,
-    /// Of entries in its document.
-    #[error("its document has more entries than machine-voices allows")]
-    Document,
-    /// Of documents that are not what they say.
-    #[error("its documents do not match their digests")]
-    Digests,
-    /// Of changes between its documents.
-    #[error("its document changes too fast")]
-    Changes,
-    /// Of bans at a time.
-    #[error("it has more bans in force than machine-voices allows")]
-    InForce,
-}
 
 impl Fleet {
     /// Takes in a message of a machine; `live` if it was sent just now.
