@@ -196,10 +196,16 @@ impl Message {
     }
 }
 
-/// The bytes that an entry of a ban takes at most.
+/// The number of digits of a number.
+fn digits(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |power| power as usize + 1)
+}
+
+/// The bytes that an entry of a ban takes.
 pub(super) fn size_of_ban(source: &IpNet, claim: &Claim) -> usize {
     // ["SOURCE",UNTIL,"JAIL",COUNT], and what JSON puts before '"' and '\' in the name.
-    text_of(*source).len() + claim.jail.len() + claim.jail.matches(['"', '\\']).count() + 20 + 10 + 10
+    let name = claim.jail.len() + claim.jail.matches(['"', '\\']).count();
+    text_of(*source).len() + digits(claim.until) + name + digits(claim.count.into()) + 10
 }
 
 /// The bytes that an entry of an ended ban or of a pardon takes at most.
