@@ -19,7 +19,7 @@ use super::{
     sleeper::Sleeper,
 };
 use crate::core::{
-    filter::{Filter, RecordMatch, Wants},
+    filter::{COMMON, Filter, RecordMatch, Wanted, Wants},
     record::{Cursor, FieldId, Fields, Record},
     time::Usec,
 };
@@ -28,10 +28,6 @@ use crate::core::{
 const DROPPED: &str = "a596d6fe7bfa4994828e72309e95d61e";
 /// What its messages begin with, so that not every entry is asked for its `MESSAGE_ID`.
 const SUPPRESSED: &[u8] = b"Suppressed ";
-/// Fields in which nearly all entries of a machine are alike. To have the index look for them
-/// costs as much as the rest of the way and skips next to nothing; they are checked in the entry.
-const COMMON: [&str; 7] = ["_TRANSPORT", "_UID", "_GID", "_HOSTNAME", "_MACHINE_ID", "PRIORITY", "SYSLOG_FACILITY"];
-
 /// Which journal to read.
 #[derive(Clone, Debug, Default)]
 pub enum Where {
@@ -79,6 +75,8 @@ pub struct Loss {
 pub struct Reader {
     journal: Lanes,
     filters: Vec<Arc<Filter>>,
+    /// What the filters want of a record.
+    wanted: Wanted,
     /// The lane of each kind of records of each of the filters.
     dealt: Vec<usize>,
     fields: Arc<Fields>,
@@ -119,7 +117,8 @@ impl Reader {
             dealt_out.match_group(0, &vec![("_TRANSPORT".to_owned(), vec!["none".to_owned()])])?;
         }
         let lines = filters.iter().any(|filter| filter.has_forgeable_lines());
-        Ok(Self { journal: dealt_out, filters, dealt, fields, thorough: false, lines })
+        let wanted = Wanted::by(filters.iter().map(|filter| &**filter));
+        Ok(Self { journal: dealt_out, filters, wanted, dealt, fields, thorough: false, lines })
     }
 
     /// Follows journald's notices of dropped messages as well.
@@ -191,7 +190,7 @@ impl Reader {
             record.set(id, value);
             if id == FieldId::MESSAGE && wants.is_none() {
                 suppressed = value.starts_with(SUPPRESSED);
-                wants = most_wanted(&self.filters, value);
+                wants = Some(self.wanted.of(value));
                 // Whatever a line says, it may be a piece of a message that a client has cut in two.
                 let is_line = record.get(FieldId::TRANSPORT).is_none_or(|transport| transport == b"stdout");
                 if wants <= Some(Wants::Nothing) && !self.thorough && !(self.lines && is_line) {
@@ -272,6 +271,8 @@ fn group(kinds: &[&RecordMatch], place: usize) -> Group {
     }
     // The index knows whole values only.
     let is_whole = |(_, _, values): &&(String, FieldId, Vec<String>)| values.iter().all(|value| !value.contains('*'));
+    // To have the index look for what nearly all entries hold costs as much as the rest of the way and skips
+    // next to nothing; that is checked in the entry.
     let is_common = |name: &String| COMMON.contains(&name.as_str());
     let telling = records.fields.iter().filter(is_whole).any(|(name, ..)| !is_common(name));
     let asked = records.fields.iter().filter(is_whole).filter(|(name, ..)| !telling || !is_common(name));
@@ -289,18 +290,6 @@ fn lookalikes(kinds: &[&RecordMatch], place: usize) -> Vec<Group> {
     let units = records.units.iter().filter(|unit| !unit.contains('*')).cloned();
     let group = |field: &str, values| vec![(field.to_owned(), values)];
     vec![group("_SYSTEMD_UNIT", units.collect()), group("_COMM", records.programs.clone())]
-}
-
-/// What is wanted of a record with this message by the filter that wants most.
-fn most_wanted(filters: &[Arc<Filter>], message: &[u8]) -> Option<Wants> {
-    let mut most = None;
-    for filter in filters {
-        most = most.max(Some(filter.wants(message)));
-        if most == Some(Wants::Evidence) {
-            break;
-        }
-    }
-    most
 }
 
 impl Where {

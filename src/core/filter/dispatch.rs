@@ -35,6 +35,12 @@ impl Dispatch {
         Self { by_first, any }
     }
 
+    /// All beginnings, each with its rule. The empty one stands for anything.
+    pub(super) fn beginnings(&self) -> impl Iterator<Item = (&[u8], usize)> {
+        let of_any = self.any.iter().map(|rule| (&[][..], *rule));
+        self.by_first.iter().flatten().map(|(beginning, rule)| (&**beginning, *rule)).chain(of_any)
+    }
+
     /// The rules that may match a message, in their order. A rule can come up more than once.
     pub(super) fn candidates(&self, message: &[u8]) -> impl Iterator<Item = usize> {
         let (listed, any) = match message.first() {

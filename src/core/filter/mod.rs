@@ -26,6 +26,7 @@ mod rule;
 mod tests;
 mod tokens;
 mod two_ended;
+mod wanted;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
@@ -39,8 +40,9 @@ use self::{
 pub(crate) use self::{
     explain::{Nearest, Reading, Why, Withheld},
     file::{Condition, Counts},
-    records::{Claim, RecordMatch, Records, Stranger},
+    records::{COMMON, Claim, RecordMatch, Records, Stranger},
     rule::{Rule, RuleId},
+    wanted::{Wanted, Wants},
 };
 use crate::core::{
     record::{FieldId, Fields, Record},
@@ -94,17 +96,6 @@ pub struct Filter {
     modes: Vec<(String, Vec<String>)>,
     dispatch: Dispatch,
     rules: Vec<Rule>,
-}
-
-/// What the engine will want to know of a record, as far as the beginning of its message tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wants {
-    /// When it was written: no rule reads it.
-    Nothing,
-    /// The fields that the filters ask for.
-    Fields,
-    /// These, and its cursor: it may show a failure.
-    Evidence,
 }
 
 /// What a filter reads in one record.
@@ -246,16 +237,6 @@ impl Filter {
     /// The units that write its records: names, and globs.
     pub(crate) fn units(&self) -> Vec<&str> {
         self.records.units().map(String::as_str).collect()
-    }
-
-    /// What is wanted of a record with this message.
-    pub(crate) fn wants(&self, message: &[u8]) -> Wants {
-        let of = |rule: usize| match self.rules[rule].counts {
-            Counts::Failure | Counts::Evidence | Counts::Pending | Counts::Refusal => Wants::Evidence,
-            Counts::Success | Counts::Pardon | Counts::Nothing => Wants::Fields,
-        };
-        let sign = if self.is_sign(message) { Wants::Fields } else { Wants::Nothing };
-        self.dispatch.candidates(message).map(of).max().unwrap_or(Wants::Nothing).max(sign)
     }
 
     /// Whether a message shows that the service is used, without being the service's own.

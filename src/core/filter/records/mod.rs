@@ -20,6 +20,10 @@ use crate::core::record::{FieldId, Fields, Record};
 /// The most kinds of records of a filter.
 const MOST_KINDS: usize = 16;
 
+/// Fields in which nearly all entries of a machine are alike.
+pub(crate) const COMMON: [&str; 7] =
+    ["_TRANSPORT", "_UID", "_GID", "_HOSTNAME", "_MACHINE_ID", "PRIORITY", "SYSLOG_FACILITY"];
+
 /// The field whose values may be names of users.
 const UID: &str = "_UID";
 
