@@ -286,7 +286,7 @@ impl Engine {
                     None => continue,
                 }
             }
-            self.jails[index].clear(source);
+            self.jails.at(index).clear(source);
             ended.extend(self.end_ban(source, &name, now, UnbanReason::Command, out));
             self.bans.forget(source, &name);
         }

@@ -63,7 +63,7 @@ impl Engine {
         for index in 0..self.jails.len() {
             if counts(&self.jails[index]) {
                 let mut verdicts = Vec::new();
-                self.jails[index].observe_ban(ban, &mut verdicts);
+                self.jails.at(index).observe_ban(ban, &mut verdicts);
                 self.judge(index, &mut verdicts, out);
             }
         }

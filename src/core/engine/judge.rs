@@ -190,7 +190,7 @@ impl Engine {
             .filter(|ban| until.is_none_or(|until| ban.until.is_some_and(|ends| ends <= until)))
             .map(|ban| ban.source)
             .collect();
-        self.jails[index].spend(network);
+        self.jails.at(index).spend(network);
         let ban = Ban {
             jail: name.clone(),
             source: network,

@@ -10,6 +10,7 @@ mod commands;
 mod enforce;
 mod exceptions;
 mod explain;
+mod jails;
 mod judge;
 mod leaders;
 mod state;
@@ -22,13 +23,13 @@ use std::{
 
 use ipnet::IpNet;
 
-use self::leaders::Leaders;
 pub(crate) use self::{
     commands::{BanOrder, Change, CommandError, Decision, Duration},
     exceptions::{IgnoredEntry, IgnoredWhat, Terms},
     explain::{AddressState, Explanation},
     state::SavedEngine,
 };
+use self::{jails::Jails, leaders::Leaders};
 use crate::core::{
     bans::{Ban, BanList},
     clock::Clock,
@@ -158,7 +159,7 @@ pub(crate) enum UnbanReason {
 /// The state machine.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    jails: Vec<Jail>,
+    jails: Jails,
     bans: BanList,
     /// What an admin has ordered beside the settings.
     exceptions: Exceptions,
@@ -174,13 +175,15 @@ pub(crate) struct Engine {
     tops: Tops,
     leaders: Leaders,
     verdicts: Vec<Verdict>,
+    /// The jails that may read a record.
+    asked: Vec<usize>,
 }
 
 impl Engine {
     /// An engine that has seen nothing yet.
     pub(crate) fn new(jails: Vec<JailSettings>) -> Self {
         Self {
-            jails: jails.into_iter().map(Jail::new).collect(),
+            jails: jails.into_iter().map(Jail::new).collect::<Vec<_>>().into(),
             bans: BanList::default(),
             exceptions: Exceptions::default(),
             clock: Clock::default(),
@@ -191,6 +194,7 @@ impl Engine {
             tops: Tops::default(),
             leaders: Leaders::default(),
             verdicts: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -203,9 +207,11 @@ impl Engine {
         let now = self.clock.now();
         self.advance(now, out);
         let mut known = false;
-        for index in 0..self.jails.len() {
+        let mut asked = std::mem::take(&mut self.asked);
+        self.jails.interested(record, &mut asked);
+        for index in asked.drain(..) {
             let mut verdicts = std::mem::take(&mut self.verdicts);
-            known |= self.jails[index].observe(record, seen.time, now, &mut verdicts);
+            known |= self.jails.at(index).observe(record, seen.time, now, &mut verdicts);
             for verdict in &verdicts {
                 if let Verdict::LetIn { process, address, time } = *verdict {
                     self.leaders.enter(record.moment, process, address, time);
@@ -216,21 +222,22 @@ impl Engine {
             }
             self.verdicts = verdicts;
         }
+        self.asked = asked;
         known
     }
 
     /// Lets time pass until `now`: bans end, silent sessions end, old counters go, each at its
     /// time.
     pub(crate) fn advance(&mut self, now: Usec, out: &mut Vec<Effect>) {
-        while let Some(due) = self.deadline().filter(|due| *due <= now) {
+        while let Some(due) = self.jails.due().into_iter().chain(self.next_end()).min().filter(|due| *due <= now) {
             while let Some((source, jail, until)) = self.bans.next_ended(due) {
                 self.end_ban(source, &jail, until, UnbanReason::Expired, out);
             }
             self.expire_exceptions(due, out);
             for index in 0..self.jails.len() {
-                if self.jails[index].deadline().is_some_and(|it| it <= due) {
+                if self.jails.is_due(index, due) {
                     let mut verdicts = std::mem::take(&mut self.verdicts);
-                    self.jails[index].advance(due, &mut verdicts);
+                    self.jails.at(index).advance(due, &mut verdicts);
                     self.judge(index, &mut verdicts, out);
                     self.verdicts = verdicts;
                 }
@@ -278,7 +285,7 @@ impl Engine {
         let end = end.max(self.clock.now());
         for index in 0..self.jails.len() {
             let mut verdicts = std::mem::take(&mut self.verdicts);
-            self.jails[index].end_sessions(end, &mut verdicts);
+            self.jails.at(index).end_sessions(end, &mut verdicts);
             self.judge(index, &mut verdicts, out);
             self.verdicts = verdicts;
         }

@@ -72,7 +72,7 @@ impl Engine {
         self.history = saved.history;
         self.tops = saved.tops;
         let own = Arc::new(Own::new(&self.own));
-        for jail in &mut self.jails {
+        for jail in self.jails.iter_mut() {
             jail.settings.resolve(&self.names);
             jail.settings.own = Arc::clone(&own);
             except(&mut jail.settings, &self.exceptions);
@@ -81,7 +81,7 @@ impl Engine {
         self.leaders = saved.leaders;
         for (name, state) in saved.jails {
             if let Ok(index) = self.find(&name) {
-                self.jails[index].load(state);
+                self.jails.at(index).load(state);
             }
         }
         self.end_what_is_gone(now, out);
@@ -92,16 +92,16 @@ impl Engine {
     /// firewall has to be given the whole list ([`Self::blocked`]) afterwards, because what a jail's
     /// bans close may be another.
     pub(crate) fn reload(&mut self, jails: Vec<JailSettings>, now: Usec, out: &mut Vec<Effect>) {
-        let before = std::mem::take(&mut self.jails);
+        let before = std::mem::take(&mut self.jails).into_vec();
         let present = before.first().map(|jail| jail.present().clone()).unwrap_or_default();
         let own = Arc::new(Own::new(&self.own));
         let mut before: BTreeMap<Arc<str>, Jail> =
             before.into_iter().map(|jail| (Arc::clone(&jail.name), jail)).collect();
-        for mut settings in jails {
+        let jail = |mut settings: JailSettings| {
             settings.resolve(&self.names);
             settings.own = Arc::clone(&own);
             except(&mut settings, &self.exceptions);
-            self.jails.push(match before.remove(settings.name.as_str()) {
+            match before.remove(settings.name.as_str()) {
                 Some(mut jail) => {
                     jail.adapt(settings);
                     jail
@@ -111,8 +111,9 @@ impl Engine {
                     jail.logged_in(&present, now);
                     jail
                 }
-            });
-        }
+            }
+        };
+        self.jails = jails.into_iter().map(jail).collect::<Vec<_>>().into();
         self.end_what_is_gone(now, out);
     }
 
@@ -153,7 +154,7 @@ impl Engine {
         };
         let mut changed = !concerned.is_empty();
         let mut jails = std::mem::take(&mut self.jails);
-        for jail in &mut jails {
+        for jail in jails.iter_mut() {
             let mut settings = jail.settings.clone();
             how(self, &mut settings);
             let (before, after) = (lists(&jail.settings), lists(&settings));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{UID, error::RecordsError};
+use super::{COMMON, UID, error::RecordsError};
 use crate::core::record::{FieldId, Fields, Record};
 
 /// The longest program name in `_COMM`: the kernel cuts it off there.
@@ -187,6 +187,16 @@ impl RecordMatch {
     pub(crate) fn identifier<'r>(&self, record: &'r Record) -> Option<&'r [u8]> {
         let (_, field, _) = self.fields.iter().find(|(name, ..)| name == "SYSLOG_IDENTIFIER")?;
         record.get(*field)
+    }
+
+    /// The field that tells best which records are not of this kind, with its values; nothing, if the values
+    /// of all fields are globs.
+    pub(crate) fn telling(&self) -> Option<(FieldId, &[String])> {
+        let whole = |(_, field, values): &&(String, FieldId, Vec<String>)| {
+            *field != FieldId::UNIT || values.iter().all(|value| !value.contains('*'))
+        };
+        let best = self.fields.iter().filter(whole).min_by_key(|(name, ..)| COMMON.contains(&name.as_str()));
+        best.map(|(_, field, values)| (*field, values.as_slice()))
     }
 
     /// Whose a record is.
