@@ -136,12 +136,17 @@ impl Lanes {
         lane.checked_sub(1).and_then(|more| self.more.get(more)).unwrap_or(&self.first)
     }
 
+    /// A lane; the first, if there is none of this number.
+    fn get_mut(&mut self, lane: usize) -> &mut Lane {
+        match lane.checked_sub(1).and_then(|more| self.more.get_mut(more)) {
+            Some(lane) => lane,
+            None => &mut self.first,
+        }
+    }
+
     /// The journal of a lane; of the first, if there is none of this number.
     pub(super) fn lane(&mut self, lane: usize) -> &mut Journal {
-        match lane.checked_sub(1).and_then(|more| self.more.get_mut(more)) {
-            Some(lane) => &mut lane.journal,
-            None => &mut self.first.journal,
-        }
+        &mut self.get_mut(lane).journal
     }
 
     /// The journal at the entry that came out last.
@@ -179,23 +184,17 @@ impl Lanes {
         if self.more.is_empty() {
             return Ok(self.first.ahead.take().is_some() || self.first.journal.next()? > 0);
         }
-        let before = self.standing();
-        let (mut found, all) = self.look()?;
+        let (found, ended) = self.look()?;
         // A lane that was at its end may have got an entry before another lane was looked at, which
         // got a later one.
-        if found > before && !all {
-            (found, _) = self.look()?;
+        if found && ended {
+            self.look()?;
         }
-        if found == 0 {
-            return Ok(false);
-        }
-        let heads = self.all().enumerate().filter_map(|(at, lane)| Some((at, lane.ahead?)));
-        let first = heads.reduce(|first, other| if is_before(other.1, first.1) { other } else { first });
-        let Some((current, when)) = first else { return Ok(false) };
+        let Some((current, when, is_shared)) = self.first_ahead() else { return Ok(false) };
         (self.current, self.when) = (current, Some(when));
-        self.all().enumerate().filter(|(at, _)| *at == current).for_each(|(_, lane)| lane.ahead = None);
+        self.get_mut(current).ahead = None;
         // An entry that two lanes ask for comes out once.
-        if self.all().any(|lane| lane.ahead == Some(when)) {
+        if is_shared {
             let position = self.position()?;
             for lane in self.all().filter(|lane| lane.ahead == Some(when)) {
                 if lane.position()? == position {
@@ -206,20 +205,30 @@ impl Lanes {
         Ok(true)
     }
 
-    /// How many lanes stand at an entry that has not come out.
-    fn standing(&mut self) -> usize {
-        self.all().filter(|lane| lane.ahead.is_some()).count()
+    /// The lane that stands at the first of all entries that have not come out, with the time of that; and
+    /// whether another one stands at an entry of the same time.
+    fn first_ahead(&mut self) -> Option<(usize, When, bool)> {
+        let mut first: Option<(usize, When, bool)> = None;
+        self.all().enumerate().for_each(|(at, lane)| match (lane.ahead, &mut first) {
+            (Some(ahead), Some((_, when, is_shared))) if ahead == *when => *is_shared = true,
+            (Some(ahead), Some((_, when, _))) if !is_before(ahead, *when) => {}
+            (Some(ahead), _) => first = Some((at, ahead, false)),
+            (None, _) => {}
+        });
+        first
     }
 
-    /// Looks at each lane. How many stand at an entry now, and whether all do.
-    fn look(&mut self) -> Result<(usize, bool), JournalError> {
-        let (mut found, mut all) = (0, true);
-        for lane in self.all() {
+    /// Has all lanes stand at an entry that has not come out, those that have one. Whether an entry was
+    /// found, and whether a lane has none.
+    fn look(&mut self) -> Result<(bool, bool), JournalError> {
+        let (mut found, mut ended) = (false, false);
+        self.all().filter(|lane| lane.ahead.is_none()).try_for_each(|lane| {
             let there = lane.look()?;
-            found += usize::from(there);
-            all &= there;
-        }
-        Ok((found, all))
+            found |= there;
+            ended |= !there;
+            Ok::<(), JournalError>(())
+        })?;
+        Ok((found, ended))
     }
 
     /// Goes to a place, each lane by itself; the next entry is the first behind it.
