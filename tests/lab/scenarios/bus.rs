@@ -117,7 +117,7 @@ fn reads_and_changes(machine: &Machine, release: Release) {
         assert_eq!(call(machine, "alice", MANAGER, read).0, 0);
     }
     let of_jail = ["ListBans a{sv}uu 1 Origin s admin 0 0", "ListIgnoreIP"];
-    assert_eq!(members(JAIL_XML, "method").into_keys().collect::<Vec<_>>(), of_jail.map(|call| name(call)));
+    assert_eq!(members(JAIL_XML, "method").into_keys().collect::<Vec<_>>(), of_jail.map(name));
     for read in of_jail {
         assert_eq!(call(machine, "alice", JAIL, read).0, 0);
     }
