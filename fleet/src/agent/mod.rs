@@ -216,7 +216,7 @@ impl Agent {
             Event::Absent(machine) => {
                 // Another broker may have it.
                 if self.brokers.iter().filter(|broker| broker.state.up).count() == 1 {
-                    self.fleet.left(&machine);
+                    self.fleet.left(&machine, time);
                 }
             }
             Event::Complete => {

@@ -16,6 +16,8 @@ use super::{
 /// What a message costs that can't be read, and one that begins with a new epoch.
 const COST_OF_JUNK: u64 = 200;
 const COST_OF_EPOCH: u64 = 20;
+/// A machine that has said nothing for so long may be gone: the time of three of its heartbeats.
+const SILENT: Seconds = 900;
 
 impl Fleet {
     /// Takes in a message of a machine; `live` if it was sent just now.
@@ -304,10 +306,11 @@ impl Fleet {
         (peer.verified, peer.partial) = (false, false);
     }
 
-    /// A machine has no document, so it has no voice. What it may say is limited as before.
-    pub fn left(&mut self, machine: &str) {
+    /// A machine has no document, so it has no voice. What it may say is limited as before. But one that was
+    /// heard lately lives: then the broker has lost the document, and the machine is about to put it again.
+    pub fn left(&mut self, machine: &str, now: Seconds) {
         if let Some((machine, mut peer)) = self.peers.remove_entry(machine) {
-            if peer.muted_until.is_none() {
+            if peer.muted_until.is_none() && now > peer.last_word.saturating_add(SILENT) {
                 let seen = peer.seen;
                 self.clear(&machine, &mut peer);
                 peer.seen = seen;

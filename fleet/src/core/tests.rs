@@ -76,9 +76,19 @@ fn the_own_ban_is_a_voice_and_is_none_alone() {
     assert_eq!(fleet.decide(&banned, NOW), Decision::Ban(NOW + 300));
     fleet.own(banned, None);
     assert_eq!(fleet.decide(&banned, NOW), Decision::Suspect(NOW + 500));
-    fleet.left("a");
+    fleet.left("a", NOW + 1000);
     fleet.own(banned, Some(NOW + 300));
     assert_eq!(fleet.decide(&banned, NOW), Decision::Nothing);
+}
+
+#[test]
+fn a_broker_that_has_lost_the_document_of_a_machine_that_lives_releases_nobody() {
+    let banned = net("203.0.113.7");
+    let mut fleet = with_voices(Policy::default(), &[("a", NOW + 5000), ("b", NOW + 5000)], banned);
+    fleet.left("a", NOW + 600);
+    assert_eq!(fleet.decide(&banned, NOW + 600), Decision::Ban(NOW + 5000));
+    fleet.left("a", NOW + 1000);
+    assert_eq!(fleet.decide(&banned, NOW + 1000), Decision::Suspect(NOW + 5000), "it has been silent for long");
 }
 
 #[test]
