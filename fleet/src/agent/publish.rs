@@ -102,6 +102,9 @@ impl Agent {
             let document = self.own.document(now());
             self.document_long = document.len() > LONG_DOCUMENT;
             self.to_all(&Order::Document(document));
+            // Who was on the way to a broker has missed the news, and asks for the document now.
+            let heartbeat = self.own.heartbeat(now());
+            self.to_all(&Order::News(heartbeat));
         } else if self.wardend.is_some() {
             self.document_at = self.document_at.filter(|at| instant < *at);
         }
