@@ -1,7 +1,7 @@
 //! MQTT 5: news as messages, documents as retained messages, each a topic of its machine.
 //!
-//! Documents are subscribed only while they are read, so that a change of one is not sent to all. Nothing in
-//! the protocol says that all retained messages were sent: a mark that this machine sends to itself comes after
+//! Documents are subscribed only while they are read, so that a change of one is not sent to all. The protocol
+//! does not say when all retained messages have been sent: a mark that this machine sends to itself comes after
 //! them, because a broker keeps the order. Where it does not, the digests tell.
 
 use std::{
