@@ -99,8 +99,8 @@ with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET) as held
 
 /// Runs a program of the tree `$1` among the attackers, with their own files at `/mnt`.
 /// `ip netns exec` has made a mount namespace of its own, so the mount ends with it.
-const AMONG_ATTACKERS: &str = r#"mount --bind "$2" "$1/mnt" && root=$1 && shift 2 &&
-    exec chroot "$root" timeout --kill-after=5 60 "$@""#;
+const AMONG_ATTACKERS: &str = r#"mount --bind "$2" "$1/mnt" && root=$1 patience=$3 && shift 3 &&
+    exec chroot "$root" timeout --kill-after=5 "$patience" "$@""#;
 
 /// ssh asks this for the password. Unlike sshpass it answers every prompt of a connection,
 /// and needs no terminal.
@@ -111,6 +111,8 @@ const ASKPASS: &str = "#!/bin/sh\nprintf '%s\\n' \"$LAB_PASSWORD\"\n";
 pub(crate) struct Attacker<'a> {
     machine: &'a Machine,
     address: IpAddr,
+    /// How long its programs may take, in seconds.
+    patience: u8,
 }
 
 impl Machine {
@@ -125,13 +127,19 @@ impl Machine {
             fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755)).expect("it was made here");
             fs::rename(&unfinished, &askpass).expect("both are in one directory");
         }
-        Attacker { machine: self, address: self.network().attacker_address(address) }
+        Attacker { machine: self, address: self.network().attacker_address(address), patience: 60 }
     }
 }
 
 impl Attacker<'_> {
     pub(crate) fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// The same attacker, who gives up each program after `seconds`. Until it has logged in,
+    /// OpenSSH's client waits without an end for a server that no longer answers.
+    pub(crate) fn patient_for(self, seconds: u8) -> Self {
+        Self { patience: seconds, ..self }
     }
 
     /// Looks whether sshd answers this address.
@@ -263,7 +271,7 @@ impl Attacker<'_> {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", self.machine.network().attackers()]);
         command.args(["sh", "-c", AMONG_ATTACKERS, "sh"]).arg(self.machine.tree());
-        command.arg(self.machine.attackers_dir()).args(program);
+        command.arg(self.machine.attackers_dir()).arg(self.patience.to_string()).args(program);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
         command.env("SSH_ASKPASS", "/mnt/askpass").env("SSH_ASKPASS_REQUIRE", "force");
         command.stdin(Stdio::null());
