@@ -77,7 +77,7 @@ fn newer_library() -> Result<String, String> {
     if output.status.success() { Ok(loader) } else { Err(text) }
 }
 
-/// The directory of a journal of so many files and services, made once.
+/// The directory of a journal of this number of files and services, made once.
 fn journal(files: u64, services: usize) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
     let directory = folder.join(format!("{services}-services-{RECORDS}-{files}"));

@@ -2,7 +2,7 @@
 //! session, a failure in the window, a filter loaded with its proof.
 //!
 //! criterion takes the time of each. Then valgrind, where it is installed, counts the instructions,
-//! which no other load disturbs: it runs this program anew for each part, twice, so that what comes
+//! which no other load disturbs: it runs this program once more for each part, twice, so that what comes
 //! before and after is the same in both and falls out (`WARDEND_BENCH_PART` names the part).
 
 #![allow(clippy::expect_used, reason = "a bench that expects in vain has nothing to measure")]

@@ -234,7 +234,7 @@ fn no_hostile_name_puts_its_victim_into_a_failure() {
     let tested = Tested::new(SSHD);
     let counted = run(&tested, 2026, 10_000, Clone::clone);
     assert_eq!(counted.fooled, 0, "{counted:?}");
-    assert!(counted.read > counted.messages / 3, "the attacker himself is read: {counted:?}");
+    assert!(counted.read > counted.messages / 3, "the attacker too is read: {counted:?}");
 }
 
 #[test]

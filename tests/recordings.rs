@@ -291,13 +291,13 @@ fn no_forged_text_ever_names_a_victim() {
 }
 
 #[test]
-fn every_attacker_who_forges_text_is_seen_himself() {
+fn every_attacker_who_forges_text_is_seen_too() {
     let recorded = journal(INJECTION);
     for (configuration, scans_are_left_out) in [(NORMAL, true), (AGGRESSIVE, false)] {
         let replay = replay(&recorded, configuration);
         for scenario in scenarios(INJECTION).iter().filter(|it| it["kind"] == "network") {
             // In normal mode scans are not counted; nor is I47, a key of no known kind for a user who
-            // exists: sshd refuses it without a word, and he who has nothing else looks the same.
+            // exists: sshd refuses it without a word, and whoever has nothing else looks the same.
             let tried = attempts(scenario) > 0 || number(scenario, "pubkey_query_refused") > 0;
             if scans_are_left_out && (!tried || scenario["id"] == "I47") {
                 continue;

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_in_a_sentence() {
+    fn a_mistake_is_reported_in_a_sentence() {
         for (wrong, what) in [
             (read([("For", "soon".into())]), "For is "),
             (read([("For", "1h".into()), ("ForUSec", 7u64.into())]), "Only one of"),

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_address_is_told_with_the_mend() {
+    fn what_is_no_address_is_reported_with_the_mend() {
         assert!(matches!(network("2001:db8::1"), Ok(net) if net.addr() == "2001:db8::1".parse::<IpAddr>().unwrap()));
         for text in ["", "localhost", "203.0.113.7/33", "0.0.0.0/0", "::/0", "203.0.113.7 ", "fe80::1%lo"] {
             assert!(matches!(network(text), Err(Error::InvalidAddress(_))), "{text}");

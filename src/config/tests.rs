@@ -48,7 +48,7 @@ fn drop_ins_are_laid_over_by_name_and_lists_of_ignoreip_add_up() {
 }
 
 #[test]
-fn an_empty_ignoreip_starts_anew_and_dev_null_hides_a_drop_in() {
+fn an_empty_ignoreip_starts_again_and_dev_null_hides_a_drop_in() {
     let directory = tempfile::tempdir().unwrap();
     let (etc, usr) = (directory.path().join("etc"), directory.path().join("usr"));
     fs::create_dir_all(etc.join("wardend.conf.d")).unwrap();
@@ -104,7 +104,7 @@ fn networks_through_which_one_hops_are_on_by_default_and_can_be_chosen_or_left_o
 }
 
 #[test]
-fn each_mistake_is_told_with_its_file_its_line_and_the_mend() {
+fn each_mistake_is_reported_with_its_file_its_line_and_the_mend() {
     for (text, line, says) in [
         ("[default]\nmaxretries = 3\n", 2, "unknown field `maxretries`; did you mean 'maxretry'?"),
         ("[jail.sshd]\nlogpath = \"/var/log/auth.log\"\n", 2, "wardend reads no log files"),
@@ -204,7 +204,7 @@ fn with_every_jail_disabled_the_lines_that_say_so_are_named() {
 }
 
 #[test]
-fn a_file_that_is_no_text_or_is_not_there_is_told_and_not_passed_over() {
+fn a_file_that_is_not_text_or_is_not_there_is_reported_and_not_passed_over() {
     let directory = tempfile::tempdir().unwrap();
     let etc = directory.path().join("etc");
     let load = || Settings::load(&[etc.clone(), directory.path().join("usr")]).unwrap_err().to_string();

@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_behaved_for_long_enough_starts_anew() {
+    fn a_source_that_behaved_for_long_enough_starts_again() {
         let mut list = BanList::default();
         let source = "203.0.113.7/32".parse().unwrap();
         list.add(ban("203.0.113.7/32", "sshd", Some(10)));

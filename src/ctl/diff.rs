@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_told_in_words() {
+    fn a_change_is_reported_in_words() {
         let side = |bans, banned_usec, banned_at_usec| BanSummary { bans, banned_usec, banned_at_usec };
         let none = || side(0, Some(0), None);
         for (before, after, words) in [

@@ -358,7 +358,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_told_from_an_address_and_from_a_typing_mistake() {
+    fn a_name_is_distinguished_from_an_address_and_from_a_typing_mistake() {
         for name in ["home.example.org", "localhost", "my-host", "host_1.example"] {
             let error = read(&[name.to_owned()], &[]).unwrap_err().to_string();
             assert!(error.contains("is a host name") && error.contains("ignoreip"), "{error}");

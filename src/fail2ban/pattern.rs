@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_become_one_is_told_why() {
+    fn what_can_not_become_one_says_why() {
         for (regex, says) in [
             ("Bad thing from <HOST>$", "is not anchored"),
             ("^Bad thing$", "names no address"),

@@ -127,7 +127,7 @@ mod tests {
     const GROUPS: &str = "root:x:0:\nadm:x:4:alice\nsystemd-journal:x:101:\n";
 
     #[test]
-    fn a_journal_that_is_not_there_is_told() {
+    fn a_journal_that_is_not_there_is_reported() {
         let root = tempfile::tempdir().unwrap();
         let directories = [root.path().join("persistent"), root.path().join("volatile")];
         assert!(cause_in(&directories, &[101], GROUPS).starts_with("there is no journal ("));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_in_the_group_is_told_apart_from_files_that_are_not() {
+    fn who_is_not_in_the_group_is_distinguished_from_files_that_are_not() {
         let (file, directory) = (Path::new("/j/m/system.journal"), Path::new("/j/m"));
         let outside = told(file, directory, "why", &[998], GROUPS);
         assert!(outside.starts_with("this user is not in the group systemd-journal (add "), "{outside}");

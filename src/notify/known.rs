@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_told_when_it_begins_changes_and_ends_and_not_at_a_restart() {
+    fn a_problem_is_reported_when_it_begins_changes_and_ends_and_not_at_a_restart() {
         let mut problems = Problems::default();
         assert!(read(&mut problems, PROBLEM, "The journal can't be read.", 1));
         assert!(!read(&mut problems, STARTED, "Started.", 2));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn that_wardend_does_not_run_is_told_once_with_its_reason_and_so_is_that_it_runs_again() {
+    fn that_wardend_does_not_run_is_reported_once_with_its_reason_and_so_is_that_it_runs_again() {
         let mut problems = Problems::default();
         assert!(!read(&mut problems, STARTED, "Started.", 1), "nobody thought otherwise");
         assert!(read(&mut problems, FAILED, "Failed with result 'signal'.", 2));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_that_a_restart_has_solved_is_told_as_solved() {
+    fn a_problem_that_a_restart_has_solved_is_reported_as_solved() {
         let mut problems = Problems::default();
         read(&mut problems, PROBLEM, "The journal can't be read.", 1);
         read(&mut problems, STARTED, "Started.", 2);
@@ -251,7 +251,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_are_told_once_and_survive_packing(texts in proptest::collection::vec("[a-z]{1,3}", 0..300)) {
+        fn keys_are_reported_once_and_survive_packing(texts in proptest::collection::vec("[a-z]{1,3}", 0..300)) {
             let mut keys = Keys::default();
             let mut model = std::collections::BTreeSet::new();
             for text in &texts {

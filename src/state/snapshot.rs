@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_refuses_is_told_and_the_last_state_stays() {
+    fn a_disk_that_refuses_is_reported_and_the_last_state_stays() {
         struct Full(usize);
         impl Write for Full {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -7,7 +7,7 @@
 //! sentence instead of passing for no reason.
 
 #![allow(clippy::expect_used, reason = "a test that expects in vain has failed")]
-#![allow(clippy::too_many_lines, reason = "a scenario is told from its beginning to its end")]
+#![allow(clippy::too_many_lines, reason = "a scenario is one story from its beginning to its end")]
 #![allow(dead_code, reason = "the lab's tool and its tests share modules and use parts of them")]
 
 mod harness;
@@ -53,7 +53,7 @@ scenarios! {
     alive:
         a_stuck_thread_has_the_daemon_restarted_and_nothing_is_lost,
         a_reload_returns_when_the_new_configuration_is_in_force,
-        what_journald_drops_of_sshd_is_told_once;
+        what_journald_drops_of_sshd_is_reported_once;
     bus:
         every_member_of_the_bus_answers_as_documented,
         twenty_lines_of_python_ban_hear_of_it_ask_why_and_unban,
@@ -68,7 +68,7 @@ scenarios! {
     bypass:
         what_firewalld_accepts_before_a_ban_is_named_with_its_mend;
     faults:
-        a_restart_of_the_bus_is_told_and_costs_no_ban;
+        a_restart_of_the_bus_is_reported_and_costs_no_ban;
     packets:
         whoever_is_banned_is_locked_out_in_every_zone_and_nobody_else;
     cut:
@@ -105,16 +105,16 @@ scenarios! {
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records,
         whoever_is_logged_in_may_not_guess_at_others_without_end,
-        whoever_is_logged_in_is_spared_however_long_ago_he_came,
+        whoever_is_logged_in_is_spared_however_long_ago_they_came,
         whoever_has_left_is_not_spared_for_what_they_left_running,
         whoever_is_logged_in_is_spared_where_only_the_name_of_their_host_is_known;
     sshd:
-        who_goes_on_while_sshd_turns_him_away_is_banned_and_nobody_else,
+        who_goes_on_while_sshd_turns_them_away_is_banned_and_nobody_else,
         what_sshd_does_not_say_of_a_login_is_counted_right;
     walls:
         a_ban_closes_the_ports_of_its_jail_and_a_reload_moves_it,
         what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_told,
-        an_entry_that_only_firewalld_believes_in_is_entered_anew;
+        an_entry_that_only_firewalld_believes_in_is_added_again;
     readme:
         the_readme_holds_for_a_new_user;
     tasks:
@@ -182,9 +182,9 @@ scenarios! {
     diagnosis:
         doctor_says_what_is_rare_and_what_it_could_not_look_at;
     start:
-        a_broken_configuration_is_told_with_its_file_and_line;
+        a_broken_configuration_is_reported_with_its_file_and_line;
     state:
-        a_damaged_state_is_told_once_and_no_ban_is_lost,
+        a_damaged_state_is_reported_once_and_no_ban_is_lost,
         what_is_ordered_for_a_time_holds_across_a_kill_and_ends_by_itself;
     ground:
         a_dropped_address_times_out_and_its_neighbour_does_not,

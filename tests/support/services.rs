@@ -17,7 +17,7 @@ pub const SERVICES: [&str; 20] = [
     "sshd", "dovecot", "postfix", "sendmail", "vsftpd", "proftpd", "nginx", "apache", "named", "slapd", "mysqld",
     "mongod", "asterisk", "squid", "openvpn", "cockpit", "gitea", "grafana", "murmurd", "xrdp",
 ];
-/// One of so many records is a service's.
+/// One of this number of records is a service's.
 const SHARE: u64 = 20;
 /// From one record to the next, in µs: 2,000 a second.
 const STEP: u64 = 500;
@@ -42,7 +42,7 @@ pub fn filters(count: usize) -> (Vec<Arc<Filter>>, Arc<Fields>) {
     (filters, Arc::new(fields))
 }
 
-/// Makes a journal of so many files, one behind the other in time, in which the first services write.
+/// Makes a journal of `files` files, one behind the other in time, in which the first services write.
 pub fn journal(records: u64, files: u64, services: usize, directory: &Path) {
     fs::create_dir_all(directory).expect("the folder can be made");
     for file in 0..files {

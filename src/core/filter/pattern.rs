@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_mend() {
+    fn mistakes_are_reported_with_their_mend() {
         for (text, says) in [
             ("from <HOSTS>", "unknown token <HOSTS>"),
             ("<ADDR> and <ADDR>", "has <ADDR> more than once; a message has one address"),

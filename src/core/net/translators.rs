@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_no_translator_has_is_told_with_the_mend() {
+    fn a_prefix_that_no_translator_has_is_reported_with_the_mend() {
         for (text, says) in [
             ("203.0.113.0/24", "is not an IPv6 network; write the prefix of the translator"),
             ("2001:db8:64::", "is not an IPv6 network"),

@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_each_ban_is_counted_and_what_was_not_taken_is_told() {
+    fn what_became_of_each_ban_is_counted_and_what_was_not_taken_is_reported() {
         let orders = [
             order("203.0.113.7", Some(9)),
             order("203.0.113.0/28", None),

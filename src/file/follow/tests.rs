@@ -103,7 +103,7 @@ fn it_may_begin_in_the_middle_of_a_line_without_making_a_line_of_the_rest() {
 }
 
 #[test]
-fn a_file_that_is_not_there_yet_is_told_once_and_read_from_its_beginning() {
+fn a_file_that_is_not_there_yet_is_reported_once_and_read_from_its_beginning() {
     let mut scene = Scene::new();
     scene.places = None;
     scene.pump();
@@ -133,7 +133,7 @@ fn what_the_program_still_writes_into_the_renamed_file_is_read() {
 }
 
 #[test]
-fn a_place_that_is_nowhere_to_be_found_is_told() {
+fn a_place_that_is_nowhere_to_be_found_is_reported() {
     let mut scene = Scene::new();
     scene.append("a\n");
     scene.pump();

@@ -305,7 +305,7 @@ async fn nested_bans_are_swapped() {
 }
 
 #[tokio::test]
-async fn entries_that_firewalld_will_not_take_are_told_and_left() {
+async fn entries_that_firewalld_will_not_take_are_reported_and_left() {
     let bus = Bus::start();
     let fake = Fake::ready();
     let _firewalld = fake.serve(&bus).await;
@@ -396,7 +396,7 @@ async fn what_somebody_has_changed_in_the_policy_is_put_right() {
 }
 
 #[tokio::test]
-async fn an_entry_that_lets_its_source_through_is_entered_anew() {
+async fn an_entry_that_lets_its_source_through_is_added_again() {
     let bus = Bus::start();
     let fake = Fake::ready();
     let _firewalld = fake.serve(&bus).await;

@@ -99,7 +99,7 @@ def look():
 
 
 def order():
-    """Root bans somebody and lets him in again, and again."""
+    """Root bans somebody and lifts the ban, again and again."""
     asked = time.monotonic()
 
     def done(*_):

@@ -137,7 +137,7 @@ pub(crate) fn subject(number: usize) -> String {
 /// Where wardend-fleet is. It is built as the test of it that needs it, so that nothing is compiled twice.
 fn built() -> PathBuf {
     let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
-    let built = wardend.and_then(Path::parent).expect("a test is told where the programs are");
+    let built = wardend.and_then(Path::parent).expect("a test knows where the programs are");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--quiet", "--locked", "--no-run", "--test", "installed"]);
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo is there");
@@ -148,7 +148,7 @@ fn built() -> PathBuf {
 /// An example of wardend-fleet, built with the features that the tests have, so that nothing is compiled twice.
 fn example(name: &str) -> PathBuf {
     let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
-    let built = wardend.and_then(Path::parent).expect("a test is told where the programs are");
+    let built = wardend.and_then(Path::parent).expect("a test knows where the programs are");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--locked", "--example", name]);
     if built.ends_with("release") {
@@ -202,7 +202,7 @@ impl FleetOf {
         Self::of(releases, brokers, true, 0)
     }
 
-    /// The same, with a crowd of so many machines, whose certificates and program are on the first one.
+    /// The same, with a crowd of `number` machines, whose certificates and program are on the first one.
     pub(crate) fn boot_with_crowd(releases: &[Release], brokers: &[Kind], crowd: usize) -> Self {
         let fleet = Self::of(releases, brokers, false, crowd);
         let built = example("crowd");
@@ -212,7 +212,7 @@ impl FleetOf {
 
     fn of(releases: &[Release], brokers: &[Kind], packaged: bool, crowd: usize) -> Self {
         let built = built();
-        // Two fleets that wait for the last machine of each other would wait for ever.
+        // Two fleets that wait for the last machine of each other would never end.
         let guard = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
         let machines: Vec<Machine> = releases
             .iter()

@@ -17,7 +17,7 @@ const PACKAGES: [&str; 4] = ["fail2ban", "python3-systemd", "ipset", "iptables"]
 
 /// maxretry, findtime and bantime are those of wardend. It need not find out whether an attacker is
 /// the machine itself: nobody is there to ask for the machine's name, and that takes 40 s. What is
-/// banned is told by a second action, which runs when firewalld's is done.
+/// banned is reported by a second action, which runs when firewalld's is done.
 const JAIL: &str = "[sshd]\nenabled = true\nbackend = systemd\njournalmatch = _SYSTEMD_UNIT=sshd@load.service + _SYSTEMD_UNIT=sshd@noise.service\n\
                     ignoreself = false\nmaxretry = 5\nfindtime = 10m\nbantime = 10m\nbanaction = firewallcmd-ipset\n\
                     action = %(action_)s\n         lab\n";

@@ -148,7 +148,7 @@ pub(crate) fn install(root: &Path) {
 
 /// The Makefile's files alone.
 pub(crate) fn make_install(root: &Path) {
-    // A test is told where the programs are; an example only lies one directory below them.
+    // A test knows where the programs are; an example only lies one directory below them.
     let this = std::env::current_exe().expect("/proc is mounted");
     let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
     let built = wardend.and_then(Path::parent).or_else(|| this.ancestors().nth(2)).expect("a program has a directory");

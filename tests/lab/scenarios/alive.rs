@@ -125,7 +125,7 @@ for number in range(101):
 time.sleep(1)
 "#;
 
-pub(crate) fn what_journald_drops_of_sshd_is_told_once(release: Release) {
+pub(crate) fn what_journald_drops_of_sshd_is_reported_once(release: Release) {
     let machine = Machine::prepare(release).file("/root/talkative.py", TALKATIVE).boot();
     for unit in ["other.service", "ssh@talkative.service"] {
         machine.run(&format!(

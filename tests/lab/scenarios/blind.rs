@@ -199,7 +199,7 @@ pub(crate) fn who_comes_and_leaves_no_word_in_the_journal_is_noticed(release: Re
     speaks_again();
 }
 
-/// A user who may run one harmless program as root has it write what he likes, from processes that are
+/// A user who may run one harmless program as root has it write what they like, from processes that are
 /// gone before journald looks.
 const FORGER: &str = r#"
 import os, socket, time

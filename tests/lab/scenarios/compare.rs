@@ -45,7 +45,7 @@ pub(crate) fn what_is_wrong_in_firewalld_is_shown_and_put_right_on_order(release
     machine
         .run("firewall-cmd --policy=wardend --remove-rich-rule='rule family=\"ipv4\" source ipset=\"wardend4\" drop'");
     doctor("problem", "wardend's policy has other rules than it should, or it or one of its ipsets is missing.");
-    assert_eq!(attacker.can_connect(), Connection::Open, "somebody has let him in by hand");
+    assert_eq!(attacker.can_connect(), Connection::Open, "somebody has let them in by hand");
     let wrong = status(&machine);
     let lists = (r#"["203.0.113.7"]"#.to_owned(), r#"["198.51.100.1"]"#.to_owned());
     assert_eq!(of_wardend4(&wrong), (1, 1, lists.0, lists.1));

@@ -181,7 +181,7 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
             scope.spawn(move || attack(machine, lane, next, enough));
         }
         for number in 0..count {
-            // Each at least once, if there are enough; the last one is told by firewalld, while
+            // Each at least once, if there are enough; the last one is reported by firewalld, while
             // what was changed by hand may wait for the next comparison.
             let at = if number < FAULTS.len() as u64 { number } else { random.below(FAULTS.len() as u64) };
             let (what, how) = FAULTS[usize::try_from((at + seed) % FAULTS.len() as u64).expect("small")];
@@ -195,7 +195,7 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
             let _ = machine.try_run(&how);
             thread::sleep(Duration::from_millis(random.below(1200)));
             if obvious {
-                machine.wait_until("the outage is told", || outages(&machine).len() > before);
+                machine.wait_until("the outage is reported", || outages(&machine).len() > before);
             }
         }
         drop(end);
@@ -240,11 +240,11 @@ pub(crate) fn after_any_faults_of_firewalld_it_holds_what_it_should(release: Rel
         lasted.as_secs_f64(),
         should.len()
     );
-    assert!(told <= 2 * count, "an outage is told, and not again and again: {told} times for {count} faults");
+    assert!(told <= 2 * count, "an outage is reported once, and not again and again: {told} times for {count} faults");
     assert!(bans > usize::try_from(count / 4).expect("small"), "there was no attack: {bans} bans");
 }
 
-pub(crate) fn a_restart_of_the_bus_is_told_and_costs_no_ban(release: Release) {
+pub(crate) fn a_restart_of_the_bus_is_reported_and_costs_no_ban(release: Release) {
     let machine = Machine::boot(release);
     let attacker = machine.attacker("203.0.113.7");
     machine.run("wardenctl ban 203.0.113.7 --for 1h");

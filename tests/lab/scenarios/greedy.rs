@@ -1,4 +1,4 @@
-//! A local user who asks and never reads: the bus keeps his answers, until it takes nothing more
+//! A local user who asks and never reads: the bus keeps the answers, until it takes nothing more
 //! from who sent them. What must not suffer are bans, and the memory of the daemon.
 
 use std::{
@@ -30,7 +30,7 @@ time.sleep(0.2)
 const HALT: u64 = 120 * 1024;
 /// Even on a machine on which everything else is busy. It is some tenths of a second on one that is not.
 const LATE: Duration = Duration::from_secs(25);
-/// What is asked, over so many connections, so many times over each; and whether the bus must have
+/// What is asked, over how many connections, and how often over each; and whether the bus must have
 /// come to take nothing more from wardend.
 const KINDS: [(&str, u32, u32, bool); 9] = [
     ("ListBans", 20, 2000, true),

@@ -42,7 +42,7 @@ pub(crate) fn a_wrong_password_shows_in_the_journal(release: Release) {
     let attacker = machine.attacker("2001:db8:a:7::1");
     assert_eq!(attacker.wrong_passwords("nobody-here", 3), 3);
     let refused = "Failed password for invalid user nobody-here from 2001:db8:a:7::1 port";
-    machine.wait_until("three failures are told", || machine.messages(refused).len() == 3);
+    machine.wait_until("three failures are logged", || machine.messages(refused).len() == 3);
 }
 
 pub(crate) fn a_dropped_address_times_out_and_its_neighbour_does_not(release: Release) {
@@ -153,5 +153,5 @@ pub(crate) fn hasty_passwords_are_judged_soon(release: Release) {
     assert_eq!(machine.attacker("203.0.113.7").guess(guesses), 6);
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}: three delays of PAM are six seconds", begin.elapsed());
     let failed = "Failed password for bob from 203.0.113.7 port";
-    machine.wait_until("six failures are told", || machine.messages(failed).len() == 6);
+    machine.wait_until("six failures are logged", || machine.messages(failed).len() == 6);
 }

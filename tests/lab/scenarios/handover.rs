@@ -16,7 +16,7 @@ const JAILS: &str = "[DEFAULT]\nignoreself = false\nusedns = no\nbanaction = ipt
     [sshd]\nmaxretry = 3\nbantime = 1h\nignoreip = 192.0.2.99\n\
     [other]\nenabled = true\nfilter = asterisk\nbackend = polling\nlogpath = /var/log/other.log\nport = http\n";
 
-/// Who is banned: for ever, by an attack over IPv6, and as one of a network.
+/// Who is banned: permanently, by an attack over IPv6, and as one of a network.
 const BANNED: [&str; 3] = ["203.0.113.7", "2001:db8:66::7", "203.0.113.37"];
 const NETWORK: &str = "203.0.113.32/28";
 

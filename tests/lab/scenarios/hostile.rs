@@ -21,7 +21,7 @@ const NAMES: usize = 600;
 /// A run of the client may take a minute.
 const BATCH: usize = 60;
 
-/// The connection stays, so that the attacker hears what sshd makes of his first guess.
+/// The connection stays, so that the attacker hears what sshd makes of the first guess.
 const STRICT: &str = "[default]\nmaxretry = 1\nbantime = \"1h\"\ncut = false\n";
 const BOTH_METHODS: &str = "KbdInteractiveAuthentication yes\nPasswordAuthentication yes\n";
 

@@ -32,7 +32,7 @@ pub(crate) fn packages(which: usize) -> &'static Packages {
     PACKAGES[which].get_or_init(|| {
         let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
-        let built = wardend.and_then(Path::parent).expect("a test is told where the programs are").to_owned();
+        let built = wardend.and_then(Path::parent).expect("a test knows where the programs are").to_owned();
         // Other programs, for figures: those of a release build.
         let built = std::env::var_os("WARDEND_BINDIR_BUILT").map_or(built, PathBuf::from);
         let made = Command::new("make")

@@ -42,7 +42,7 @@ pub(crate) fn the_readme_holds_for_a_new_user(release: Release) {
     assert!(commands.len() > 10, "{commands:?}");
     for command in commands.iter().filter(|command| !command.contains('…')) {
         if command.starts_with("busctl monitor") {
-            // It goes on until it is told to stop.
+            // It goes on until somebody stops it.
             assert_eq!(machine.try_run(&format!("timeout 2 {command}")).code, 124, "{command}");
             continue;
         }

@@ -17,7 +17,7 @@ fn count(machine: &Machine, texts: &[&str]) -> usize {
 }
 
 /// With penalties as OpenSSH 9.8 and newer have them by default, but for whole networks.
-pub(crate) fn who_goes_on_while_sshd_turns_him_away_is_banned_and_nobody_else(release: Release) {
+pub(crate) fn who_goes_on_while_sshd_turns_them_away_is_banned_and_nobody_else(release: Release) {
     if !release.penalises_sources() {
         println!("{}: this sshd turns nobody away", release.name());
         return;

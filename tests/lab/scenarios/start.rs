@@ -101,7 +101,7 @@ pub(crate) fn a_stop_waits_for_no_configuration_that_is_still_being_read(release
     stop();
 }
 
-pub(crate) fn a_broken_configuration_is_told_with_its_file_and_line(release: Release) {
+pub(crate) fn a_broken_configuration_is_reported_with_its_file_and_line(release: Release) {
     let machine = machine(release);
     machine.write("/etc/wardend/wardend.conf.d/mine.conf", "[default]\nbantime = \"1h\"\nmaxretries = 3\n");
     let said = refused(&machine, "/etc/wardend/wardend.conf.d/mine.conf:3: ");
@@ -165,7 +165,7 @@ pub(crate) fn bans_and_counters_outlive_a_restart_and_a_reboot(release: Release)
         machine.run("systemctl start wardend");
         attacker.wrong_passwords("root", 2);
         machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
-        // What the backlog has brought is told like anything else.
+        // What the backlog has brought is reported like anything else.
         machine.wait_for_message("Banned 203.0.113.8 in jail sshd");
         machine.wait_for_message("firewalld blocks 203.0.113.8,");
     }

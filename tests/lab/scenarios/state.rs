@@ -56,7 +56,7 @@ pub(crate) fn a_full_and_a_read_only_disk_hold_up_no_ban(release: Release) {
     assert!(list.contains("192.0.2.1 ") && list.contains("203.0.113.7 "), "what was on disk is there: {list}");
 }
 
-pub(crate) fn a_damaged_state_is_told_once_and_no_ban_is_lost(release: Release) {
+pub(crate) fn a_damaged_state_is_reported_once_and_no_ban_is_lost(release: Release) {
     let machine = machine(release);
     machine.attacker("203.0.113.7").wrong_passwords("root", 5);
     machine.wait_for_message("Banned 203.0.113.7 in jail sshd");
@@ -83,7 +83,7 @@ pub(crate) fn a_damaged_state_is_told_once_and_no_ban_is_lost(release: Release) 
     assert!(machine.run("wardenctl list").contains("203.0.113.7 "));
     machine.attacker("203.0.113.8").wrong_passwords("root", 1);
     machine.wait_for_message("Banned 203.0.113.8 in jail sshd");
-    assert_eq!(machine.messages("state.json.bad").len(), 2, "each trouble is told once");
+    assert_eq!(machine.messages("state.json.bad").len(), 2, "each trouble is reported once");
 }
 
 pub(crate) fn a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing(release: Release) {
@@ -170,7 +170,7 @@ pub(crate) fn an_address_is_explained_with_its_attempts_and_their_records(releas
     assert_eq!(machine.try_run("wardenctl explain 192.0.2.0/24").code, 1);
     machine.wait_for_message("'nobody.invalid' in ignoreip can't be resolved");
 
-    // Whoever has just logged in is spared, and that is told.
+    // Whoever has just logged in is spared, and that is logged.
     let user = machine.attacker("203.0.113.9");
     assert!(user.can_login("alice"));
     user.guess(Guesses { user: "alice", connections: 3, ..Guesses::default() });
@@ -196,7 +196,7 @@ pub(crate) fn whoever_is_logged_in_may_not_guess_at_others_without_end(release: 
     assert!(fields["WARDEND_LOGIN_USEC"].is_string(), "{fields}");
 }
 
-pub(crate) fn whoever_is_logged_in_is_spared_however_long_ago_he_came(release: Release) {
+pub(crate) fn whoever_is_logged_in_is_spared_however_long_ago_they_came(release: Release) {
     let machine = machine(release);
     machine.write(
         "/etc/wardend/wardend.conf.d/test.conf",
@@ -217,7 +217,7 @@ pub(crate) fn whoever_is_logged_in_is_spared_however_long_ago_he_came(release: R
     assert!(login.is_alive());
 
     drop(login);
-    machine.wait_until("he is gone for longer than is spared", || {
+    machine.wait_until("they are gone for longer than is spared", || {
         machine.run("wardenctl explain 203.0.113.9").contains("Nothing counts against it.")
     });
     user.guess(Guesses { user: "bob", connections: 3, ..Guesses::default() });

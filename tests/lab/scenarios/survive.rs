@@ -26,7 +26,7 @@ const CONFIGURATION: &str =
 /// Killed, it is back at once, however often.
 const UNDYING: &str = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=0\n";
 
-/// Sends a deadly signal in each phase of the attack, so many times: some more than the deaths that
+/// Sends a deadly signal in each phase of the attack, this often: somewhat more often than the deaths that
 /// are asked for, because a signal may find a daemon that is dead already and not yet reaped, and
 /// a power cut takes the last words of the journal along.
 const KILLS: [usize; 3] = [40, 40, 30];
@@ -87,7 +87,7 @@ fn is_inside(source: &str, wide: &str) -> bool {
     source != wide && network(wide).contains(&network(source))
 }
 
-/// One attacker of the plan: what he does depends on his number.
+/// One attacker of the plan: what it does depends on its number.
 fn attack(machine: &Machine, number: usize) {
     let address = match number % 8 {
         6 => format!("2001:db8:66:{number:x}::{number:x}"),
@@ -150,7 +150,7 @@ pub(crate) fn killed_a_hundred_times_under_attack_it_bans_whom_one_undisturbed_r
     // The last sessions are silent for long before their evidence counts, so the last word is the
     // live daemon's: all that a replay finds so far must be told, and nothing else.
     let mut expected = replayed(&machine);
-    machine.wait_until("the last ban is told", || {
+    machine.wait_until("the last ban is reported", || {
         expected = replayed(&machine);
         expected.iter().all(|ban| told(&machine, BANNED).contains_key(ban))
     });

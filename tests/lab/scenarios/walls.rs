@@ -63,7 +63,7 @@ pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_t
     });
     machine.wait_until("the ban is back", || banned.can_connect() == Connection::TimedOut);
 
-    // What --runtime-to-permanent writes is no ban for ever.
+    // What --runtime-to-permanent writes is not a permanent ban.
     machine.run("firewall-cmd --runtime-to-permanent && systemctl restart wardend");
     machine.wait_for_message("removed 2 entries from the permanent configuration of ipset");
     machine.wait_until("the permanent set is empty", || {
@@ -78,7 +78,7 @@ pub(crate) fn what_somebody_else_does_to_the_sets_and_the_policy_is_undone_and_t
     machine.wait_until("the ban is back", || banned.can_connect() == Connection::TimedOut);
 }
 
-pub(crate) fn an_entry_that_only_firewalld_believes_in_is_entered_anew(release: Release) {
+pub(crate) fn an_entry_that_only_firewalld_believes_in_is_added_again(release: Release) {
     let machine = Machine::prepare(release)
         .file(CONFIGURATION, "[default]\nmaxretry = 3\nspare-logins = false\n")
         .hasty_passwords()

@@ -1,7 +1,7 @@
 //! How long from sshd's record to the firewall, and from there until what the attacker had open is
 //! cut: the figures of docs/performance.md.
 //!
-//! So many attackers guess passwords over the wire, one after another, as they do in the wild
+//! Attackers guess passwords over the wire, one after another, as they do in the wild
 //! while the jail is hot. wardend writes for each ban how long after the journal timestamp of
 //! the deciding record firewalld answered; these records are read back. Each attacker also has a
 //! silent connection open, and notes when it is reset. No threshold is checked: a busy machine is

@@ -35,7 +35,7 @@ const NOISE_BEFORE: u32 = 40;
 /// The brute forces among the noise: their attempts' distance, how often one begins, and for how
 /// long that goes on, in seconds.
 const BRUTE: [(f64, u32, u32); 2] = [(2.0, 4, 70), (0.2, 4, 50)];
-/// How long each attack lasts, in seconds: so many bans it makes.
+/// How long each attack lasts, in seconds, and the number of bans it makes.
 const ATTACK: u32 = 30;
 /// How long the one before all lasts.
 const WARM_UP: u32 = 3;
@@ -186,7 +186,7 @@ fn measure(machine: &Machine, daemon: &Daemon) {
     }
 }
 
-/// Attacks for so many seconds, and waits for as many bans.
+/// Attacks for `seconds`, and waits for as many bans.
 fn attack(machine: &Machine, daemon: &Daemon, rate: u32, seconds: u32, first: usize) {
     let bans = (daemon.latencies)(machine).len() + seconds as usize;
     machine.run(&format!("systemctl set-environment ATTACK='{rate} {seconds} {first}'"));

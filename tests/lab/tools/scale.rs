@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::machine::{Machine, Release};
 
-/// So many bans are there to begin with: those in `WARDEND_BANS`, or a thousand and ten thousand.
+/// The number of bans to begin with: what is in `WARDEND_BANS`, or a thousand and ten thousand.
 pub(crate) fn sizes() -> Vec<usize> {
     let given = std::env::var("WARDEND_BANS").unwrap_or_else(|_| "1000 10000".to_owned());
     given.split_whitespace().map(|count| count.parse().expect("WARDEND_BANS holds numbers")).collect()
@@ -195,7 +195,7 @@ fn in_force(machine: &Machine, since: u64) -> Vec<(u64, f64)> {
     output.lines().filter_map(both).collect()
 }
 
-/// Waits for so many bans to be in force since a time.
+/// Waits for `count` bans to be in force since a time.
 fn wait_for(machine: &Machine, since: u64, count: usize) -> Vec<(u64, f64)> {
     let deadline = Instant::now() + Duration::from_secs(240);
     loop {
@@ -217,7 +217,7 @@ fn held(machine: &Machine) -> usize {
     machine.run(command).trim().parse().expect("a number")
 }
 
-/// Waits until firewalld holds so many: since 2.5 wardend leaves a list the time to get into the
+/// Waits until firewalld holds `bans` of them: since 2.5 wardend leaves a list the time to get into the
 /// kernel, and nothing works meanwhile.
 fn wait_until_held(machine: &Machine, bans: usize) {
     machine.wait_until(&format!("firewalld holds {bans} bans"), || held(machine) == bans);

@@ -42,7 +42,7 @@ impl Desk {
 }
 
 #[test]
-fn who_goes_on_while_sshd_turns_him_away_is_banned_and_who_mistypes_is_not() {
+fn who_goes_on_while_sshd_turns_them_away_is_banned_and_who_mistypes_is_not() {
     for reason in ["failed authentication", "attempted authentication by invalid user"] {
         for (failures, bearable) in [(3, 5), (4, 2)] {
             let mut desk = Desk::new(|_| ());

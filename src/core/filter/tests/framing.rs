@@ -254,7 +254,7 @@ fn lines_are_read_only_by_who_says_how_they_are_written() {
 }
 
 #[test]
-fn mistakes_in_what_is_said_of_records_are_told_with_their_mend() {
+fn mistakes_in_what_is_said_of_records_are_reported_with_their_mend() {
     let stdout = "_TRANSPORT = ['stdout']\n_UID = ['0']";
     for (records, message, pattern, says) in [
         (stdout, "framing = 'datagrams'", "x <ADDR>", "write framing = \"lines\""),

@@ -129,7 +129,7 @@ fn a_rule_can_weigh_more_than_another() {
 }
 
 #[test]
-fn mistakes_in_kinds_tokens_and_advice_are_told_with_their_mend() {
+fn mistakes_in_kinds_tokens_and_advice_are_reported_with_their_mend() {
     let records = "[records]\n_UID = ['0']\n";
     let named = "[records.main]\n_UID = ['0']\n";
     for (text, says) in [

@@ -39,7 +39,7 @@ fn the_shipped_filter_is_proven_and_reads_its_examples() {
 }
 
 #[test]
-fn each_mistake_is_told_with_file_line_and_mend() {
+fn each_mistake_is_reported_with_file_line_and_mend() {
     let with = |more: &str| format!("{HEAD}{more}");
     let failed_and = |more: &str| format!("{HEAD}{FAILED}{more}");
     for (text, line, says) in [
@@ -367,7 +367,7 @@ fn what_matcher_and_proof_read_is_the_same_language() {
 }
 
 #[test]
-fn a_message_that_no_rule_reads_is_told_what_is_in_its_way() {
+fn a_message_that_no_rule_reads_names_what_is_in_its_way() {
     let text = FilterText::new("sshd", include_str!("../../../../filters/sshd.toml"));
     let filter = Filter::load("sshd", &[text], &mut Fields::default()).unwrap();
     let nearest = |message: &'static str| {

@@ -280,7 +280,7 @@ fn two_rules_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn the_author_is_told_in_plain_words() {
+fn the_author_reads_plain_words() {
     let publickey = r"Failed publickey for <USER> from <ADDR> port <PORT> ssh2(?:: .*)?";
     let fooled = alone(&automaton(publickey)).unwrap().unwrap();
     assert_eq!(
