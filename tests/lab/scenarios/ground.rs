@@ -3,7 +3,7 @@
 //! Nothing here knows wardend. If one of these fails, the lab is broken and no other result
 //! means anything: a probe that always says "timed out" would prove every ban.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::harness::attack::{Connection, Guesses};
 use crate::harness::machine::{Machine, Release};
@@ -139,19 +139,24 @@ pub(crate) fn a_service_can_be_locked_up_as_tightly_as_on_a_real_machine(release
 
 pub(crate) fn a_message_that_comes_later_is_waited_for(release: Release) {
     let machine = bare(release);
-    let begin = Instant::now();
     machine.run("systemd-run --on-active=1s logger what we wait for");
     assert!(machine.wait_for_message("what we wait").contains("what we wait for"));
-    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
     assert_eq!(machine.try_run("pgrep journalctl").code, 1, "nobody is left behind");
 }
 
 pub(crate) fn hasty_passwords_are_judged_soon(release: Release) {
     let machine = Machine::prepare(release).without_wardend().hasty_passwords().boot();
-    let guesses = Guesses { user: "bob", connections: 2, prompts: 3, at_once: true };
-    let begin = Instant::now();
-    assert_eq!(machine.attacker("203.0.113.7").guess(guesses), 6);
-    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}: three delays of PAM are six seconds", begin.elapsed());
+    let guess = || {
+        let begin = Instant::now();
+        let guesses = Guesses { user: "bob", connections: 2, prompts: 3, at_once: true };
+        assert_eq!(machine.attacker("203.0.113.7").guess(guesses), 6);
+        begin.elapsed()
+    };
+    let hasty = guess();
     let failed = "Failed password for bob from 203.0.113.7 port";
     machine.wait_until("six failures are logged", || machine.messages(failed).len() == 6);
+    // Beside PAM's own delay of two seconds, whatever else the machine is doing.
+    machine.run("sed -i -e '/pam_faildelay.so/d' -e 's/ nodelay//' /etc/pam.d/common-auth");
+    let patient = guess();
+    assert!(hasty < patient, "{hasty:?} in place of {patient:?}");
 }
