@@ -288,26 +288,32 @@ impl Filter {
         })
     }
 
-    /// The rule that reads a record's message as it was sent; or without the line break with which some
-    /// programs end all of theirs; or, where no rule reads that, as journald has stored it.
+    /// The rule that reads a record's message as it was sent, or without the line break with which some
+    /// programs end all of theirs: of these, the one that is tried first, as if the break had not been there. Where
+    /// no rule reads either, the one that reads what journald has stored.
     fn find_in<'r>(&self, record: &'r Record) -> Option<Found<'r>> {
         let kinds = self.records.of(record);
-        let found = |message, length, altered| {
-            let (id, tokens) = self.find(message, kinds)?;
-            Some(Found { id, tokens, length, altered })
-        };
+        let message = record.message();
         let Some(sent) = record.sent() else {
-            let message = record.message();
-            return found(message, message.len(), record.is_altered());
+            let (length, altered) = (message.len(), record.is_altered());
+            return self.find(message, kinds).map(|(id, tokens)| Found { id, tokens, length, altered });
         };
-        found(sent, sent.len(), false)
-            .or_else(|| found(sent.strip_suffix(b"\n")?, sent.len(), false))
-            .or_else(|| found(record.message(), sent.len(), true))
+        let line = sent.strip_suffix(b"\n").and_then(|line| self.find(line, kinds));
+        let before = line.as_ref().map_or(self.rules.len(), |(id, _)| id.0);
+        let found = self.find_before(before, sent, kinds).or(line).map(|found| (found, false));
+        let ((id, tokens), altered) = found.or_else(|| Some((self.find(message, kinds)?, true)))?;
+        Some(Found { id, tokens, length: sent.len(), altered })
     }
 
     /// The rule that reads a message in a record of one of these kinds.
     fn find<'m>(&self, message: &'m [u8], kinds: Kinds) -> Option<(RuleId, Tokens<'m>)> {
-        let mut candidates = self.dispatch.candidates(message).filter(|rule| self.rules[*rule].kinds.meet(kinds));
+        self.find_before(self.rules.len(), message, kinds)
+    }
+
+    /// The same, among the rules that are tried before this one.
+    fn find_before<'m>(&self, end: usize, message: &'m [u8], kinds: Kinds) -> Option<(RuleId, Tokens<'m>)> {
+        let candidates = self.dispatch.candidates(message).take_while(|rule| *rule < end);
+        let mut candidates = candidates.filter(|rule| self.rules[*rule].kinds.meet(kinds));
         candidates.find_map(|rule| Some((RuleId(rule), self.rules[rule].read(message)?)))
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 mod framing;
 mod kinds;
+mod sent;
 
 use super::{Counts, Filter, FilterError, FilterText, Why, Withheld, load::load_within, proof::Work, records::Kinds};
 use crate::{
@@ -324,33 +325,6 @@ fn a_message_that_may_have_been_cut_off_gives_no_address_behind_attacker_text() 
     assert!(!read(&long("short ", " from 203.0.113.7", 30), false), "a rule can have a shorter length");
     let examined = filter.examine(b"failed x from 203.0.113.7", true).unwrap();
     assert!(matches!(examined.withheld, Some(Withheld::Cut(_))));
-}
-
-#[test]
-fn a_message_is_read_as_it_was_sent() {
-    let pam = rule("pam", "failure", "pam: <USER> <ADDR> ") + "class = 'auth'\n";
-    let mut fields = Fields::default();
-    let text = FilterText::new("x.toml", format!("{HEAD}{FAILED}{pam}"));
-    let filter = Filter::load("x", &[text], &mut fields).unwrap();
-    let read = |raw: &str, message: &str| {
-        let mut record = testing::message(&fields, message);
-        record.set(FieldId::RAW, raw.as_bytes());
-        filter.read(&record).map(|sighting| sighting.address.map(|address| address.to_string()))
-    };
-    let is = |address: &str| Some(Some(address.to_owned()));
-    let head = "<30>Nov 25 07:38:24 x[7]: ";
-    let failed = "failed x from 203.0.113.7";
-    assert_eq!(read(&format!("{head}{failed}\n"), failed), is("203.0.113.7"), "a program that ends its messages");
-    assert_eq!(read(&format!("{head}pam: x 203.0.113.7 "), "pam: x 203.0.113.7"), is("203.0.113.7"));
-    // What is no more than blanks behind a forged end may have been cut off there.
-    assert_eq!(read(&format!("{head}{failed}  "), failed), Some(None));
-    assert_eq!(read(&format!("{head}{failed}\n\n"), failed), Some(None));
-    assert_eq!(read(&format!("{head}{failed}\0 and more"), failed), Some(None), "a zero byte ends it");
-    assert_eq!(read("", failed), Some(None));
-    let long = format!("failed {} from 203.0.113.7", "x".repeat(34));
-    assert_eq!(read(&format!("{head}{long}\n"), &long), is("203.0.113.7"));
-    let long = format!("failed {} from 203.0.113.7", "x".repeat(35));
-    assert_eq!((long.len(), read(&format!("{head}{long}\n"), &long)), (59, Some(None)), "60 bytes were sent");
 }
 
 #[test]
