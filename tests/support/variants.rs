@@ -10,7 +10,7 @@ use serde_json::Value;
 type Words = &'static [(&'static str, &'static str)];
 
 /// Recordings, whether their program writes both families of addresses alike, and other words.
-pub(crate) const VARIANTS: [(&str, bool, Words); 21] = [
+pub(crate) const VARIANTS: [(&str, bool, Words); 25] = [
     (
         "postfix-debian13",
         true,
@@ -115,6 +115,45 @@ pub(crate) const VARIANTS: [(&str, bool, Words); 21] = [
     ("slapd-debian13", false, &[(r"qtime=[0-9.]+ etime=[0-9.]+ ", "")]),
     ("monit-debian13", true, &[]),
     ("tinyproxy-debian13", true, &[("descriptor: [0-9]+", "descriptor: 1024")]),
+    // With "option httplog clf", "logformat common" and "logformat combined", and pgBadger's log_line_prefix.
+    (
+        "haproxy-debian13",
+        true,
+        &[(
+            r#"^([^ ]+):([0-9]+) \[([^]]*)\.[0-9]+\] ([^ ]+) ([^ ]+) ([0-9/+-]+) ([0-9]+) ([0-9]+) - - ([^ ]+) [0-9/]+ [0-9/]+ (?:\{([^}]*)\} )?("(?s:.*)")$"#,
+            r#"$1 - - [$3 +0000] $11 $7 $8 "" "" $2 234 "$4" "$5" $6 $9 1 1 0 0 0 0 0 "" "" "$10""#,
+        )],
+    ),
+    (
+        "squid-debian13",
+        true,
+        &[(
+            r"^[0-9.]+ +[0-9]+ ([^ ]+) ([A-Z_]+)/([0-9]+) ([0-9]+) ([^ ]+) ([^ ]+) (.*) HIER_NONE/- [^ ]+$",
+            r#"$1 - $7 [26/Nov/2026:15:17:05 +0100] "$5 $6 HTTP/1.1" $3 $4 $2:HIER_NONE"#,
+        )],
+    ),
+    (
+        "squid-debian13",
+        true,
+        &[(
+            r"^[0-9.]+ +[0-9]+ ([^ ]+) ([A-Z_]+)/([0-9]+) ([0-9]+) ([^ ]+) ([^ ]+) (.*) HIER_NONE/- [^ ]+$",
+            r#"$1 - $7 [26/Nov/2026:15:17:05 +0100] "$5 $6 HTTP/1.1" $3 $4 "a "b" c" "x" TCP_DENIED_ABORTED:HIER_NONE"#,
+        )],
+    ),
+    (
+        "postgresql-debian13",
+        true,
+        &[
+            (
+                r"(\[[0-9]+\]) \[unknown\]@\[unknown\] [0-9A-Fa-f:.]+ LOG",
+                "$1: [1-1] user=[unknown],db=[unknown],app=[unknown],client=192.0.2.1 LOG",
+            ),
+            (
+                r"(\[[0-9]+\]) ([^ ]*)@([^ ]*) ([0-9A-Fa-f:.]+ )?FATAL",
+                "$1: [2-1] user=$2,db=$3,app=[unknown],client=192.0.2.1 FATAL",
+            ),
+        ],
+    ),
 ];
 
 /// What makes a variant of a recording, ready to use.
