@@ -9,6 +9,7 @@
 # make licenses   checks the licenses and sources of the dependencies
 # make msrv       checks the claimed minimum Rust version
 # make bench      measures the performance, beside a lower bound
+# make fuzz       gives every fuzz target any bytes for FUZZ_SECONDS (60) each
 
 prefix ?= /usr
 bindir ?= $(prefix)/bin
@@ -34,13 +35,14 @@ ifneq ($(vendordir),/usr/lib/wardend)
 export WARDEND_VENDOR_DIRECTORY = $(vendordir)
 endif
 
-# The tools that build packages and check licenses: exactly these versions, in target/tools.
+# The tools that build packages, check licenses and fuzz: exactly these versions, in target/tools.
 CARGO_DEB = 3.8.0
 CARGO_RPM = 0.21.1
 CARGO_DENY = 0.20.2
+CARGO_FUZZ = 0.13.2
 REVISION ?= 1
 
-.PHONY: all install install-page install-fleet stage deb rpm package-deb package-rpm package-fleet-deb package-fleet-rpm lint check licenses msrv demo lab bench needs
+.PHONY: all install install-page install-fleet stage deb rpm package-deb package-rpm package-fleet-deb package-fleet-rpm lint check licenses msrv demo lab bench fuzz needs
 
 all:
 	$(CARGO) build --release --locked --bins
@@ -187,6 +189,19 @@ demo: needs
 
 lab: needs
 	@tests/lab/shell $(RELEASE)
+
+# A stable compiler does, because there is no unsafe code for a sanitizer to watch. What is found is in fuzz/artifacts,
+# and what was learnt in fuzz/corpus.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz:
+	@packaging/tool cargo-fuzz $(CARGO_FUZZ)
+	cd fuzz && PATH="$(CURDIR)/target/tools/bin:$$PATH" && for target in $(FUZZ_TARGETS); do \
+		case $$target in filter) seeds=../filters ;; fail2ban) seeds=../tests/import ;; *) seeds= ;; esac; \
+		mkdir -p corpus/$$target && \
+		RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Clink-arg=-Wl,--unresolved-symbols=ignore-all \
+		$(CARGO) fuzz run --sanitizer none $$target corpus/$$target $$seeds -- -max_total_time=$(FUZZ_SECONDS) || exit; \
+	done
 
 bench: needs
 	$(CARGO) bench --locked --bench parts --bench replay --bench many --bench state
