@@ -302,6 +302,22 @@ fn what_a_service_writes_to_syslog_in_place_of_standard_error_counts_the_same() 
     }
 }
 
+/// With syslog_duplication = false what is rejected is in the reject log alone.
+#[test]
+fn exim_counts_the_same_by_its_reject_log_alone() {
+    let (recording, truth) = ("exim-debian13", ["password_failures"]);
+    let not_main = |mut entry: Value| {
+        let text = entry["MESSAGE"].as_str().unwrap_or_default();
+        if entry["PRIORITY"] == "6" && text.contains("535 Incorrect") {
+            entry["PRIORITY"] = "7".into();
+        }
+        entry
+    };
+    let counted = failures_in("exim", recording, "normal", not_main);
+    let found = score_of(counted, recording, &truth, |attacker| attacker.parse().ok());
+    assert_eq!(found, Score { exact: 34, wrong: 0, missed: 0 });
+}
+
 /// With syslog_enable=YES it tells each attempt itself, behind PAM.
 #[test]
 fn vsftpd_counts_the_same_in_its_own_words() {

@@ -5,7 +5,7 @@ pub(crate) type Escape = fn(&[u8]) -> Vec<u8>;
 
 /// The formats of the programs: the filter, what is ahead of the client's text, behind it, and how it is escaped.
 /// `{R}` is the client's address.
-pub(crate) const FORMATS: [(&str, &str, &str, Escape); 29] = [
+pub(crate) const FORMATS: [(&str, &str, &str, Escape); 31] = [
     ("apache", "[auth_basic:error] [pid 944:tid 961] [client {R}:46819] AH01618: user ", " not found: /p/", broken),
     (
         "cockpit",
@@ -94,6 +94,13 @@ pub(crate) const FORMATS: [(&str, &str, &str, Escape); 29] = [
         ": no such user found from host.example [{R}] to ::ffff:192.0.2.10:21",
         raw,
     ),
+    ("dovecot", "auth(", ",{R},sasl:plain)<04MflS9hnJd/AAAB>: passwd-file: unknown user", no_comma),
+    (
+        "dovecot",
+        "imap-login: Login aborted: Logged out (sent invalid base64 in response, 2 attempts in 0 secs) (invalid_base64): user=<",
+        ">, method=PLAIN, rip={R}, lip=192.0.2.10, TLS, session=<abc>",
+        marked,
+    ),
     ("vsftpd", "[", "] FAIL LOGIN: Client \"{R}\"", unquoted),
     ("apache", "[auth_form:error] [pid 82:tid 103] [client {R}:38954] AH01808: user '", "' not found: /f/l", broken),
     (
@@ -148,6 +155,11 @@ fn quoted(text: &[u8]) -> Vec<u8> {
         byte => vec![*byte],
     };
     text.iter().flat_map(escaped).collect()
+}
+
+/// Without commas: Dovecot allows fewer characters yet (auth_username_chars).
+fn no_comma(text: &[u8]) -> Vec<u8> {
+    text.iter().copied().filter(|byte| *byte != b',').collect()
 }
 
 /// Without quotation marks: vsftpd writes them, and its filter doesn't read such a name.

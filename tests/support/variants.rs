@@ -10,7 +10,7 @@ use serde_json::Value;
 type Words = &'static [(&'static str, &'static str)];
 
 /// Recordings, whether their program writes both families of addresses alike, and other words.
-pub(crate) const VARIANTS: [(&str, bool, Words); 25] = [
+pub(crate) const VARIANTS: [(&str, bool, Words); 26] = [
     (
         "postfix-debian13",
         true,
@@ -71,7 +71,7 @@ pub(crate) const VARIANTS: [(&str, bool, Words); 25] = [
         true,
         &[
             ("plain_server auth", "dovecot_login auth"),
-            (r"\]: 535", "]:40123 I=[192.0.2.10]:465: 535"),
+            (r"\]: 535", "]:40123 I=[192.0.2.10]:465 Ci=4711: 535"),
             (r" failed for \(", " failed for host-1.example ("),
             ("^([0-9-]{10} [0-9:]{8}) ", "$1.123 +0100 [4711] "),
         ],
@@ -115,6 +115,15 @@ pub(crate) const VARIANTS: [(&str, bool, Words); 25] = [
     ("slapd-debian13", false, &[(r"qtime=[0-9.]+ etime=[0-9.]+ ", "")]),
     ("monit-debian13", true, &[]),
     ("tinyproxy-debian13", true, &[("descriptor: [0-9]+", "descriptor: 1024")]),
+    // Whose last attempt failed otherwise.
+    (
+        "dovecot-debian13",
+        true,
+        &[
+            ("auth failed, ([0-9]+) att", "sent invalid base64 in response, $1 att"),
+            (r"\(auth_failed\)", "(invalid_base64)"),
+        ],
+    ),
     // With "option httplog clf", "logformat common" and "logformat combined", and pgBadger's log_line_prefix.
     (
         "haproxy-debian13",
