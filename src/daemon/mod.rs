@@ -87,7 +87,9 @@ pub fn main() -> ExitCode {
     let log = logging::init();
     let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Fatal::Runtime).and_then(
         |runtime| {
-            let outcome = runtime.block_on(start(arguments, log));
+            // In a task: waking one takes no system call, as waking what is blocked on does.
+            let outcome = runtime.block_on(async { tokio::spawn(start(arguments, log)).await });
+            let outcome = outcome.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
             // A configuration that is being read on another thread is of no use any more.
             runtime.shutdown_background();
             outcome

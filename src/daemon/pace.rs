@@ -9,9 +9,8 @@ use crate::{core::time::Usec, util::time::now};
 
 /// How soon after a change the snapshot is written and the properties are published.
 pub(super) const TICK: Duration = Duration::from_secs(1);
-/// The same, where only a record was counted: the noise of the internet does that all day.
-const COUNTED_TICK: Duration = Duration::from_secs(10);
-/// How often the watchdog is looked at while nothing happens: an idle daemon shall sleep.
+/// How often the watchdog is looked at while nothing happens, and what records have changed is published: the
+/// noise of the internet does that all day, and a daemon with no more to do shall sleep.
 const IDLE_TICK: Duration = Duration::from_secs(20);
 /// The longest sleep until a deadline: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -33,11 +32,6 @@ impl Pace {
     /// Something has changed that people wait for.
     pub(super) fn soon(&mut self) {
         self.interval = TICK;
-    }
-
-    /// A record was counted.
-    pub(super) fn counted(&mut self) {
-        self.interval = self.interval.min(COUNTED_TICK);
     }
 
     /// When the next tick is, `longest` after the last one at the latest.

@@ -260,7 +260,6 @@ impl Daemon {
             let known = self.engine.record(&record, &mut self.effects);
             if known {
                 self.saving.touch();
-                self.pace.counted();
             }
             self.blind.see(&record, known, self.engine.jails().map(|jail| &*jail.filter));
             self.happenings.counted.records += 1;
@@ -360,6 +359,10 @@ impl Daemon {
         self.pace.wake();
         self.look_at_the_clock();
         self.let_time_pass();
+        // What is due still waits for word that the journal has been read until then.
+        if self.deadline() <= self.pace.next_wake(Some(0)) {
+            self.reading.follower.look();
+        }
     }
 
     /// Lets the engine's time pass, but never beyond what the journal may still bring: records

@@ -3,7 +3,8 @@
 //! Entries go out in batches over a bounded channel: a daemon that falls behind slows the
 //! reading down and not the machine, and nothing is lost, because the journal keeps it. While
 //! it matters that an entry is read at once, which the engine knows, the thread looks every 10 ms;
-//! otherwise it sleeps until journald says that something was written, at most a second.
+//! otherwise it sleeps until journald says that something was written, or somebody wants it to look, at most
+//! two seconds.
 //!
 //! A journal that is replaced, moved or damaged is opened again, and reading goes on behind the
 //! entry that was read last. While that can't be done, the thread says so and tries again.
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     JournalError, Loss, Position, Reader, Step, Where,
     gleaner::{DELAY, Gleaner},
-    roots::{Advice, Watch},
+    roots::{self, Advice, Watch},
     sleeper::Sleeper,
 };
 use crate::{
@@ -37,8 +38,8 @@ use crate::{
 
 /// How often to look while it matters.
 const EAGER_TICK: Duration = Duration::from_millis(10);
-/// How often to look otherwise, at the least.
-const IDLE_TICK: Duration = Duration::from_secs(1);
+/// How often to look otherwise, at the least: as often as the journal's directories are looked at.
+const IDLE_TICK: Duration = roots::LOOK;
 /// The most entries of one batch.
 const BATCH: usize = 512;
 /// The most batches on their way.
@@ -171,9 +172,14 @@ impl Follower {
         let before = self.eager.swap(ms(now.saturating_add(span)), Ordering::Relaxed);
         // A thread that is eager already wakes by itself.
         if before <= ms(now) && !span.is_zero() {
-            // Otherwise it looks a little later.
-            let _ = self.waker.wake();
+            self.look();
         }
+    }
+
+    /// Has the thread look now, so that [`Self::horizon`] comes to this moment soon.
+    pub(crate) fn look(&self) {
+        // Otherwise it looks a little later.
+        let _ = self.waker.wake();
     }
 
     /// A number that grows as long as the thread makes progress.

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// How often to look.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 /// How often to look thoroughly, even if nothing seems to have changed.
 const THOROUGH: Duration = Duration::from_secs(60);
 /// How long sd-journal may take to open a file by itself; then it has missed it.

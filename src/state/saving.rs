@@ -1,5 +1,5 @@
 //! When the state goes to disk: at once after an order and at the stop, within a second after a ban
-//! or its end, and within half a minute after anything else. After a crash the journal gives back
+//! or its end, and within a minute after anything else. After a crash the journal gives back
 //! what came since the last write: writing more often would only shorten that way.
 //!
 //! The state is copied on the loop's thread, so that it is true for one cursor, and written on
