@@ -72,6 +72,7 @@ install: install-page
 	install -D -m 644 units/wardend-resolve.socket $(DESTDIR)$(unitdir)/wardend-resolve.socket
 	install -D -m 644 units/wardend-resolve@.service $(DESTDIR)$(unitdir)/wardend-resolve@.service
 	sed -i 's|/usr/bin|$(bindir)|' $(DESTDIR)$(unitdir)/wardend-resolve@.service
+	install -D -m 644 units/wardend-cut.socket $(DESTDIR)$(unitdir)/wardend-cut.socket
 	install -D -m 644 units/wardend-cut@.service $(DESTDIR)$(unitdir)/wardend-cut@.service
 	sed -i 's|/usr/libexec|$(libexecdir)|' $(DESTDIR)$(unitdir)/wardend-cut@.service
 	install -D -m 644 units/wardend-file@.service $(DESTDIR)$(unitdir)/wardend-file@.service

@@ -2,6 +2,7 @@
 //! record in the journal. wardenctl is the first of them.
 
 pub(crate) mod bus;
+pub(crate) mod cut;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod exceptions;

@@ -1,16 +1,16 @@
 //! Closes what a banned source still has open: a ban keeps out what is new, and firewalld lets live
 //! what is established.
 //!
-//! [`cutting`] says when, which is never before the ban is in force; [`mod@unit`] has systemd start the
-//! unit that may do it, and `ss` is the program that this unit runs.
+//! [`cutting`] says when, which is never before the ban is in force; [`mod@unit`] asks the unit that may do
+//! it, and [`program`] is what this unit runs.
 
 mod cutting;
-mod ss;
+mod program;
 mod unit;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-pub use self::ss::main;
+pub use self::program::main;
 pub(crate) use self::{
     cutting::Cutting,
     unit::{Cut, CutTarget},

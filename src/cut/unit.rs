@@ -1,103 +1,72 @@
 //! Closes what a banned source still has open.
 //!
-//! firewalld lets live what is established, and closing somebody else's sockets takes
-//! CAP_NET_ADMIN, which the daemon has not. So it has systemd start `wardend-cut@.service`, which
-//! has that one capability and does that one thing; polkit allows the daemon to start this unit
-//! and no other. It is started by one job at a time, each for all sources that have come together
-//! meanwhile, so that no attack makes a crowd of processes; and nothing ever waits for it. What a ban
-//! does not close is not cut either, so the unit receives the ports of a ban that has some.
+//! firewalld lets live what is established, and closing somebody else's sockets takes CAP_NET_ADMIN and the
+//! host's network, and the daemon has neither. wardend-cut.socket starts a program for whoever connects, which
+//! has that one capability and does that one thing, and only the daemon may connect. It takes one request at a
+//! time, each for all sources that have come together meanwhile; and nothing ever waits for it. To start it
+//! costs more than to close connections, so it stays for as long as more bans may come soon, and a ban that
+//! comes into force meanwhile costs a line. What a ban does not close is not cut either, so the program is
+//! told the ports of a ban that has some.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
-use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, sleep_until};
-use zbus::proxy::CacheProperties;
-use zbus::{Message, OwnedObjectPath, fdo, proxy};
+use tokio::{
+    net::UnixStream,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    time::timeout,
+};
 
-use crate::core::net::text_of;
-use crate::core::scope::{Port, Scope};
-use crate::firewalld::client::{Firewalld, Trouble};
-use crate::systemd::outgoing::{Outgoing, within};
+use crate::{
+    contract::cut::{Answer, Ports, Protocol, Request},
+    core::{
+        net::text_of,
+        scope::{Port, Scope},
+    },
+    firewalld::client::{Firewalld, Trouble},
+    systemd::outgoing::{Outgoing, within},
+};
 
+/// Where the unit listens.
+const SOCKET: &str = "/run/wardend-cut.sock";
 /// How many sources wait at most. sshd has no more than 100 connections at a time that have not
 /// logged in (MaxStartups), so beyond this the oldest have nothing open any more.
 const MOST_WAITING: usize = 256;
-/// Of the 255 bytes of a unit's name, for sources and for ports.
-const LONGEST_NAMES: usize = 140;
-const LONGEST_PORTS: usize = 80;
-/// The unit ends by itself in less (TimeoutStartSec=).
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How many of them are named in one request: each costs something for each socket of the machine.
+const MOST_AT_ONCE: usize = 64;
+/// How long the program may take, with its start.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the program is kept when there is nothing to close.
+const KEPT: Duration = Duration::from_secs(60);
 /// How long firewalld may take to say what ports its services have.
 const PORTS_PATIENCE: Duration = Duration::from_secs(10);
-
-const NAME: &str = "org.freedesktop.systemd1";
-const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+/// An answer of more bytes is not believed.
+const LONGEST: usize = 64 * 1024;
 
 /// Why connections live on: a part of a sentence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum CutError {
     #[error(
-        "polkit does not let wardend start wardend-cut@.service (check that polkitd is running and that \
-         /usr/share/polkit-1/rules.d/50-wardend.rules is installed)"
+        "{0} can't be used ({1}); run `systemctl restart wardend-cut.socket` (`systemctl unmask` before it, if it is masked)"
     )]
-    Denied,
-    #[error("wardend-cut@.service has failed (see journalctl -u 'wardend-cut@*')")]
-    Failed,
-    #[error("systemd does not report the result of wardend-cut@.service")]
-    Deaf,
-    /// In systemd's words.
-    #[error("systemd does not start wardend-cut@.service: {0}")]
-    NotStarted(String),
+    Socket(String, io::Error),
+    /// In the program's words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("wardend-cut@.service gave no answer within {} s; see `journalctl -u 'wardend-cut@*'`", PATIENCE.as_secs())]
+    Late,
+    #[error("wardend-cut@.service gave no answer; see `journalctl -u 'wardend-cut@*'`")]
+    NoAnswer,
     #[error("firewalld does not say what ports {service} has: {why}")]
     PortsUnknown { service: String, why: String },
     #[error("its ban closes no TCP or UDP port")]
     NoPorts,
-    #[error("its ban closes more ports than fit into the name of a unit")]
-    ManyPorts,
-}
-
-#[proxy(
-    interface = "org.freedesktop.systemd1.Manager",
-    default_service = "org.freedesktop.systemd1",
-    default_path = "/org/freedesktop/systemd1"
-)]
-trait Systemd {
-    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-}
-
-/// The job that is waited for, and what has become of it. systemd tells whoever has started a job of
-/// its end, without a subscription.
-#[derive(Default)]
-struct Job {
-    awaited: Mutex<Option<(String, Option<String>)>>,
-    ended: Notify,
-}
-
-impl Job {
-    fn expect(&self, unit: &str) {
-        *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) = Some((unit.to_owned(), None));
-    }
-
-    /// Takes in `JobRemoved`, where the connection is read: of all jobs but one there is nothing to
-    /// keep.
-    fn hear(&self, signal: &Message) {
-        let body = signal.body();
-        let Ok((_, _, unit, result)) = body.deserialize::<(u32, zbus::ObjectPath<'_>, &str, &str)>() else { return };
-        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, end)) = awaited.as_mut().filter(|(awaited, _)| awaited == unit) {
-            *end = Some(result.to_owned());
-            self.ended.notify_one();
-        }
-    }
-
-    fn result(&self) -> Option<String> {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.1.clone()
-    }
 }
 
 /// What is to be closed: the connections of a source to what its ban closes.
@@ -125,56 +94,53 @@ impl Queue {
         }
     }
 
-    /// As many of one scope as fit into the name of a unit, the newest first: they are the likeliest
-    /// to have something open. And that part of the name.
-    fn take(&mut self) -> Option<(Arc<Scope>, Vec<IpNet>, String)> {
+    /// Some of one scope, the newest first: they are the likeliest to have something open.
+    fn take(&mut self) -> Option<(Arc<Scope>, Vec<IpNet>)> {
         let (scope, first) = self.0.pop_back()?;
-        let (mut sources, mut names) = (vec![first], escaped(first));
-        while let Some((other, source)) = self.0.back() {
-            let next = escaped(*source);
-            if *other != scope || names.len() + 1 + next.len() > LONGEST_NAMES {
-                break;
-            }
-            names = format!("{names}_{next}");
+        let mut sources = vec![first];
+        while sources.len() < MOST_AT_ONCE && self.0.back().is_some_and(|(other, _)| *other == scope) {
             sources.extend(self.0.pop_back().map(|(_, source)| source));
         }
-        Some((scope, sources, names))
+        Some((scope, sources))
     }
 }
 
-/// As systemd-escape(1) has it: of what is in a network's text, it knows `/` only as `-`.
-fn escaped(source: IpNet) -> String {
-    text_of(source).replace('/', "-")
-}
-
-/// As the unit takes them: `tcp22`, `udp6000:6010`. Only these protocols can be cut.
-fn port(first: &str, last: &str, protocol: &str) -> Option<String> {
-    let range = if first == last { first.to_owned() } else { format!("{first}:{last}") };
-    ["tcp", "udp"].contains(&protocol).then(|| format!("{protocol}{range}"))
+/// Only these protocols can be cut.
+fn port(first: u16, last: u16, protocol: &str) -> Option<Ports> {
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        _ => return None,
+    };
+    Some(Ports { protocol, first, last })
 }
 
 /// Ends when nobody gives sources any more, or the bus is gone.
-pub(crate) async fn run(outgoing: Outgoing, targets: UnboundedReceiver<CutTarget>, reports: UnboundedSender<Cut>) {
-    let connection = outgoing.connection();
+pub(crate) async fn run(outgoing: Outgoing, mut targets: UnboundedReceiver<CutTarget>, reports: UnboundedSender<Cut>) {
     // Whatever is wrong with the bus ends the daemon, which tells it.
-    let Ok(systemd) = SystemdProxy::builder(connection).cache_properties(CacheProperties::No).build().await else {
-        return;
-    };
-    let job = Arc::<Job>::default();
-    let ear = Arc::clone(&job);
-    if outgoing.listen(NAME, INTERFACE, "JobRemoved", move |signal| ear.hear(signal)).await.is_err() {
-        return;
-    }
-    let Ok(firewalld) = Firewalld::new(connection).await else { return };
-    let mut cutter = Cutter { systemd, firewalld, job, targets, queue: Queue::default() };
-    while let Some(target) = cutter.targets.recv().await {
-        cutter.queue.push(target);
-        while let Ok(target) = cutter.targets.try_recv() {
-            cutter.queue.push(target);
-        }
-        while let Some((scope, sources, names)) = cutter.queue.take() {
-            let outcome = match cutter.firewalld.cut_ports(&scope).await {
-                Ok(ports) => cutter.cut(&format!("wardend-cut@{names}{ports}.service")).await,
+    let Ok(firewalld) = Firewalld::new(outgoing.connection()).await else { return };
+    let (mut queue, mut program) = (Queue::default(), Program::at(SOCKET.to_owned()));
+    loop {
+        let target = if program.is_running() {
+            match timeout(KEPT, targets.recv()).await {
+                Ok(target) => target,
+                Err(_) => {
+                    program.let_go();
+                    continue;
+                }
+            }
+        } else {
+            targets.recv().await
+        };
+        let Some(target) = target else { return };
+        queue.push(target);
+        loop {
+            while let Ok(target) = targets.try_recv() {
+                queue.push(target);
+            }
+            let Some((scope, sources)) = queue.take() else { break };
+            let outcome = match firewalld.cut_ports(&scope).await {
+                Ok(ports) => program.close(&sources, ports).await,
                 Err(why) => Err(why),
             };
             // The daemon may be going down.
@@ -183,54 +149,89 @@ pub(crate) async fn run(outgoing: Outgoing, targets: UnboundedReceiver<CutTarget
     }
 }
 
-struct Cutter {
-    systemd: SystemdProxy<'static>,
-    firewalld: Firewalld,
-    job: Arc<Job>,
-    targets: UnboundedReceiver<CutTarget>,
-    queue: Queue,
+/// The program that closes connections, which runs for as long as somebody is connected to it.
+struct Program {
+    socket: String,
+    stream: Option<UnixStream>,
 }
 
-impl Cutter {
-    /// Starts the unit, and waits for its end. What else comes in is taken in meanwhile.
-    async fn cut(&mut self, unit: &str) -> Result<(), CutError> {
-        let deadline = Instant::now() + PATIENCE;
-        self.job.expect(unit);
-        let mut call = pin!(self.systemd.start_unit(unit, "replace"));
-        let mut started = false;
-        loop {
-            tokio::select! {
-                biased;
-                () = self.job.ended.notified() => {}
-                reply = &mut call, if !started => {
-                    started = true;
-                    reply.map_err(|error| not_started(&error))?;
-                }
-                Some(target) = self.targets.recv() => self.queue.push(target),
-                () = sleep_until(deadline) => return Err(CutError::Deaf),
-            }
-            // The signal may overtake the reply.
-            match self.job.result().as_deref() {
-                Some("done") if started => return Ok(()),
-                Some(_) if started => return Err(CutError::Failed),
-                _ => {}
-            }
+impl Program {
+    fn at(socket: String) -> Self {
+        Self { socket, stream: None }
+    }
+
+    fn is_running(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// It ends by itself.
+    fn let_go(&mut self) {
+        self.stream = None;
+    }
+
+    /// Has it close what these sources have open.
+    async fn close(&mut self, sources: &[IpNet], ports: Vec<Ports>) -> Result<(), CutError> {
+        let request = Request { sources: sources.iter().map(|source| text_of(*source)).collect(), ports };
+        let Ok(mut line) = serde_json::to_string(&request) else { return Err(CutError::NoAnswer) };
+        line.push('\n');
+        // One that has ended since the last request is followed by another.
+        if let Some(stream) = &self.stream
+            && let Ok(answer) = within_patience(ask(stream, &line)).await
+        {
+            return taken(answer);
         }
+        self.let_go();
+        let stream = UnixStream::connect(&self.socket).await;
+        let stream = stream.map_err(|error| CutError::Socket(self.socket.clone(), error))?;
+        let answer = within_patience(ask(&stream, &line)).await?;
+        self.stream = Some(stream);
+        taken(answer)
     }
 }
 
+async fn within_patience(asking: impl Future<Output = Result<Answer, CutError>>) -> Result<Answer, CutError> {
+    timeout(PATIENCE, pin!(asking)).await.unwrap_or(Err(CutError::Late))
+}
+
+fn taken(answer: Answer) -> Result<(), CutError> {
+    match answer {
+        Answer::Closed(_) => Ok(()),
+        Answer::Error(why) => Err(CutError::Refused(why)),
+    }
+}
+
+/// Asks for one thing, and waits for the answer.
+async fn ask(stream: &UnixStream, line: &str) -> Result<Answer, CutError> {
+    let ended = |_| CutError::NoAnswer;
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() {
+        stream.writable().await.map_err(ended)?;
+        match stream.try_write(rest) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => rest = rest.get(written.map_err(ended)?..).unwrap_or_default(),
+        }
+    }
+    let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+    while !text.ends_with(b"\n") && text.len() <= LONGEST {
+        stream.readable().await.map_err(ended)?;
+        match stream.try_read(&mut chunk) {
+            Ok(0) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            length => text.extend_from_slice(chunk.get(..length.map_err(ended)?).unwrap_or_default()),
+        }
+    }
+    serde_json::from_slice(&text).map_err(|_| CutError::NoAnswer)
+}
+
 impl Firewalld {
-    /// The ports of a scope, for the end of a unit's instance; none if it is all of them. Only
-    /// firewalld knows the ports of its services.
-    async fn cut_ports(&self, scope: &Scope) -> Result<String, CutError> {
+    /// The ports of a scope; none if it is all of them. Only firewalld knows the ports of its services.
+    async fn cut_ports(&self, scope: &Scope) -> Result<Vec<Ports>, CutError> {
         let mut ports = BTreeSet::new();
         let mut services: Vec<String> = Vec::new();
         for it in scope.ports() {
             match it {
                 Port::Service(name) => services.push(name.to_string()),
-                Port::Numbers(first, last, protocol) => {
-                    ports.extend(port(&first.to_string(), &last.to_string(), &protocol.to_string()));
-                }
+                Port::Numbers(first, last, protocol) => ports.extend(port(*first, *last, &protocol.to_string())),
             }
         }
         for service in services {
@@ -242,36 +243,22 @@ impl Firewalld {
             };
             let listed = settings.get("ports").and_then(|ports| ports.try_clone().ok());
             let listed: Vec<(String, String)> = listed.and_then(|ports| ports.try_into().ok()).unwrap_or_default();
-            for (range, protocol) in listed {
-                let (first, last) = range.split_once('-').unwrap_or((&range, &range));
-                ports.extend(port(first, last, &protocol));
-            }
+            ports.extend(listed.iter().filter_map(|(range, protocol)| {
+                let (first, last) = range.split_once('-').unwrap_or((range, range));
+                port(first.parse().ok()?, last.parse().ok()?, protocol)
+            }));
         }
         if !scope.ports().is_empty() && ports.is_empty() {
             return Err(CutError::NoPorts);
         }
-        let text = ports.into_iter().fold(String::new(), |text, port| text + "_" + &port);
-        if text.len() > LONGEST_PORTS {
-            return Err(CutError::ManyPorts);
-        }
-        Ok(text)
+        Ok(ports.into_iter().collect())
     }
-}
-
-fn not_started(error: &zbus::Error) -> CutError {
-    if let zbus::Error::FDO(error) = error
-        && matches!(**error, fdo::Error::AccessDenied(_) | fdo::Error::InteractiveAuthorizationRequired(_))
-    {
-        return CutError::Denied;
-    }
-    CutError::NotStarted(match error {
-        zbus::Error::MethodError(_, Some(text), _) => text.trim_end_matches('.').to_owned(),
-        other => other.to_string(),
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
     use super::*;
     use crate::core::net::parse_network;
 
@@ -280,41 +267,25 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_written_as_systemd_escape_would() {
-        for (source, name) in [
-            ("203.0.113.7", "203.0.113.7"),
-            ("203.0.113.0/24", "203.0.113.0-24"),
-            ("2001:db8:a:7::/64", "2001:db8:a:7::-64"),
-        ] {
-            let mut queue = Queue::default();
-            queue.push(target(source));
-            assert_eq!(queue.take().unwrap().2, name);
-        }
-    }
-
-    #[test]
-    fn many_sources_share_few_units_and_none_is_cut_twice() {
+    fn many_sources_share_few_requests_and_none_is_cut_twice() {
         let mut queue = Queue::default();
         for number in 0..=255_u32 {
             for _ in 0..2 {
                 queue.push(target(&format!("203.0.113.{number}")));
             }
         }
-        let (mut seen, mut units) = (Vec::new(), 0);
-        while let Some((_, sources, names)) = queue.take() {
-            assert!(names.len() <= LONGEST_NAMES, "{names}");
-            assert_eq!(names.split('_').count(), sources.len());
+        let (mut seen, mut requests) = (Vec::new(), 0);
+        while let Some((_, sources)) = queue.take() {
             seen.extend(sources);
-            units += 1;
+            requests += 1;
         }
         assert_eq!(seen.len(), 256);
         assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 256);
-        assert!(units < 30, "{units}");
-        assert!("wardend-cut@.service".len() + LONGEST_NAMES + LONGEST_PORTS <= 255);
+        assert_eq!(requests, 256 / MOST_AT_ONCE);
     }
 
     #[test]
-    fn sources_of_different_scopes_never_share_a_unit() {
+    fn sources_of_different_scopes_never_share_a_request() {
         let mut queue = Queue::default();
         let ssh = Arc::new(Scope::new(vec!["ssh".parse().unwrap()], false));
         queue.push(target("203.0.113.7"));
@@ -323,9 +294,8 @@ mod tests {
         assert_eq!(queue.take().unwrap().1.len(), 2);
         assert_eq!(queue.take().unwrap().0, target("203.0.113.7").0);
         assert!(queue.take().is_none());
-        assert_eq!(port("22", "22", "tcp").as_deref(), Some("tcp22"));
-        assert_eq!(port("6000", "6010", "udp").as_deref(), Some("udp6000:6010"));
-        assert_eq!(port("22", "22", "sctp"), None);
+        assert_eq!(port(22, 22, "tcp"), Some(Ports { protocol: Protocol::Tcp, first: 22, last: 22 }));
+        assert_eq!(port(22, 22, "sctp"), None);
     }
 
     #[test]
@@ -336,5 +306,51 @@ mod tests {
         }
         assert_eq!(queue.0.len(), MOST_WAITING);
         assert_eq!(queue.take().unwrap().1[0], target("0.0.39.15").1, "the newest is the first");
+    }
+
+    #[tokio::test]
+    async fn one_program_takes_all_requests_and_one_that_has_ended_is_followed_by_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket").display().to_string();
+        let source = [target("203.0.113.7").1];
+        let mut program = Program::at(path.clone());
+        let why = program.close(&source, Vec::new()).await.unwrap_err().to_string();
+        assert!(why.contains("systemctl restart wardend-cut.socket"), "{why}");
+
+        // Each answers twice, the second of these times with an error.
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let programs = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                for answer in ["{\"closed\":1}\n", "{\"error\":\"it is not Tuesday\"}\n"] {
+                    asked.push(lines.next().unwrap().unwrap());
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            }
+            // Nonsense, and nothing at all.
+            for answer in ["true\n", ""] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                asked.push(lines.next().unwrap().unwrap());
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+            asked
+        });
+        for _ in 0..2 {
+            program.close(&source, Vec::new()).await.unwrap();
+            let why = program.close(&source, Vec::new()).await.unwrap_err();
+            assert_eq!(why.to_string(), "it is not Tuesday");
+            assert!(program.is_running());
+        }
+        for _ in 0..2 {
+            let why = program.close(&source, Vec::new()).await.unwrap_err();
+            assert!(matches!(why, CutError::NoAnswer), "{why}");
+            assert!(!program.is_running());
+        }
+        let asked = programs.join().unwrap();
+        assert_eq!(asked.len(), 6);
+        assert!(asked.iter().all(|line| line == "{\"sources\":[\"203.0.113.7\"]}"), "{asked:?}");
     }
 }

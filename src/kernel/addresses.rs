@@ -8,18 +8,17 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     time::Duration,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
-    net::{
-        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recvfrom, send,
-        socket_with,
-    },
+    net::{RecvFlags, recvfrom},
 };
+
+use super::netlink::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, answer, ask, open, refusal, short};
 
 /// linux/rtnetlink.h and linux/if_addr.h.
 const RTMGRP_IPV4_IFADDR: u32 = 0x10;
@@ -30,15 +29,7 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 /// Somebody else has the address.
 const IFA_F_DADFAILED: u8 = 0x08;
-/// linux/netlink.h.
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-/// Something has changed while the list was made.
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_DUMP: u16 = 0x300;
-/// The lengths of nlmsghdr, ifaddrmsg and rtattr.
-const HEADER: usize = 16;
+/// The lengths of ifaddrmsg and rtattr.
 const MESSAGE: usize = 8;
 const ATTRIBUTE: usize = 4;
 
@@ -59,7 +50,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// Listens from now on.
     pub(crate) fn open() -> io::Result<Self> {
-        let changes = open(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)?;
+        let changes = open(None, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)?;
         Ok(Self { changes, buffer: vec![0; BUFFER] })
     }
 
@@ -94,48 +85,23 @@ impl Watch {
 
 /// All addresses of the machine but loopback.
 pub(crate) fn list() -> io::Result<BTreeSet<IpAddr>> {
-    let kernel = open(0)?;
+    let kernel = open(None, 0)?;
     let mut buffer = vec![0; BUFFER];
     for sequence in 1..=ATTEMPTS {
-        if let Some(addresses) = ask(&kernel, u32::try_from(sequence).unwrap_or(u32::MAX), &mut buffer)? {
+        if let Some(addresses) = listed(&kernel, u32::try_from(sequence).unwrap_or(u32::MAX), &mut buffer)? {
             return Ok(addresses);
         }
     }
     Err(io::Error::other("the addresses change too fast to be listed"))
 }
 
-fn open(groups: u32) -> io::Result<OwnedFd> {
-    // NETLINK_ROUTE is protocol 0.
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    bind(&socket, &SocketAddrNetlink::new(0, groups))?;
-    Ok(socket)
-}
-
 /// None, if something has changed while the list was made.
-fn ask(kernel: &OwnedFd, sequence: u32, buffer: &mut [u8]) -> io::Result<Option<BTreeSet<IpAddr>>> {
-    let length = u32::try_from(HEADER + MESSAGE).unwrap_or(u32::MAX);
-    let mut request = length.to_ne_bytes().to_vec();
-    request.extend(RTM_GETADDR.to_ne_bytes());
-    request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    request.extend(sequence.to_ne_bytes());
-    // From nobody in particular, of all families.
-    request.extend([0; 4 + MESSAGE]);
-    send(kernel, &request, SendFlags::empty())?;
+fn listed(kernel: &OwnedFd, sequence: u32, buffer: &mut [u8]) -> io::Result<Option<BTreeSet<IpAddr>>> {
+    // Of all families.
+    ask(kernel, RTM_GETADDR, NLM_F_DUMP, sequence, &[0; MESSAGE])?;
     let (mut addresses, mut whole) = (BTreeSet::new(), true);
     loop {
-        let (length, _, sender) = match recvfrom(kernel.as_fd(), &mut *buffer, RecvFlags::empty()) {
-            Err(Errno::INTR) => continue,
-            answer => answer?,
-        };
-        // Only the kernel is believed; its number is 0.
-        let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
-        if sender.is_none_or(|sender| sender.pid() != 0) {
-            continue;
-        }
-        for message in (Messages { rest: &buffer[..length] }) {
-            if message.sequence != sequence {
-                continue;
-            }
+        for message in answer(kernel, buffer, sequence)? {
             whole &= message.flags & NLM_F_DUMP_INTR == 0;
             match message.kind {
                 RTM_NEWADDR => addresses.extend(address(message.body)),
@@ -144,40 +110,6 @@ fn ask(kernel: &OwnedFd, sequence: u32, buffer: &mut [u8]) -> io::Result<Option<
                 _ => {}
             }
         }
-    }
-}
-
-fn refusal(body: &[u8]) -> io::Error {
-    let code = number(body, 0).map_or(0, u32::cast_signed);
-    io::Error::from_raw_os_error(code.wrapping_neg())
-}
-
-/// The messages of one answer.
-struct Messages<'b> {
-    rest: &'b [u8],
-}
-
-struct Message<'b> {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    body: &'b [u8],
-}
-
-impl<'b> Iterator for Messages<'b> {
-    type Item = Message<'b>;
-
-    fn next(&mut self) -> Option<Message<'b>> {
-        let rest = self.rest;
-        let length = usize::try_from(number(rest, 0)?).ok().filter(|length| *length >= HEADER)?;
-        let message = Message {
-            kind: short(rest, 4)?,
-            flags: short(rest, 6)?,
-            sequence: number(rest, 8)?,
-            body: rest.get(HEADER..length)?,
-        };
-        self.rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
     }
 }
 
@@ -209,19 +141,12 @@ fn of_bytes(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel::netlink::Messages;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let length = u16::try_from(ATTRIBUTE + value.len()).unwrap();
@@ -266,7 +191,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_stumble(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for message in (Messages { rest: &bytes }) {
+            for message in Messages::of(&bytes) {
                 address(message.body);
                 refusal(message.body);
             }

@@ -74,7 +74,7 @@ scenarios! {
     cut:
         a_ban_cuts_what_its_source_has_open_and_nobody_elses,
         with_cut_off_or_no_leave_to_cut_the_ban_holds_all_the_same,
-        the_daemon_has_no_capability_and_may_start_no_other_unit,
+        the_daemon_has_no_capability_and_may_start_no_unit,
         what_a_ban_does_not_close_is_not_cut_either;
     blind:
         sshd_is_read_in_whatever_unit_by_stdout_and_in_a_namespace_and_no_forged_line_is,

@@ -7,13 +7,10 @@ import os, pwd, signal, socket, struct, sys, time
 import dbus
 
 user, kind = pwd.getpwnam(sys.argv[1]), sys.argv[2]
-LOGIN, SYSTEMD, FIREWALLD, BUS = ("/org/freedesktop/login1", "/org/freedesktop/systemd1",
-                                  "/org/fedoraproject/FirewallD1", "/org/freedesktop/DBus")
+LOGIN, FIREWALLD, BUS = "/org/freedesktop/login1", "/org/fedoraproject/FirewallD1", "/org/freedesktop/DBus"
 KINDS = {  # path, interface, member, signature, arguments
     "login": [(LOGIN, "org.freedesktop.login1.Manager", member, "so", ("x", f"{LOGIN}/session/x"))
               for member in ("SessionNew", "SessionRemoved")],
-    "job": [(SYSTEMD, "org.freedesktop.systemd1.Manager", "JobRemoved", "uoss",
-             (1, f"{SYSTEMD}/job/1", "wardend-cut@203.0.113.7.service", "done"))],
     "reloaded": [(FIREWALLD, "org.fedoraproject.FirewallD1", "Reloaded", "", ())],
     "owner": [(BUS, "org.freedesktop.DBus", "NameOwnerChanged", "sss", ("org.fedoraproject.FirewallD1", ":1.1", ""))],
 }

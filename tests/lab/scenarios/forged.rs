@@ -57,7 +57,7 @@ pub(crate) fn forged_signals_and_crowds_of_sessions_hold_nothing_up(release: Rel
             assert_eq!(machine.run("systemctl is-active dbus-broker").trim(), "active");
         }
         machine.wait_until("wardend is up", || machine.try_run("wardenctl status").stdout.contains("Firewall: up"));
-        for kind in ["nothing", "login", "job", "reloaded", "owner", "sessions"] {
+        for kind in ["nothing", "login", "reloaded", "owner", "sessions"] {
             flood(&machine, broker, kind, net);
             net += 1;
         }
