@@ -318,6 +318,44 @@ fn exim_counts_the_same_by_its_reject_log_alone() {
     assert_eq!(found, Score { exact: 34, wrong: 0, missed: 0 });
 }
 
+/// Process numbers come again, and a process that has let somebody in says nothing when it ends.
+#[test]
+fn a_failure_in_postgresql_is_that_of_the_last_connection_of_its_process_number() {
+    let head = "2026-11-25 07:25:01.544 UTC [77]";
+    let connection = |from: &str| {
+        format!("[7-1] {head} [unknown]@[unknown] {from} LOG:  connection received: host={from} port=49115")
+    };
+    let messages = [
+        connection("198.51.100.200"),
+        connection("198.51.100.9"),
+        format!("[8-1] {head} x@db 198.51.100.9 FATAL:  password authentication failed for user \"x\""),
+        connection("2001:db8:a:9::1"),
+        // Nor is it that of an address in the name of a role.
+        connection("10.66.0.1").replace("[7-1]", "[8-1]"),
+        format!("[8-2] {head} @db FATAL:  password authentication failed for user \"x\""),
+    ];
+    let next = AtomicUsize::new(0);
+    let made = |mut entry: Value| {
+        let message = messages.get(next.fetch_add(1, Ordering::Relaxed));
+        entry.as_object_mut().unwrap().remove("SYSLOG_RAW");
+        let fields = [
+            ("_TRANSPORT", "syslog"),
+            ("_UID", "109"),
+            ("_SYSTEMD_UNIT", "postgresql@17-main.service"),
+            ("SYSLOG_IDENTIFIER", "postgres"),
+            ("_PID", "77"),
+            ("SYSLOG_PID", "77"),
+            ("MESSAGE", message.map_or("", String::as_str)),
+        ];
+        for (field, value) in fields {
+            entry[field] = value.into();
+        }
+        entry
+    };
+    let counted = failures_in("postgresql", "postgresql-debian13", "normal", made);
+    assert_eq!(counted, BTreeMap::from([("198.51.100.9".parse().unwrap(), 1)]));
+}
+
 /// With syslog_enable=YES it tells each attempt itself, behind PAM.
 #[test]
 fn vsftpd_counts_the_same_in_its_own_words() {
