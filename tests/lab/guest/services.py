@@ -4,10 +4,10 @@
 # USER is any bytes; what a protocol can't carry is left out: zero bytes, line breaks where a line ends a command,
 # control bytes in headers. Over HTTP it is in the path, the referrer and the name of the program as well. SERVICE "port:N" only
 # connects to that port: open, or timed out. An argument is the number of logins at a time.
-import base64, socket, ssl, sys, threading, urllib.parse
+import base64, hashlib, socket, ssl, sys, threading, urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
-PORTS = {"postfix": 25, "dovecot": 143, "nginx": 80, "apache": 8080, "vsftpd": 21, "cockpit": 9090}
+PORTS = {"postfix": 25, "dovecot": 143, "nginx": 80, "apache": 8080, "vsftpd": 21, "cockpit": 9090, "rsyncd": 873}
 AT_ONCE = int(sys.argv[1])
 # Each login to Cockpit starts processes, and it turns away who comes while ten others are at it; each request
 # to nginx makes two datagrams, for which it doesn't wait.
@@ -82,6 +82,19 @@ def ftp(wire, user, password):
     return {b"230": "welcome", b"530": "denied"}.get(code, code.decode())
 
 
+def rsync(wire, user, password):
+    lines = Lines(wire)
+    lines.hear()
+    # Protocol 31 has no list of digests; a name ends at the first blank.
+    wire.sendall(b"@RSYNCD: 31.0\nprivate\n")
+    challenge = lines.hear(lambda line: b" AUTHREQD " in line).split()[-1]
+    word = base64.b64encode(hashlib.md5(password + challenge).digest()).rstrip(b"=")
+    wire.sendall(b"".join(user.split()) + b" " + word + b"\n")
+    answer = lines.hear(lambda line: line.startswith(b"@"))
+    known = answer.startswith((b"@RSYNCD: OK", b"@ERROR: auth failed"))
+    return ("welcome" if b"OK" in answer else "denied") if known else answer.decode(errors="replace").strip()
+
+
 def web(path, hostile):
     def login(wire, user, password):
         word = base64.b64encode(user + b":" + password)
@@ -113,7 +126,7 @@ def encrypted(login):
 
 LOGINS = {
     "postfix": smtp, "dovecot": imap, "vsftpd": ftp, "nginx": web(b"/private/", True), "apache": web(b"/private/", True),
-    "cockpit": encrypted(web(b"/cockpit/login", False)),
+    "cockpit": encrypted(web(b"/cockpit/login", False)), "rsyncd": rsync,
 }
 
 

@@ -6,6 +6,8 @@
 //! With `WARDEND_SERVICES_LOAD=N`, it also prints what wardend costs with the jails of all shipped filters, against
 //! sshd's alone, in N seconds of load on these services each.
 
+mod cost;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -27,7 +29,8 @@ use crate::{
 };
 
 const CLIENT: &str = include_str!("../guest/services.py");
-const PACKAGES: [&str; 7] = ["apache2", "cockpit-bridge", "cockpit-ws", "dovecot-imapd", "nginx", "postfix", "vsftpd"];
+const PACKAGES: [&str; 8] =
+    ["apache2", "cockpit-bridge", "cockpit-ws", "dovecot-imapd", "nginx", "postfix", "rsync", "vsftpd"];
 
 /// A service, as its filter is called.
 struct Service {
@@ -39,7 +42,7 @@ struct Service {
     forged: &'static [&'static str],
 }
 
-const SERVICES: [Service; 6] = [
+const SERVICES: [Service; 7] = [
     Service {
         name: "postfix",
         port: 25,
@@ -106,6 +109,17 @@ const SERVICES: [Service; 6] = [
             "alice\npam_unix(cockpit:auth): authentication failure; logname= uid=0 euid=0 tty= ruser= rhost=VICTIM",
         ],
     },
+    Service {
+        name: "rsyncd",
+        port: 873,
+        marks: &[("auth failed on module", "UNDETERMINED (")],
+        forged: &[
+            "x(VICTIM)for:no\u{a0}matching\u{a0}rule",
+            "x:password\u{a0}mismatch",
+            "UNDETERMINED\u{a0}(VICTIM)\u{a0}for\u{a0}x:\u{a0}no\u{a0}matching\u{a0}rule",
+            "unknown\u{1}module'x'tried\u{1}from\u{1}UNKNOWN\u{1}(VICTIM)",
+        ],
+    },
 ];
 
 const NGINX: &str = r"
@@ -158,9 +172,11 @@ service auth {
     }
 }
 ";
+const RSYNC: &str =
+    "reverse lookup = no\n[private]\npath = /srv/web\nauth users = alice\nsecrets file = /etc/rsyncd.secrets\n";
 const ZONE: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 <zone><short>Public</short><service name="ssh"/><service name="smtp"/><service name="imap"/><service name="http"/>
-<service name="ftp"/><service name="cockpit"/><port port="8080" protocol="tcp"/></zone>
+<service name="ftp"/><service name="rsyncd"/><service name="cockpit"/><port port="8080" protocol="tcp"/></zone>
 "#;
 const FILE_UNIT: &str = "wardend-file@var-log-apache2-error.log.service";
 
@@ -185,13 +201,15 @@ fn plan(release: Release) -> Plan {
         .file("/etc/postfix/main.cf", POSTFIX)
         .file("/etc/dovecot/conf.d/99-lab.conf", DOVECOT)
         .file("/etc/firewalld/zones/public.xml", ZONE)
+        .file("/etc/rsyncd.conf", RSYNC)
+        .file("/etc/rsyncd.secrets", &format!("alice:{PASSWORD}\n"))
         .file("/srv/web/private/index.html", "welcome\n")
         .file("/etc/pure-ftpd/conf/DontResolve", "yes\n")
         .command(&format!(
             "python3 -c 'import base64, hashlib; word = base64.b64encode(hashlib.sha1(b\"{PASSWORD}\").digest()).decode(); \
              print(\"alice:{{SHA}}\" + word)' >/etc/htpasswd"
         ))
-        .command(&format!("systemctl enable --quiet cockpit.socket '{FILE_UNIT}'"))
+        .command(&format!("chmod 600 /etc/rsyncd.secrets; systemctl enable --quiet cockpit.socket rsync '{FILE_UNIT}'"))
 }
 
 /// An attempt to log in, as a line for the client.
@@ -291,7 +309,7 @@ pub(crate) fn who_attacks_a_service_is_banned_from_it_and_nobody_else(release: R
     no_text_of_a_client_has_anybody_else_banned(&machine);
     println!("{}: done after {:.1} s", release.name(), begun.elapsed().as_secs_f64());
     if let Some(seconds) = std::env::var("WARDEND_SERVICES_LOAD").ok().and_then(|seconds| seconds.parse().ok()) {
-        what_all_jails_cost(&machine, seconds);
+        cost::what_all_jails_cost(&machine, seconds);
     }
 }
 
@@ -438,61 +456,4 @@ fn no_text_of_a_client_has_anybody_else_banned(machine: &Machine) {
         let enough = if *service == "vsftpd" { count / 10 } else { count / 2 };
         assert!(expected.len() > enough, "{service} logged only {} of {count}", expected.len());
     }
-}
-
-/// CPU of wardend and its records, with the jails of all filters, then with sshd's, and again.
-#[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
-fn what_all_jails_cost(machine: &Machine, seconds: u64) {
-    let mut all = "[default]\nmaxretry = 1000\n".to_owned();
-    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/filters")).expect("there are filters").flatten() {
-        let name = entry.path().file_stem().expect("a filter has a name").to_string_lossy().into_owned();
-        let _ = writeln!(all, "[jail.{name}]");
-    }
-    let jails = all.matches("[jail.").count();
-    machine.run("rm /etc/wardend/wardend.conf.d/*; systemctl stop wardend; rm -f /var/lib/wardend/*; firewall-cmd --quiet --reload");
-    let pid = || machine.run("systemctl show -p MainPID --value wardend").trim().to_owned();
-    let cpu = |pid: &str| {
-        // Nanoseconds of each thread; the ticks of /proc/PID/stat are longer than some of these loads take.
-        let threads = machine.run(&format!("cut -d ' ' -f 1 /proc/{pid}/task/*/schedstat"));
-        threads.split_whitespace().filter_map(|time| time.parse::<u64>().ok()).sum::<u64>() / 1000
-    };
-    let records = || {
-        let count = machine.run("journalctl --boot --output=cat --output-fields=_PID -q | wc -l");
-        count.trim().parse::<u64>().unwrap_or_default()
-    };
-    let mut costs: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for round in 0..4 {
-        let (which, text) =
-            if round % 2 == 0 { ("all", all.as_str()) } else { ("sshd", "[default]\nmaxretry = 1000\n") };
-        machine.write("/etc/wardend/wardend.conf.d/cost.conf", text);
-        machine.run("systemctl restart wardend");
-        let (pid, begun, before) = (pid(), Instant::now(), records());
-        let used = cpu(&pid);
-        let mut number = 0;
-        while begun.elapsed().as_secs() < seconds {
-            let lines: Vec<String> = (0..600)
-                .map(|line| {
-                    number += 1;
-                    let service = &SERVICES[[2, 3, 2, 3, 2, 0, 1, 4][line % 8]];
-                    let address = format!("198.18.{}.{}", 2 + number / 250 % 200, number % 250 + 1);
-                    login(service.name, &address, format!("user{}", number % 50).as_bytes(), "wrong")
-                })
-                .collect();
-            attack(machine, 48, &lines);
-        }
-        let (took, spent, written) = (begun.elapsed().as_secs_f64(), cpu(&pid) - used, records() - before);
-        let cost = costs.entry(which).or_default();
-        *cost = (cost.0 + spent, cost.1 + written);
-        println!("{which}: {written} records in {took:.1} s, wardend used {:.1} ms of CPU", spent as f64 / 1000.0);
-    }
-    let each = |which: &str| {
-        let (spent, written) = costs[which];
-        spent as f64 / written.max(1) as f64
-    };
-    println!(
-        "{jails} jails: {:.1} µs of CPU for a record of the journal, {:.1} with sshd's alone: {:.1} times as much",
-        each("all"),
-        each("sshd"),
-        each("all") / each("sshd")
-    );
 }
