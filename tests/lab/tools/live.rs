@@ -10,7 +10,7 @@
 //!
 //! The noise (`noise.py`) is what every public sshd gets: attempts from ever new sources, none of
 //! which comes near a ban. It is measured alone, and with a brute force of five attempts among it.
-//! wardend and fail2ban get it at the same time, each in a machine of its own.
+//! Each rate has machines of its own, one for wardend and one for fail2ban, all at the same time.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -29,8 +29,10 @@ const REST: Duration = Duration::from_secs(45);
 const WATCH: Duration = Duration::from_secs(60);
 /// How many attempts a second the noise makes.
 const NOISE: [f64; 3] = [0.05, 0.2, 1.0];
-/// How long each lasts that is measured, and how long one goes on before, in seconds.
-const NOISE_SECONDS: u32 = 60;
+/// How long each lasts that is measured, and how long one goes on before, in seconds. Every five minutes,
+/// wardend compares what firewalld holds with what it should hold, which costs as much as twenty attempts: that
+/// counts once.
+const NOISE_SECONDS: u32 = 300;
 const NOISE_BEFORE: u32 = 40;
 /// The brute forces among the noise: their attempts' distance, how often one begins, and for how
 /// long that goes on, in seconds.
@@ -73,20 +75,22 @@ pub(crate) fn live(release: Release, beside_fail2ban: bool) {
 /// Under the noise of the internet.
 pub(crate) fn noise(release: Release, beside_fail2ban: bool) {
     let beside = beside_fail2ban.then(|| peer::packages(release, &host::tree(release)));
+    if let Some(Err(why)) = &beside {
+        println!("left out: fail2ban beside it, whose packages can't be had ({why})");
+    }
     thread::scope(|scope| {
-        scope.spawn(|| measure_noise(&prepare(release).boot(), &WARDEND));
-        match &beside {
-            Some(Ok(packages)) => {
+        for rate in NOISE {
+            scope.spawn(move || measure_noise(&prepare(release).boot(), &WARDEND, rate));
+            if let Some(Ok(packages)) = &beside {
                 let machine = peer::furnish(prepare(release).without_wardend(), packages);
-                scope.spawn(move || measure_noise(&machine.boot(), &FAIL2BAN));
+                scope.spawn(move || measure_noise(&machine.boot(), &FAIL2BAN, rate));
             }
-            Some(Err(why)) => println!("left out: fail2ban beside it, whose packages can't be had ({why})"),
-            None => {}
         }
     });
 }
 
-fn measure_noise(machine: &Machine, daemon: &Daemon) {
+/// The brute forces are among the loudest noise.
+fn measure_noise(machine: &Machine, daemon: &Daemon, rate: f64) {
     let Daemon { unit, latencies } = daemon;
     let name = format!("{}, {unit}", machine.release().name());
     let pid = machine.run(&format!("systemctl show -p MainPID --value {unit}")).trim().to_owned();
@@ -95,22 +99,21 @@ fn measure_noise(machine: &Machine, daemon: &Daemon) {
     let mut make = |rate: f64, seconds: u32, brute: &str| {
         first += 1000;
         machine.run(&format!("systemctl set-environment ATTACK='{rate} {seconds} {first} {brute}'"));
-        machine.run("systemctl start --wait sshd@noise");
+        let made = machine.try_run_for(2 * seconds + 60, "systemctl start --wait sshd@noise");
+        assert_eq!(made.code, 0, "{name}: no noise: {}", made.stderr);
     };
-    for rate in NOISE {
-        make(rate, NOISE_BEFORE, "");
-        let (woken, busy) = (wake_ups(machine, &pid), cpu(machine, &pid));
-        make(rate, NOISE_SECONDS, "");
-        let (woken, busy) = (wake_ups(machine, &pid) - woken, cpu(machine, &pid) - busy);
-        let seconds = f64::from(NOISE_SECONDS);
-        println!(
-            "{name}: noise of an attempt every {:.0} s: {:.1} wake-ups a second, {:.2} s of CPU an hour",
-            1.0 / rate,
-            woken / seconds,
-            busy * 3600.0 / seconds
-        );
-    }
-    for (gap, every, seconds) in BRUTE {
+    make(rate, NOISE_BEFORE, "");
+    let (woken, busy) = (wake_ups(machine, &pid), cpu(machine, &pid));
+    make(rate, NOISE_SECONDS, "");
+    let (woken, busy) = (wake_ups(machine, &pid) - woken, cpu(machine, &pid) - busy);
+    let seconds = f64::from(NOISE_SECONDS);
+    println!(
+        "{name}: noise of an attempt every {:.0} s: {:.1} wake-ups a second, {:.2} s of CPU an hour",
+        1.0 / rate,
+        woken / seconds,
+        busy * 3600.0 / seconds
+    );
+    for (gap, every, seconds) in BRUTE.into_iter().filter(|_| rate >= 1.0) {
         let known = latencies(machine).len();
         make(1.0, seconds, &format!("{every} {gap}"));
         thread::sleep(Duration::from_secs(3));
