@@ -387,8 +387,7 @@ pub(crate) fn its_sandbox_is_as_tight_as_promised_while_it_works(release: Releas
         // What cuts connections needs the network and the capability to do it, and what tells the
         // addresses needs the network.
         let promised = match unit {
-            "wardend-cut@x.service" => 1.5,
-            "wardend-addresses@x.service" => 1.5,
+            "wardend-cut@x.service" | "wardend-addresses@x.service" => 1.5,
             "wardend-resolve@x.service" => 2.0,
             _ => 0.5,
         };
