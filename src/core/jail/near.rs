@@ -30,7 +30,7 @@ pub(crate) struct Near {
 impl Near {
     /// A source has this tally now; none, if it has no failures any more.
     pub(crate) fn note(&mut self, source: IpNet, tally: Option<&Tally>, maxretry: usize, findtime: Usec) {
-        let latest = tally.filter(|tally| is_near(tally, maxretry, findtime)).and_then(Tally::newest);
+        let latest = tally.and_then(|tally| near_at(tally, maxretry, findtime));
         if let Some(until) = self.until.remove(&source) {
             self.order.remove(&(until, source));
         }
@@ -62,14 +62,15 @@ impl Near {
     }
 }
 
-/// Whether the source may be banned before journald's next notice.
-fn is_near(tally: &Tally, maxretry: usize, findtime: Usec) -> bool {
-    let Some(newest) = tally.newest() else { return false };
+/// The time of the latest failure, if the source may be banned before journald's next notice.
+fn near_at(tally: &Tally, maxretry: usize, findtime: Usec) -> Option<Usec> {
+    let newest = tally.newest()?;
     let recent = tally.failures().views().map(|view| view.time).filter(|time| time.saturating_add(findtime) >= newest);
     let (count, oldest) = recent.fold((0, newest), |(count, oldest), time| (count + 1, oldest.min(time)));
     let missing = maxretry.saturating_sub(count);
     let pace = (newest - oldest) / Usec::try_from(count.saturating_sub(1).max(1)).unwrap_or(1);
-    missing <= 1 || count > 1 && pace.saturating_mul(Usec::try_from(missing).unwrap_or(Usec::MAX)) <= NOTICE
+    let soon = count > 1 && pace.saturating_mul(Usec::try_from(missing).unwrap_or(Usec::MAX)) <= NOTICE;
+    (missing <= 1 || soon).then_some(newest)
 }
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ mod tests {
     }
 
     fn near(times: impl IntoIterator<Item = Usec>) -> bool {
-        is_near(&tally(times), 5, 600 * SECOND)
+        near_at(&tally(times), 5, 600 * SECOND).is_some()
     }
 
     #[test]
