@@ -109,6 +109,21 @@ fn attempts(scenario: &Value) -> u64 {
 const SESSIONS: [&str; 3] = ["sessions-openssh9.2", "sessions-openssh10.0", "sessions-openssh10.6"];
 const INJECTION: &str = "injection-openssh9.2";
 
+/// Whether an entry stands where a cursor says.
+fn stands_at(entry: &Value, cursor: &str) -> bool {
+    let parts: Vec<&str> = entry["__CURSOR"].as_str().unwrap().split(';').collect();
+    cursor.split(';').all(|part| parts.contains(&part))
+}
+
+/// The entries of a journal as journalctl prints them.
+fn entries(journal: &Path, more: &[&str]) -> Vec<Value> {
+    let mut command = Command::new("journalctl");
+    let output =
+        command.args(["--quiet", "--all", "--output=json", "--file"]).arg(journal).args(more).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// `ipv6-prefix = 128`, because scenarios share a network.
 const NORMAL: &str = "[default]\nmaxretry = 3\nipv6-prefix = 128\n";
 const AGGRESSIVE: &str = "[default]\nmaxretry = 3\nipv6-prefix = 128\n[jail.sshd]\nmode = \"aggressive\"\n";
@@ -311,4 +326,33 @@ fn every_attacker_who_forges_text_is_seen_too() {
             }
         }
     }
+}
+
+#[test]
+fn every_cursor_finds_the_record_that_shows_the_failure_and_no_other() {
+    let (mut whole, mut announced) = (0, 0);
+    for recording in SESSIONS {
+        let file = journal(recording);
+        let all = entries(&file, &[]);
+        let replay = replay(&file, AGGRESSIVE);
+        for line in replay.lines.values() {
+            for cursor in line["evidence"].as_array().unwrap() {
+                let cursor = cursor.as_str().unwrap();
+                let there: Vec<&Value> = all.iter().filter(|entry| stands_at(entry, cursor)).collect();
+                assert_eq!(there.len(), 1, "{recording}: {cursor}");
+                let message = there[0]["MESSAGE"].as_str().unwrap();
+                if !cursor.starts_with("b=") {
+                    whole += 1;
+                    assert_eq!(there[0]["__CURSOR"], cursor);
+                    continue;
+                }
+                announced += 1;
+                let address = line["address"].as_str().unwrap();
+                assert!(message.contains("authentication failure") && message.contains(address), "{message}");
+                let found = entries(&file, &[&format!("--cursor={cursor}"), "--lines=1"]);
+                assert_eq!(found.iter().collect::<Vec<_>>(), there, "{recording}: {cursor}");
+            }
+        }
+    }
+    assert!(whole > 100 && announced > 5, "{whole} and {announced}");
 }

@@ -251,8 +251,9 @@ export async function record(cursor) {
     if (!output.trim())
         return null;
     const fields = JSON.parse(output);
-    // journalctl goes to the nearest record where this one is gone.
-    if (fields.__CURSOR !== cursor)
+    // journalctl goes to the nearest record where this one is gone. Some cursors are only the time and the boot.
+    const found = fields.__CURSOR.split(";");
+    if (!cursor.split(";").every(part => found.includes(part)))
         return null;
     const message = fields.MESSAGE;
     // What is not valid text comes as bytes.

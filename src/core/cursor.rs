@@ -4,6 +4,10 @@
 //! have one form, and 130 characters of it. A server under attack keeps hundreds of thousands, so
 //! here a cursor of that form is six numbers, which need no memory of their own and are compared
 //! and packed as they are, and any other is kept as the text that it was.
+//!
+//! libsystemd needs as long to write a cursor as for a tenth of all else that it does for a record. So for what
+//! will hardly ever be shown there is a cursor without the parts that only libsystemd knows: the times and the
+//! boot, which journalctl finds the entry by as well where no other entry is of the same µs.
 
 use std::fmt;
 
@@ -28,7 +32,7 @@ pub(crate) enum CursorRef<'p> {
     Text(&'p str),
 }
 
-/// `s=…;i=…;b=…;m=…;t=…;x=…`
+/// `s=…;i=…;b=…;m=…;t=…;x=…`; or `b=…;m=…;t=…`, where the other three are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) file: u128,
@@ -40,6 +44,11 @@ pub(crate) struct Entry {
 }
 
 impl Cursor {
+    /// That of the entry that journald received at this time and moment.
+    pub(crate) fn at(realtime: Usec, Moment { boot, monotonic }: Moment) -> Self {
+        Self(Form::Entry(Entry { boot, monotonic, realtime, ..Entry::default() }))
+    }
+
     pub(crate) fn place(&self) -> CursorRef<'_> {
         match &self.0 {
             Form::Entry(entry) => CursorRef::Entry(*entry),
@@ -91,9 +100,23 @@ impl Entry {
         self.monotonic.wrapping_add(realtime.wrapping_sub(self.realtime))
     }
 
+    /// Whether the boot and the times are all that is known. No file has the number 0.
+    fn is_moment(&self) -> bool {
+        (self.file, self.number, self.hash) == (0, 0, 0)
+    }
+
     /// A text that this is to the letter: it is compared with what journalctl prints.
     fn parse(text: &str) -> Option<Self> {
         let mut rest = text.as_bytes();
+        if rest.starts_with(b"b=") {
+            let entry = Self {
+                boot: id(&mut rest, b"b=")?,
+                monotonic: number(&mut rest, b";m=")?,
+                realtime: number(&mut rest, b";t=")?,
+                ..Self::default()
+            };
+            return rest.is_empty().then_some(entry);
+        }
         let entry = Self {
             file: id(&mut rest, b"s=")?,
             number: number(&mut rest, b";i=")?,
@@ -102,7 +125,7 @@ impl Entry {
             realtime: number(&mut rest, b";t=")?,
             hash: number(&mut rest, b";x=")?,
         };
-        rest.is_empty().then_some(entry)
+        (rest.is_empty() && !entry.is_moment()).then_some(entry)
     }
 }
 
@@ -181,6 +204,9 @@ impl From<String> for Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
+            Form::Entry(entry) if entry.is_moment() => {
+                write!(f, "b={:032x};m={:x};t={:x}", entry.boot, entry.monotonic, entry.realtime)
+            }
             Form::Entry(Entry { file, number, boot, monotonic, realtime, hash }) => {
                 write!(f, "s={file:032x};i={number:x};b={boot:032x};m={monotonic:x};t={realtime:x};x={hash:x}")
             }
@@ -211,12 +237,20 @@ mod tests {
     fn whatever_the_text_it_comes_back_to_the_letter() {
         let usual = "s=28444e2dcb874e5c9b78c69e2373aee2;i=f2;b=2f912356a2424dec8328a1f012cbcb78;m=6eca7496;t=660eb2795ddcd;x=4d22aba33f9e4886";
         assert!(matches!(Cursor::from(usual).place(), CursorRef::Entry(_)));
+        let moment = Moment { boot: 0x2f91_2356_a242_4dec_8328_a1f0_12cb_cb78, monotonic: 0x6eca_7496 };
+        let (at, short) = (
+            Cursor::at(0x0006_60eb_2795_ddcd, moment),
+            "b=2f912356a2424dec8328a1f012cbcb78;m=6eca7496;t=660eb2795ddcd",
+        );
+        assert_eq!((at.to_string().as_str(), &Cursor::from(short), at.moment()), (short, &at, Some(moment)));
         for odd in [
             "",
             "c",
             "s=1;i=2",
             &usual.to_uppercase(),
             &format!("{usual};"),
+            &format!("{short};"),
+            &format!("s={:032x};i=0;{short};x=0", 0),
             &usual.replace("i=f2", "i=0f2"),
             &usual.replace("i=f2", "i=F2"),
         ] {

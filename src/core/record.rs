@@ -196,6 +196,12 @@ impl Record {
         self.get(FieldId::TRANSPORT) == Some(b"stdout")
     }
 
+    /// Whether its time is its own: journald takes a message of syslog's at a time, and several lines of standard
+    /// output, all of which get the same time.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.get(FieldId::TRANSPORT) == Some(b"syslog")
+    }
+
     /// The message's bytes; empty if the entry has none.
     pub(crate) fn message(&self) -> &[u8] {
         self.get(FieldId::MESSAGE).unwrap_or_default()

@@ -6,7 +6,7 @@
 //! the same journal is read under a second configuration, and what comes out is what would change
 //! ([`super::diff`]).
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use ipnet::IpNet;
@@ -22,7 +22,7 @@ use crate::{
     core::{
         bans::Ban,
         engine::{Effect, Engine},
-        record::Record,
+        record::{Cursor, Record},
     },
     journal::{Position, Reader, Step, Where},
     kernel::addresses,
@@ -103,7 +103,7 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
         (None, files) => Where::Files(files.to_vec()),
     };
     let filters = settings.jails.iter().map(|jail| Arc::clone(&jail.filter)).collect();
-    let mut reader = Reader::open(&journal, filters, settings.fields.clone())?;
+    let mut reader = Reader::open(&journal, filters, settings.fields.clone())?.without_cursors();
     let mut progress = Progress::new(match until {
         Some(until) => Some(until),
         None => reader.end()?,
@@ -120,14 +120,24 @@ fn play(arguments: &Arguments, directories: &[PathBuf]) -> anyhow::Result<Lines>
         engine.own(own, 0, &mut effects);
     }
     let mut record = Record::default();
+    let unread = Cell::new(None);
     while reader.next(&mut record)? != Step::End {
         if until.is_some_and(|until| record.time > until) {
             break;
         }
         lines.summary.records += 1;
         progress.at(record.time);
-        lines.summary.matched += u64::from(engine.record(&record, &mut effects));
+        let place = || {
+            reader.position().unwrap_or_else(|error| {
+                unread.set(Some(error));
+                Cursor::default()
+            })
+        };
+        lines.summary.matched += u64::from(engine.record_at(&record, &place, &mut effects));
         lines.take(&mut effects);
+        if let Some(error) = unread.take() {
+            return Err(error.into());
+        }
     }
     let end = match until {
         Some(until) => Some(until),

@@ -4,7 +4,7 @@
 //! those of many filters are dealt out to several handles ([`super::lanes`]).
 //! Each look at an entry's data costs more than the way to the entry, so there is one: it takes
 //! the fields that a filter asks for as they come, and ends at the message if no rule may read
-//! that. The cursor is asked for only of lines that can count as a failure.
+//! that. The cursor is asked for only of lines that can count as a failure, or when somebody asks.
 //!
 //! A separate match follows journald's own notice that it had to drop messages of a unit: what
 //! was never written can't be counted, but it can be told.
@@ -84,6 +84,8 @@ pub struct Reader {
     thorough: bool,
     /// Some filter needs to see all lines of standard output.
     lines: bool,
+    /// Records get no cursor: who needs to know it asks while the reader stands there.
+    asked: bool,
 }
 
 impl Reader {
@@ -118,7 +120,7 @@ impl Reader {
         }
         let lines = filters.iter().any(|filter| filter.has_forgeable_lines());
         let wanted = Wanted::by(filters.iter().map(|filter| &**filter));
-        Ok(Self { journal: dealt_out, filters, wanted, dealt, fields, thorough: false, lines })
+        Ok(Self { journal: dealt_out, filters, wanted, dealt, fields, thorough: false, lines, asked: false })
     }
 
     /// Follows journald's notices of dropped messages as well.
@@ -150,6 +152,13 @@ impl Reader {
     #[must_use]
     pub(crate) fn thorough(mut self) -> Self {
         self.thorough = true;
+        self
+    }
+
+    /// Leaves records without a cursor; [`Self::position`] tells it.
+    #[must_use]
+    pub(crate) fn without_cursors(mut self) -> Self {
+        self.asked = true;
         self
     }
 
@@ -205,7 +214,12 @@ impl Reader {
         if suppressed && let Some(loss) = self.loss() {
             return Ok(Step::Lost(loss));
         }
-        if wants == Some(Wants::Evidence) {
+        let is_shown = match wants {
+            Some(Wants::Evidence) => true,
+            Some(Wants::Announcement) => !record.is_alone(),
+            Some(Wants::Fields | Wants::Nothing) | None => false,
+        };
+        if is_shown && !self.asked {
             record.cursor = Some(self.position()?);
         }
         Ok(Step::Record)

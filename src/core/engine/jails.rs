@@ -202,7 +202,7 @@ mod tests {
         let values = [("SYSLOG_IDENTIFIER", "one"), ("_UID", "0"), ("_SYSTEMD_UNIT", "one.service"), ("_PID", "7")];
         let values = values.into_iter().chain([("_BOOT_ID", "b"), ("MESSAGE", "Failed from 192.0.2.1")]);
         let record = Record::with(&fields, 1_000, Cursor::from("c"), values);
-        assert!(jails.at(1).observe(&record, 1_000, 1_000, &mut Vec::new()));
+        assert!(jails.at(1).observe(&record, &Cursor::default, 1_000, 1_000, &mut Vec::new()));
         let due = jails.due();
         assert!(due.is_some() && due == jails[1].deadline());
         assert!(jails.is_due(1, due.unwrap()) && !jails.is_due(0, due.unwrap()));

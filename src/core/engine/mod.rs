@@ -33,6 +33,7 @@ use self::{jails::Jails, leaders::Leaders};
 use crate::core::{
     bans::{Ban, BanList},
     clock::Clock,
+    cursor::Cursor,
     exceptions::{Exception, ExceptionEnd, Exceptions},
     failure::{Failure, Failures},
     history::{History, NoSuchStep, Row},
@@ -200,6 +201,11 @@ impl Engine {
 
     /// Takes one record, after all that ends before its time. True if a rule knew it.
     pub(crate) fn record(&mut self, record: &Record, out: &mut Vec<Effect>) -> bool {
+        self.record_at(record, &|| record.cursor.clone().unwrap_or_default(), out)
+    }
+
+    /// Takes one record that stands where `ask` says, which is asked only if somebody needs to know.
+    pub(crate) fn record_at(&mut self, record: &Record, ask: &dyn Fn() -> Cursor, out: &mut Vec<Effect>) -> bool {
         let seen = self.clock.see(record);
         if seen.set != 0 {
             self.shift(seen.set, out);
@@ -211,7 +217,7 @@ impl Engine {
         self.jails.interested(record, &mut asked);
         for index in asked.drain(..) {
             let mut verdicts = std::mem::take(&mut self.verdicts);
-            known |= self.jails.at(index).observe(record, seen.time, now, &mut verdicts);
+            known |= self.jails.at(index).observe(record, ask, seen.time, now, &mut verdicts);
             for verdict in &verdicts {
                 if let Verdict::LetIn { process, address, time } = *verdict {
                     self.leaders.enter(record.moment, process, address, time);

@@ -14,6 +14,8 @@ pub(crate) enum Wants {
     Nothing,
     /// The fields that the filters ask for.
     Fields,
+    /// These, and its cursor if several records may have its time: it announces what may be a failure.
+    Announcement,
     /// These, and its cursor: it may show a failure.
     Evidence,
 }
@@ -65,7 +67,8 @@ impl Wanted {
 /// Of a record that a rule reads.
 fn of(counts: Counts) -> Wants {
     match counts {
-        Counts::Failure | Counts::Evidence | Counts::Pending | Counts::Refusal => Wants::Evidence,
+        Counts::Failure | Counts::Evidence | Counts::Refusal => Wants::Evidence,
+        Counts::Pending => Wants::Announcement,
         Counts::Success | Counts::Pardon | Counts::Nothing => Wants::Fields,
     }
 }
@@ -101,6 +104,14 @@ mod tests {
             assert_eq!((both.of(message.as_bytes()), first.of(message.as_bytes())), (of_both, of_first), "{message}");
         }
         assert_eq!(Wanted::by([]).of(b"Bad 192.0.2.1"), Wants::Nothing);
+    }
+
+    #[test]
+    fn less_is_wanted_of_a_message_that_only_announces_a_failure() {
+        let rules = [("pending", "Checking <ADDR>"), ("failure", "Failed <ADDR>"), ("evidence", "Bad <ADDR>")];
+        let wanted = Wanted::by([&filter(&rules)]);
+        let of = ["Checking 192.0.2.1", "Failed 192.0.2.1", "Bad 192.0.2.1"].map(|it| wanted.of(it.as_bytes()));
+        assert_eq!(of, [Wants::Announcement, Wants::Evidence, Wants::Evidence]);
     }
 
     #[test]

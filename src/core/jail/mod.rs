@@ -55,7 +55,7 @@ use crate::core::{
     filter::{Claim, Counts, Filter, SessionKey},
     net::inside,
     record::{FieldId, Record},
-    session::{Outcome, SessionMessage, Sessions},
+    session::{Outcome, Place, SessionMessage, Sessions},
     time::Usec,
 };
 
@@ -110,9 +110,16 @@ impl Jail {
         }
     }
 
-    /// Takes one record that was written at `time`, with the engine's time at `now`. True if a
-    /// rule of the filter knew it.
-    pub(crate) fn observe(&mut self, record: &Record, time: Usec, now: Usec, out: &mut Vec<Verdict>) -> bool {
+    /// Takes one record that was written at `time`, with the engine's time at `now`; `ask` says where it stands.
+    /// True if a rule of the filter knew it.
+    pub(crate) fn observe(
+        &mut self,
+        record: &Record,
+        ask: &dyn Fn() -> Cursor,
+        time: Usec,
+        now: Usec,
+        out: &mut Vec<Verdict>,
+    ) -> bool {
         // Of many jails only one has an interest in a record, so the others find that out first.
         let claim = self.settings.filter.records.claim(record);
         if claim == Claim::No {
@@ -150,7 +157,7 @@ impl Jail {
             user: sighting.user,
             times: sighting.times,
             time,
-            cursor: record.cursor.as_ref(),
+            place: Place::of(record, ask),
             forgeable: sighting.forgeable,
         };
         if ours {
@@ -165,7 +172,7 @@ impl Jail {
                     port: sighting.port,
                     times: sighting.times,
                     time,
-                    cursor: record.cursor.clone(),
+                    cursor: line.cursor(),
                     session: sighting.session,
                     forgeable: line.forgeable,
                 },
@@ -218,6 +225,7 @@ impl Jail {
             let Some((index, rule)) = filter.rules().enumerate().find(|(_, known)| known.name == rule) else {
                 continue;
             };
+            let ask = || cursor.clone().unwrap_or_default();
             let line = SessionMessage {
                 rule,
                 counted: self.counted[index],
@@ -225,7 +233,7 @@ impl Jail {
                 user: user.as_deref().map(str::as_bytes),
                 times,
                 time,
-                cursor: cursor.as_ref(),
+                place: Place::new(&ask),
                 forgeable,
             };
             self.take(session, process, port, &line, now, out);

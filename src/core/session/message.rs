@@ -1,11 +1,11 @@
 //! What goes into a session, and what comes out.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use crate::core::{
     failure::{Failure, Failures, Kind},
     filter::{Counts, Rule},
-    record::Cursor,
+    record::{Cursor, Record},
     time::Usec,
 };
 
@@ -28,6 +28,40 @@ pub(crate) enum Outcome {
     Crowded,
 }
 
+/// Where a line stands in the journal, for who needs to know: libsystemd takes long to say it, and most lines
+/// count for nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// As far as that is known anyway.
+    near: Option<&'a Record>,
+    ask: &'a dyn Fn() -> Cursor,
+}
+
+impl<'a> Place<'a> {
+    /// That of a line that stands where `ask` says.
+    pub(crate) fn new(ask: &'a dyn Fn() -> Cursor) -> Self {
+        Self { near: None, ask }
+    }
+
+    /// That of a record.
+    pub(crate) fn of(record: &'a Record, ask: &'a dyn Fn() -> Cursor) -> Self {
+        Self { near: Some(record), ask }
+    }
+
+    /// By what the record says itself, if that is enough.
+    fn near(&self) -> Cursor {
+        let near = self.near.filter(|record| record.is_alone());
+        let near = near.and_then(|record| Some(Cursor::at(record.time, record.moment?)));
+        near.unwrap_or_else(self.ask)
+    }
+}
+
+impl fmt::Debug for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", (self.ask)())
+    }
+}
+
 /// A line of a session, as its filter reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionMessage<'a> {
@@ -39,8 +73,7 @@ pub(crate) struct SessionMessage<'a> {
     /// The number of failures that the line reports, if it reports any.
     pub(crate) times: u32,
     pub(crate) time: Usec,
-    /// None of a line that counts for nothing by itself.
-    pub(crate) cursor: Option<&'a Cursor>,
+    pub(crate) place: Place<'a>,
     /// A client's text may have made the line, line break and all. Then it neither ends its session
     /// nor takes a failure back, and it is no login.
     pub(crate) forgeable: bool,
@@ -63,6 +96,16 @@ impl SessionMessage<'_> {
         self.user.map(|user| String::from_utf8_lossy(user).into())
     }
 
+    /// The record that shows what the line counts for, if it counts for something. What is announced hardly
+    /// ever counts by that line.
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
+        match self.rule.counts {
+            Counts::Failure | Counts::Evidence | Counts::Refusal => Some((self.place.ask)()),
+            Counts::Pending => Some(self.place.near()),
+            Counts::Success | Counts::Pardon | Counts::Nothing => None,
+        }
+    }
+
     /// The failure that the line shows.
     pub(crate) fn failure(&self, address: IpAddr) -> Failure {
         Failure {
@@ -70,7 +113,7 @@ impl SessionMessage<'_> {
             time: self.time,
             rule: self.rule.name.clone(),
             user: self.name(),
-            cursor: self.cursor.cloned().unwrap_or_default(),
+            cursor: self.cursor().unwrap_or_default(),
             kind: if self.rule.counts == Counts::Refusal { Kind::Refusal } else { Kind::Attempt },
         }
     }

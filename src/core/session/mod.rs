@@ -30,7 +30,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::message::{Outcome, SessionMessage};
+pub(crate) use self::message::{Outcome, Place, SessionMessage};
 use self::one::Session;
 use crate::core::{
     failure::Failures,

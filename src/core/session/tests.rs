@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use proptest::prelude::*;
 
-use super::{CAPACITY, Outcome, SILENCE, SessionMessage, Sessions, Usec};
+use super::{CAPACITY, Outcome, Place, SILENCE, SessionMessage, Sessions, Usec};
 use crate::core::{
     failure::Failure,
     filter::{Filter, FilterText, Rule},
@@ -99,7 +99,7 @@ fn run(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
     for (index, step) in steps.iter().enumerate() {
         let mut out = Vec::new();
         let_time_pass(&mut sessions, step.time, &mut out);
-        let cursor = Cursor::from(index.to_string());
+        let ask = || Cursor::from(index.to_string());
         let line = SessionMessage {
             rule: rule(&filter, step.rule),
             counted: step.counted,
@@ -107,7 +107,7 @@ fn run(steps: &[Step]) -> Vec<(String, String, IpAddr, Usec)> {
             user: None,
             times: 1,
             time: step.time,
-            cursor: Some(&cursor),
+            place: Place::new(&ask),
             forgeable: false,
         };
         sessions.observe(step.key.to_string().into(), &line, &mut out);
@@ -188,7 +188,7 @@ fn a_line_can_tell_of_several_failures() {
     let filter = filter();
     let mut sessions = Sessions::default();
     let mut out = Vec::new();
-    let cursor = Cursor::from("c");
+    let ask = || Cursor::from("c");
     for (name, times) in [("a1", 1), ("a1", 1), ("a2", 3), ("failure", 2), ("failure", 0)] {
         let line = SessionMessage {
             rule: rule(&filter, name),
@@ -197,7 +197,7 @@ fn a_line_can_tell_of_several_failures() {
             user: None,
             times,
             time: 0,
-            cursor: Some(&cursor),
+            place: Place::new(&ask),
             forgeable: false,
         };
         sessions.observe("1".into(), &line, &mut out);
@@ -210,7 +210,7 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
     let filter = filter();
     let mut sessions = Sessions::default();
     let mut out = Vec::new();
-    let cursor = Cursor::from("c");
+    let ask = || Cursor::from("c");
     let mut line = SessionMessage {
         rule: rule(&filter, "evidence"),
         counted: true,
@@ -218,7 +218,7 @@ fn the_table_is_bounded_and_ends_the_most_silent_session_first() {
         user: None,
         times: 1,
         time: 0,
-        cursor: Some(&cursor),
+        place: Place::new(&ask),
         forgeable: false,
     };
     for key in 0..=CAPACITY {
@@ -241,7 +241,7 @@ fn short_sessions_leave_nothing_behind() {
     let filter = filter();
     let mut sessions = Sessions::default();
     let mut out = Vec::new();
-    let cursor = Cursor::from("c");
+    let ask = || Cursor::from("c");
     for key in 0..10_000 {
         let address = Some(address(7));
         let line = SessionMessage {
@@ -251,7 +251,7 @@ fn short_sessions_leave_nothing_behind() {
             user: None,
             times: 1,
             time: key,
-            cursor: Some(&cursor),
+            place: Place::new(&ask),
             forgeable: false,
         };
         sessions.observe(key.to_string().into(), &line, &mut out);
@@ -353,10 +353,10 @@ proptest! {
             if index == at {
                 split = Sessions::load(serde_json::from_value(serde_json::to_value(split.save()).unwrap()).unwrap());
             }
-            let cursor = Cursor::from(index.to_string());
+            let ask = || Cursor::from(index.to_string());
             let line = SessionMessage {
                 rule: rule(&filter, step.rule), counted: step.counted, address: step.address.map(address),
-                user: None, times: 1, time: step.time, cursor: Some(&cursor), forgeable: false,
+                user: None, times: 1, time: step.time, place: Place::new(&ask), forgeable: false,
             };
             for (sessions, out) in [(&mut whole, &mut one), (&mut split, &mut two)] {
                 let_time_pass(sessions, step.time, out);
