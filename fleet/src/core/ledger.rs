@@ -8,13 +8,13 @@ use super::Seconds;
 
 /// A ban of one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// Until when, by the clock of the machine.
-    pub until: Seconds,
+    pub(crate) until: Seconds,
     /// The jail that decided.
-    pub jail: Arc<str>,
+    pub(crate) jail: Arc<str>,
     /// Which ban of the source it is there; 1 for the first.
-    pub count: u32,
+    pub(crate) count: u32,
 }
 
 /// The live bans and pardons of one machine.
@@ -73,7 +73,7 @@ fn hash_of_pardon(source: &IpNet, until: Seconds) -> u64 {
 
 impl Ledger {
     /// Enters a ban in place of the one there was; says whether that changes anything.
-    pub fn ban(&mut self, source: IpNet, claim: Claim) -> bool {
+    pub(crate) fn ban(&mut self, source: IpNet, claim: Claim) -> bool {
         if self.bans.get(&source) == Some(&claim) {
             return false;
         }
@@ -85,14 +85,14 @@ impl Ledger {
     }
 
     /// Strikes a ban out.
-    pub fn unban(&mut self, source: &IpNet) -> Option<Claim> {
+    pub(crate) fn unban(&mut self, source: &IpNet) -> Option<Claim> {
         let claim = self.bans.remove(source)?;
         self.sum = self.sum.wrapping_sub(hash_of_ban(source, &claim));
         Some(claim)
     }
 
     /// Enters a pardon in place of the one there was; says whether that changes anything.
-    pub fn pardon(&mut self, source: IpNet, until: Seconds) -> bool {
+    pub(crate) fn pardon(&mut self, source: IpNet, until: Seconds) -> bool {
         if self.pardons.get(&source) == Some(&until) {
             return false;
         }
@@ -105,7 +105,7 @@ impl Ledger {
     }
 
     /// Strikes out what has ended, and returns its sources.
-    pub fn expire(&mut self, now: Seconds) -> Vec<IpNet> {
+    pub(crate) fn expire(&mut self, now: Seconds) -> Vec<IpNet> {
         if self.soonest > now || self.is_empty() {
             return Vec::new();
         }
@@ -134,17 +134,17 @@ impl Ledger {
     }
 
     /// The digest of all entries; 0 if there is none.
-    pub fn sum(&self) -> u64 {
+    pub(crate) fn sum(&self) -> u64 {
         self.sum
     }
 
     /// The bans, by source.
-    pub fn bans(&self) -> &BTreeMap<IpNet, Claim> {
+    pub(crate) fn bans(&self) -> &BTreeMap<IpNet, Claim> {
         &self.bans
     }
 
     /// The pardons, each with its end.
-    pub fn pardons(&self) -> &BTreeMap<IpNet, Seconds> {
+    pub(crate) fn pardons(&self) -> &BTreeMap<IpNet, Seconds> {
         &self.pardons
     }
 

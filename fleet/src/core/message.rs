@@ -18,40 +18,40 @@ use super::{
 };
 
 /// The version of the protocol.
-pub const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 1;
 /// The longest news, in bytes.
-pub const LONGEST_NEWS: usize = 4096;
+pub(crate) const LONGEST_NEWS: usize = 4096;
 /// The longest document, in bytes.
-pub const LONGEST_DOCUMENT: usize = 65_536;
+pub(crate) const LONGEST_DOCUMENT: usize = 65_536;
 /// The longest name of a jail, in bytes.
-pub const LONGEST_JAIL: usize = 64;
+pub(crate) const LONGEST_JAIL: usize = 64;
 
 /// Where a machine is in its own changes: later ones are greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub(crate) struct Version {
     /// When the agent was started, in µs since the epoch.
-    pub epoch: u64,
+    pub(crate) epoch: u64,
     /// The number of the change since then.
-    pub n: u64,
+    pub(crate) n: u64,
 }
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The version of the ledger after this.
-    pub version: Version,
+    pub(crate) version: Version,
     /// What time it was at the machine.
-    pub now: Seconds,
+    pub(crate) now: Seconds,
     /// Bans that have begun or changed; of a document, all.
-    pub bans: Vec<(IpNet, Claim)>,
+    pub(crate) bans: Vec<(IpNet, Claim)>,
     /// Bans that were ended.
-    pub ended: Vec<IpNet>,
+    pub(crate) ended: Vec<IpNet>,
     /// Pardons that were given; of a document, all.
-    pub pardons: Vec<(IpNet, Seconds)>,
+    pub(crate) pardons: Vec<(IpNet, Seconds)>,
     /// The digest of the ledger after this.
-    pub sum: u64,
+    pub(crate) sum: u64,
     /// It says all that is in the ledger.
-    pub whole: bool,
+    pub(crate) whole: bool,
 }
 
 /// Why a message can't be read. The text is the end of a sentence.
@@ -178,7 +178,7 @@ impl Message {
     }
 
     /// All of a ledger.
-    pub fn of_all(ledger: &Ledger, version: Version, now: Seconds) -> Self {
+    pub(crate) fn of_all(ledger: &Ledger, version: Version, now: Seconds) -> Self {
         Self {
             version,
             now,
@@ -191,7 +191,7 @@ impl Message {
     }
 
     /// The number of entries.
-    pub fn entries(&self) -> usize {
+    pub(crate) fn entries(&self) -> usize {
         self.bans.len() + self.ended.len() + self.pardons.len()
     }
 }

@@ -7,9 +7,9 @@
 //! all copies for one source. There is no I/O here, no clock and no async: bytes and times are handed in.
 
 pub mod fleet;
-pub mod ledger;
+pub(crate) mod ledger;
 pub mod message;
-pub mod own;
+pub(crate) mod own;
 mod peer;
 pub mod policy;
 #[cfg(test)]

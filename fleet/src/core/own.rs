@@ -13,7 +13,7 @@ use super::{
 /// What a message takes besides its entries.
 const FRAME: usize = 256;
 /// The most pardons that are sent.
-pub const MOST_PARDONS: usize = 100;
+pub(crate) const MOST_PARDONS: usize = 100;
 
 /// A change that was not sent yet.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ enum Change {
 
 /// The own ledger.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub(crate) struct Own {
     version: Version,
     /// What was sent.
     ledger: Ledger,
@@ -37,7 +37,7 @@ pub struct Own {
 
 impl Own {
     /// An empty one, of an agent that was started at `epoch`, in µs.
-    pub fn new(epoch: u64) -> Self {
+    pub(crate) fn new(epoch: u64) -> Self {
         Self {
             version: Version { epoch, n: 0 },
             ledger: Ledger::default(),
@@ -47,14 +47,14 @@ impl Own {
     }
 
     /// A later start than the own document says that there was: the clock was set back.
-    pub fn overtake(&mut self, epoch: u64) {
+    pub(crate) fn overtake(&mut self, epoch: u64) {
         if epoch >= self.version.epoch {
             self.version = Version { epoch: epoch.saturating_add(1), n: 0 };
         }
     }
 
     /// A ban has begun, or its end has changed.
-    pub fn ban(&mut self, source: IpNet, until: Seconds, jail: &str, count: u32) {
+    pub(crate) fn ban(&mut self, source: IpNet, until: Seconds, jail: &str, count: u32) {
         let claim = Claim { until, jail: Arc::from(jail), count };
         if self.all.get(&source) != Some(&claim) {
             self.all.insert(source, claim.clone());
@@ -63,14 +63,14 @@ impl Own {
     }
 
     /// A ban was ended before its time.
-    pub fn unban(&mut self, source: IpNet) {
+    pub(crate) fn unban(&mut self, source: IpNet) {
         if self.all.remove(&source).is_some() {
             self.changes.insert(source, Change::End);
         }
     }
 
     /// Everybody who trusts this machine is to release this source. Says whether there is room for it.
-    pub fn pardon(&mut self, source: IpNet, until: Seconds) -> bool {
+    pub(crate) fn pardon(&mut self, source: IpNet, until: Seconds) -> bool {
         if self.ledger.pardons().len() >= MOST_PARDONS && !self.ledger.pardons().contains_key(&source) {
             return false;
         }
@@ -80,7 +80,7 @@ impl Own {
     }
 
     /// These are all bans that there are; what is not among them has ended.
-    pub fn replace(&mut self, all: &BTreeMap<IpNet, Claim>) {
+    pub(crate) fn replace(&mut self, all: &BTreeMap<IpNet, Claim>) {
         let gone: Vec<IpNet> = self.all.keys().filter(|source| !all.contains_key(source)).copied().collect();
         for source in gone {
             self.unban(source);
@@ -91,32 +91,33 @@ impl Own {
     }
 
     /// Something is to be sent.
-    pub fn has_news(&self) -> bool {
+    pub(crate) fn has_news(&self) -> bool {
         !self.changes.is_empty()
     }
 
     /// The version that was sent last.
-    pub fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.version
     }
 
     /// What was sent.
-    pub fn ledger(&self) -> &Ledger {
+    pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
     /// The live bans of this machine.
-    pub fn bans(&self) -> &BTreeMap<IpNet, Claim> {
+    #[cfg(test)]
+    pub(crate) fn bans(&self) -> &BTreeMap<IpNet, Claim> {
         &self.all
     }
 
     /// The number of bans that have no place in the document.
-    pub fn left_out(&self) -> usize {
+    pub(crate) fn left_out(&self) -> usize {
         self.all.len().saturating_sub(self.ledger.bans().len())
     }
 
     /// Strikes out what has ended.
-    pub fn expire(&mut self, now: Seconds) {
+    pub(crate) fn expire(&mut self, now: Seconds) {
         self.all.retain(|_, claim| claim.until > now);
         self.changes.retain(|_, change| !matches!(change, Change::Ban(claim) if claim.until <= now));
         self.ledger.expire(now);
@@ -124,7 +125,7 @@ impl Own {
 
     /// The news of all changes, each with its number. A heartbeat, which has no change, is
     /// [`Self::heartbeat`].
-    pub fn news(&mut self, now: Seconds) -> Vec<Vec<u8>> {
+    pub(crate) fn news(&mut self, now: Seconds) -> Vec<Vec<u8>> {
         self.expire(now);
         self.make_room();
         let mut sent = Vec::new();
@@ -230,13 +231,13 @@ impl Own {
     }
 
     /// News without a change: this machine lives, and this is its digest.
-    pub fn heartbeat(&mut self, now: Seconds) -> Vec<u8> {
+    pub(crate) fn heartbeat(&mut self, now: Seconds) -> Vec<u8> {
         self.expire(now);
         self.frame(now).write()
     }
 
     /// All that was sent, as one document.
-    pub fn document(&mut self, now: Seconds) -> Vec<u8> {
+    pub(crate) fn document(&mut self, now: Seconds) -> Vec<u8> {
         self.expire(now);
         Message::of_all(&self.ledger, self.version, now).write()
     }

@@ -8,7 +8,7 @@ use super::Seconds;
 
 /// The limit that a machine exceeds. The text follows "because".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Excess {
+pub(crate) enum Excess {
     /// Of what can't be read.
     #[error("it sends messages that can't be read")]
     Junk,
@@ -46,10 +46,10 @@ pub enum Single {
 
 impl Single {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Suspect, Self::Ban, Self::Nothing];
+    pub(crate) const ALL: [Self; 3] = [Self::Suspect, Self::Ban, Self::Nothing];
 
     /// Its word in fleet.conf.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Suspect => "suspect",
             Self::Ban => "ban",
@@ -108,7 +108,7 @@ impl Default for Policy {
 
 /// Why a voice does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// It names a network that is wider than a source.
     Network,
     /// It comes from a jail that is not in the policy.
@@ -119,7 +119,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Its word, in metrics and on the bus.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Network => "network",
             Self::Jail => "jail",
@@ -135,7 +135,7 @@ impl Policy {
     }
 
     /// Why a voice for this source and of this jail does not count.
-    pub fn refusal(&self, source: &IpNet, jail: &str, never: &BTreeSet<IpAddr>) -> Option<Refusal> {
+    pub(crate) fn refusal(&self, source: &IpNet, jail: &str, never: &BTreeSet<IpAddr>) -> Option<Refusal> {
         let narrow = match source {
             IpNet::V4(net) => net.prefix_len() == 32,
             IpNet::V6(net) => net.prefix_len() >= self.ipv6_prefix,
