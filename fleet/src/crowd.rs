@@ -9,7 +9,7 @@ use clap::Parser;
 use ipnet::IpNet;
 use tokio::{
     sync::mpsc,
-    time::{Instant, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -30,6 +30,10 @@ const DOCUMENT_AFTER: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_secs(300);
 /// How often changes are gathered.
 const GATHER: Duration = Duration::from_millis(50);
+/// The number of machines that are on the way to the broker at a time: machines do not all start in one moment.
+const ON_THE_WAY: usize = 32;
+/// How long the end waits for the broker to have what was said.
+const GOODBYE: Duration = Duration::from_secs(60);
 
 /// Many machines of a fleet, named crowd0.example and so on. At the end, prints the digest of each as JSON.
 #[derive(Debug, Parser)]
@@ -53,6 +57,9 @@ struct Arguments {
     /// When the bans begin, in seconds from when all are connected
     #[arg(long, default_value_t = 0)]
     after: u64,
+    /// Over how many seconds the machines begin with their bans, one after the other
+    #[arg(long, default_value_t = 0)]
+    over: u64,
     /// Further bans each second, of all machines together
     #[arg(long, default_value_t = 0)]
     rate: u32,
@@ -64,17 +71,25 @@ struct Arguments {
 struct Machine {
     name: String,
     own: Own,
-    link: Link,
+    /// None until it is this machine's turn to connect.
+    link: Option<Link>,
     up: bool,
+    banned: bool,
     document_at: Option<Instant>,
+    heartbeat_at: Instant,
 }
 
 struct Crowd {
     arguments: Arguments,
+    broker: Broker,
     machines: Vec<Machine>,
+    /// The number of those that have been sent to the broker.
+    started: usize,
+    say: mpsc::Sender<(usize, Event)>,
     /// The number of further bans.
     further: u32,
     heard: u64,
+    troubles: u64,
 }
 
 /// Runs a crowd.
@@ -88,7 +103,7 @@ pub fn main() -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.and_then(|runtime| runtime.block_on(Crowd::run(arguments, &broker)));
+    let outcome = runtime.and_then(|runtime| runtime.block_on(Crowd::run(arguments, broker)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -99,54 +114,54 @@ pub fn main() -> ExitCode {
 }
 
 impl Crowd {
-    async fn run(arguments: Arguments, broker: &Broker) -> std::io::Result<()> {
+    async fn run(arguments: Arguments, broker: Broker) -> std::io::Result<()> {
         let (say, mut events) = mpsc::channel(1024);
-        let machine = |number: usize| {
-            let name = format!("crowd{}.example", arguments.first + number);
-            let file = |end: &str| arguments.directory.join(format!("{name}{end}"));
-            let identity = Identity {
-                machine: subject_name(&name).into(),
-                authority: arguments.directory.join("ca.pem"),
-                certificate: file(".pem"),
-                key: file("-key.pem"),
-            };
-            let link = engines::connect(number, broker.clone(), identity, say.clone());
-            Machine { name: subject_name(&name), own: Own::new(now_usec()), link, up: false, document_at: None }
-        };
-        let machines = (0..arguments.machines).map(machine).collect();
-        let mut crowd = Self { arguments, machines, further: 0, heard: 0 };
         let begun = Instant::now();
-        let (mut all_up, mut banned, mut beat) = (None, false, Instant::now() + HEARTBEAT);
+        let machines = (0..arguments.machines).map(|number| Machine::new(arguments.first + number)).collect();
+        let mut crowd = Self { arguments, broker, machines, started: 0, say, further: 0, heard: 0, troubles: 0 };
+        let mut all_up = None;
         let mut tick = interval(GATHER);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some((number, event)) = events.recv() => crowd.event(number, event),
                 _ = tick.tick() => {
                     let instant = Instant::now();
+                    crowd.connect_more();
+                    crowd.publish(instant);
                     if all_up.is_none() && crowd.machines.iter().all(|machine| machine.up) {
                         eprintln!("All {} are connected after {:?}.", crowd.machines.len(), begun.elapsed());
                         all_up = Some(instant);
                     }
                     let Some(since) = all_up else { continue };
                     let after = since + Duration::from_secs(crowd.arguments.after);
-                    if !banned && instant >= after {
-                        banned = true;
-                        crowd.ban_all();
-                        eprintln!("All bans begin at {}.", now_usec());
-                    }
+                    crowd.ban(instant, after);
                     crowd.go_on(instant.saturating_duration_since(after));
-                    crowd.publish(instant);
-                    if instant >= beat {
-                        beat = instant + HEARTBEAT;
-                        crowd.beat();
-                    }
                     if instant >= since + Duration::from_secs(crowd.arguments.seconds) {
                         break;
                     }
                 }
             }
         }
-        crowd.end().await
+        crowd.end(events).await
+    }
+
+    /// Some more set out for the broker.
+    fn connect_more(&mut self) {
+        let up = self.machines.iter().filter(|machine| machine.up).count();
+        while self.started < self.machines.len() && self.started < up + ON_THE_WAY {
+            let machine = &mut self.machines[self.started];
+            let name = format!("crowd{}.example", self.arguments.first + self.started);
+            let file = |end: &str| self.arguments.directory.join(format!("{name}{end}"));
+            let identity = Identity {
+                machine: machine.name.as_str().into(),
+                authority: self.arguments.directory.join("ca.pem"),
+                certificate: file(".pem"),
+                key: file("-key.pem"),
+            };
+            machine.link = Some(engines::connect(self.started, self.broker.clone(), identity, self.say.clone()));
+            self.started += 1;
+        }
     }
 
     fn event(&mut self, number: usize, event: Event) {
@@ -157,18 +172,32 @@ impl Crowd {
                 machine.introduce();
             }
             Event::Down(why) => {
-                eprintln!("{}: {why}", machine.name);
                 machine.up = false;
+                self.troubles += 1;
+                eprintln!("{}: {why}", machine.name);
             }
-            Event::Trouble(why) => eprintln!("{}: {why}", machine.name),
+            Event::Trouble(why) => {
+                self.troubles += 1;
+                eprintln!("{}: {why}", machine.name);
+            }
             Event::News(..) => self.heard += 1,
             Event::Document(..) | Event::Absent(_) | Event::Complete => {}
         }
     }
 
-    fn ban_all(&mut self) {
+    /// The first bans of the machines whose turn it is.
+    fn ban(&mut self, instant: Instant, after: Instant) {
+        let count = u32::try_from(self.machines.len()).unwrap_or(u32::MAX).max(1);
+        let step = Duration::from_secs(self.arguments.over) / count;
         let (bans, pairs, first) = (self.arguments.bans, self.arguments.pairs, self.arguments.first);
-        for (number, machine) in self.machines.iter_mut().enumerate() {
+        for (number, machine) in self.machines.iter_mut().enumerate().filter(|(_, machine)| !machine.banned) {
+            if instant < after + step * u32::try_from(number).unwrap_or(u32::MAX) {
+                break;
+            }
+            if number == 0 {
+                eprintln!("All bans begin at {}.", now_usec());
+            }
+            machine.banned = true;
             let place = (first + number) / if pairs { 2 } else { 1 };
             let begin = u32::try_from(place).unwrap_or(0) * bans;
             for at in begin..begin + bans {
@@ -191,58 +220,95 @@ impl Crowd {
     fn publish(&mut self, instant: Instant) {
         for machine in self.machines.iter_mut().filter(|machine| machine.up) {
             if machine.own.has_news() {
-                for news in machine.own.news(now()) {
-                    machine.order(Order::News(news));
-                }
+                machine.say_news();
                 machine.document_at.get_or_insert(instant + DOCUMENT_AFTER);
             }
             if machine.document_at.is_some_and(|at| instant >= at) {
-                machine.document_at = None;
-                let document = machine.own.document(now());
-                machine.order(Order::Document(document));
+                machine.introduce();
+            }
+            if instant >= machine.heartbeat_at {
+                machine.heartbeat_at = instant + HEARTBEAT;
+                machine.beat();
             }
         }
     }
 
-    fn beat(&mut self) {
+    /// What was not said yet is said, and once the broker has all of it, what each has said is printed.
+    async fn end(mut self, mut events: mpsc::Receiver<(usize, Event)>) -> std::io::Result<()> {
         for machine in &mut self.machines {
-            let heartbeat = machine.own.heartbeat(now());
-            machine.order(Order::News(heartbeat));
-        }
-    }
-
-    /// Everything is said once more, and what it was is printed.
-    async fn end(mut self) -> std::io::Result<()> {
-        for machine in &mut self.machines {
-            machine.introduce();
+            if machine.own.has_news() || machine.document_at.is_some() {
+                machine.say_news();
+                machine.introduce();
+            }
         }
         let digest = |machine: &Machine| (machine.name.clone(), format!("{:016x}", machine.own.ledger().sum()));
         let digests: BTreeMap<_, _> = self.machines.iter().map(digest).collect();
-        eprintln!("Each has heard {} messages on average.", self.heard / self.machines.len().max(1) as u64);
+        // Each connection ends when its orders are carried out; the last one closes the channel.
+        drop((self.machines, self.say));
+        let rest = async {
+            while let Some((number, event)) = events.recv().await {
+                match event {
+                    Event::News(..) => self.heard += 1,
+                    Event::Down(why) | Event::Trouble(why) => {
+                        self.troubles += 1;
+                        eprintln!("Number {number} at the end: {why}");
+                    }
+                    _ => {}
+                }
+            }
+        };
+        if timeout(GOODBYE, rest).await.is_err() {
+            eprintln!("The broker has not taken all within {} s.", GOODBYE.as_secs());
+        }
+        eprintln!(
+            "Each has heard {} messages on average; the number of troubles is {}.",
+            self.heard / digests.len().max(1) as u64,
+            self.troubles
+        );
         let mut out = std::io::stdout().lock();
         serde_json::to_writer(&mut out, &digests)?;
-        out.flush()?;
-        drop(self.machines);
-        sleep(Duration::from_secs(3)).await;
-        Ok(())
+        out.flush()
     }
 }
 
 impl Machine {
+    fn new(number: usize) -> Self {
+        // The heartbeats of a fleet are spread over the time between two of one machine.
+        let share = u32::try_from(number * 7919 % 1000).unwrap_or(0);
+        Self {
+            name: subject_name(&format!("crowd{number}.example")),
+            own: Own::new(now_usec()),
+            link: None,
+            up: false,
+            banned: false,
+            document_at: None,
+            heartbeat_at: Instant::now() + HEARTBEAT * share / 1000,
+        }
+    }
+
     fn order(&self, order: Order) {
-        if self.link.orders.try_send(order).is_err() {
+        if self.link.as_ref().is_some_and(|link| link.orders.try_send(order).is_err()) {
             eprintln!("{}: orders come faster than the broker takes them.", self.name);
         }
     }
 
-    fn introduce(&mut self) {
+    fn say_news(&mut self) {
         for news in self.own.news(now()) {
             self.order(Order::News(news));
         }
-        let document = self.own.document(now());
-        self.order(Order::Document(document));
+    }
+
+    fn beat(&mut self) {
         let heartbeat = self.own.heartbeat(now());
         self.order(Order::News(heartbeat));
+    }
+
+    /// Its document, and a heartbeat for whoever has missed news, as the agent does.
+    fn introduce(&mut self) {
+        self.document_at = None;
+        let document = self.own.document(now());
+        self.order(Order::Document(document));
+        self.beat();
     }
 }
 

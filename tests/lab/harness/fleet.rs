@@ -10,6 +10,7 @@ use std::{
 use crate::harness::{
     host,
     machine::{Machine, Release},
+    plan,
 };
 
 /// One fleet boots at a time.
@@ -136,19 +137,23 @@ pub(crate) fn subject(number: usize) -> String {
 
 /// Where wardend-fleet is. It is built as the test of it that needs it, so that nothing is compiled twice.
 fn built() -> PathBuf {
-    let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
-    let built = wardend.and_then(Path::parent).expect("a test knows where the programs are");
+    let built = plan::built();
+    if std::env::var_os("WARDEND_BINDIR_BUILT").is_some() {
+        return built;
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--quiet", "--locked", "--no-run", "--test", "installed"]);
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo is there");
     assert!(output.status.success(), "wardend-fleet can't be built:\n{}", String::from_utf8_lossy(&output.stderr));
-    built.to_owned()
+    built
 }
 
 /// An example of wardend-fleet, built with the features that the tests have, so that nothing is compiled twice.
 fn example(name: &str) -> PathBuf {
-    let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
-    let built = wardend.and_then(Path::parent).expect("a test knows where the programs are");
+    let built = plan::built();
+    if std::env::var_os("WARDEND_BINDIR_BUILT").is_some() {
+        return built.join("examples").join(name);
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--locked", "--example", name]);
     if built.ends_with("release") {
@@ -170,6 +175,11 @@ fn make(target: &str, setting: &str, built: &Path) -> String {
         .expect("make is installed");
     assert!(made.status.success(), "make {target} fails:\n{}", String::from_utf8_lossy(&made.stderr));
     String::from_utf8_lossy(&made.stdout).into_owned()
+}
+
+/// Puts the files of wardend-fleet on a machine.
+pub(crate) fn install_files(machine: &Machine) {
+    install(machine, false, &built());
 }
 
 /// Puts wardend-fleet on a machine: the files as `make install-fleet` has them, or the Debian package.
@@ -202,7 +212,7 @@ impl FleetOf {
         Self::of(releases, brokers, true, 0)
     }
 
-    /// The same, with a crowd of `number` machines, whose certificates and program are on the first one.
+    /// The same, with a crowd of so many machines, whose certificates and program are on the first one.
     pub(crate) fn boot_with_crowd(releases: &[Release], brokers: &[Kind], crowd: usize) -> Self {
         let fleet = Self::of(releases, brokers, false, crowd);
         let built = example("crowd");
@@ -212,7 +222,7 @@ impl FleetOf {
 
     fn of(releases: &[Release], brokers: &[Kind], packaged: bool, crowd: usize) -> Self {
         let built = built();
-        // Two fleets that wait for the last machine of each other would never end.
+        // Two fleets that wait for the last machine of each other would wait for ever.
         let guard = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
         let machines: Vec<Machine> = releases
             .iter()

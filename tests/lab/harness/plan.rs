@@ -146,17 +146,23 @@ pub(crate) fn install(root: &Path) {
     in_root(root, "systemd-sysusers && systemctl enable --quiet wardend.service");
 }
 
-/// The Makefile's files alone.
-pub(crate) fn make_install(root: &Path) {
-    // A test knows where the programs are; an example only lies one directory below them.
+/// Where the programs are: a test knows, and an example only lies one directory below them. As for `make`,
+/// `WARDEND_BINDIR_BUILT` names others: optimized ones, for measurements.
+pub(crate) fn built() -> PathBuf {
     let this = std::env::current_exe().expect("/proc is mounted");
     let wardend = option_env!("CARGO_BIN_EXE_wardend").map(Path::new);
     let built = wardend.and_then(Path::parent).or_else(|| this.ancestors().nth(2)).expect("a program has a directory");
+    std::env::var_os("WARDEND_BINDIR_BUILT").map_or_else(|| built.to_owned(), PathBuf::from)
+}
+
+/// The Makefile's files alone.
+pub(crate) fn make_install(root: &Path) {
+    let built = built();
     assert!(built.join("wardend").exists(), "no wardend in {}: cargo build --bins", built.display());
     let made = Command::new("make")
         .args(["-C", env!("CARGO_MANIFEST_DIR"), "--no-print-directory", "install"])
         .arg(format!("DESTDIR={}", root.display()))
-        .env("WARDEND_BINDIR_BUILT", built)
+        .env("WARDEND_BINDIR_BUILT", &built)
         // A `make` that runs the tests has no say in this one.
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
