@@ -13,7 +13,8 @@ use crate::{config::Broker, wardend::now_usec};
 /// How long a broker may take for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause between two attempts to reach a broker.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The most orders that wait.
 const MOST_ORDERS: usize = 256;
 
@@ -114,7 +115,7 @@ pub(crate) enum LinkError {
     #[error("The broker can't create the stream {stream}: {why}.")]
     NoStream { stream: &'static str, why: String },
     #[error(
-        "The stream {stream} at the broker is not one of wardend-fleet; remove it, or give it the subject {subject}, one message per subject, and direct access."
+        "The stream {stream} at the broker is not as a machine of a fleet creates it; look who has created it, and remove it (it must have the subject {subject}, one message per subject, direct access, no end of messages, and neither sources nor copies)."
     )]
     OtherStream { stream: &'static str, subject: String },
     #[error("The broker does not keep the document of this machine: {0}.")]
@@ -237,7 +238,11 @@ impl Task {
                             engine.fetch(machine);
                             Ok(())
                         }
-                        Some(Order::FetchAll) => engine.fetch_all().await,
+                        // Whoever does not know the others is no use to them either; it tries again.
+                        Some(Order::FetchAll) => {
+                            engine.fetch_all().await?;
+                            Ok(())
+                        }
                     };
                     let Err(why) = outcome else { continue };
                     Event::Trouble(why.to_string())

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Message, Subscriber};
 use futures_util::StreamExt;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
@@ -174,6 +174,24 @@ struct Config {
     subjects: Vec<String>,
     max_msgs_per_subject: i64,
     allow_direct: bool,
+    max_age: u64,
+    /// What would bring messages into the fleet that the machine they are of has not sent.
+    republish: Option<IgnoredAny>,
+    mirror: Option<IgnoredAny>,
+    sources: Option<IgnoredAny>,
+    subject_transform: Option<IgnoredAny>,
+}
+
+impl Config {
+    /// It keeps the last document of each machine, and does nothing else. Any machine may have created it.
+    fn is_ours(&self) -> bool {
+        let others = [&self.republish, &self.mirror, &self.sources, &self.subject_transform];
+        self.subjects == [format!("{DOCUMENTS}*")]
+            && self.max_msgs_per_subject == 1
+            && self.allow_direct
+            && self.max_age == 0
+            && others.iter().all(|other| other.is_none())
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -212,8 +230,7 @@ async fn stream(client: &Client) -> Result<(), LinkError> {
     if let Some(error) = answer.error {
         return Err(LinkError::NoStream { stream: STREAM, why: error.words() });
     }
-    let config = answer.config.unwrap_or_default();
-    if config.subjects != [format!("{DOCUMENTS}*")] || config.max_msgs_per_subject != 1 || !config.allow_direct {
+    if !answer.config.unwrap_or_default().is_ours() {
         return Err(LinkError::OtherStream { stream: STREAM, subject: format!("{DOCUMENTS}*") });
     }
     Ok(())
@@ -260,6 +277,27 @@ async fn fetch(client: Client, machine: Arc<str>) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_that_does_more_than_keep_documents_is_not_used() {
+        let config = |more: &str| {
+            let text = format!(
+                r#"{{"subjects":["wardend.1.doc.*"],"max_msgs_per_subject":1,"allow_direct":true,"max_age":0,"num_replicas":3{more}}}"#
+            );
+            serde_json::from_str::<Config>(&text).unwrap().is_ours()
+        };
+        assert!(config(""));
+        for more in [
+            r#","republish":{"src":"wardend.1.doc.a","dest":"wardend.1.new.b"}"#,
+            r#","mirror":{"name":"X"}"#,
+            r#","sources":[{"name":"X"}]"#,
+            r#","subject_transform":{"src":"wardend.1.doc.a","dest":"wardend.1.doc.b"}"#,
+        ] {
+            assert!(!config(more), "{more}");
+        }
+        let short = r#"{"subjects":["wardend.1.doc.*"],"max_msgs_per_subject":1,"allow_direct":true,"max_age":9}"#;
+        assert!(!serde_json::from_str::<Config>(short).unwrap().is_ours());
+    }
 
     #[test]
     fn a_machine_is_known_by_the_end_of_its_subject() {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The most entries of a call.
-pub(crate) const MOST_IN_A_CALL: usize = 1000;
+pub(crate) const MOST_IN_A_CALL: usize = 5000;
 /// How long wardend may take for a call: firewalld may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long to wait until wardend is asked again.

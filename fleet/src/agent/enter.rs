@@ -32,15 +32,28 @@ impl Agent {
         if self.busy || self.wardend.is_some() || instant < self.pause_until {
             return;
         }
+        // What others say is known as a whole, or not at all: half of it would be decided wrongly.
+        let knows_others = self.settled_at.is_some();
+        if !knows_others && !self.left && self.fleet.pardons().is_empty() {
+            return;
+        }
+        let settled = self.left || self.settled_at.is_some_and(|at| instant >= at);
+        let mut later = Vec::new();
         let mut orders = Orders::default();
         for source in self.fleet.take_touched(MOST_IN_A_CALL) {
             let decision = if self.left { Decision::Nothing } else { self.fleet.decide(&source, time) };
             let refused = self.refused.get(&source).is_some_and(|(_, until)| *until > time);
-            if !matches!(decision, Decision::Ban(_)) && self.held.contains_key(&source) {
+            // An agent that has just started does not release for want of voices; the comparison comes back to it.
+            let releases = settled || self.fleet.pardon_of(&source, time).is_some();
+            if !knows_others && !releases {
+                later.push(source);
+                continue;
+            }
+            if releases && !matches!(decision, Decision::Ban(_)) && self.held.contains_key(&source) {
                 orders.unban.push(source);
                 self.expected.insert(source, instant);
             }
-            if !matches!(decision, Decision::Suspect(_)) && self.suspected.contains_key(&source) {
+            if releases && !matches!(decision, Decision::Suspect(_)) && self.suspected.contains_key(&source) {
                 orders.unsuspect.push(source);
             }
             match decision {
@@ -59,6 +72,7 @@ impl Agent {
                 }
             }
         }
+        self.fleet.touch(later);
         if !orders.is_empty() && self.orders.try_send(orders).is_ok() {
             self.busy = true;
         }

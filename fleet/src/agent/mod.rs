@@ -8,6 +8,8 @@
 mod answers;
 mod enter;
 mod publish;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -33,7 +35,7 @@ use crate::{
         policy::{Policy, Refusal},
     },
     events,
-    link::{Event, Link, Order},
+    link::{Event, LONGEST_PAUSE, Link, Order},
     pardons::Pardons,
     places,
     wardend::{Happening, Orders, Results, now, now_usec},
@@ -51,6 +53,9 @@ const TICK: Duration = Duration::from_secs(1);
 const COMPARE: Duration = Duration::from_secs(10);
 /// How long an order to end a ban may take to be announced.
 const EXPECTED_FOR: Duration = Duration::from_secs(60);
+/// How long after a start what is held is not released for want of voices: the broker may have been empty, and
+/// whoever has lost it comes back within this time, and says again what it holds.
+const SETTLE: Duration = LONGEST_PAUSE;
 
 /// What the agent is made of.
 pub(crate) struct Parts {
@@ -106,6 +111,8 @@ pub(crate) struct Agent {
     pause_until: Instant,
     busy: bool,
     left: bool,
+    /// From when on what others do not say is released; none while no broker has told what they say.
+    settled_at: Option<Instant>,
     news_at: Option<Instant>,
     document_at: Option<Instant>,
     document_sent: Option<Instant>,
@@ -118,47 +125,11 @@ pub(crate) struct Agent {
 impl Agent {
     /// Takes part in the fleet until the process is asked to stop.
     pub(crate) async fn run(mut parts: Parts, mut stop: oneshot::Receiver<()>) {
-        let start = Instant::now();
-        let mut fleet = Fleet::new(&parts.machine, parts.policy);
-        let pardons = Pardons::load(parts.state);
-        for (source, until) in pardons.all() {
-            fleet.pardon(*source, *until);
-        }
-        let brokers = parts.links.into_iter().map(|link| Broker {
-            state: BrokerState { name: link.name.clone(), up: false, since_usec: now_usec(), trouble: None },
-            link,
-            addresses: BTreeSet::new(),
-            complete: false,
-        });
-        let mut agent = Self {
-            fleet,
-            own: Own::new(now_usec()),
-            brokers: brokers.collect(),
-            orders: parts.orders,
-            pardons,
-            shared: BTreeMap::new(),
-            held: BTreeMap::new(),
-            suspected: BTreeMap::new(),
-            refused: HashMap::new(),
-            expected: HashMap::new(),
-            heard: HashMap::new(),
-            latency: (0, 0),
-            wardend: Some(String::new()),
-            failed: None,
-            pause_until: start,
-            busy: false,
-            left: false,
-            news_at: None,
-            document_at: None,
-            document_sent: None,
-            document_long: false,
-            heartbeat_at: start + heartbeat(),
-            compare_at: start + COMPARE,
-            report: String::new(),
-        };
+        let links = std::mem::take(&mut parts.links);
+        let mut agent = Self::new(&parts.machine, parts.policy, links, parts.orders, Pardons::load(parts.state));
         agent.places();
         events::ready();
-        let mut tick = start + TICK;
+        let mut tick = Instant::now() + TICK;
         loop {
             let next = [Some(tick), agent.news_at, agent.document_at].into_iter().flatten().min().unwrap_or(tick);
             tokio::select! {
@@ -179,6 +150,47 @@ impl Agent {
             agent.enter();
         }
         agent.say_goodbye().await;
+    }
+
+    fn new(machine: &str, policy: Policy, links: Vec<Link>, orders: mpsc::Sender<Orders>, pardons: Pardons) -> Self {
+        let start = Instant::now();
+        let mut fleet = Fleet::new(machine, policy);
+        for (source, until) in pardons.all() {
+            fleet.pardon(*source, *until);
+        }
+        let brokers = links.into_iter().map(|link| Broker {
+            state: BrokerState { name: link.name.clone(), up: false, since_usec: now_usec(), trouble: None },
+            link,
+            addresses: BTreeSet::new(),
+            complete: false,
+        });
+        Self {
+            fleet,
+            own: Own::new(now_usec()),
+            brokers: brokers.collect(),
+            orders,
+            pardons,
+            shared: BTreeMap::new(),
+            held: BTreeMap::new(),
+            suspected: BTreeMap::new(),
+            refused: HashMap::new(),
+            expected: HashMap::new(),
+            heard: HashMap::new(),
+            latency: (0, 0),
+            wardend: Some(String::new()),
+            failed: None,
+            pause_until: start,
+            busy: false,
+            left: false,
+            settled_at: None,
+            news_at: None,
+            document_at: None,
+            document_sent: None,
+            document_long: false,
+            heartbeat_at: start + heartbeat(),
+            compare_at: start + COMPARE,
+            report: String::new(),
+        }
     }
 
     fn event(&mut self, number: usize, event: Event) {
@@ -221,6 +233,7 @@ impl Agent {
             }
             Event::Complete => {
                 let Some(broker) = self.brokers.get_mut(number) else { return };
+                self.settled_at.get_or_insert_with(|| Instant::now() + SETTLE);
                 if !std::mem::replace(&mut broker.complete, true) {
                     self.introduce(number);
                 }
@@ -240,7 +253,7 @@ impl Agent {
         let instant = Instant::now();
         self.fleet.receive(machine, bytes, live, time);
         if live {
-            for source in self.fleet.touched() {
+            for source in self.fleet.entered() {
                 if self.heard.len() < MOST_REFUSED {
                     self.heard.entry(*source).or_insert(instant);
                 }

@@ -28,7 +28,7 @@ const MOST_NOTES: usize = 1000;
 
 /// Something that an administrator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
+pub(crate) enum Note {
     /// A machine exceeds its limits, and is not heard until then.
     Muted {
         /// The machine.
@@ -79,40 +79,40 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Voice {
     /// The machine.
-    pub machine: Arc<str>,
+    pub(crate) machine: Arc<str>,
     /// What it says.
-    pub claim: Claim,
+    pub(crate) claim: Claim,
     /// When that was heard.
-    pub heard: Seconds,
+    pub(crate) heard: Seconds,
     /// Until when it counts.
-    pub until: Seconds,
+    pub(crate) until: Seconds,
     /// Why it does not.
-    pub refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Refusal>,
 }
 
 /// What is known of another machine.
 #[derive(Clone, Debug)]
-pub struct PeerView {
+pub(crate) struct PeerView {
     /// The machine.
-    pub machine: Arc<str>,
+    pub(crate) machine: Arc<str>,
     /// When it last said anything.
-    pub last_word: Seconds,
+    pub(crate) last_word: Seconds,
     /// The version of the copy of its ledger.
-    pub version: Version,
+    pub(crate) version: Version,
     /// The digest of the copy.
-    pub sum: u64,
+    pub(crate) sum: u64,
     /// The number of its bans.
-    pub voices: usize,
+    pub(crate) voices: usize,
     /// The copy is what it last said.
-    pub in_step: bool,
+    pub(crate) in_step: bool,
     /// Until when it is not heard.
-    pub muted_until: Option<Seconds>,
+    pub(crate) muted_until: Option<Seconds>,
     /// The number of messages and entries that did not count.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// What was last wrong with it.
-    pub complaint: Option<String>,
+    pub(crate) complaint: Option<String>,
     /// By how many seconds its clock is ahead.
-    pub skew: i64,
+    pub(crate) skew: i64,
 }
 
 /// All machines but this one.
@@ -129,6 +129,8 @@ pub struct Fleet {
     /// The pardons of this machine.
     pub(super) pardons: BTreeMap<IpNet, Seconds>,
     pub(super) touched: BTreeSet<IpNet>,
+    /// What the last message has reported.
+    pub(super) entered: Vec<IpNet>,
     pub(super) notes: Vec<Note>,
     pub(super) entries: usize,
     pub(super) crowded: bool,
@@ -150,6 +152,7 @@ impl Fleet {
             own: BTreeMap::new(),
             pardons: BTreeMap::new(),
             touched: BTreeSet::new(),
+            entered: Vec::new(),
             notes: Vec::new(),
             entries: 0,
             crowded: false,
@@ -161,17 +164,17 @@ impl Fleet {
     }
 
     /// The name of this machine.
-    pub fn me(&self) -> &str {
+    pub(crate) fn me(&self) -> &str {
         &self.me
     }
 
     /// The policy.
-    pub fn policy(&self) -> &Policy {
+    pub(crate) fn policy(&self) -> &Policy {
         &self.policy
     }
 
     /// The addresses that no voice may name: of brokers, gateways and resolvers.
-    pub fn set_never(&mut self, never: BTreeSet<IpAddr>) {
+    pub(crate) fn set_never(&mut self, never: BTreeSet<IpAddr>) {
         if never == self.never {
             return;
         }
@@ -195,7 +198,7 @@ impl Fleet {
     }
 
     /// These are all bans of this machine itself.
-    pub fn replace_own(&mut self, all: &BTreeMap<IpNet, Seconds>) {
+    pub(crate) fn replace_own(&mut self, all: &BTreeMap<IpNet, Seconds>) {
         let gone: Vec<IpNet> = self.own.keys().filter(|source| !all.contains_key(source)).copied().collect();
         for source in gone {
             self.own(source, None);
@@ -206,7 +209,7 @@ impl Fleet {
     }
 
     /// A ban of this machine itself begins, or ends (none).
-    pub fn own(&mut self, source: IpNet, until: Option<Seconds>) {
+    pub(crate) fn own(&mut self, source: IpNet, until: Option<Seconds>) {
         let changed = match until {
             Some(until) => self.own.insert(source, until) != Some(until),
             None => self.own.remove(&source).is_some(),
@@ -217,13 +220,13 @@ impl Fleet {
     }
 
     /// No voice against this source counts here until then.
-    pub fn pardon(&mut self, source: IpNet, until: Seconds) {
+    pub(crate) fn pardon(&mut self, source: IpNet, until: Seconds) {
         self.pardons.insert(source, until);
         self.touched.insert(source);
     }
 
     /// The pardons of this machine, each with its end.
-    pub fn pardons(&self) -> &BTreeMap<IpNet, Seconds> {
+    pub(crate) fn pardons(&self) -> &BTreeMap<IpNet, Seconds> {
         &self.pardons
     }
 
@@ -291,28 +294,28 @@ impl Fleet {
         taken
     }
 
-    /// The sources for which the decision may have changed.
-    pub fn touched(&self) -> impl Iterator<Item = &IpNet> {
-        self.touched.iter()
+    /// The sources whose bans the last message has reported, as far as they are new.
+    pub(crate) fn entered(&self) -> &[IpNet] {
+        &self.entered
     }
 
     /// These are to be decided again.
-    pub fn touch(&mut self, sources: impl IntoIterator<Item = IpNet>) {
+    pub(crate) fn touch(&mut self, sources: impl IntoIterator<Item = IpNet>) {
         self.touched.extend(sources);
     }
 
     /// Everything is to be decided again.
-    pub fn touch_all(&mut self) {
+    pub(crate) fn touch_all(&mut self) {
         self.touched.extend(self.index.keys().copied());
     }
 
     /// What an administrator should know since the last call.
-    pub fn take_notes(&mut self) -> Vec<Note> {
+    pub(crate) fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
     /// Who pardons a source, and until when.
-    pub fn pardon_of(&self, source: &IpNet, now: Seconds) -> Option<(Arc<str>, Seconds)> {
+    pub(crate) fn pardon_of(&self, source: &IpNet, now: Seconds) -> Option<(Arc<str>, Seconds)> {
         let own = self.pardons.get(source).map(|until| (Arc::clone(&self.me), *until));
         let others = self.policy.pardon_from.iter().filter_map(|machine| {
             let (machine, peer) = self.peers.get_key_value(machine.as_str())?;
@@ -368,7 +371,7 @@ impl Fleet {
     }
 
     /// All other machines.
-    pub fn machines(&self) -> impl Iterator<Item = PeerView> {
+    pub(crate) fn machines(&self) -> impl Iterator<Item = PeerView> {
         self.peers.iter().map(|(machine, peer)| PeerView {
             machine: Arc::clone(machine),
             last_word: peer.last_word,
@@ -389,7 +392,7 @@ impl Fleet {
     }
 
     /// The number of sources against which a voice counts.
-    pub fn sources(&self) -> usize {
+    pub(crate) fn sources(&self) -> usize {
         self.index.len()
     }
 
@@ -399,18 +402,18 @@ impl Fleet {
     }
 
     /// What did not count, by reason, since the start.
-    pub fn refused(&self) -> &BTreeMap<&'static str, u64> {
+    pub(crate) fn refused(&self) -> &BTreeMap<&'static str, u64> {
         &self.refused
     }
 
     /// How often a copy was found not to be in step.
-    pub fn gaps(&self) -> u64 {
+    pub(crate) fn gaps(&self) -> u64 {
         self.gaps
     }
 }
 
 /// Whether a text can be the name of a machine, as a broker has it in subjects.
-pub fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     !text.is_empty() && text.len() <= 64 && text.bytes().all(fits)
 }

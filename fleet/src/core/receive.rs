@@ -22,6 +22,7 @@ const SILENT: Seconds = 900;
 impl Fleet {
     /// Takes in a message of a machine; `live` if it was sent just now.
     pub fn receive(&mut self, machine: &str, bytes: &[u8], live: bool, now: Seconds) {
+        self.entered.clear();
         if machine == &*self.me {
             return;
         }
@@ -210,6 +211,7 @@ impl Fleet {
         self.touched.insert(source);
         match refusal {
             None => {
+                self.entered.push(source);
                 self.index.entry(source).or_default().insert(Arc::clone(machine));
             }
             Some(why) => {
@@ -308,7 +310,7 @@ impl Fleet {
 
     /// A machine has no document, so it has no voice. What it may say is limited as before. But one that was
     /// heard lately lives: then the broker has lost the document, and the machine is about to put it again.
-    pub fn left(&mut self, machine: &str, now: Seconds) {
+    pub(crate) fn left(&mut self, machine: &str, now: Seconds) {
         if let Some((machine, mut peer)) = self.peers.remove_entry(machine) {
             if peer.muted_until.is_none() && now > peer.last_word.saturating_add(SILENT) {
                 let seen = peer.seen;

@@ -31,7 +31,7 @@ pub(super) fn explained(machine: &Machine, source: &str) -> String {
 }
 
 /// When a record was written, in µs; the last one of this message.
-fn written(machine: &Machine, message: &str) -> Option<u64> {
+pub(super) fn written(machine: &Machine, message: &str) -> Option<u64> {
     let journal = machine.run("journalctl --boot --output=json --output-fields=MESSAGE -u wardend");
     let rows = journal.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut found = rows.filter(|row| row["MESSAGE"].as_str().is_some_and(|text| text.contains(message)));
