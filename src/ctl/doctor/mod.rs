@@ -150,6 +150,7 @@ pub(super) async fn doctor(arguments: &Arguments) -> anyhow::Result<()> {
     take("jail", timeout(PATIENCE, jails::check(&scene)).await);
     take("sshd", Ok(sshd::check(&scene)));
     take("firewalld", timeout(PATIENCE, firewall::check(&scene)).await);
+    take("cut", timeout(PATIENCE, neighbors::cut(&scene)).await);
     take("addresses", timeout(PATIENCE, people::addresses(&scene)).await);
     take("ignoreip", timeout(PATIENCE, people::names(&scene)).await);
     take("you", timeout(PATIENCE, people::you(&scene)).await);

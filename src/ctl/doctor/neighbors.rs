@@ -1,4 +1,4 @@
-//! What else runs on this machine and bans, and its clock.
+//! What else runs on this machine and bans, what closes connections, and the clock.
 
 use zbus::{Connection, proxy, proxy::CacheProperties};
 
@@ -23,6 +23,26 @@ const OTHERS: [(&str, &str); 6] = [
 trait TimeDate {
     #[zbus(property, name = "NTPSynchronized")]
     fn ntp_synchronized(&self) -> zbus::Result<bool>;
+}
+
+/// What a banned source still has open.
+pub(super) async fn cut(scene: &Scene) -> Vec<Finding> {
+    const CHECK: &str = "cut";
+    const SOCKET: &str = "wardend-cut.socket";
+    let (Ok(bus), Ok(settings), Some(_)) = (&scene.bus, &scene.settings, &scene.daemon) else { return Vec::new() };
+    if !settings.jails.iter().any(|jail| jail.cut) {
+        return Vec::new();
+    }
+    match units::active(bus, &[SOCKET]).await {
+        Ok(active) if active.is_empty() => vec![Finding::problem(
+            CHECK,
+            format!("{SOCKET} is not active, so the open connections of banned sources stay open."),
+            format!("Run `systemctl restart {SOCKET}` (`systemctl unmask` before it, if it is masked)."),
+        )],
+        Ok(_) => vec![Finding::ok(CHECK, "The open connections of banned sources are closed.")],
+        // Who does not answer is another check's matter.
+        Err(_) => Vec::new(),
+    }
 }
 
 pub(super) async fn check(scene: &Scene) -> Vec<Finding> {

@@ -239,6 +239,12 @@ pub(crate) fn doctor_names_each_broken_link_and_its_remedy_mends_it(release: Rel
     );
     machine.wait_until("firewalld is up", || machine.run("wardenctl status").contains("Firewall: up"));
 
+    walk.step(
+        "systemctl stop wardend-cut.socket",
+        ("problem", "cut", "systemctl restart wardend-cut.socket"),
+        "systemctl restart wardend-cut.socket",
+    );
+
     // Who must not be banned.
     walk.step(
         "systemctl stop wardend-addresses.socket",
