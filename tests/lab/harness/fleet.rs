@@ -207,7 +207,7 @@ impl FleetOf {
         Self::of(releases, brokers, true, 0)
     }
 
-    /// The same, with a crowd of so many machines, whose certificates and program are on the first one.
+    /// The same, with a crowd of `number` machines, whose certificates and program are on the first one.
     pub(crate) fn boot_with_crowd(releases: &[Release], brokers: &[Kind], crowd: usize) -> Self {
         let fleet = Self::of(releases, brokers, false, crowd);
         let built = example("crowd");
@@ -217,7 +217,7 @@ impl FleetOf {
 
     fn of(releases: &[Release], brokers: &[Kind], packaged: bool, crowd: usize) -> Self {
         let built = built();
-        // Two fleets that wait for the last machine of each other would wait for ever.
+        // Two fleets that wait for the last machine of each other would never end.
         let guard = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
         let machines: Vec<Machine> = releases
             .iter()
