@@ -256,7 +256,7 @@ mod tests {
         table.row(row(&handlers[0], None, true));
         let text = format!("{table:?}");
         for part in [
-            "banned imported degraded digest",
+            "banned imported degraded fleet digest",
             "1min, at most every 10min",
             "never",
             "3",

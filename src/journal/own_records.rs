@@ -15,9 +15,14 @@ use super::{
     lanes::Lanes,
     roots::{Advice, Watch},
 };
-use crate::core::{cursor::Cursor, time::Usec};
+use crate::{
+    contract::journal::fleet::REPORTED,
+    core::{cursor::Cursor, time::Usec},
+};
 
 const UNIT: &str = "wardend.service";
+/// Shares bans with other machines; its records are read only where they are asked for.
+const FLEET_UNIT: &str = "wardend-fleet.service";
 const USER: &str = "wardend";
 /// `SD_MESSAGE_UNIT_STARTED` of sd-messages.h: systemd says that wardend is up.
 pub(crate) const STARTED: &str = "39f53479d3a045ac8e11786248231fbf";
@@ -52,9 +57,11 @@ impl OwnRecord {
     }
 
     /// Whether the fields that no user can write prove that wardend wrote it, or systemd about wardend.
-    fn is_proven(&self, uid: Option<u32>) -> bool {
+    fn is_proven(&self, uid: Option<u32>, fleet: bool) -> bool {
         match self.get("_SYSTEMD_UNIT") {
             UNIT => true,
+            // It may speak of the fleet, and not of bans.
+            FLEET_UNIT => fleet && REPORTED.contains(&self.get("MESSAGE_ID")),
             // As a user of its own, wardend shares its number with nobody.
             "" if self.get("_PID") != "1" => uid.is_some_and(|uid| self.get("_UID") == uid.to_string()),
             _ => self.get("_PID") == "1" && self.get("_UID") == "0" && self.get("UNIT") == UNIT && self.is_of_systemd(),
@@ -67,6 +74,7 @@ pub(crate) struct OwnRecords {
     journal: Lanes,
     place: Where,
     uid: Option<u32>,
+    fleet: bool,
 }
 
 impl OwnRecords {
@@ -84,7 +92,17 @@ impl OwnRecords {
         }
         let ids = vec![STARTED.to_owned(), FAILED.to_owned()];
         journal.match_group(0, &vec![("MESSAGE_ID".to_owned(), ids), one("UNIT", UNIT)])?;
-        Ok(Self { journal, place: place.clone(), uid })
+        Ok(Self { journal, place: place.clone(), uid, fleet: false })
+    }
+
+    /// The same, and what wardend-fleet has written that people are told.
+    pub(crate) fn open_with_fleet(place: &Where, uid: Option<u32>) -> Result<Self, JournalError> {
+        let mut records = Self::open(place, uid)?;
+        let ids = REPORTED.map(str::to_owned).to_vec();
+        let group = vec![("_SYSTEMD_UNIT".to_owned(), vec![FLEET_UNIT.to_owned()]), ("MESSAGE_ID".to_owned(), ids)];
+        records.journal.match_group(0, &group)?;
+        records.fleet = true;
+        Ok(records)
     }
 
     /// Goes behind the entry that a cursor names. False, if it is not there any more: reading goes on
@@ -121,7 +139,7 @@ impl OwnRecords {
                     record.fields.insert(String::from_utf8_lossy(name).into_owned(), value);
                 }
             }
-            if record.is_proven(self.uid) {
+            if record.is_proven(self.uid, self.fleet) {
                 return Ok(Some(record));
             }
         }
@@ -206,8 +224,19 @@ mod tests {
             (&[("MESSAGE_ID", FAILED), ("UNIT", UNIT), ("_PID", "77"), ("_UID", "1000")], false),
             (&[id, ("UNIT", UNIT), ("_PID", "1"), ("_UID", "0")], false),
         ] {
-            assert_eq!(record(fields).is_proven(Some(990)), proven, "{fields:?}");
+            assert_eq!(record(fields).is_proven(Some(990), false), proven, "{fields:?}");
         }
-        assert!(!record(&[id, ("_UID", "990")]).is_proven(None));
+        assert!(!record(&[id, ("_UID", "990")]).is_proven(None, false));
+    }
+
+    #[test]
+    fn the_fleet_speaks_of_itself_only_and_where_it_is_asked_for() {
+        let unit = ("_SYSTEMD_UNIT", "wardend-fleet.service");
+        let muted = record(&[unit, ("MESSAGE_ID", crate::contract::journal::fleet::MUTED)]);
+        assert!(muted.is_proven(Some(990), true) && !muted.is_proven(Some(990), false));
+        let ban = record(&[unit, ("MESSAGE_ID", crate::contract::journal::BAN)]);
+        assert!(!ban.is_proven(Some(990), true), "a ban is wardend's to tell");
+        let anybody = record(&[("_SYSTEMD_UNIT", "x.service"), ("MESSAGE_ID", REPORTED[0])]);
+        assert!(!anybody.is_proven(Some(990), true));
     }
 }

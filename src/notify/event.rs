@@ -13,6 +13,7 @@ use crate::{
         journal::{
             BAD_CONFIG, BAN, FIREWALL_BACK, JOURNAL_GONE, JOURNAL_LOSS, LEAK, LIST_TAKEN, PROBLEM_GONE, REFUSED,
             SPARED, UNBAN,
+            fleet::{BROKER_BACK, BROKER_LOST, FLEET_REFUSED, MUTED, REPORTED, UNMUTED},
         },
     },
     core::time::Usec,
@@ -37,13 +38,15 @@ pub(crate) enum Kind {
     Degraded,
     /// Records were lost before they were counted.
     Lost,
+    /// The fleet has lost a broker or does not listen to a machine, or that is over.
+    Fleet,
     /// What has happened in a day, if wardend-digest.timer is enabled.
     Digest,
 }
 
 impl Kind {
     /// All kinds that a handler can ask for.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Banned,
         Self::Unbanned,
         Self::Spared,
@@ -51,6 +54,7 @@ impl Kind {
         Self::Imported,
         Self::Degraded,
         Self::Lost,
+        Self::Fleet,
         Self::Digest,
     ];
 
@@ -64,6 +68,7 @@ impl Kind {
             Self::Imported => "imported",
             Self::Degraded => "degraded",
             Self::Lost => "lost",
+            Self::Fleet => "fleet",
             Self::Digest => "digest",
         }
     }
@@ -78,6 +83,7 @@ impl Kind {
             Self::Imported => ("list of bans", "lists of bans"),
             Self::Degraded => ("change of wardend's health", "changes of wardend's health"),
             Self::Lost => ("loss of records", "losses of records"),
+            Self::Fleet => ("message of the fleet", "messages of the fleet"),
             Self::Digest => ("report", "reports"),
         };
         format!("{number} {}", if number == 1 { one } else { many })
@@ -134,6 +140,7 @@ pub(crate) fn meaning(record: &OwnRecord, users: bool) -> Meaning {
         SPARED | LEAK => Meaning::Event(failing(record, if id == LEAK { Kind::Leak } else { Kind::Spared })),
         LIST_TAKEN => Meaning::Event(imported(record)),
         JOURNAL_LOSS | JOURNAL_GONE => Meaning::Event(lost(record)),
+        id if REPORTED.contains(&id) => Meaning::Event(fleet(record, id)),
         REFUSED => Meaning::Problem(SERVICE.to_owned(), health(record, "degraded", SERVICE)),
         FAILED => Meaning::Failed(health(record, "degraded", SERVICE)),
         BAD_CONFIG => Meaning::Event(health(record, "degraded", "configuration")),
@@ -226,6 +233,25 @@ fn lost(record: &OwnRecord) -> Event {
     Event { kind: Kind::Lost, key: format!("lost/{}", record.time), jail: String::new(), count: u64::MAX, fields }
 }
 
+/// What wardend-fleet says of a broker or of a machine.
+fn fleet(record: &OwnRecord, id: &str) -> Event {
+    let state = match id {
+        MUTED => "muted",
+        UNMUTED => "heard",
+        BROKER_LOST => "lost",
+        BROKER_BACK => "connected",
+        FLEET_REFUSED => "failed",
+        _ => "other",
+    };
+    let (machine, broker) = (record.get("WARDEND_MACHINE"), record.get("WARDEND_BROKER"));
+    let fields = object(json!({
+        "event": Kind::Fleet.name(), "time_usec": record.time, "state": state, "machine": machine, "broker": broker,
+        "until_usec": record.number("WARDEND_UNTIL"), "message": record.get("MESSAGE"),
+    }));
+    let key = format!("fleet/{state}/{machine}{broker}/{}", record.time);
+    Event { kind: Kind::Fleet, key, jail: String::new(), count: u64::MAX, fields }
+}
+
 fn health(record: &OwnRecord, event: &str, problem: &str) -> Event {
     healthy_or_not(record.time, event, problem, record.get("MESSAGE"))
 }
@@ -295,6 +321,24 @@ mod tests {
         assert!(!serde_json::to_string(&event.fields).unwrap().contains("reboot"));
         let Meaning::Event(event) = meaning(&ban, true) else { panic!("it is an event") };
         assert!(event.fields["message"].as_str().unwrap().contains("$(reboot)"));
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_fleet_is_an_event_and_what_is_not_believed_is_none() {
+        let muted = record(&[
+            ("MESSAGE_ID", MUTED),
+            ("MESSAGE", "Not listening to web2_example until then, because it sends too many messages."),
+            ("WARDEND_MACHINE", "web2_example"),
+            ("WARDEND_UNTIL", "17"),
+        ]);
+        let Meaning::Event(event) = meaning(&muted, false) else { panic!("it is an event") };
+        assert_eq!((event.kind, &event.fields["state"]), (Kind::Fleet, &json!("muted")));
+        assert_eq!((&event.fields["machine"], &event.fields["until_usec"]), (&json!("web2_example"), &json!(17)));
+        let lost = record(&[("MESSAGE_ID", BROKER_LOST), ("WARDEND_BROKER", "nats://broker.example")]);
+        let Meaning::Event(event) = meaning(&lost, false) else { panic!("it is an event") };
+        assert_eq!(event.key, "fleet/lost/nats://broker.example/1795459200000000");
+        let names = crate::contract::journal::fleet::NOT_BELIEVED;
+        assert_eq!(meaning(&record(&[("MESSAGE_ID", names)]), false), Meaning::None, "a machine could flood people");
     }
 
     #[test]

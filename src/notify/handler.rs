@@ -92,7 +92,7 @@ impl Handler {
         };
         let mut events = BTreeSet::new();
         match read.events {
-            None => events.extend([Kind::Banned, Kind::Imported, Kind::Degraded, Kind::Digest]),
+            None => events.extend([Kind::Banned, Kind::Imported, Kind::Degraded, Kind::Fleet, Kind::Digest]),
             Some(named) if named.get_ref().is_empty() => {
                 return Err(at(
                     named.span().start,
@@ -197,7 +197,10 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_handler_with_the_defaults() {
         let handler = parse("").unwrap();
-        assert_eq!(handler.events, BTreeSet::from([Kind::Banned, Kind::Imported, Kind::Degraded, Kind::Digest]));
+        assert_eq!(
+            handler.events,
+            BTreeSet::from([Kind::Banned, Kind::Imported, Kind::Degraded, Kind::Fleet, Kind::Digest])
+        );
         assert_eq!(handler.pace, Pace { collect: 60_000_000, at_most: 600_000_000, batch: 1000 });
         assert_eq!(unit(&handler.name), "wardend-notify@mail.service");
         assert!(handler.wants(Kind::Banned, "sshd", 1) && !handler.wants(Kind::Leak, "sshd", 1));

@@ -145,7 +145,7 @@ impl Worker {
     /// Follows the journal; returns when it has to be opened again.
     fn follow(&mut self) -> Result<(), JournalError> {
         self.seen_moves = self.moves.load(Ordering::Relaxed);
-        let mut journal = OwnRecords::open(&self.places.journal, self.places.uid)?;
+        let mut journal = OwnRecords::open_with_fleet(&self.places.journal, self.places.uid)?;
         self.seek(&mut journal)?;
         while self.moves.load(Ordering::Relaxed) == self.seen_moves {
             self.turn(&mut journal)?;
