@@ -120,7 +120,7 @@ pub mod fleet {
     /// This machine has left the fleet.
     pub const LEFT: &str = "7d050dbc0b3a417b95bc51e2eb24558e";
 
-    /// What handlers of wardend-notify are told: what somebody has to look at, and that it is over. What a
+    /// What handlers of wardend-notify receive: what somebody has to look at, and that it is over. What a
     /// machine says without being believed is not among it, or it could have people flooded with mail.
     pub(crate) const REPORTED: [&str; 5] = [MUTED, UNMUTED, BROKER_LOST, BROKER_BACK, FLEET_REFUSED];
 }

@@ -95,7 +95,7 @@ impl OwnRecords {
         Ok(Self { journal, place: place.clone(), uid, fleet: false })
     }
 
-    /// The same, and what wardend-fleet has written that people are told.
+    /// The same, and what wardend-fleet has written for handlers.
     pub(crate) fn open_with_fleet(place: &Where, uid: Option<u32>) -> Result<Self, JournalError> {
         let mut records = Self::open(place, uid)?;
         let ids = REPORTED.map(str::to_owned).to_vec();

