@@ -75,8 +75,8 @@ impl Sender {
 /// What the journal says of earlier processes.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The newest place first.
-    pub(super) places: Vec<Place>,
+    /// The newest place first, and when journald received it.
+    pub(super) places: Vec<(Place, u64)>,
     /// Why it could not be looked at.
     pub(super) unread: Option<String>,
 }
@@ -112,9 +112,9 @@ fn find(unit: &str, path: &[u8], mark: &str) -> systemd::Result<Found> {
             break;
         }
         if let Some(place) = place(&mut journal)?
-            && !found.places.iter().any(|known| (known.device, known.inode) == (place.device, place.inode))
+            && !found.places.iter().any(|(known, _)| (known.device, known.inode) == (place.device, place.inode))
         {
-            found.places.push(place);
+            found.places.push((place, journal.timestamp_usec()?));
         }
     }
     Ok(found)

@@ -60,6 +60,9 @@ struct Arguments {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Saved {
     places: Vec<Place>,
+    /// When, in µs.
+    #[serde(default)]
+    time: u64,
 }
 
 /// Runs wardend-file with this process's arguments.
@@ -133,8 +136,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// there was no earlier one.
 fn where_to_begin(arguments: &Arguments, sender: &Sender, store: Option<&Path>) -> Option<Vec<Place>> {
     let saved: Option<Saved> = store.and_then(|store| serde_json::from_slice(&fs::read(store).ok()?).ok());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mark = format!("{}-{}", now.as_micros(), std::process::id());
+    let mark = format!("{}-{}", now(), std::process::id());
     let mut failed = failures();
     let found = sender.begin(&arguments.unit, &mark, &mut failed);
     if let Some(why) = found.unread {
@@ -143,15 +145,17 @@ fn where_to_begin(arguments: &Arguments, sender: &Sender, store: Option<&Path>) 
     newest(found.places, saved)
 }
 
-/// For each file the place that is furthest: what was saved may be some seconds old, and the journal may
-/// not go back to an empty line.
-fn newest(found: Vec<Place>, saved: Option<Saved>) -> Option<Vec<Place>> {
-    let Some(saved) = saved else { return (!found.is_empty()).then_some(found) };
+/// For each file the place that is newest: what was saved may be some seconds old, and the journal may not go
+/// back to an empty line. The furthest is not the newest in a file that was emptied meanwhile.
+fn newest(found: Vec<(Place, u64)>, saved: Option<Saved>) -> Option<Vec<Place>> {
+    let Some(saved) = saved else {
+        return (!found.is_empty()).then(|| found.into_iter().map(|(place, _)| place).collect());
+    };
     let mut places = saved.places;
     // The journal has older files as well, which were read to their ends long ago.
-    for place in found {
+    for (place, time) in found {
         match places.iter_mut().find(|known| (known.device, known.inode) == (place.device, place.inode)) {
-            Some(known) if known.offset < place.offset => *known = place,
+            Some(known) if saved.time < time || known.offset < place.offset => *known = place,
             Some(_) => break,
             None => places.push(place),
         }
@@ -159,9 +163,15 @@ fn newest(found: Vec<Place>, saved: Option<Saved>) -> Option<Vec<Place>> {
     Some(places)
 }
 
+/// In µs.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn save(store: Option<&Path>, places: &[Place]) {
     let Some(store) = store else { return };
-    let saved = Saved { places: places.to_vec() };
+    let saved = Saved { places: places.to_vec(), time: now() };
     let written = serde_json::to_vec(&saved).map_err(Into::into).and_then(|text| files::replace(store, &text, 0o600));
     if let Err(error) = written {
         say(&format!("{} can't be written: {error}.", store.display()));
@@ -263,9 +273,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_furthest_place_of_each_file_counts() {
+    fn the_newest_place_of_each_file_counts() {
         let place = |inode, offset| Place { device: 1, inode, offset, tail: Vec::new() };
-        let saved = |places: &[Place]| Some(Saved { places: places.to_vec() });
+        let saved = |places: &[Place]| Some(Saved { places: places.to_vec(), time: 100 });
+        let newest = |found: Vec<Place>, saved| newest(found.into_iter().map(|place| (place, 50)).collect(), saved);
         assert_eq!(newest(Vec::new(), None), None, "nobody has read it before");
         assert_eq!(newest(Vec::new(), saved(&[])), Some(Vec::new()));
         assert_eq!(newest(vec![place(1, 5)], None), Some(vec![place(1, 5)]));
@@ -273,5 +284,8 @@ mod tests {
         assert_eq!(newest(vec![place(1, 5)], saved(&[place(1, 7)])), Some(vec![place(1, 7)]));
         let journal = vec![place(3, 9), place(2, 8), place(1, 100)];
         assert_eq!(newest(journal, saved(&[place(2, 8)])), Some(vec![place(2, 8), place(3, 9)]));
+        // Emptied since it was saved.
+        let emptied = super::newest(vec![(place(1, 5), 150)], saved(&[place(1, 7)]));
+        assert_eq!(emptied, Some(vec![place(1, 5)]));
     }
 }

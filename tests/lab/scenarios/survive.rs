@@ -252,7 +252,8 @@ pub(crate) fn a_long_backlog_holds_up_no_ban_and_fills_no_memory(release: Releas
         progress.extend(show.lines().find(|line| line.starts_with("StatusText=Reading")).map(str::to_owned));
         let memory = machine.try_run("grep -h ^RssAnon /proc/$(systemctl show -p MainPID --value wardend)/status");
         peak = memory.stdout.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(peak).max(peak);
-        if !show.is_empty() && !show.contains("ActiveState=activating") {
+        // It is inactive until the job has begun.
+        if ["active", "failed"].iter().any(|state| show.lines().any(|line| line == format!("ActiveState={state}"))) {
             break;
         }
     }
