@@ -3,6 +3,7 @@
 
 import { plain, record, sentence } from "./bus.js";
 import { $, absolute, h, left, number, row, table } from "./dom.js";
+import { fleetView } from "./fleet.js";
 
 /** @typedef {import("./bus.js").Wardend} Wardend */
 
@@ -55,10 +56,12 @@ function jailView(known) {
  */
 export async function explain(wardend, address, place) {
     try {
-        const [jails] = await wardend.call("Explain", address);
+        const [[jails], fleet] = await Promise.all([wardend.call("Explain", address), fleetView(address)]);
         const known = jails.map(plain);
         const news = known.filter(jail => jail.State !== "clear" || jail.BanCount > 0 || jail.Attempts?.length > 0);
         place.replaceChildren(...(news.length > 0 ? news : known.slice(0, 1)).map(jailView));
+        if (fleet)
+            place.append(fleet);
     } catch (error) {
         place.replaceChildren(h("p", { class: "error" }, sentence(error).message));
     }

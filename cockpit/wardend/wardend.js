@@ -5,6 +5,7 @@ import { setAccess } from "./access.js";
 import { Bans } from "./bans.js";
 import { Wardend, sentence, serverTime, startDaemon, viewersAddress } from "./bus.js";
 import { $, say, setServerTime, single, soon } from "./dom.js";
+import { showFleet } from "./fleet.js";
 import { askBan, askIgnore, prepareDialogs } from "./orders.js";
 import { showChart, showIgnored, showJails, showNumbers, showOwnAddress, showSources, showState } from "./overview.js";
 import { followTheme } from "./theme.js";
@@ -48,6 +49,7 @@ const parts = {
             parts.own();
     }),
     ignored: attempt(() => showIgnored(wardend)),
+    fleet: attempt(showFleet),
     own: attempt(() => showOwnAddress(wardend, address, () => jails)),
 };
 
@@ -57,6 +59,7 @@ const counted = soon(2000, () => {
     parts.chart();
     parts.sources();
     parts.jails();
+    parts.fleet();
 });
 const lists = soon(500, () => {
     parts.jails();

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::harness::attack::Connection;
 use crate::harness::browser::{Browser, HERE};
+use crate::harness::fleet;
 use crate::harness::machine::{Machine, Release};
 use crate::harness::plan::PASSWORD;
 use crate::scenarios::hostile;
@@ -113,6 +114,7 @@ pub(crate) fn the_page_in_cockpit_shows_what_happens_and_carries_out_what_is_ord
     the_table_is_used_with_the_keyboard(&machine, &mut browser);
     jails_pause_and_tell_their_settings(&machine, &mut browser);
     it_follows_the_daemon_and_firewalld(&machine, &mut browser);
+    the_fleet_is_shown_where_there_is_one(&machine, &mut browser);
     assert_eq!(browser.faults(), "", "neither errors nor reports of the content security policy");
     it_is_quick_with_many_bans(&machine, &mut browser);
     assert_eq!(browser.faults(), "");
@@ -296,6 +298,30 @@ fn the_dialogs_show_what_the_daemon_says(machine: &Machine, browser: &mut Browse
         ));
         browser.wait(&format!("rows().length === {count}"));
     }
+}
+
+/// A fleet whose broker can't be reached; what this machine itself has pardoned is explained.
+fn the_fleet_is_shown_where_there_is_one(machine: &Machine, browser: &mut Browser) {
+    assert!(!browser.text("String(shown('#fleet'))").contains("true"), "there is none yet");
+    fleet::install_files(machine);
+    machine.run("mkdir -p /etc/wardend/fleet /etc/wardend/fleet.conf.d && cd /etc/wardend/fleet && touch ca.pem certificate.pem key.pem");
+    machine.write(
+        "/etc/wardend/fleet.conf.d/local.conf",
+        "[fleet]\nbrokers = [\"nats://192.0.2.9\"]\nmachine = \"web1.example\"\n",
+    );
+    machine.run("systemctl start wardend-fleet");
+    machine.wait_until("it says how it is", || machine.try_run("wardenctl fleet status").code == 0);
+    machine.run("wardenctl fleet pardon 203.0.113.96");
+    machine.run("wardenctl ban 203.0.113.96 --jail sshd");
+    browser.wait("shown('#fleet') && text('#fleet-state').startsWith('web1_example shares ')");
+    browser.wait("text('#brokers').includes('nats://192.0.2.9') && text('#brokers').includes('lost')");
+    look_at(browser, machine.release(), "fleet");
+    browser.click("banned('203.0.113.96').querySelector('.source')");
+    browser.wait("text('#bans tr.opened').includes('Pardoned by web1_example until ')");
+    browser.click("banned('203.0.113.96').querySelector('.source')");
+    browser.wait("!one('#bans tr.opened')");
+    machine.run("wardenctl unban 203.0.113.96; systemctl stop wardend-fleet");
+    browser.wait("!banned('203.0.113.96') && !shown('#fleet')");
 }
 
 /// What people do who use no mouse: sort, open and close a row. The focus stays where it is while the table is
