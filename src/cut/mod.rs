@@ -1,5 +1,5 @@
-//! Closes what a banned source still has open: a ban keeps out what is new, and firewalld lets live
-//! what is established.
+//! Closes what a banned source still has open: a ban blocks new connections, and firewalld
+//! leaves established ones open.
 //!
 //! [`cutting`] says when, which is never before the ban is in force; [`mod@unit`] asks the unit that may do
 //! it, and [`program`] is what this unit runs.

@@ -1,7 +1,7 @@
 //! `wardend-cut`: what wardend-cut@.service runs for the daemon, with the one capability that it takes. It is
 //! a program of its own, so that nothing but this runs with that capability.
 //!
-//! firewalld lets live what is established, so what a banned source still has open is closed in the kernel
+//! firewalld leaves established connections open, so those of a banned source are closed in the kernel
 //! ([`crate::kernel::connections`]). Each line that comes in says what to close and is answered by a line,
 //! and when the daemon goes away, this ends. Whatever a line says, it can only name addresses and ports.
 
@@ -36,12 +36,12 @@ const LOOKS: usize = 3;
 #[command(name = "wardend-cut", version)]
 struct Arguments {}
 
-/// Why connections live on: a sentence without its end.
+/// Why connections stay open: a sentence without its end.
 #[derive(Debug, thiserror::Error)]
 enum ProgramError {
-    #[error("wardend-cut does not understand what it is to close ({0})")]
+    #[error("wardend-cut does not understand the request ({0})")]
     Request(#[from] serde_json::Error),
-    #[error("wardend-cut is to close the connections of nobody")]
+    #[error("the request names no source")]
     Nobody,
     #[error("'{0}' is not a valid source ({1})")]
     Source(String, AddressError),

@@ -1,12 +1,11 @@
 //! Closes what a banned source still has open.
 //!
-//! firewalld lets live what is established, and closing somebody else's sockets takes CAP_NET_ADMIN and the
-//! host's network, and the daemon has neither. wardend-cut.socket starts a program for whoever connects, which
+//! firewalld does not block established connections. Closing the sockets of other processes takes CAP_NET_ADMIN
+//! and the network of the host, and the daemon has neither. wardend-cut.socket starts a program for whoever connects, which
 //! has that one capability and does that one thing, and only the daemon may connect. It takes one request at a
-//! time, each for all sources that have come together meanwhile; and nothing ever waits for it. To start it
-//! costs more than to close connections, so it stays for as long as more bans may come soon, and a ban that
-//! comes into force meanwhile costs a line. What a ban does not close is not cut either, so the program is
-//! told the ports of a ban that has some.
+//! time, for all sources that have come together meanwhile, and nothing waits for it. Starting it costs more
+//! than closing connections, so it stays as long as more bans may come soon. What a ban does not block is not
+//! closed either, so a request names the ports of a ban that has some.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -49,7 +48,7 @@ const PORTS_PATIENCE: Duration = Duration::from_secs(10);
 /// An answer of more bytes is not believed.
 const LONGEST: usize = 64 * 1024;
 
-/// Why connections live on: a part of a sentence.
+/// Why connections stay open: a part of a sentence.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CutError {
     #[error(
