@@ -286,10 +286,10 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    /// Whether the machine still answers on this connection, within two seconds.
+    /// Whether the machine still answers on this connection.
     pub(crate) fn is_alive(&mut self) -> bool {
         let stdin = self.ssh.stdin.as_mut().expect("it is piped");
-        stdin.write_all(b"still there?\n").is_ok() && self.lines.recv_timeout(Duration::from_secs(2)).is_ok()
+        stdin.write_all(b"still there?\n").is_ok() && self.lines.recv_timeout(Duration::from_secs(20)).is_ok()
     }
 }
 

@@ -23,7 +23,7 @@ use crate::harness::plan::Plan;
 /// How long a machine may take to come up, and a command or a condition to come true.
 /// Both hold for a busy host; an idle one needs a tenth of it.
 const BOOT: Duration = Duration::from_secs(90);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Debian release that the lab can boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

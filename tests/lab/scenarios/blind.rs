@@ -10,11 +10,12 @@ use crate::harness::plan::Plan;
 use crate::scenarios::hostile::CLIENT;
 
 /// In a unit of the admin's own name: by syslog, with its standard error as Gentoo runs it, and in a
-/// journal namespace. And one for each connection, as Gentoo and Flatcar have it.
+/// journal namespace. And one for each connection, as Gentoo and Flatcar have it. A service has started
+/// when its sshd listens, which that tells by sd_notify.
 const UNITS: [(&str, &str); 5] = [
-    ("gate.service", "[Service]\nExecStart=/usr/sbin/sshd -D -p 2223\n"),
-    ("gate-e.service", "[Service]\nExecStart=/usr/sbin/sshd -D -e -p 2224\n"),
-    ("gate-n.service", "[Service]\nExecStart=/usr/sbin/sshd -D -p 2225\nLogNamespace=doors\n"),
+    ("gate.service", "[Service]\nType=notify\nExecStart=/usr/sbin/sshd -D -p 2223\n"),
+    ("gate-e.service", "[Service]\nType=notify\nExecStart=/usr/sbin/sshd -D -e -p 2224\n"),
+    ("gate-n.service", "[Service]\nType=notify\nExecStart=/usr/sbin/sshd -D -p 2225\nLogNamespace=doors\n"),
     ("sshd.socket", "[Socket]\nListenStream=2226\nAccept=yes\n"),
     ("sshd@.service", "[Service]\nExecStart=-/usr/sbin/sshd -i -e\nStandardInput=socket\nStandardError=journal\n"),
 ];
