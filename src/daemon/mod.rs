@@ -25,6 +25,7 @@ mod reloading;
 mod run;
 mod status;
 mod visits;
+mod waiting;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -33,6 +33,7 @@ use super::{
     readiness::Readiness,
     reading::Reading,
     reloading::Reloading,
+    waiting::Waiting,
 };
 use crate::{
     bus::{self, Command, Core, PublisherHandle, Status},
@@ -83,6 +84,8 @@ pub(super) struct Daemon {
     own: OwnAddresses,
     pub(super) names: Names,
     commands: mpsc::Receiver<Command>,
+    /// Those that wait until the journal has been read up to them.
+    waiting: Waiting,
     /// For what wardend asks of others.
     pub(super) outgoing: Outgoing,
     /// For those that ask of wardend.
@@ -155,6 +158,7 @@ impl Daemon {
             own,
             names,
             commands,
+            waiting: Waiting::default(),
             outgoing,
             served,
             notifier: Notifier::start(),
@@ -182,6 +186,7 @@ impl Daemon {
         self.carry_out();
         loop {
             let (deadline, tick) = (self.deadline(), self.next_tick());
+            let has_read = self.reading.follower.has_read();
             // In no fixed order: neither a flood of records nor one of calls may starve the rest.
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -193,7 +198,9 @@ impl Daemon {
                     None => return Err(Fatal::JournalEnded),
                 },
                 said = self.firewall.next() => self.hear(said),
-                Some(command) = self.commands.recv() => self.obey(command),
+                Some(command) = self.commands.recv(), if !self.waiting.is_full() => self.order(command),
+                () = has_read.notified() => self.obey_who_waits(),
+                () = self.waiting.end_of_patience() => self.obey_who_waits(),
                 () = sleep_until(deadline) => self.wake(),
                 step = self.reloading.step() => self.reload(step),
                 answers = self.names.next() => {
@@ -293,6 +300,7 @@ impl Daemon {
             }
             self.show_that_it_is_alive();
         }
+        self.obey_who_waits();
         self.show();
         self.tell_the_reader();
         // The firewall task and the bus live on this thread too.
@@ -347,6 +355,24 @@ impl Daemon {
             self.saving.touch();
         }
         self.pace.soon();
+    }
+
+    /// A command has come. What is judged by records waits for those that were written before it.
+    fn order(&mut self, command: Command) {
+        match self.waiting.take(command, Instant::now().into_std()) {
+            Some(command) => self.obey(command),
+            None => self.reading.follower.tell_when_read(),
+        }
+    }
+
+    /// The journal has been read up to some commands, or they have waited for long enough.
+    fn obey_who_waits(&mut self) {
+        while let Some(command) = self.waiting.next(self.reading.follower.horizon(), Instant::now().into_std()) {
+            self.obey(command);
+        }
+        if !self.waiting.is_empty() {
+            self.reading.follower.tell_when_read();
+        }
     }
 
     /// Lets the reader look often for as long as that matters.

@@ -12,14 +12,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
 use mio::Waker;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     JournalError, Loss, Position, Reader, Step, Where,
@@ -89,10 +89,13 @@ impl Batch {
 pub(crate) struct Follower {
     batches: mpsc::Receiver<Batch>,
     pulse: Arc<AtomicU64>,
-    /// What was written up to this moment has been handed over, in ms since `started`.
+    /// What was written up to this moment has been handed over, in µs since `started`.
     horizon: Arc<AtomicU64>,
     /// Until when it matters that an entry is read at once, in ms since `started`.
     eager: Arc<AtomicU64>,
+    /// Somebody waits for word that all has been read, and that word.
+    asked: Arc<AtomicBool>,
+    has_read: Arc<Notify>,
     waker: Arc<Waker>,
     started: Instant,
     /// The position named an entry that was still there.
@@ -117,8 +120,15 @@ impl Follower {
         let eager = Arc::new(AtomicU64::new(0));
         let sleeper = Sleeper::new().map_err(JournalError::Thread)?;
         let waker = sleeper.waker();
-        let progress =
-            Progress { pulse: Arc::clone(&pulse), horizon: Arc::clone(&horizon), eager: Arc::clone(&eager), started };
+        let (asked, has_read) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let progress = Progress {
+            pulse: Arc::clone(&pulse),
+            horizon: Arc::clone(&horizon),
+            eager: Arc::clone(&eager),
+            asked: Arc::clone(&asked),
+            has_read: Arc::clone(&has_read),
+            started,
+        };
         let reading = move || {
             let mut thread = Thread {
                 filters,
@@ -149,7 +159,7 @@ impl Follower {
         };
         thread::Builder::new().name("journal".to_owned()).spawn(reading).map_err(JournalError::Thread)?;
         let resumed = outcome.await.map_err(|_| JournalError::NoAccess)??;
-        Ok(Self { batches, pulse, horizon, eager, waker, started, resumed })
+        Ok(Self { batches, pulse, horizon, eager, asked, has_read, waker, started, resumed })
     }
 
     /// The next entries; none if the thread has ended.
@@ -162,7 +172,7 @@ impl Follower {
     pub(crate) fn horizon(&self) -> Option<Instant> {
         let horizon = self.horizon.load(Ordering::Acquire);
         // What was sent before it was stored is in the channel or has been taken out.
-        (horizon > 0 && self.batches.is_empty()).then(|| self.started + Duration::from_millis(horizon))
+        (horizon > 0 && self.batches.is_empty()).then(|| self.started + Duration::from_micros(horizon))
     }
 
     /// For so long it matters that an entry is read at once.
@@ -182,6 +192,18 @@ impl Follower {
         let _ = self.waker.wake();
     }
 
+    /// Has the thread look now, and give word ([`Self::has_read`]) when [`Self::horizon`] has come to this moment.
+    pub(crate) fn tell_when_read(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.look();
+    }
+
+    /// The word that all has been read that was written before somebody asked ([`Self::tell_when_read`]). What
+    /// came of it may still wait in [`Self::next`].
+    pub(crate) fn has_read(&self) -> Arc<Notify> {
+        Arc::clone(&self.has_read)
+    }
+
     /// A number that grows as long as the thread makes progress.
     pub(crate) fn pulse(&self) -> u64 {
         self.pulse.load(Ordering::Relaxed)
@@ -193,6 +215,8 @@ struct Progress {
     pulse: Arc<AtomicU64>,
     horizon: Arc<AtomicU64>,
     eager: Arc<AtomicU64>,
+    asked: Arc<AtomicBool>,
+    has_read: Arc<Notify>,
     started: Instant,
 }
 
@@ -249,8 +273,10 @@ impl Thread {
 
     /// Reads until the daemon's end of the channel is gone.
     fn run(&mut self) {
-        let mut first = true;
+        let (mut first, mut asked) = (true, false);
         loop {
+            // Whoever asks from here on may ask for more than this look.
+            asked |= self.progress.asked.swap(false, Ordering::Acquire);
             let begun = self.progress.started.elapsed();
             self.look_after_the_journal();
             let mut batch = self.read();
@@ -264,7 +290,10 @@ impl Thread {
             first = false;
             self.progress.pulse.fetch_add(1, Ordering::Relaxed);
             if caught_up {
-                self.progress.horizon.store(u64::try_from(begun.as_millis()).unwrap_or(0), Ordering::Release);
+                self.progress.horizon.store(u64::try_from(begun.as_micros()).unwrap_or(0), Ordering::Release);
+                if std::mem::take(&mut asked) {
+                    self.progress.has_read.notify_one();
+                }
                 let tick = self.progress.tick();
                 match &mut self.reader {
                     Some(reader) => reader.wait(&mut self.sleeper, tick),

@@ -104,6 +104,7 @@ scenarios! {
     state:
         a_reload_keeps_counters_and_bans_and_a_mistake_changes_nothing,
         an_address_is_explained_with_its_attempts_and_their_records,
+        what_is_ordered_or_asked_is_judged_by_all_that_was_written_before,
         whoever_is_logged_in_may_not_guess_at_others_without_end,
         whoever_is_logged_in_is_spared_however_long_ago_they_came,
         whoever_has_left_is_not_spared_for_what_they_left_running,

@@ -179,6 +179,26 @@ pub(crate) fn an_address_is_explained_with_its_attempts_and_their_records(releas
     assert_eq!(user.can_connect(), Connection::Open);
 }
 
+pub(crate) fn what_is_ordered_or_asked_is_judged_by_all_that_was_written_before(release: Release) {
+    let machine = machine(release);
+    let newest = |text: &str| machine.wait_until(text, || !machine.messages(text).is_empty());
+    for host in 20..30 {
+        let address = format!("203.0.113.{host}");
+        let user = machine.attacker(&address);
+        let login = user.log_in("alice");
+        newest(&format!("Accepted password for alice from {address} "));
+        let refused = machine.try_run(&format!("wardenctl ban {address} --jail sshd --spare"));
+        assert!(refused.code != 0 && refused.stderr.contains("logged in from there"), "{host}: {}", refused.stderr);
+        drop(login);
+
+        let address = format!("198.51.100.{}", host + 100);
+        machine.attacker(&address).guess(Guesses { user: "alice", ..Guesses::default() });
+        newest(&format!("Failed password for alice from {address} "));
+        let text = machine.run(&format!("wardenctl explain {address}"));
+        assert!(text.contains(": counting") && text.contains("1 of "), "{text}");
+    }
+}
+
 pub(crate) fn whoever_is_logged_in_may_not_guess_at_others_without_end(release: Release) {
     let machine = machine(release);
     let user = machine.attacker("203.0.113.9");
