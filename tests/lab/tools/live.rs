@@ -35,8 +35,8 @@ const NOISE: [f64; 3] = [0.05, 0.2, 1.0];
 const NOISE_SECONDS: u32 = 300;
 const NOISE_BEFORE: u32 = 40;
 /// The brute forces among the noise: their attempts' distance, how often one begins, and for how
-/// long that goes on, in seconds.
-const BRUTE: [(f64, u32, u32); 2] = [(2.0, 4, 70), (0.2, 4, 50)];
+/// long that goes on, in seconds. Of few bans the 95th percentile is the worst.
+const BRUTE: [(f64, u32, u32); 2] = [(2.0, 4, 300), (0.2, 4, 150)];
 /// How long each attack lasts, in seconds, and the number of bans it makes.
 const ATTACK: u32 = 30;
 /// How long the one before all lasts.
