@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::nets::Nets;
+use super::{entry::parse, layout::Family, nets::Nets};
 
 /// What is to become of an ipset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +44,15 @@ impl Ipset {
 
     pub(super) fn is_empty(&self) -> bool {
         self.held.len() == 0 && self.junk.is_empty()
+    }
+
+    /// Whether these are its entries.
+    pub(super) fn is(&self, family: Family, entries: &[String]) -> bool {
+        let known = |entry: &String| match parse(family, entry) {
+            Some(net) => self.held.contains(&net),
+            None => self.junk.contains(entry),
+        };
+        entries.len() == self.held.len() + self.junk.len() && entries.iter().all(known)
     }
 
     /// Whether calls for it do what they say.

@@ -139,6 +139,12 @@ impl Plan {
         self.pools.iter().map(report).collect()
     }
 
+    /// Whether firewalld holds in this ipset what it is believed to hold there.
+    pub(crate) fn holds(&self, set: &IpsetId, entries: &[String]) -> bool {
+        let ipset = self.pools.get(&set.pool).and_then(|pool| pool.ipsets.get(set.index));
+        ipset.is_some_and(|ipset| ipset.is(set.pool.family, entries))
+    }
+
     /// Takes in what firewalld says that it holds, ipset by ipset, all of a pool together.
     pub(crate) fn sync(&mut self, lists: &[(IpsetId, Vec<String>)]) -> (Vec<(IpsetId, Found)>, Vec<News>) {
         // What has come to light has waited long enough.

@@ -1,12 +1,14 @@
 //! The loop that keeps firewalld where the plan wants it.
 //!
-//! There is one call in flight at most, and while it is, orders and signals are taken in all the
-//! same: they only change the plan and mark what is known as stale. So nothing can get lost or
+//! There is one call in flight at most that changes an ipset, and while it is, orders and signals are taken in
+//! all the same: they only change the plan and mark what is known as stale. Beside it there may be one that a
+//! ban must not wait for the end of ([`compare`]). So nothing can get lost or
 //! out of order, and every trouble has the same mend: ask firewalld what it holds and go on from
 //! there. That goes for a call that is given up as well: firewalld takes one call after the other,
 //! so what it says it holds afterwards is from after that call, if it was carried out at all.
 
 mod absence;
+mod compare;
 mod perform;
 mod phase;
 mod upkeep;
@@ -28,15 +30,18 @@ use super::{
     Order, Report, State,
     client::{Firewalld, Trouble},
     inbox::{Event, Inbox},
-    layout::Layout,
+    layout::{IpsetId, Layout},
     messages::{self, Bypass, CUT_OFF, DEAF, NotRight, UNREACHED},
     plan::{News, Next, Plan},
     pool::Change,
 };
 use crate::systemd::outgoing::{Outgoing, within};
 
-/// How often firewalld's list is compared with ours when nothing else gives cause to.
+/// How often what is in force is compared with what should be when nothing else gives cause to.
 const AUDIT: Duration = Duration::from_secs(300);
+/// How often that goes on to the permanent configuration, and to what is accepted before wardend's policy is
+/// asked. It is half of the calls, and neither loses a ban.
+const SURVEY: Duration = Duration::from_secs(3600);
 /// The least time between two comparisons, however many leaks ask for one.
 const AUDIT_GAP: Duration = Duration::from_secs(2);
 /// A call may be slow: another client can keep firewalld busy for minutes. After this time the
@@ -109,7 +114,9 @@ async fn setup(
         failures: 0,
         pause: None,
         audit: Instant::now() + AUDIT,
+        survey: Instant::now() + SURVEY,
         looked: Instant::now(),
+        edited: BTreeSet::new(),
         last_reload: None,
         reload_gap: RELOAD_GAP,
         suspects: BTreeSet::new(),
@@ -145,9 +152,13 @@ struct Driver {
     changes: usize,
     failures: u32,
     pause: Option<Pause>,
+    /// When it is compared next, and from when on this goes on to all that is checked.
     audit: Instant,
+    survey: Instant,
     /// When it was last compared.
     looked: Instant,
+    /// Ipsets that were changed while one was listed.
+    edited: BTreeSet<IpsetId>,
     last_reload: Option<Reload>,
     reload_gap: Duration,
     /// Entries, and sets, that were refused once.
@@ -169,10 +180,7 @@ impl Driver {
     }
 
     async fn work(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
-        // Everything that has been ordered by now is one change of the plan.
-        while let Some(order) = self.inbox.order() {
-            self.take(Event::Order(Some(order)))?;
-        }
+        self.take_orders()?;
         let now = Instant::now();
         if let Wanted::Removal { .. } = self.wanted {
             return self.dismantle(firewalld).await;
@@ -191,7 +199,7 @@ impl Driver {
         if now >= self.audit {
             self.audit = now + AUDIT;
             self.looked = now;
-            self.phase.lose();
+            self.phase.fall_due();
         }
         if self.phase.is_stale() {
             return self.resync(firewalld).await;
@@ -201,8 +209,10 @@ impl Driver {
             Next::Wait(until) => Some(self.began + Duration::from_millis(until)),
             Next::Idle => None,
         };
-        if self.phase != Phase::Checked {
-            return self.check(firewalld).await;
+        match self.phase {
+            Phase::Checked => {}
+            Phase::Due => return self.compare(firewalld).await,
+            _ => return self.check(firewalld).await,
         }
         self.failures = 0;
         self.reload_gap = RELOAD_GAP;
@@ -250,11 +260,24 @@ impl Driver {
                 reply = &mut call => return Ok(reply),
                 () = at(patience) => {
                     patience = None;
-                    let bus = self.outgoing.silence() >= SILENCE;
-                    self.enter(State::Down(if bus { UNREACHED } else { DEAF }.to_owned()));
+                    self.hear_nothing();
                 }
             }
         }
+    }
+
+    /// A call has had no answer for [`PATIENCE`].
+    fn hear_nothing(&mut self) {
+        let bus = self.outgoing.silence() >= SILENCE;
+        self.enter(State::Down(if bus { UNREACHED } else { DEAF }.to_owned()));
+    }
+
+    /// Everything that has been ordered by now is one change of the plan.
+    fn take_orders(&mut self) -> Result<(), Over> {
+        while let Some(order) = self.inbox.order() {
+            self.take(Event::Order(Some(order)))?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, event: Event) -> Result<(), Over> {
@@ -290,7 +313,10 @@ impl Driver {
                 self.report(news);
                 self.wanted.add_bans();
             }
-            Order::Audit => self.audit = self.looked + AUDIT_GAP,
+            Order::Audit => {
+                self.audit = self.looked + AUDIT_GAP;
+                self.survey = self.audit;
+            }
             Order::Suspect(scope, net) => self.plan.suspect(&scope, net),
             Order::Sync => {
                 if self.syncs == 0 {
@@ -299,6 +325,7 @@ impl Driver {
                 }
                 self.syncs += 1;
                 self.audit = Instant::now();
+                self.survey = self.audit;
                 (self.pause, self.next_question) = (None, None);
             }
             Order::Inspect => self.inspections += 1,

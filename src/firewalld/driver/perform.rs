@@ -23,6 +23,7 @@ const PAUSE_IF_DENIED: Duration = Duration::from_secs(10);
 impl Driver {
     pub(super) async fn perform(&mut self, firewalld: &Firewalld, call: &Call) -> Result<(), Over> {
         let junk = self.plan.is_junk(call);
+        self.edited.insert(call.ipset.clone());
         let reply = self.call(firewalld.perform(call)).await?;
         if self.phase.is_stale() {
             // The reply may be from before or after the loss. The resync will tell.

@@ -44,6 +44,8 @@ pub(super) enum Phase {
     Doubtful,
     /// The entries are known; ipsets, policy and permanent configuration are checked when nothing is urgent.
     Listed,
+    /// Nothing speaks against what is known, but it is time to compare it, when nothing is urgent.
+    Due,
     /// All has been seen since the last event that may have cost any of it.
     Checked,
 }
@@ -65,9 +67,16 @@ impl Phase {
     pub(super) fn doubt(&mut self) {
         *self = match self {
             Self::Unknown => Self::Unknown,
-            Self::Lost | Self::Listed => Self::Lost,
+            Self::Lost | Self::Listed | Self::Due => Self::Lost,
             Self::Doubtful | Self::Checked => Self::Doubtful,
         };
+    }
+
+    /// The time has come to compare.
+    pub(super) fn fall_due(&mut self) {
+        if *self == Self::Checked {
+            *self = Self::Due;
+        }
     }
 
     /// Ipsets and policy are in force.
@@ -81,7 +90,7 @@ impl Phase {
     pub(super) fn see_entries(&mut self) {
         *self = match self {
             Self::Unknown => Self::Unknown,
-            Self::Lost | Self::Listed => Self::Listed,
+            Self::Lost | Self::Listed | Self::Due => Self::Listed,
             Self::Doubtful | Self::Checked => Self::Checked,
         };
     }
@@ -160,9 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn only_what_was_checked_falls_due_and_a_doubt_about_entries_leaves_it_so() {
+        let mut phase = Phase::Checked;
+        phase.fall_due();
+        assert!(phase == Phase::Due && !phase.is_stale());
+        phase.doubt();
+        phase.see_entries();
+        assert_eq!(phase, Phase::Listed);
+        phase.fall_due();
+        assert_eq!(phase, Phase::Listed, "more is to be checked than would be compared");
+    }
+
+    #[test]
     fn a_firewalld_that_is_unknown_stays_so_until_its_objects_are_seen() {
         let mut phase = Phase::Unknown;
-        for step in [Phase::lose, Phase::doubt, Phase::see_entries, Phase::check_again] {
+        for step in [Phase::lose, Phase::doubt, Phase::see_entries, Phase::check_again, Phase::fall_due] {
             step(&mut phase);
             assert_eq!(phase, Phase::Unknown);
         }

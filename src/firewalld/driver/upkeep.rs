@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::{
-    Driver, LONGEST_PAUSE, Over, RELOAD_GAP,
+    Driver, LONGEST_PAUSE, Over, RELOAD_GAP, SURVEY,
     phase::{Pause, Phase, Reload, Seen},
 };
 use crate::firewalld::Report;
@@ -17,7 +17,7 @@ use crate::firewalld::client::{Firewalld, Trouble};
 use crate::firewalld::inspect::Inspection;
 use crate::firewalld::messages;
 use crate::firewalld::messages::{Bypass, NotRemoved};
-use crate::firewalld::objects::Runtime;
+use crate::firewalld::objects::{Repairs, Runtime};
 
 /// Since 2.4 firewalld answers before a list is in the kernel: 10,000 entries take half a second when
 /// nothing else runs. The time to wait for that number, in ms; fewer take less.
@@ -27,14 +27,13 @@ impl Driver {
     /// Sees to it that ipsets and policy are in force, with as few calls as it takes.
     pub(super) async fn look(&mut self, firewalld: &Firewalld) -> Result<Seen, Over> {
         let layout = self.layout.clone();
-        let found = self
-            .call(async {
-                let unknown = firewalld.unknown_services(&layout).await?;
-                let rules = layout.rules(|service| !unknown.contains(service));
-                let runtime = firewalld.runtime(&layout, &rules).await?;
-                Ok((unknown, rules, runtime, firewalld.settles_late().await))
-            })
-            .await?;
+        let calls = async {
+            let unknown = firewalld.unknown_services(&layout).await?;
+            let rules = layout.rules(|service| !unknown.contains(service));
+            let runtime = firewalld.runtime(&layout, &rules).await?;
+            Ok((unknown, rules, runtime, firewalld.settles_late().await))
+        };
+        let found = self.aside(firewalld, calls).await?;
         let (unknown, rules, runtime, late) = match found {
             Ok(found) => found,
             Err(error) => {
@@ -66,8 +65,8 @@ impl Driver {
         }
     }
 
-    /// The same, and the permanent configuration as well.
-    pub(super) async fn check(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+    /// The same when all else is known to be right. True if all is then.
+    pub(super) async fn look_again(&mut self, firewalld: &Firewalld) -> Result<bool, Over> {
         // What happens meanwhile takes it back.
         self.phase = Phase::Checked;
         match self.look(firewalld).await? {
@@ -75,10 +74,25 @@ impl Driver {
             Seen::Corrected => self.phase.check_again(),
             Seen::Missing => self.phase = Phase::Unknown,
         }
-        if self.phase == Phase::Checked {
-            self.look_ahead(firewalld).await?;
+        Ok(self.phase == Phase::Checked)
+    }
+
+    /// The same, and what is accepted before a ban is asked for, and the permanent configuration.
+    pub(super) async fn check(&mut self, firewalld: &Firewalld) -> Result<(), Over> {
+        let begun = Instant::now();
+        // An order that comes meanwhile wants another check.
+        self.survey = begun + SURVEY;
+        let right = self.look_again(firewalld).await? && self.look_ahead(firewalld).await?;
+        if self.phase != Phase::Checked {
+            return Ok(());
         }
-        if self.phase == Phase::Checked && self.repair(firewalld).await? && !self.warned {
+        let (layout, rules) = (self.layout.clone(), self.rules());
+        let reply = self.aside(firewalld, firewalld.repair(&layout, &rules)).await?;
+        let repaired = self.repaired(reply);
+        if !(right && repaired) {
+            self.survey = begun;
+        }
+        if repaired && !self.warned {
             self.warned = self.call(async { Ok(firewalld.keeps_entries().await) }).await?.unwrap_or(false);
             if self.warned {
                 self.tell(messages::KEEPS.to_owned());
@@ -91,7 +105,7 @@ impl Driver {
     async fn look_ahead(&mut self, firewalld: &Firewalld) -> Result<bool, Over> {
         let layout = self.layout.clone();
         // What is wrong with firewalld otherwise comes to light where it matters more.
-        let Ok(found) = self.call(firewalld.bypasses(&layout)).await? else { return Ok(false) };
+        let Ok(found) = self.aside(firewalld, firewalld.bypasses(&layout)).await? else { return Ok(false) };
         let found = found.into_iter().filter(|(_, only)| {
             let banned = |nets: &Vec<IpNet>| nets.iter().any(|net| self.plan.touches(net));
             only.as_ref().is_none_or(banned)
@@ -107,20 +121,23 @@ impl Driver {
         Ok(true)
     }
 
-    /// Puts the permanent configuration right. True if it is.
-    async fn repair(&mut self, firewalld: &Firewalld) -> Result<bool, Over> {
-        let layout = self.layout.clone();
-        let rules = layout.rules(|service| !self.unknown.contains(service));
-        match self.call(firewalld.repair(&layout, &rules)).await? {
+    /// The rules that the policy should have.
+    fn rules(&self) -> Vec<String> {
+        self.layout.rules(|service| !self.unknown.contains(service))
+    }
+
+    /// The permanent configuration was put right, or was to be. True if it is right.
+    fn repaired(&mut self, reply: zbus::Result<Repairs>) -> bool {
+        match reply {
             Ok(repairs) => {
                 for text in messages::repaired(&repairs) {
                     self.tell(text);
                 }
-                Ok(true)
+                true
             }
             Err(error) => {
                 self.fail(&Trouble::from(&error));
-                Ok(false)
+                false
             }
         }
     }
@@ -136,8 +153,9 @@ impl Driver {
             self.pause = Some(Pause { until: next.min(now + LONGEST_PAUSE), is_firm: false });
             return Ok(());
         }
-        let layout = self.layout.clone();
-        if !self.repair(firewalld).await? || layout != self.layout {
+        let (layout, rules) = (self.layout.clone(), self.rules());
+        let reply = self.call(firewalld.repair(&layout, &rules)).await?;
+        if !self.repaired(reply) || layout != self.layout {
             return Ok(());
         }
         if last.is_some() {
@@ -162,7 +180,9 @@ impl Driver {
         let asked = std::mem::take(&mut self.inspections);
         let (policy, seen) = if self.owner.is_some() {
             let layout = self.layout.clone();
-            self.call(async { Ok(firewalld.inspect(&layout).await) }).await?.unwrap_or(("unknown", Vec::new()))
+            self.aside(firewalld, async { Ok(firewalld.inspect(&layout).await) })
+                .await?
+                .unwrap_or(("unknown", Vec::new()))
         } else {
             ("unknown", Vec::new())
         };

@@ -63,6 +63,7 @@ impl Config {
         name: &str,
         #[zbus(object_server)] server: &ObjectServer,
     ) -> Result<OwnedObjectPath, Fault> {
+        self.0.enter("getIPSetByName", name).await?;
         if !self.0.with(|inner| inner.permanent.contains(name)) {
             return Err(exception(&format!("INVALID_IPSET: {name}")));
         }

@@ -35,6 +35,8 @@ pub(crate) fn exception(text: &str) -> Fault {
     Fault::Exception(text.to_owned())
 }
 
+type Meanwhile = Box<dyn FnMut(&str) + Send>;
+
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) permanent: BTreeSet<String>,
@@ -52,6 +54,8 @@ pub(crate) struct Inner {
     /// Entries of the permanent configuration, which a reload brings with it.
     pub(crate) baked: Vec<(String, String)>,
     calls: Vec<String>,
+    /// What happens at each call, as soon as it has arrived.
+    pub(crate) meanwhile: Option<Meanwhile>,
     /// Faults for the next calls of a method.
     pub(crate) faults: VecDeque<(&'static str, Fault)>,
     /// A fault for all calls that change something.
@@ -85,7 +89,11 @@ impl Fake {
     /// What every call goes through: it is noted, it may be late, it may fail.
     pub(super) async fn enter(&self, method: &'static str, arguments: &str) -> Result<(), Fault> {
         let delay = self.with(|inner| {
-            inner.calls.push(format!("{method} {arguments}").trim().to_owned());
+            let call = format!("{method} {arguments}").trim().to_owned();
+            if let Some(meanwhile) = &mut inner.meanwhile {
+                meanwhile(&call);
+            }
+            inner.calls.push(call);
             inner.delay
         });
         sleep(delay).await;
