@@ -10,9 +10,10 @@
 //!
 //! The noise (`noise.py`) is what every public sshd gets: attempts from ever new sources, none of
 //! which comes near a ban. It is measured alone, and with a brute force of five attempts among it.
-//! Each rate has machines of its own, one for wardend and one for fail2ban, all at the same time.
+//! Each rate has machines of its own, one for wardend and one for fail2ban, both at the same time.
 
 use std::collections::BTreeMap;
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,7 @@ const WATCH: Duration = Duration::from_secs(60);
 /// How many attempts a second the noise makes.
 const NOISE: [f64; 3] = [0.05, 0.2, 1.0];
 /// How long each lasts that is measured, and how long one goes on before, in seconds. Every five minutes,
-/// wardend compares what firewalld holds with what it should hold, which costs as much as twenty attempts: that
-/// counts once.
+/// wardend compares what firewalld holds with what it should hold: that counts once.
 const NOISE_SECONDS: u32 = 300;
 const NOISE_BEFORE: u32 = 40;
 /// The brute forces among the noise: their attempts' distance, how often one begins, and for how
@@ -78,15 +78,24 @@ pub(crate) fn noise(release: Release, beside_fail2ban: bool) {
     if let Some(Err(why)) = &beside {
         println!("left out: fail2ban beside it, whose packages can't be had ({why})");
     }
-    thread::scope(|scope| {
-        for rate in NOISE {
-            scope.spawn(move || measure_noise(&prepare(release).boot(), &WARDEND, rate));
-            if let Some(Ok(packages)) = &beside {
-                let machine = peer::furnish(prepare(release).without_wardend(), packages);
-                scope.spawn(move || measure_noise(&machine.boot(), &FAIL2BAN, rate));
+    // No more machines than there may be at once, so that none boots while another is measured.
+    for rate in NOISE {
+        let peer = beside.as_ref().and_then(|packages| packages.as_ref().ok());
+        let all_are_up = Barrier::new(1 + usize::from(peer.is_some()));
+        let measure = |machine: Plan, daemon| {
+            let machine = machine.boot();
+            all_are_up.wait();
+            measure_noise(&machine, daemon, rate);
+            // Nor ends.
+            all_are_up.wait();
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| measure(prepare(release), &WARDEND));
+            if let Some(packages) = peer {
+                scope.spawn(|| measure(peer::furnish(prepare(release).without_wardend(), packages), &FAIL2BAN));
             }
-        }
-    });
+        });
+    }
 }
 
 /// The brute forces are among the loudest noise.
