@@ -4,7 +4,7 @@
 //! Of many jails, one has an interest in a record, and few have something to do. To ask each for it takes
 //! few instructions, but touches memory of each for every record.
 
-use std::{collections::HashMap, ops::Deref};
+use std::{collections::HashMap, net::IpAddr, ops::Deref};
 
 use crate::core::{
     filter::RecordMatch,
@@ -36,6 +36,19 @@ impl Jails {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Jail> {
         self.due.fill(None);
         self.all.iter_mut()
+    }
+
+    /// Those whose bans others decide. They learn from the others who has logged in.
+    pub(super) fn that_read_nothing(&mut self) -> impl Iterator<Item = &mut Jail> {
+        self.all.iter_mut().filter(|jail| jail.settings.filter.is_none())
+    }
+
+    /// Tells those that read nothing who has logged in, as far as the others know.
+    pub(super) fn share_logins(&mut self) {
+        let logins: Vec<(IpAddr, Usec)> = self.all.iter().flat_map(Jail::logins).collect();
+        for jail in self.that_read_nothing() {
+            logins.iter().for_each(|(address, time)| jail.log_in(*address, *time));
+        }
     }
 
     pub(super) fn into_vec(self) -> Vec<Jail> {

@@ -220,7 +220,10 @@ impl Engine {
             known |= self.jails.at(index).observe(record, ask, seen.time, now, &mut verdicts);
             for verdict in &verdicts {
                 if let Verdict::LetIn { process, address, time } = *verdict {
-                    self.leaders.enter(record.moment, process, address, time);
+                    if let Some(process) = process {
+                        self.leaders.enter(record.moment, process, address, time);
+                    }
+                    self.jails.that_read_nothing().for_each(|jail| jail.log_in(address, time));
                 }
             }
             if !verdicts.is_empty() {

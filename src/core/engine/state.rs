@@ -84,6 +84,7 @@ impl Engine {
                 self.jails.at(index).load(state);
             }
         }
+        self.jails.share_logins();
         self.end_what_is_gone(now, out);
     }
 
@@ -114,6 +115,7 @@ impl Engine {
             }
         };
         self.jails = jails.into_iter().map(jail).collect::<Vec<_>>().into();
+        self.jails.share_logins();
         self.end_what_is_gone(now, out);
     }
 

@@ -25,7 +25,8 @@ impl Jail {
         inside.map(|(_, login)| *login).filter(|login| login.saturating_add(span) >= at).max()
     }
 
-    pub(super) fn log_in(&mut self, address: IpAddr, time: Usec) {
+    /// Somebody has logged in from there.
+    pub(crate) fn log_in(&mut self, address: IpAddr, time: Usec) {
         let Some(span) = self.settings.spare_logins else { return };
         let login = self.logins.entry(address).or_default();
         *login = time.max(*login);
@@ -39,6 +40,11 @@ impl Jail {
             let (logins, present) = (&self.logins, &self.present);
             self.users.retain(|address| logins.contains_key(address) || present.contains(address));
         }
+    }
+
+    /// From where somebody has logged in, and when they did last.
+    pub(crate) fn logins(&self) -> impl Iterator<Item = (IpAddr, Usec)> {
+        self.logins.iter().map(|(address, login)| (*address, *login))
     }
 
     /// From where somebody is logged in.

@@ -278,7 +278,7 @@ impl Jail {
             (None, _) => {}
         }
         for outcome in &outcomes {
-            if let (Outcome::Login(address, time, _), Some(process)) = (outcome, process) {
+            if let Outcome::Login(address, time, _) = outcome {
                 out.push(Verdict::LetIn { process, address: *address, time: *time });
             }
         }

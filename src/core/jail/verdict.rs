@@ -42,10 +42,10 @@ pub(crate) enum Verdict {
     Refused(IpNet, Failure),
     /// The number of failures for which no record has ever named an address.
     Nameless(usize),
-    /// This process has let somebody in.
+    /// Somebody was let in.
     LetIn {
-        /// Its number.
-        process: u32,
+        /// By this process, if that is known.
+        process: Option<u32>,
         /// From where.
         address: IpAddr,
         /// When, in µs.

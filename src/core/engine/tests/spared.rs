@@ -1,6 +1,7 @@
 //! Who is spared because somebody has logged in from there, and for how long.
 
 use super::*;
+use crate::core::{bans::Origin, filter::Filter};
 
 /// A line of a random history.
 #[test]
@@ -33,6 +34,32 @@ fn whoever_is_logged_in_is_spared_and_for_a_while_after() {
         desk.wrong_password(second * SECOND, 3, "2001:db8::1");
     }
     assert!(spared(&desk.wrong_password(3_004 * SECOND, 3, "2001:db8::1")));
+}
+
+#[test]
+fn a_jail_that_reads_nothing_spares_whom_the_others_have_seen_log_in() {
+    let with_list = |name: &str| {
+        let jail = SHIPPED.jails[0].clone();
+        let list = JailSettings { name: name.to_owned(), filter: Filter::none().into(), ..jail.clone() };
+        vec![jail, list]
+    };
+    let spares = |engine: &mut Engine, name: &str, source: &str| {
+        let order = BanOrder { spare: true, origin: Origin::Fleet, ..BanOrder::new(net(source), name) };
+        matches!(engine.ban(&order, 60 * SECOND, &mut Vec::new()), Err(CommandError::Spared(..)))
+    };
+    let mut desk = Desk::new(|_| ());
+    desk.engine = Engine::new(with_list("list"));
+    desk.says(0, 1, "Accepted password for root from 203.0.113.7 port 1 ssh2");
+    assert!(spares(&mut desk.engine, "list", "203.0.113.7"));
+    assert!(!spares(&mut desk.engine, "list", "203.0.113.8"));
+
+    // So does one that comes later, with a reload or a start.
+    let saved = serde_json::from_slice(&serde_json::to_vec(&desk.engine.save()).unwrap()).unwrap();
+    desk.engine.reload(with_list("fleet"), 10 * SECOND, &mut Vec::new());
+    assert!(spares(&mut desk.engine, "fleet", "203.0.113.7"));
+    let mut engine = Engine::new(with_list("other"));
+    engine.load(saved, 10 * SECOND, &mut Vec::new());
+    assert!(spares(&mut engine, "other", "203.0.113.7"));
 }
 
 #[test]
