@@ -13,7 +13,6 @@
 //! Each rate has machines of its own, one for wardend and one for fail2ban, both at the same time.
 
 use std::collections::BTreeMap;
-use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,21 +77,16 @@ pub(crate) fn noise(release: Release, beside_fail2ban: bool) {
     if let Some(Err(why)) = &beside {
         println!("left out: fail2ban beside it, whose packages can't be had ({why})");
     }
-    // No more machines than there may be at once, so that none boots while another is measured.
+    // No more machines than there may be at once, so that none boots or ends while another is measured.
     for rate in NOISE {
-        let peer = beside.as_ref().and_then(|packages| packages.as_ref().ok());
-        let all_are_up = Barrier::new(1 + usize::from(peer.is_some()));
-        let measure = |machine: Plan, daemon| {
-            let machine = machine.boot();
-            all_are_up.wait();
-            measure_noise(&machine, daemon, rate);
-            // Nor ends.
-            all_are_up.wait();
-        };
+        let mut plans = vec![(prepare(release), &WARDEND)];
+        if let Some(Ok(packages)) = &beside {
+            plans.push((peer::furnish(prepare(release).without_wardend(), packages), &FAIL2BAN));
+        }
+        let machines: Vec<(Machine, &Daemon)> = plans.into_iter().map(|(plan, daemon)| (plan.boot(), daemon)).collect();
         thread::scope(|scope| {
-            scope.spawn(|| measure(prepare(release), &WARDEND));
-            if let Some(packages) = peer {
-                scope.spawn(|| measure(peer::furnish(prepare(release).without_wardend(), packages), &FAIL2BAN));
+            for (machine, daemon) in &machines {
+                scope.spawn(move || measure_noise(machine, daemon, rate));
             }
         });
     }
