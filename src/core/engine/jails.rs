@@ -47,7 +47,9 @@ impl Jails {
     pub(super) fn share_logins(&mut self) {
         let logins: Vec<(IpAddr, Usec)> = self.all.iter().flat_map(Jail::logins).collect();
         for jail in self.that_read_nothing() {
-            logins.iter().for_each(|(address, time)| jail.log_in(*address, *time));
+            for (address, time) in &logins {
+                jail.log_in(*address, *time);
+            }
         }
     }
 
