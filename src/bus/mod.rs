@@ -200,14 +200,14 @@ impl Counted {
                 counts.ordered += u64::from(ban.is_ordered());
                 self.generation += 1;
             }
-            Happening::Extended(_) | Happening::Unbanned(..) => self.generation += 1,
+            // When the clock is set, the ends of all bans change; whoever hears of the next change reads them again.
+            Happening::Extended(_) | Happening::Unbanned(..) | Happening::ClockSet(_) => self.generation += 1,
             Happening::Spared { jail, .. } => self.of(jail).spared += 1,
             Happening::Leaked { .. } => self.leaks += 1,
             Happening::Withheld(_)
             | Happening::Excepted(_)
             | Happening::ExceptionEnded(..)
-            | Happening::Crowded(..)
-            | Happening::ClockSet(_) => {}
+            | Happening::Crowded(..) => {}
         }
     }
 

@@ -23,6 +23,8 @@ use crate::{
 
 impl Daemon {
     pub(super) fn obey(&mut self, command: Command) {
+        // What is ordered counts from now: if the clock was set, it is not to be shifted with what was there before.
+        self.look_at_the_clock();
         // A caller that is gone does not want its answer.
         match command {
             Command::ListBans(listing, reply) => {

@@ -403,9 +403,10 @@ impl Daemon {
     }
 
     /// Tells the engine if somebody has set the clock.
-    fn look_at_the_clock(&mut self) {
+    pub(super) fn look_at_the_clock(&mut self) {
         if let Some(by) = self.clock_watch.was_set() {
             self.engine.clock_set(by, &mut self.effects);
+            self.carry_out();
         }
     }
 
