@@ -6,6 +6,7 @@
 //! wardend holds is entered, so whatever was lost is found again.
 
 mod answers;
+mod clock;
 mod enter;
 mod publish;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use tokio::{
 use wardend::shared::text_of;
 
 pub(crate) use self::answers::{BrokerState, Explanation, Report, Request};
+use self::clock::Clock;
 use crate::{
     core::{
         Seconds,
@@ -45,6 +47,8 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(50);
 /// How often a machine says that it lives; a fifth more or less.
 const HEARTBEAT: Duration = Duration::from_secs(300);
+/// How soon a machine says to newcomers that it lives, for each that there is: a thousand answer within 100 s.
+const ANSWER: Duration = Duration::from_millis(100);
 /// The most refusals that are remembered.
 const MOST_REFUSED: usize = 10_000;
 /// How often everything is looked at.
@@ -89,6 +93,7 @@ struct Broker {
 
 /// The agent.
 pub(crate) struct Agent {
+    clock: Clock,
     fleet: Fleet,
     own: Own,
     brokers: Vec<Broker>,
@@ -118,6 +123,7 @@ pub(crate) struct Agent {
     document_sent: Option<Instant>,
     document_long: bool,
     heartbeat_at: Instant,
+    heartbeat_sent: Option<Instant>,
     compare_at: Instant,
     report: String,
 }
@@ -165,6 +171,7 @@ impl Agent {
             complete: false,
         });
         Self {
+            clock: Clock::look(),
             fleet,
             own: Own::new(now_usec()),
             brokers: brokers.collect(),
@@ -188,12 +195,27 @@ impl Agent {
             document_sent: None,
             document_long: false,
             heartbeat_at: start + heartbeat(),
+            heartbeat_sent: None,
             compare_at: start + COMPARE,
             report: String::new(),
         }
     }
 
+    /// If somebody has set the clock, all times are shifted along, as those of wardend's bans are: each ban lasts as
+    /// long as it would have, here and on the other machines.
+    fn look_at_the_clock(&mut self) {
+        let Some(by) = self.clock.was_set() else { return };
+        let shift = |time: &mut Seconds| *time = time.saturating_add_signed(by);
+        self.own.shift(by);
+        self.fleet.shift(by);
+        self.shared.values_mut().flat_map(BTreeMap::values_mut).for_each(|claim| shift(&mut claim.until));
+        self.held.values_mut().chain(self.suspected.values_mut()).for_each(shift);
+        self.refused.values_mut().for_each(|(_, until)| shift(until));
+        self.pardons.shift(by);
+    }
+
     fn event(&mut self, number: usize, event: Event) {
+        self.look_at_the_clock();
         let time = now();
         match event {
             Event::Up(addresses) => {
@@ -252,6 +274,9 @@ impl Agent {
         }
         let instant = Instant::now();
         self.fleet.receive(machine, bytes, live, time);
+        if self.fleet.take_newcomer() {
+            self.answer(instant);
+        }
         if live {
             for source in self.fleet.entered() {
                 if self.heard.len() < MOST_REFUSED {
@@ -261,7 +286,18 @@ impl Agent {
         }
     }
 
+    /// Somebody has come who does not know the clock of this machine until it speaks. As all are to speak, each does
+    /// it at a time of its own, and not again before all could have.
+    fn answer(&mut self, instant: Instant) {
+        let machines = u32::try_from(self.fleet.machines().count()).unwrap_or(u32::MAX);
+        let all = ANSWER.saturating_mul(machines);
+        let turn = instant + all * u32::try_from(now_usec() % 1000).unwrap_or(0) / 1000;
+        let earliest = self.heartbeat_sent.map_or(turn, |sent| turn.max(sent + all));
+        self.heartbeat_at = self.heartbeat_at.min(earliest);
+    }
+
     fn happening(&mut self, happening: Happening) {
+        self.look_at_the_clock();
         match happening {
             Happening::All(known) => {
                 if self.wardend.take().is_some_and(|why| !why.is_empty()) {
@@ -323,10 +359,11 @@ impl Agent {
     }
 
     fn tick(&mut self, instant: Instant) {
+        self.look_at_the_clock();
         let time = now();
         self.fleet.tick(time);
         if instant >= self.heartbeat_at {
-            self.heartbeat_at = instant + heartbeat();
+            (self.heartbeat_at, self.heartbeat_sent) = (instant + heartbeat(), Some(instant));
             if self.wardend.is_none() {
                 let heartbeat = self.own.heartbeat(time);
                 self.to_all(&Order::News(heartbeat));

@@ -81,6 +81,7 @@ impl Agent {
 
     /// Sends what is due.
     pub(super) fn publish(&mut self) {
+        self.look_at_the_clock();
         let instant = Instant::now();
         if self.own.has_news() && self.news_at.is_none() && self.wardend.is_none() {
             self.news_at = Some(instant + GATHER);

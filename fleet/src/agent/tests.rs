@@ -90,3 +90,36 @@ fn the_time_of_news_is_kept_for_what_they_report_only() {
     }
     assert_eq!(agent.heard.keys().copied().collect::<Vec<_>>(), [other]);
 }
+
+#[test]
+fn what_is_banned_here_stays_said_when_the_clock_is_set() {
+    for by in [3600, -3600] {
+        let (mut agent, _waiting) = agent(Some(source()));
+        let own: IpNet = "203.0.113.8/32".parse().unwrap();
+        let until = now() + 5000;
+        agent.happening(Happening::Banned(own, Claim { until, jail: "sshd".into(), count: 1 }));
+        agent.clock = Clock::set_by(by);
+        agent.tick(Instant::now());
+        let shifted = until.saturating_add_signed(by);
+        assert_eq!(agent.own.bans()[&own].until, shifted);
+        assert_eq!(agent.shared.get(&own).and_then(longest).map(|claim| claim.until), Some(shifted));
+        assert!(agent.held[&source()].abs_diff(shifted - 4500) <= 1);
+        assert!(agent.own.has_news());
+    }
+}
+
+#[test]
+fn whoever_comes_is_answered_soon_and_no_crowd_is_answered_often() {
+    let (mut agent, _waiting) = agent(None);
+    let usual = agent.heartbeat_at;
+    agent.event(0, Event::Document("a".into(), document()));
+    agent.event(0, Event::News("a".into(), Own::new(7).heartbeat(now())));
+    assert_eq!(agent.heartbeat_at, usual, "it was there before");
+    agent.event(0, Event::News("b".into(), Own::new(7).heartbeat(now())));
+    let soon = agent.heartbeat_at;
+    assert!(soon <= Instant::now() + ANSWER * 2);
+    agent.tick(soon);
+    assert!(agent.heartbeat_at > soon + HEARTBEAT / 2, "it has answered");
+    agent.event(0, Event::News("c".into(), Own::new(7).heartbeat(now())));
+    assert!(agent.heartbeat_at >= soon + ANSWER * 3);
+}

@@ -137,6 +137,8 @@ pub struct Fleet {
     pub(super) strangers: u64,
     pub(super) refused: BTreeMap<&'static str, u64>,
     pub(super) gaps: u64,
+    /// A machine has said its first word since a start of it.
+    pub(super) newcomer: bool,
     pub(super) swept: Seconds,
 }
 
@@ -159,6 +161,7 @@ impl Fleet {
             strangers: 0,
             refused: BTreeMap::new(),
             gaps: 0,
+            newcomer: false,
             swept: 0,
         }
     }
@@ -228,6 +231,16 @@ impl Fleet {
     /// The pardons of this machine, each with its end.
     pub(crate) fn pardons(&self) -> &BTreeMap<IpNet, Seconds> {
         &self.pardons
+    }
+
+    /// The clock here was set by this number of seconds. Those of the others were not, so they differ by that now.
+    pub(crate) fn shift(&mut self, by: i64) {
+        self.own
+            .values_mut()
+            .chain(self.pardons.values_mut())
+            .for_each(|until| *until = until.saturating_add_signed(by));
+        self.peers.values_mut().for_each(|peer| peer.shift(by));
+        self.swept = 0;
     }
 
     /// Time passes: what has ended is struck out.
@@ -307,6 +320,11 @@ impl Fleet {
     /// Everything is to be decided again.
     pub(crate) fn touch_all(&mut self) {
         self.touched.extend(self.index.keys().copied());
+    }
+
+    /// Whether a machine was started since the last call, and has said so.
+    pub(crate) fn take_newcomer(&mut self) -> bool {
+        std::mem::take(&mut self.newcomer)
     }
 
     /// What an administrator should know since the last call.

@@ -53,6 +53,17 @@ impl Own {
         }
     }
 
+    /// The clock was set by this number of seconds: all that was said is said again, with its end by the clock of now.
+    pub(crate) fn shift(&mut self, by: i64) {
+        for (source, claim) in &mut self.all {
+            claim.until = claim.until.saturating_add_signed(by);
+            self.changes.insert(*source, Change::Ban(claim.clone()));
+        }
+        for (source, until) in self.ledger.pardons() {
+            self.changes.entry(*source).or_insert(Change::Pardon(until.saturating_add_signed(by)));
+        }
+    }
+
     /// A ban has begun, or its end has changed.
     pub(crate) fn ban(&mut self, source: IpNet, until: Seconds, jail: &str, count: u32) {
         let claim = Claim { until, jail: Arc::from(jail), count };

@@ -10,7 +10,12 @@ use super::{Seconds, ledger::Ledger, message::Version, rate::Bucket};
 const ASK_AGAIN: Seconds = 2;
 const ASK_AT_LEAST: Seconds = 60;
 /// A clock that differs by less is right.
-const CLOCK_TOLERANCE: i64 = 60;
+pub(super) const CLOCK_TOLERANCE: u64 = 60;
+
+/// By how much a clock is wrong that differs by this.
+fn wrong(by: i64) -> i64 {
+    if by.unsigned_abs() > CLOCK_TOLERANCE { by } else { 0 }
+}
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -87,8 +92,20 @@ impl Peer {
     pub(super) fn clock(&mut self, theirs: Seconds, now: Seconds) -> Option<i64> {
         let by = i64::try_from(i128::from(theirs) - i128::from(now)).unwrap_or(i64::MAX);
         let was = self.skew;
-        self.skew = if by.abs() > CLOCK_TOLERANCE { by } else { 0 };
+        self.skew = wrong(by);
         ((was == 0) != (self.skew == 0)).then_some(by)
+    }
+
+    /// Our clock was set by this number of seconds.
+    pub(super) fn shift(&mut self, by: i64) {
+        let shift = |time: &mut Seconds| *time = time.saturating_add_signed(by);
+        self.heard
+            .values_mut()
+            .chain([&mut self.last_word])
+            .chain(&mut self.muted_until)
+            .chain(&mut self.asked)
+            .for_each(shift);
+        self.skew = wrong(self.skew.saturating_sub(by));
     }
 
     /// A time of its clock, by ours.

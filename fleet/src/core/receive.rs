@@ -9,7 +9,7 @@ use super::{
     fleet::{Fleet, Note, is_name},
     ledger::{Claim, Ledger},
     message::{Message, MessageError, Version},
-    peer::Peer,
+    peer::{CLOCK_TOLERANCE, Peer},
     policy::{Excess, Refusal},
 };
 
@@ -77,8 +77,14 @@ impl Fleet {
                 return self.pay(peer, COST_OF_JUNK, now, Excess::Junk);
             }
         };
+        self.newcomer |= live && message.version.epoch > peer.seen.epoch;
+        let skew = peer.skew;
         if live && let Some(by) = peer.clock(message.now, now) {
             self.note(Note::Clock { machine: Arc::clone(machine), by });
+        }
+        if peer.skew.abs_diff(skew) > CLOCK_TOLERANCE {
+            // What it has said before ends at another time than was believed.
+            self.touched.extend(peer.ledger.bans().keys());
         }
         let cost = if message.version.epoch == peer.seen.epoch { 1 } else { COST_OF_EPOCH };
         self.pay(peer, cost, now, Excess::Messages)?;

@@ -1,5 +1,7 @@
 //! What the core promises, against a model and against machines that mean harm.
 
+mod clock;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -276,45 +278,6 @@ fn numbers_that_run_backwards_and_old_documents_change_nothing() {
     assert_eq!(fleet.decide(&net("203.0.113.8"), NOW), Decision::Ban(NOW + 500));
     assert_eq!(fleet.decide(&net("203.0.113.9"), NOW), Decision::Nothing);
     assert!(fleet.machines().next().unwrap().in_step);
-}
-
-#[test]
-fn a_wrong_clock_is_reported_once_and_corrected_by() {
-    for ahead in [3600i64, -3600] {
-        let theirs = |now: Seconds| now.checked_add_signed(ahead).unwrap();
-        let mut fleet = Fleet::new("me", Policy { quorum: 1, ..Policy::default() });
-        let mut own = Own::new(1);
-        own.ban(net("203.0.113.7"), theirs(NOW + 500), "sshd", 5);
-        for news in own.news(theirs(NOW)) {
-            fleet.receive("a", &news, true, NOW);
-        }
-        fleet.receive("a", &own.document(theirs(NOW)), false, NOW);
-        fleet.receive("a", &own.heartbeat(theirs(NOW + 1)), true, NOW + 1);
-        assert_eq!(fleet.decide(&net("203.0.113.7"), NOW + 499), Decision::Ban(NOW + 500), "{ahead}");
-        assert_eq!(fleet.decide(&net("203.0.113.7"), NOW + 500), Decision::Nothing);
-        assert_eq!(fleet.take_notes(), [Note::Clock { machine: "a".into(), by: ahead }]);
-        fleet.tick(NOW + 300);
-        fleet.receive("a", &own.heartbeat(theirs(NOW + 300)), true, NOW + 300);
-        assert!(fleet.machines().next().unwrap().in_step, "{ahead}");
-    }
-}
-
-#[test]
-fn a_copy_stays_in_step_while_bans_end_by_two_clocks() {
-    for drift in -50i64..=50 {
-        let mut fleet = Fleet::new("me", Policy::default());
-        let mut own = Own::new(1);
-        for number in 0..60 {
-            own.ban(source(number), NOW + Seconds::from(number), "sshd", 5);
-        }
-        tell(&mut own, "a", &mut fleet, NOW);
-        for second in 0..200 {
-            fleet.tick((NOW + second).checked_add_signed(drift).unwrap());
-            fleet.receive("a", &own.heartbeat(NOW + second), true, (NOW + second).checked_add_signed(drift).unwrap());
-            assert!(fleet.machines().next().unwrap().in_step, "{drift} {second}");
-        }
-        assert_eq!((fleet.gaps(), fleet.entries()), (1, 0), "only the first message was one");
-    }
 }
 
 #[test]
