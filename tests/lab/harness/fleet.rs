@@ -1,10 +1,10 @@
-//! Machines that share bans: a wire between them, certificates, and brokers on one of them.
+//! Machines that share bans: a wire between them, and all that docs/fleet.md has an administrator do.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use crate::harness::{
@@ -20,16 +20,6 @@ static BOOTING: Mutex<()> = Mutex::new(());
 pub(crate) const BROKER: &str = "broker.example";
 const BROKER_ADDRESS: &str = "198.51.100.9";
 
-/// The commands of docs/fleet.md for certificates, in a directory of this machine's.
-const CERTIFICATES: &str = r#"
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=fleet" -addext keyUsage=critical,keyCertSign,cRLSign -keyout ca-key.pem -out ca.pem
-for name in "$@"; do
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" -keyout "$name-key.pem" -out "$name.csr"
-    printf 'subjectAltName=DNS:%s\n' "$name" |
-        openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 825 -extfile /dev/stdin -out "$name.pem"
-done
-"#;
-
 /// Adds a network device to each machine; those of the others end in a bridge in the broker's.
 const WIRE: &str = r#"
 hub=$1
@@ -37,7 +27,8 @@ shift
 ip -netns "$hub" link add fleet type bridge
 ip -netns "$hub" link set fleet up
 ip -netns "$hub" address add 198.51.100.9/24 dev fleet
-number=10
+number=$1
+shift
 for spoke in "$@"; do
     ip link add fleet netns "$spoke" type veth peer name "port$number" netns "$hub"
     ip -netns "$hub" link set "port$number" master fleet up
@@ -47,39 +38,12 @@ for spoke in "$@"; do
 done
 "#;
 
-/// How the broker is set up with its certificate, as docs/fleet.md says; the names of the machines follow.
-const NATS: &str = r#"
-mkdir -p /etc/nats
-install -m 644 ca.pem /etc/nats/ca.pem
-install -m 644 broker.example.pem /etc/nats/broker.pem
-install -m 640 -g nats broker.example-key.pem /etc/nats/broker-key.pem
-install -d -o nats -g nats /var/lib/nats
-wardenctl fleet acl "$@" >/etc/nats-server.conf
-systemctl restart nats-server
-"#;
-const MOSQUITTO: &str = r#"
-install -m 644 ca.pem /etc/mosquitto/certs/fleet-ca.pem
-install -m 644 broker.example.pem /etc/mosquitto/certs/fleet.pem
-install -m 640 -g mosquitto broker.example-key.pem /etc/mosquitto/certs/fleet-key.pem
-wardenctl fleet acl --broker mosquitto "$@" >/etc/mosquitto/fleet.acl
-chgrp mosquitto /etc/mosquitto/fleet.acl
-chmod 640 /etc/mosquitto/fleet.acl
-cat >/etc/mosquitto/conf.d/fleet.conf <<EOF
-listener 8883
-cafile /etc/mosquitto/certs/fleet-ca.pem
-certfile /etc/mosquitto/certs/fleet.pem
-keyfile /etc/mosquitto/certs/fleet-key.pem
-require_certificate true
-use_identity_as_username true
-use_username_as_clientid true
-acl_file /etc/mosquitto/fleet.acl
-message_size_limit 65536
-EOF
-mkdir -p /etc/systemd/system/mosquitto.service.d
-printf '[Service]\nLimitNOFILE=65536\n' >/etc/systemd/system/mosquitto.service.d/fleet.conf
-systemctl daemon-reload
-systemctl restart mosquitto
-"#;
+/// The document whose commands set each fleet up.
+const DOCUMENT: &str = include_str!("../../../docs/fleet.md");
+/// The machines in it.
+const DOCUMENTED: &str = "web1.example web2.example web3.example";
+/// Where these commands run.
+const PLACE: &str = "/root/fleet";
 
 /// A kind of broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,10 +53,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn set_up(self) -> &'static str {
+    /// Where the document sets it up.
+    fn part(self) -> &'static str {
         match self {
-            Self::Nats => NATS,
-            Self::Mosquitto => MOSQUITTO,
+            Self::Nats => "**The broker: NATS.**",
+            Self::Mosquitto => "**Or the broker: mosquitto.**",
         }
     }
 
@@ -119,15 +84,36 @@ impl Kind {
     }
 }
 
-/// The machines. The first one has the brokers.
+/// The machines.
 pub(crate) struct FleetOf {
     pub(crate) machines: Vec<Machine>,
     pub(crate) brokers: Vec<Kind>,
+    /// A machine that has the brokers and is no part of the fleet.
+    apart: Option<Machine>,
 }
 
 /// The name of a machine in its certificate.
 pub(crate) fn name(number: usize) -> String {
-    format!("web{number}.example")
+    format!("web{}.example", number + 1)
+}
+
+/// The commands of the document in the part that begins with these words.
+fn documented(beginning: &str) -> String {
+    let (_, rest) =
+        DOCUMENT.split_once(beginning).unwrap_or_else(|| panic!("docs/fleet.md does not say {beginning:?}"));
+    let lines = rest.lines().skip_while(|line| !line.starts_with("    ")).map_while(|line| line.strip_prefix("    "));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// Carries out commands of the document.
+#[track_caller]
+fn follow(machine: &Machine, commands: &str) -> String {
+    machine.write(&format!("{PLACE}/commands"), commands);
+    let output = machine.try_run_for(900, &format!("cd {PLACE} && sh -eu ./commands 2>&1"));
+    if output.code != 0 {
+        machine.give_up(&format!("the commands of docs/fleet.md fail:\n{commands}{}", output.stdout));
+    }
+    output.stdout
 }
 
 /// Its name in the fleet.
@@ -179,114 +165,140 @@ fn make(target: &str, setting: &str, built: &Path) -> String {
 
 /// Puts the files of wardend-fleet on a machine.
 pub(crate) fn install_files(machine: &Machine) {
-    install(machine, false, &built());
+    install(machine, &built());
 }
 
-/// Puts wardend-fleet on a machine: the files as `make install-fleet` has them, or the Debian package.
-fn install(machine: &Machine, packaged: bool, built: &Path) {
-    if !packaged {
-        make("install-fleet", &format!("DESTDIR={}", machine.root().display()), built);
-        machine.run("systemd-sysusers && systemctl daemon-reload && systemctl reload dbus && systemctl reload wardend");
-        return;
-    }
-    let said = make("package-fleet-deb", "REVISION=1", built);
-    let package = said
-        .lines()
-        .rev()
-        .find(|line| Path::new(line.trim()).extension().is_some_and(|end| end == "deb"))
-        .expect("it names its package");
-    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join(package.trim());
-    fs::copy(package, machine.root().join("root/fleet.deb")).expect("the package is there");
-    // wardend itself is there without its package.
-    machine.run("DEBIAN_FRONTEND=noninteractive dpkg --force-depends --install /root/fleet.deb >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }");
+/// Puts wardend-fleet on a machine: the files as `make install-fleet` has them.
+fn install(machine: &Machine, built: &Path) {
+    make("install-fleet", &format!("DESTDIR={}", machine.root().display()), built);
+    machine.run("systemd-sysusers && systemctl daemon-reload && systemctl reload dbus && systemctl reload wardend");
+}
+
+/// The Debian package of wardend-fleet.
+fn package(built: &Path) -> &'static Path {
+    static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
+    PACKAGE.get_or_init(|| {
+        let said = make("package-fleet-deb", "REVISION=1", built);
+        let is_package = |line: &&str| Path::new(line.trim()).extension().is_some_and(|end| end == "deb");
+        let package = said.lines().rev().find(is_package).expect("it names its package");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(package.trim())
+    })
+}
+
+/// Copies a file into the directory of the commands.
+fn hand(machine: &Machine, file: &Path) {
+    let place = machine.root().join(PLACE.trim_start_matches('/'));
+    fs::create_dir_all(&place).expect("the layer is writable");
+    fs::copy(file, place.join(file.file_name().expect("it is a file"))).expect("the file is there");
 }
 
 impl FleetOf {
-    /// Boots a machine of each release, and sets up a fleet of them as docs/fleet.md does.
+    /// Boots a machine of each release, and sets up a fleet of them as docs/fleet.md does; the first one has the brokers.
     pub(crate) fn boot(releases: &[Release], brokers: &[Kind]) -> Self {
-        Self::of(releases, brokers, false, 0)
+        Self::of(releases, brokers, None, 0)
     }
 
-    /// The same; the last one has wardend-fleet by its Debian package.
-    pub(crate) fn boot_packaged(releases: &[Release], brokers: &[Kind]) -> Self {
-        Self::of(releases, brokers, true, 0)
+    /// Sets up a fleet of three word for word as docs/fleet.md does: with a machine for the broker, and with the
+    /// Debian packages, of which `wardend` is one.
+    pub(crate) fn boot_packaged(releases: &[Release], broker: Kind, wardend: &Path) -> Self {
+        Self::of(releases, &[broker], Some(wardend), 0)
     }
 
-    /// The same, with a crowd of `number` machines, whose certificates and program are on the first one.
+    /// As [`Self::boot`], with a crowd of `number` machines, whose certificates and program are on the first one.
     pub(crate) fn boot_with_crowd(releases: &[Release], brokers: &[Kind], crowd: usize) -> Self {
-        let fleet = Self::of(releases, brokers, false, crowd);
+        let fleet = Self::of(releases, brokers, None, crowd);
+        if brokers.contains(&Kind::Mosquitto) {
+            follow(fleet.hub(), &documented("systemd lets a mosquitto have"));
+        }
         let built = example("crowd");
         fs::copy(built, fleet.machines[0].root().join("root/crowd")).expect("it is built");
         fleet
     }
 
-    fn of(releases: &[Release], brokers: &[Kind], packaged: bool, crowd: usize) -> Self {
+    /// The machine with the brokers.
+    pub(crate) fn hub(&self) -> &Machine {
+        self.apart.as_ref().unwrap_or(&self.machines[0])
+    }
+
+    fn of(releases: &[Release], brokers: &[Kind], wardend: Option<&Path>, crowd: usize) -> Self {
         let built = built();
+        let furnished = |release: Release| {
+            Machine::prepare(release)
+                .hasty_passwords()
+                .file("/etc/wardend/wardend.conf.d/lab.conf", "[default]\nlow-latency = true\n")
+                .command(&format!("echo '{BROKER_ADDRESS} {BROKER}' >>/etc/hosts"))
+        };
+        // What the document installs from Debian's archive is there already: the lab has no network.
+        let packages = ["nats-server", "mosquitto", "openssl"];
         // Two fleets that wait for the last machine of each other would never end.
         let guard = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
         let machines: Vec<Machine> = releases
             .iter()
             .enumerate()
-            .map(|(number, release)| {
-                let plan = Machine::prepare(*release)
-                    .hasty_passwords()
-                    .file("/etc/wardend/wardend.conf.d/lab.conf", "[default]\nlow-latency = true\n")
-                    .command(&format!("echo '{BROKER_ADDRESS} {BROKER}' >>/etc/hosts"));
-                let plan = if number == 0 { plan.packages(["nats-server", "mosquitto", "openssl"]) } else { plan };
-                plan.boot()
+            .map(|(number, release)| match wardend {
+                Some(_) => furnished(*release).without_wardend().boot(),
+                None if number == 0 => furnished(*release).packages(packages).boot(),
+                None => furnished(*release).boot(),
             })
             .collect();
         drop(guard);
-        let namespaces: Vec<String> = machines
-            .iter()
-            .map(|machine| machine.network().server_path().rsplit('/').next().unwrap_or_default().to_owned())
+        let apart = wardend.map(|_| furnished(Release::Debian13).packages(packages).aside().boot());
+        let fleet = Self { machines, brokers: brokers.to_vec(), apart };
+        fleet.wire();
+        let names: Vec<String> = (0..fleet.machines.len())
+            .map(name)
+            .chain((0..crowd).map(|number| format!("crowd{number}.example")))
             .collect();
-        let mut wire = vec!["-euc", WIRE, "sh"];
-        wire.extend(namespaces.iter().map(String::as_str));
-        host::run("sh", &wire).unwrap_or_else(|error| panic!("{error}"));
-        let hub = &machines[0];
-        let names: Vec<String> =
-            (0..machines.len()).map(name).chain((0..crowd).map(|number| format!("crowd{number}.example"))).collect();
-        hub.write("/root/pki/make", CERTIFICATES);
-        let made = hub.try_run_for(
-            900,
-            &format!(
-                "cd /root/pki && sh -euc '. ./make' sh {BROKER} {} >log 2>&1 || {{ cat log; exit 1; }}",
-                names.join(" ")
-            ),
-        );
-        assert_eq!(made.code, 0, "{}", made.stdout);
-        hub.run("firewall-cmd --quiet --zone=trusted --add-interface=fleet");
+        let for_all = |commands: String| {
+            assert!(commands.contains(DOCUMENTED), "docs/fleet.md does not name the machines: {commands}");
+            commands.replace(DOCUMENTED, &names.join(" "))
+        };
+        follow(fleet.hub(), &for_all(documented("**Certificates.**")));
         for broker in brokers {
-            hub.write(&format!("/root/pki/{}", broker.unit()), broker.set_up());
-            hub.run(&format!("cd /root/pki && sh -euc '. ./{}' sh {}", broker.unit(), names.join(" ")));
+            println!("{}", follow(fleet.hub(), &for_all(documented(broker.part()))));
         }
-        let urls: Vec<String> = brokers.iter().map(|broker| format!("{:?}", broker.url())).collect();
-        let pki = hub.root().join("root/pki");
-        for (number, machine) in machines.iter().enumerate() {
-            install(machine, packaged && number + 1 == machines.len(), &built);
-            let name = name(number);
-            machine.run("mkdir -p /etc/wardend/fleet /etc/wardend/fleet.conf.d");
-            for (from, to, mode) in [
-                ("ca.pem".to_owned(), "ca.pem", "644"),
-                (format!("{name}.pem"), "certificate.pem", "644"),
-                (format!("{name}-key.pem"), "key.pem", "600"),
-            ] {
-                let text = fs::read_to_string(pki.join(from)).expect("openssl has written it");
-                machine.write(&format!("/etc/wardend/fleet/{to}"), &text);
-                machine.run(&format!("chmod {mode} /etc/wardend/fleet/{to}"));
+        for (number, machine) in fleet.machines.iter().enumerate() {
+            match wardend {
+                None => install(machine, &built),
+                Some(wardend) => {
+                    hand(machine, wardend);
+                    hand(machine, package(&built));
+                    follow(machine, "apt-get install ./wardend_*.deb\n");
+                }
             }
-            machine.write(
-                "/etc/wardend/fleet.conf.d/local.conf",
-                &format!(
-                    "[fleet]\nbrokers = [{}]\nmachine = \"{name}\"\nmachines = {}\n",
-                    urls.join(", "),
-                    crowd + releases.len()
-                ),
-            );
-            machine.run("systemctl enable --now --quiet wardend-fleet");
+            if crowd > 0 {
+                let known = format!("[fleet]\nmachines = {}\n", names.len());
+                machine.write("/etc/wardend/fleet.conf.d/crowd.conf", &known);
+            }
+            println!("{}", fleet.take_part(number, wardend.is_some()));
         }
-        Self { machines, brokers: brokers.to_vec() }
+        fleet
+    }
+
+    /// A wire from each machine to the one with the brokers.
+    fn wire(&self) {
+        let namespace =
+            |machine: &Machine| machine.network().server_path().rsplit('/').next().unwrap_or_default().to_owned();
+        let spokes = if self.apart.is_some() { &self.machines[..] } else { &self.machines[1..] };
+        let first = 11 + self.machines.len() - spokes.len();
+        let wire = ["-euc".to_owned(), WIRE.to_owned(), "sh".to_owned(), namespace(self.hub()), first.to_string()];
+        let wire: Vec<String> = wire.into_iter().chain(spokes.iter().map(namespace)).collect();
+        host::run("sh", &wire).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// What the document has each machine do.
+    fn take_part(&self, number: usize, packaged: bool) -> String {
+        let (machine, name) = (&self.machines[number], name(number));
+        let from = self.hub().root().join(PLACE.trim_start_matches('/'));
+        for file in ["ca.pem".to_owned(), format!("{name}.pem"), format!("{name}-key.pem")] {
+            let text = fs::read_to_string(from.join(&file)).expect("openssl has written it");
+            machine.write(&format!("{PLACE}/{file}"), &text);
+        }
+        let urls: Vec<String> = self.brokers.iter().map(|broker| format!("{:?}", broker.url())).collect();
+        let commands = documented("**Each machine**").replace("web1.example", &name);
+        let lines = commands.lines().filter(|line| packaged || !line.starts_with("apt-get install "));
+        let commands = lines.collect::<Vec<_>>().join("\n");
+        follow(machine, &commands.replace(&format!("{:?}", Kind::Nats.url()), &urls.join(", ")))
     }
 
     /// What a machine says of the fleet.

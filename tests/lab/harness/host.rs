@@ -79,6 +79,12 @@ pub(crate) fn tree(release: Release) -> PathBuf {
     tree.clone()
 }
 
+/// Whether there is a tree of a release, or one can be built now: Debian 14 is in development.
+pub(crate) fn has(release: Release) -> bool {
+    let built = Command::new(script("build")).arg(release.name()).stderr(Stdio::inherit()).output();
+    built.is_ok_and(|built| built.status.success())
+}
+
 /// A layer with packages over the tree of a release, made now if this host has none yet.
 pub(crate) fn layer(release: Release, packages: &[&str]) -> PathBuf {
     let build = Command::new(script("layer")).arg(release.name()).args(packages).stderr(Stdio::inherit()).output();

@@ -77,7 +77,7 @@ pub(crate) struct Machine {
     leader: u32,
     since: Instant,
     lease: Lease,
-    _slot: Slot,
+    _slot: Option<Slot>,
 }
 
 impl Machine {
@@ -92,7 +92,7 @@ impl Machine {
     }
 
     /// Boots on what a plan has laid out.
-    pub(crate) fn new(release: Release, tree: PathBuf, lease: Lease, network: Network, slot: Slot) -> Self {
+    pub(crate) fn new(release: Release, tree: PathBuf, lease: Lease, network: Network, slot: Option<Slot>) -> Self {
         let notify = UnixDatagram::bind(lease.dir().join("notify")).expect("the machine's directory is new");
         let (sender, notifications) = mpsc::channel();
         thread::spawn(move || read_all(&notify, &sender));
@@ -199,11 +199,17 @@ impl Machine {
     /// Asks until the answer is yes. For what no event tells; `what` completes the sentence
     /// "waited in vain until".
     #[track_caller]
-    pub(crate) fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+    pub(crate) fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
+        self.wait_for(PATIENCE, what, condition);
+    }
+
+    /// As [`Self::wait_until`], for what takes its time.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+        let deadline = Instant::now() + patience;
         while !condition() {
             if Instant::now() >= deadline {
-                self.give_up(&format!("waited {} s in vain until {what}", PATIENCE.as_secs()));
+                self.give_up(&format!("waited {} s in vain until {what}", patience.as_secs()));
             }
             thread::sleep(Duration::from_millis(20));
         }

@@ -23,6 +23,7 @@ const UNWANTED: [&str; 4] = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg
 pub(crate) struct Plan {
     release: Release,
     wardend: bool,
+    aside: bool,
     packages: Vec<&'static str>,
     files: Vec<(String, String)>,
     copies: Vec<(PathBuf, String)>,
@@ -34,6 +35,7 @@ impl Plan {
         Self {
             release,
             wardend: true,
+            aside: false,
             packages: Vec::new(),
             files: Vec::new(),
             copies: Vec::new(),
@@ -44,6 +46,12 @@ impl Plan {
     /// Leaves wardend out.
     pub(crate) fn without_wardend(mut self) -> Self {
         self.wardend = false;
+        self
+    }
+
+    /// Boots it beside those that run at once: a machine that does little, for others that wait for it.
+    pub(crate) fn aside(mut self) -> Self {
+        self.aside = true;
         self
     }
 
@@ -96,7 +104,7 @@ impl Plan {
         host::require_lab();
         let tree = host::tree(self.release);
         let layer = (!self.packages.is_empty()).then(|| host::layer(self.release, &self.packages));
-        let slot = Slot::take();
+        let slot = (!self.aside).then(Slot::take);
         let lease = Lease::new();
         let network = host::exclusively(|| {
             lease.mount(layer.iter().chain([&tree]));

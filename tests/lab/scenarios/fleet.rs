@@ -4,18 +4,22 @@ use crate::{
     harness::{
         attack::{Connection, Guesses},
         fleet::{BROKER, FleetOf, Kind, name, subject},
+        host,
         machine::{Machine, Release},
     },
-    scenarios::fleet_trust::{
-        a_stream_of_a_machine_in_the_wrong_hands, what_counts_is_explained, whom_no_number_of_voices_bans,
+    scenarios::{
+        fleet_trust::{
+            a_stream_of_a_machine_in_the_wrong_hands, what_counts_is_explained, whom_no_number_of_voices_bans,
+        },
+        package::packages,
     },
 };
 
 const SCANNER: &str = "203.0.113.7";
 
 /// The releases of the three machines.
-pub(super) fn releases() -> Vec<Release> {
-    let named = std::env::var("WARDEND_FLEET_RELEASES").unwrap_or_else(|_| "debian13 debian12 debian13".to_owned());
+pub(super) fn releases(usual: [Release; 3]) -> Vec<Release> {
+    let Ok(named) = std::env::var("WARDEND_FLEET_RELEASES") else { return usual.to_vec() };
     named.split_whitespace().map(|name| Release::by_name(name).expect("it is the name of a release")).collect()
 }
 
@@ -44,15 +48,18 @@ pub(super) fn written(machine: &Machine, message: &str) -> Option<u64> {
 }
 
 pub(crate) fn what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody(_: Release) {
-    all_of(&[Kind::Nats]);
+    all_of(Kind::Nats);
 }
 
 pub(crate) fn over_mqtt_what_attacks_one_machine_is_known_to_all_and_one_alone_bans_nobody(_: Release) {
-    all_of(&[Kind::Mosquitto]);
+    all_of(Kind::Mosquitto);
 }
 
-fn all_of(brokers: &[Kind]) {
-    let fleet = FleetOf::boot_packaged(&releases(), brokers);
+/// The commands of docs/fleet.md set the fleet up, word for word.
+fn all_of(broker: Kind) {
+    let newest = if host::has(Release::Debian14) { Release::Debian14 } else { Release::Debian13 };
+    let releases = releases([Release::Debian13, Release::Debian12, newest]);
+    let fleet = FleetOf::boot_packaged(&releases, broker, &packages(0).wardend);
     let [a, _, c] = &fleet.machines[..] else { panic!("there are three") };
     a.wait_until("all machines know each other", || fleet.is_in_step());
     println!("{}", a.run("wardenctl fleet status"));
@@ -64,7 +71,7 @@ fn all_of(brokers: &[Kind]) {
     the_rights_of_the_agent(c);
     what_counts_is_explained(&fleet);
     whom_no_number_of_voices_bans(&fleet);
-    if brokers.contains(&Kind::Nats) {
+    if broker == Kind::Nats {
         a_stream_of_a_machine_in_the_wrong_hands(&fleet);
     }
     a_machine_in_the_wrong_hands(&fleet);
@@ -128,7 +135,8 @@ fn a_broker_without_memory(fleet: &FleetOf) {
     let [a, _, c] = &fleet.machines[..] else { panic!("there are three") };
     for broker in &fleet.brokers {
         let (unit, store) = (broker.unit(), broker.store());
-        a.run(&format!("systemctl kill --signal=KILL {unit}; rm -rf {store}; systemctl restart {unit}"));
+        let again = format!("systemctl kill --signal=KILL {unit}; rm -rf {store}; systemctl restart {unit}");
+        fleet.hub().run(&again);
         c.wait_until("it is connected again", || {
             let connected = c.messages(&format!("Connected to {}", broker.url())).len();
             connected > 1
@@ -174,11 +182,11 @@ fn a_machine_in_the_wrong_hands(fleet: &FleetOf) {
         let said = c.run(&format!("python3 /root/poison.py {program} {BROKER} {} {}", name(2), name(0)));
         println!("{said}");
         let refused: &[&str] = match broker {
-            Kind::Nats => &["wardend.1.new.web0_example", "wardend.1.doc.web0_example", "STREAM.PURGE"],
+            Kind::Nats => &["wardend.1.new.web1_example", "wardend.1.doc.web1_example", "STREAM.PURGE"],
             Kind::Mosquitto => &[
-                "wardend/1/new/web0.example",
-                "wardend/1/doc/web0.example",
-                "wardend/1/mark/web0.example",
+                "wardend/1/new/web1.example",
+                "wardend/1/doc/web1.example",
+                "wardend/1/mark/web1.example",
                 "elsewhere",
             ],
         };

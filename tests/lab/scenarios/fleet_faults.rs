@@ -13,6 +13,8 @@ use crate::{
     scenarios::fleet::{explained, is_banned, releases, written},
 };
 
+/// The releases of the three machines, of which the first one has the brokers.
+const RELEASES: [Release; 3] = [Release::Debian13, Release::Debian12, Release::Debian13];
 /// Two brokers that know nothing of each other.
 const BOTH: [Kind; 2] = [Kind::Nats, Kind::Mosquitto];
 
@@ -52,7 +54,7 @@ fn fail(fleet: &FleetOf, round: usize) {
 }
 
 pub(crate) fn whatever_fails_on_two_brokers_the_fleet_bans_what_two_machines_say(_: Release) {
-    let fleet = FleetOf::boot(&releases(), &BOTH);
+    let fleet = FleetOf::boot(&releases(RELEASES), &BOTH);
     let [a, b, c] = &fleet.machines[..] else { panic!("there are three") };
     a.wait_until("all machines know each other", || fleet.is_in_step());
     // The model: what two say is banned, and nothing else.
@@ -92,7 +94,7 @@ pub(crate) fn whatever_fails_on_two_brokers_the_fleet_bans_what_two_machines_say
 /// A machine is cut off while others are attacked; nothing is released, and afterwards it knows all.
 fn a_cut_link(fleet: &FleetOf, model: &mut BTreeSet<String>) {
     let [a, b, c] = &fleet.machines[..] else { panic!("there are three") };
-    a.run("ip link set port11 down");
+    a.run("ip link set port13 down");
     for number in 1..=5 {
         for machine in [a, b] {
             machine.run(&format!("wardenctl ban 198.19.0.{number} --jail sshd"));
@@ -101,7 +103,7 @@ fn a_cut_link(fleet: &FleetOf, model: &mut BTreeSet<String>) {
     }
     a.wait_until("the one that is not cut off has them", || is_banned(a, "198.19.0.5"));
     assert!(!is_banned(c, "198.19.0.5"), "it is not cut off");
-    a.run("ip link set port11 up");
+    a.run("ip link set port13 up");
     c.wait_until("it has what it has missed", || banned(c) == *model);
     a.wait_until("the copies are equal", || fleet.is_in_step());
 }
@@ -110,18 +112,18 @@ fn a_cut_link(fleet: &FleetOf, model: &mut BTreeSet<String>) {
 fn a_certificate_of_somebody_else(fleet: &FleetOf) {
     let [a, _, c] = &fleet.machines[..] else { panic!("there are three") };
     a.run(
-        "cd /root/pki && mkdir -p foreign expired && cp ca.pem ca-key.pem expired/ && \
+        "cd /root/fleet && mkdir -p foreign expired && cp ca.pem ca-key.pem expired/ && \
          openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=fleet -keyout foreign/ca-key.pem -out foreign/ca.pem 2>/dev/null && \
-         echo subjectAltName=DNS:web2.example >ext && \
-         openssl x509 -req -in web2.example.csr -CA foreign/ca.pem -CAkey foreign/ca-key.pem -CAcreateserial -days 30 -extfile ext -out foreign/web2.pem 2>/dev/null && \
-         openssl x509 -req -in web2.example.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -not_before 20200101000000Z -not_after 20200201000000Z -extfile ext -out expired/web2.pem 2>/dev/null",
+         echo subjectAltName=DNS:web3.example >ext && \
+         openssl x509 -req -in web3.example.csr -CA foreign/ca.pem -CAkey foreign/ca-key.pem -CAcreateserial -days 30 -extfile ext -out foreign/web3.pem 2>/dev/null && \
+         openssl x509 -req -in web3.example.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -not_before 20200101000000Z -not_after 20200201000000Z -extfile ext -out expired/web3.pem 2>/dev/null",
     );
     let certificate = |path: &str| {
-        let text = a.run(&format!("cat /root/pki/{path}"));
+        let text = a.run(&format!("cat /root/fleet/{path}"));
         c.write("/etc/wardend/fleet/certificate.pem", &text);
         c.run("systemctl reset-failed wardend-fleet; systemctl restart wardend-fleet");
     };
-    for path in ["foreign/web2.pem", "expired/web2.pem"] {
+    for path in ["foreign/web3.pem", "expired/web3.pem"] {
         certificate(path);
         c.wait_until("no broker lets it in", || {
             let state = fleet.status(2);
@@ -132,7 +134,7 @@ fn a_certificate_of_somebody_else(fleet: &FleetOf) {
         println!("{}", c.run("wardenctl fleet status"));
         assert!(explained(c, "198.19.0.5").starts_with("No other machine bans"), "it hears others");
     }
-    certificate("web2.example.pem");
+    certificate("web3.example.pem");
     a.wait_until("it is let in again", || fleet.is_in_step());
 }
 
@@ -180,7 +182,7 @@ pub(crate) fn a_crowd_is_known_to_each_machine_with_its_digest(_: Release) {
         .into_iter()
         .filter(|kind| named.is_empty() || kind.unit() == named || kind.url().starts_with(&named))
         .collect();
-    let fleet = FleetOf::boot_with_crowd(&releases(), &kinds, crowd);
+    let fleet = FleetOf::boot_with_crowd(&releases(RELEASES), &kinds, crowd);
     let [a, _, c] = &fleet.machines[..] else { panic!("there are three") };
     a.wait_until("all machines know each other", || fleet.is_in_step());
     // Each broker has its part of the crowd; the machines know all of it.
@@ -192,7 +194,7 @@ pub(crate) fn a_crowd_is_known_to_each_machine_with_its_digest(_: Release) {
         a.run(&format!(
             "systemd-run --quiet --unit=crowd{number} --property=LimitNOFILE=65536 --property=StandardOutput=file:/root/crowd{number}.json \
              --property=StandardError=file:/root/crowd{number}.log --remain-after-exit --working-directory=/root \
-             /root/crowd {} /root/pki --machines {share} --first {} {options}",
+             /root/crowd {} /root/fleet --machines {share} --first {} {options}",
             kind.url(),
             number * share
         ));
@@ -202,6 +204,10 @@ pub(crate) fn a_crowd_is_known_to_each_machine_with_its_digest(_: Release) {
         std::thread::sleep(Duration::from_secs(1));
     }
     meter.stop("While the crowd was there");
+    for kind in &kinds {
+        let unit = kind.unit();
+        println!("{}", a.run(&format!("systemctl show {unit} -p NRestarts; journalctl --no-pager -n 10 -u {unit}")));
+    }
     for number in 0..kinds.len() {
         println!(
             "The crowd: {} ms of CPU\n{}",

@@ -4,7 +4,7 @@
 use crate::{
     harness::{
         attack::Connection,
-        fleet::{BROKER, FleetOf, Kind, name},
+        fleet::{BROKER, FleetOf, Kind, name, subject},
         machine::Machine,
     },
     scenarios::fleet::{explained, is_banned},
@@ -17,7 +17,7 @@ pub(super) fn what_counts_is_explained(fleet: &FleetOf) {
     c.write("/etc/wardend/wardend.conf.d/hand.conf", "[jail.hand]\nfilter = \"\"\n");
     c.write("/etc/wardend/fleet.conf.d/hand.conf", "[fleet]\njails = [\"sshd\", \"hand\"]\n");
     a.run("echo nameserver 198.19.7.53 >/etc/resolv.conf");
-    a.write("/etc/wardend/fleet.conf.d/trust.conf", "[fleet]\npardon-from = [\"web1.example\"]\n");
+    a.write("/etc/wardend/fleet.conf.d/trust.conf", "[fleet]\npardon-from = [\"web2.example\"]\n");
     c.run("systemctl reload wardend");
     for machine in [a, c] {
         machine.run("systemctl restart wardend-fleet");
@@ -26,7 +26,7 @@ pub(super) fn what_counts_is_explained(fleet: &FleetOf) {
     for order in ["198.19.7.53 --jail sshd", "198.19.8.0/24 --jail sshd", "198.19.9.1 --jail hand"] {
         c.run(&format!("wardenctl ban {order}"));
     }
-    a.wait_for_message("web2_example reports a ban of 198.19.8.0/24, which is wider than a source");
+    a.wait_for_message("web3_example reports a ban of 198.19.8.0/24, which is wider than a source");
     for (source, why) in [
         ("198.19.7.53", "never: a broker, a gateway or a resolver"),
         ("198.19.9.1", "never: the jail is not in 'jails'"),
@@ -45,7 +45,7 @@ pub(super) fn what_counts_is_explained(fleet: &FleetOf) {
     b.run("wardenctl fleet pardon 198.19.9.2");
     b.wait_until("it is released", || !is_banned(b, "198.19.9.2"));
     a.wait_until("who trusts it pardons as well", || {
-        explained(a, "198.19.9.2").starts_with("198.19.9.2 is pardoned by web1_example until ")
+        explained(a, "198.19.9.2").starts_with("198.19.9.2 is pardoned by web2_example until ")
     });
     let said = explained(c, "198.19.9.2");
     assert!(said.starts_with("198.19.9.2 is banned here until "), "it does not trust the second: {said}");
@@ -79,8 +79,9 @@ pub(super) fn a_stream_of_a_machine_in_the_wrong_hands(fleet: &FleetOf) {
             machine.run("systemctl stop wardend-fleet");
         }
         let (unit, store) = (Kind::Nats.unit(), Kind::Nats.store());
-        a.run(&format!("systemctl stop {unit}; rm -rf {store}; systemctl start {unit}"));
-        a.wait_until("the broker listens", || a.try_run("ss -ltnH 'sport = :4222' | grep -q .").code == 0);
+        let hub = fleet.hub();
+        hub.run(&format!("systemctl stop {unit}; rm -rf {store}; systemctl start {unit}"));
+        hub.wait_until("the broker listens", || hub.try_run("ss -ltnH 'sport = :4222' | grep -q .").code == 0);
         for machine in agents {
             machine.run("systemctl start wardend-fleet");
         }
@@ -88,7 +89,7 @@ pub(super) fn a_stream_of_a_machine_in_the_wrong_hands(fleet: &FleetOf) {
     empty(&[]);
     c.write("/root/poison.py", include_str!("../guest/poison.py"));
     let said = c.run(&format!("python3 /root/poison.py nats-stream {BROKER} {} {}", name(2), name(1)));
-    assert!(said.contains("wardend.1.new.web1_example"), "the stream was not created: {said}");
+    assert!(said.contains(&format!("wardend.1.new.{}", subject(1))), "the stream was not created: {said}");
     a.run("systemctl start wardend-fleet");
     a.wait_until("it does not use the stream", || {
         fleet.status(0)["brokers"][0]["problem"].as_str().is_some_and(|why| why.contains("look who has created it"))
