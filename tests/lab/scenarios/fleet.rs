@@ -8,6 +8,7 @@ use crate::{
         machine::{Machine, Release},
     },
     scenarios::{
+        fleet_policy::{a_clock_that_is_wrong, what_one_voice_is_worth},
         fleet_trust::{
             a_stream_of_a_machine_in_the_wrong_hands, what_counts_is_explained, whom_no_number_of_voices_bans,
         },
@@ -71,9 +72,11 @@ fn all_of(broker: Kind) {
     the_rights_of_the_agent(c);
     what_counts_is_explained(&fleet);
     whom_no_number_of_voices_bans(&fleet);
+    what_one_voice_is_worth(&fleet);
     if broker == Kind::Nats {
         a_stream_of_a_machine_in_the_wrong_hands(&fleet);
     }
+    a_clock_that_is_wrong(&fleet);
     a_machine_in_the_wrong_hands(&fleet);
     no_trace(&fleet);
 }

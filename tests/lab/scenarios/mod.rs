@@ -15,6 +15,7 @@ pub(crate) mod events;
 pub(crate) mod faults;
 pub(crate) mod fleet;
 pub(crate) mod fleet_faults;
+mod fleet_policy;
 mod fleet_trust;
 pub(crate) mod forged;
 pub(crate) mod greedy;
