@@ -54,7 +54,9 @@ pub(crate) fn what_firewalld_accepts_before_a_ban_is_named_with_its_mend(release
         println!("{}: firewalld owns its table, so nobody can flush it", release.name());
         return;
     }
-    machine.run("wardenctl ban 203.0.113.9 --for 1h");
+    // Whether firewalld has refused the ban by the time wardenctl asks is a matter of milliseconds.
+    let ordered = machine.try_run("wardenctl ban 203.0.113.9 --for 1h");
+    assert!([0, 6].contains(&ordered.code), "{}{}", ordered.stdout, ordered.stderr);
     let said = machine.wait_for_message("firewalld's rules are no longer in the kernel");
     assert!(said.contains("systemctl restart firewalld"), "{said}");
     machine.run("systemctl restart firewalld");
