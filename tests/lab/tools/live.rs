@@ -10,7 +10,8 @@
 //!
 //! The noise (`noise.py`) is what every public sshd gets: attempts from ever new sources, none of
 //! which comes near a ban. It is measured alone, and with a brute force of five attempts among it.
-//! Each rate has machines of its own, one for wardend and one for fail2ban, both at the same time.
+//! Each rate has machines of its own, one for wardend and one for fail2ban, all at the same time. None of them boots or
+//! ends while another is measured.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -77,19 +78,19 @@ pub(crate) fn noise(release: Release, beside_fail2ban: bool) {
     if let Some(Err(why)) = &beside {
         println!("left out: fail2ban beside it, whose packages can't be had ({why})");
     }
-    // No more machines than there may be at once, so that none boots or ends while another is measured.
+    let mut machines: Vec<(Machine, &Daemon, f64)> = Vec::new();
     for rate in NOISE {
         let mut plans = vec![(prepare(release), &WARDEND)];
         if let Some(Ok(packages)) = &beside {
             plans.push((peer::furnish(prepare(release).without_wardend(), packages), &FAIL2BAN));
         }
-        let machines: Vec<(Machine, &Daemon)> = plans.into_iter().map(|(plan, daemon)| (plan.boot(), daemon)).collect();
-        thread::scope(|scope| {
-            for (machine, daemon) in &machines {
-                scope.spawn(move || measure_noise(machine, daemon, rate));
-            }
-        });
+        machines.extend(plans.into_iter().map(|(plan, daemon)| (plan.aside().boot(), daemon, rate)));
     }
+    thread::scope(|scope| {
+        for (machine, daemon, rate) in &machines {
+            scope.spawn(move || measure_noise(machine, daemon, *rate));
+        }
+    });
 }
 
 /// The brute forces are among the loudest noise.
