@@ -1,10 +1,10 @@
 //! Commands that wait until the journal has been read up to them.
 //!
-//! What is judged by records is judged by those that were written before: a ban that shall spare whoever is
-//! logged in, an unban, after which a source has failed nothing, and an explanation. journald tells of a record up to
-//! half a second late, so the journal thread is asked to look, and the command is carried out when it has. Bans
-//! and unbans keep their order. A thread that does not answer holds nothing up for long: then what is
-//! known counts.
+//! Some commands depend on records: a ban that spares whoever is logged in, an unban, which resets the counters of
+//! a source, and an explanation. All records that were written before such a command count. journald announces a
+//! record up to half a second late, so the journal thread is asked to look, and the command is carried out when it
+//! has. Bans and unbans keep their order. If the thread does not answer for some time, the command is carried
+//! out with what is known.
 
 use std::{
     collections::VecDeque,

@@ -1,9 +1,9 @@
-//! Looking at firewalld while bans go on.
+//! Compares what firewalld holds with what it should hold, without delaying bans.
 //!
-//! A comparison takes dozens of calls, and firewalld takes one after the other. So the next of them is only
-//! made when the one before has been answered, and a ban that comes meanwhile is entered beside them: it
-//! waits for one of these calls at most. Nothing that is seen this way is taken in. If an ipset holds anything
-//! else than it should, it is asked again as after a loss, when nothing goes on beside it.
+//! A comparison takes dozens of calls, and firewalld answers one after the other. So the next call is only made
+//! when the previous one has been answered, and a ban that comes meanwhile is entered beside them: it waits
+//! for one of these calls at most. What is seen this way does not change the plan. If an ipset differs from what
+//! it should hold, it is listed again as after a loss, while nothing else is done.
 
 use std::{collections::VecDeque, future::Future, pin::pin, time::Duration};
 

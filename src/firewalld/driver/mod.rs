@@ -1,9 +1,8 @@
 //! The loop that keeps firewalld where the plan wants it.
 //!
 //! There is one call in flight at most that changes an ipset, and while it is, orders and signals are taken in
-//! all the same: they only change the plan and mark what is known as stale. Beside it there may be one that a
-//! ban must not wait for the end of ([`compare`]). So nothing can get lost or
-//! out of order, and every trouble has the same mend: ask firewalld what it holds and go on from
+//! all the same: they only change the plan and mark what is known as stale. Beside it, there may be one call
+//! of a comparison, which must not delay a ban ([`compare`]). So nothing can get lost or out of order, and every trouble has the same mend: ask firewalld what it holds and go on from
 //! there. That goes for a call that is given up as well: firewalld takes one call after the other,
 //! so what it says it holds afterwards is from after that call, if it was carried out at all.
 

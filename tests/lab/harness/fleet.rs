@@ -208,7 +208,7 @@ impl FleetOf {
     pub(crate) fn boot_with_crowd(releases: &[Release], brokers: &[Kind], crowd: usize) -> Self {
         let fleet = Self::of(releases, brokers, None, crowd);
         if brokers.contains(&Kind::Mosquitto) {
-            follow(fleet.hub(), &documented("systemd lets a mosquitto have"));
+            follow(fleet.hub(), &documented("systemd limits mosquitto to"));
         }
         let built = example("crowd");
         fs::copy(built, fleet.machines[0].root().join("root/crowd")).expect("it is built");

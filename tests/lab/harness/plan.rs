@@ -49,7 +49,7 @@ impl Plan {
         self
     }
 
-    /// Boots it beside those that run at once: a machine that does little, for others that wait for it.
+    /// Boots it without waiting for its turn: a machine that does little, or that others wait for.
     pub(crate) fn aside(mut self) -> Self {
         self.aside = true;
         self

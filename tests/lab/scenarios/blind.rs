@@ -10,8 +10,8 @@ use crate::harness::plan::Plan;
 use crate::scenarios::hostile::CLIENT;
 
 /// In a unit of the admin's own name: by syslog, with its standard error as Gentoo runs it, and in a
-/// journal namespace. And one for each connection, as Gentoo and Flatcar have it. A service has started
-/// when its sshd listens, which that tells by sd_notify.
+/// journal namespace. And one for each connection, as Gentoo and Flatcar have it. sshd notifies
+/// systemd when it listens, so a service that has started can be attacked.
 const UNITS: [(&str, &str); 5] = [
     ("gate.service", "[Service]\nType=notify\nExecStart=/usr/sbin/sshd -D -p 2223\n"),
     ("gate-e.service", "[Service]\nType=notify\nExecStart=/usr/sbin/sshd -D -e -p 2224\n"),
